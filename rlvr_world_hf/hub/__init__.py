@@ -1,0 +1,16 @@
+"""
+In: a model, its processor and measured results.
+Out: folders and Hub repositories that load with `from_pretrained`, and their cards.
+Never: training, evaluation or commands.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..lazy_names import lazy_names
+
+
+if TYPE_CHECKING:
+    from .checkpoint import load_world_model as load_world_model
+    from .checkpoint import save_world_model as save_world_model
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -1,0 +1,21 @@
+"""
+In: predicted and reference states, in this order.
+Out: one number a sample, higher is better; the same measures unsigned for the table.
+Never: tokens, models or trainers.
+"""
+
+from typing import TYPE_CHECKING
+
+from ..lazy_names import lazy_names
+
+
+if TYPE_CHECKING:
+    from .agent_position import AgentPositionReward as AgentPositionReward
+    from .base import VerifiableReward as VerifiableReward
+    from .perceptual import LPIPSReward as LPIPSReward
+    from .pixel import MAEReward as MAEReward
+    from .pixel import MSEReward as MSEReward
+    from .pixel import PSNRReward as PSNRReward
+    from .pixel import SSIMReward as SSIMReward
+
+__getattr__, __dir__ = lazy_names(__name__, __file__)
