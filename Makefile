@@ -1,0 +1,53 @@
+# The same commands by hand and in CI. `make quickstart` and `make test` set up what they need by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# The wheels of torch are large: be patient with slow networks.
+export UV_HTTP_TIMEOUT ?= 600
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock quickstart test test-slow test-gpu style quality codec reproduce
+
+help: ## show this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
+
+install: $(INSTALLED) ## create .venv once and install the locked packages and this one, editable
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, given %s; set PYTHON=python3.x" % sys.version)'
+	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	$$(command -v uv || echo $(BIN)/uv) pip install --quiet --python $(BIN)/python --no-deps -r requirements.lock -e .
+	@touch $@
+
+lock: $(INSTALLED) ## renew requirements.lock from pyproject.toml
+	$$(command -v uv || echo $(BIN)/uv) pip compile --quiet --no-header --no-emit-index-url --universal \
+		--python-version 3.11 --extra dev --extra tracking --upgrade pyproject.toml -o requirements.lock
+
+quickstart: $(INSTALLED) ## the main job on a CPU: outputs/quickstart
+	$(BIN)/rlvr-world run pusht/quickstart
+
+test: $(INSTALLED) ## all tests a CPU passes offline in minutes
+	$(BIN)/python -m pytest -q -m "not slow and not gpu and not browser"
+
+test-slow: $(INSTALLED) ## the tests that take long
+	$(BIN)/python -m pytest -q -m "slow and not gpu and not browser"
+
+test-gpu: $(INSTALLED) ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -q -m gpu
+
+style: $(INSTALLED) ## format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+quality: $(INSTALLED) ## format, lint and types, checked only
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+codec: $(INSTALLED) ## train the bundled PushT codec anew (hours)
+	$(BIN)/rlvr-world tokenizer pusht/codec
+
+reproduce: $(INSTALLED) ## the quickstart with three training seeds
+	$(BIN)/rlvr-world reproduce quickstart
