@@ -1,0 +1,68 @@
+"""What holds for every test: offline, without a display, without the user's caches, on two threads."""
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+
+# Read by the libraries when they are imported, hence set before anything else is.
+_HF_HOME = tempfile.mkdtemp(prefix="rlvr_world_hf_tests_")
+os.environ.update(
+    HF_HOME=_HF_HOME,
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+    GRADIO_ANALYTICS_ENABLED="False",
+    MPLBACKEND="Agg",
+    SDL_VIDEODRIVER="dummy",
+    TOKENIZERS_PARALLELISM="false",
+)
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+_REPOSITORY = Path(__file__).resolve().parents[1]
+_WHY_LEFT_OUT = {
+    "slow": "take more than a minute: `make test-slow`",
+    "gpu": "need a CUDA device: `make test-gpu`",
+    "browser": "need a browser",
+}
+_left_out: Counter[str] = Counter()
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return _REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder `shared/` beside the checkout, with recorded cases of the official code and real samples."""
+    folder = _REPOSITORY.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("`shared/` does not lie beside this checkout: its recorded cases cannot be compared")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Path:
+    """Inputs and outputs recorded from the official code."""
+    return shared / "golden"
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    for item in items:
+        reason = next((marker for marker in _WHY_LEFT_OUT if item.get_closest_marker(marker)), None)
+        _left_out.update([reason] if reason else [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for marker, count in _left_out.items():
+        terminalreporter.write_line(f"left out: {count} test(s) marked {marker!r}, which {_WHY_LEFT_OUT[marker]}")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HF_HOME, ignore_errors=True)
