@@ -1,0 +1,177 @@
+"""The console command: `rlvr-world STAGE RECIPE [--key value ...]`."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from .keys import Key, keys_of
+from .locations import recipe_names
+from .recipe import STAGES, Recipe, WindowSettings, load_recipe, parse_overrides
+from .reproduce import reproduce
+from .run import run
+from .stage import find_stage
+
+
+WHOLE_RUNS = {"run": run, "reproduce": reproduce}
+"""Commands that run all stages of a recipe."""
+
+USAGE = """usage: rlvr-world STAGE RECIPE [--key value ...]
+
+World models trained with verifiable rewards: predict the next frames of a world from frames and actions.
+
+stages, in the order of a run; each first runs what it needs and is not finished:
+{stages}
+  run         all stages of a recipe
+  reproduce   a recipe with three training seeds, merged into one table with its spread
+
+recipes: {recipes}, or the path of a YAML file.
+
+A key is one of the stage (`--learning_rate 1e-4`), one of any stage (`--grpo.learning_rate 1e-4`), or one of the
+whole run:
+{shared}
+  --tokenizer                  codec: bundled, scratch (trained in the run), a folder or a Hub id
+
+Windows, shared by the stages after collect:
+{windows}
+
+`rlvr-world STAGE --help` lists the keys of a stage. A second call skips what is finished and resumes what is not.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the console command.
+
+    Args:
+        arguments (`Sequence[str]`, *optional*):
+            Words of the command line; those of the process by default.
+
+    Returns:
+        `int`: Exit code: 0, 2 for a command that cannot be understood, 130 when interrupted.
+
+    Example:
+
+    ```python
+    >>> main(["grop", "pusht/quickstart"])
+    2
+
+    ```
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        say(_usage())
+        return 0
+    command, *rest = words
+    try:
+        if command not in (*STAGES, *WHOLE_RUNS):
+            raise ValueError(_unknown_stage(command))
+        if not rest or {"-h", "--help"} & set(rest):
+            say(_usage() if command in WHOLE_RUNS else stage_help(command))
+            return 0 if rest else 2
+        job = WHOLE_RUNS.get(command) or find_stage(command)
+        stage = command if command in STAGES else None
+        recipe = load_recipe(_full_name(rest[0]), overrides=parse_overrides(rest[1:]), stage=stage)
+        for name in STAGES if stage is None else [stage]:
+            find_stage(name).read(recipe)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        sys.stderr.write(f"rlvr-world: {error}\n")
+        return 2
+    _log_to_stdout()
+    try:
+        job(recipe)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nInterrupted; the same command resumes from the last checkpoint.\n")
+        return 130
+    return 0
+
+
+def say(text: str) -> None:
+    """Write a line to the terminal: the one place where a command does."""
+    sys.stdout.write(f"{text.rstrip()}\n")
+    sys.stdout.flush()
+
+
+def stage_help(name: str) -> str:
+    """
+    What `rlvr-world STAGE --help` shows: the stage's purpose and its keys with types, defaults and meaning.
+
+    Example:
+
+    ```python
+    >>> stage_help("predict").splitlines()[0]
+    'usage: rlvr-world predict RECIPE [--key value ...]'
+
+    ```
+    """
+    stage = find_stage(name)
+    lines = [f"usage: rlvr-world {name} RECIPE [--key value ...]", "", inspect.cleandoc(stage.work.__doc__ or "")]
+    own = keys_of(stage.settings)
+    lines += ["", "keys:", *_describe(own)]
+    if stage.passed_on_to is not None:
+        target = stage.passed_on_to(Recipe(name="help"))
+        lines += ["", f"and those of {target.__module__}.{target.__qualname__}:", *_describe(_declared(target, own))]
+        lines += _inherited(target)
+    return "\n".join(lines)
+
+
+def _usage() -> str:
+    summaries = {name: (import_module(f".{name}", __package__).__doc__ or "").strip() for name in STAGES}
+    shared = {name: known for name, known in keys_of(Recipe).items() if known.help}
+    return USAGE.format(
+        stages="\n".join(f"  {name:<11} {summary.splitlines()[0]}" for name, summary in summaries.items()),
+        recipes=", ".join(recipe_names()),
+        shared="\n".join(_describe(shared)),
+        windows="\n".join(_describe({f"windows.{name}": known for name, known in keys_of(WindowSettings).items()})),
+    )
+
+
+def _describe(keys: dict[str, Key]) -> list[str]:
+    described = []
+    for name, known in keys.items():
+        default = "needed" if known.default is dataclasses.MISSING else _short(known.default)
+        described.append(f"  --{name:<26} {known.help} [{default}]".replace("  [", " ["))
+    return described
+
+
+def _declared(target: Any, own: dict[str, Key]) -> dict[str, Key]:
+    declared = inspect.get_annotations(target) if inspect.isclass(target) else keys_of(target)
+    return {name: known for name, known in keys_of(target).items() if name in declared and name not in own}
+
+
+def _inherited(target: Any) -> list[str]:
+    if not inspect.isclass(target):
+        return []
+    parents = [parent.__name__ for parent in target.__mro__[1:] if dataclasses.is_dataclass(parent)]
+    return [f"  and those it inherits from {', '.join(parents)}"] if parents else []
+
+
+def _short(default: Any) -> str:
+    return "none" if default in (None, "", [], {}) else str(default)
+
+
+def _unknown_stage(name: str) -> str:
+    from difflib import get_close_matches
+
+    known = [*STAGES, *WHOLE_RUNS]
+    nearest = get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    return f"unknown stage {name!r}; the nearest is {nearest!r}. Stages: {', '.join(known)}."
+
+
+def _full_name(name: str) -> str:
+    matches = [known for known in recipe_names() if known.endswith(f"/{name}")]
+    return matches[0] if len(matches) == 1 else name
+
+
+def _log_to_stdout() -> None:
+    log = logging.getLogger("rlvr_world_hf")
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+    log.setLevel(logging.INFO)

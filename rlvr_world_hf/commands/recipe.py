@@ -1,0 +1,176 @@
+"""
+A recipe: the complete settings of a run, one YAML file with one top-level key per stage.
+
+`load_recipe` reads it and applies what the command line overrides; each stage reads its own part with
+[`Recipe.read`][]. A name like `pusht/quickstart` is a recipe that ships with the library, a path is one of yours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .keys import SettingsType, check_known, convert, fill, key, keys_of
+from .locations import recipe_path
+
+
+STAGES = ("collect", "tokenizer", "pretrain", "grpo", "control", "evaluate", "predict")
+"""The stages in the order of a run. Each is a file and a function of this name in this room."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSettings:
+    """How episodes are cut into rows; all stages after collect share it."""
+
+    context_frames: int = key(1, "Frames given in full.")
+    observed_steps: int = key(0, "Further frames given, each as one step block.")
+    horizon: int = key(4, "Frames to predict.")
+    stride: int = key(1, "Frames between the starts of two windows.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """
+    The complete settings of a run.
+
+    Example:
+
+    ```python
+    >>> recipe = load_recipe("pusht/quickstart", overrides={"seed": 1, "grpo.learning_rate": 1e-4})
+    >>> recipe.world, recipe.seed
+    ('pusht', 1)
+
+    ```
+    """
+
+    name: str
+    """What it was asked for by: `pusht/quickstart`, or a path."""
+
+    world: str = key("pusht", "Source of episodes: a file of `rlvr_world_hf/data/`, or the import path of your own.")
+    """Source of episodes."""
+
+    seed: int = key(0, "Training seed. Episodes have their own, so that all training seeds share them.")
+    """Training seed."""
+
+    output_dir: Path = key(Path("outputs"), "Folder of everything the run writes; outputs/<recipe> if not given.")
+    """Folder of everything the run writes."""
+
+    report_to: str = key("none", "Where curves are sent: none, trackio or tensorboard.", shapes_result=False)
+    """Experiment tracker of the trainers."""
+
+    windows: WindowSettings = dataclasses.field(default_factory=WindowSettings)
+    """How episodes are cut into rows."""
+
+    sections: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """The unread part of each stage, by its name."""
+
+    def read(
+        self, stage: str, settings_class: type[SettingsType], *, passed_on_to: Callable[..., Any] | None = None
+    ) -> SettingsType:
+        """Settings of a stage, checked; see [`fill`][] for arguments and errors."""
+        return fill(settings_class, self.sections.get(stage, {}), where=stage, passed_on_to=passed_on_to)
+
+
+def load_recipe(name: str | Path, *, overrides: Mapping[str, Any] | None = None, stage: str | None = None) -> Recipe:
+    """
+    Read a recipe.
+
+    Args:
+        name (`str` or `Path`):
+            Name of a recipe that ships with the library, such as `pusht/quickstart`, or path of a YAML file.
+        overrides (`Mapping[str, Any]`, *optional*):
+            Values that replace those of the file. A key is dotted (`grpo.learning_rate`), a key of all stages
+            (`seed`), or, when `stage` is given, a key of that stage. `tokenizer: scratch` is short for
+            `tokenizer.source: scratch`.
+        stage (`str`, *optional*):
+            Stage that undotted keys belong to.
+
+    Returns:
+        `Recipe`: The recipe. The parts of the stages are checked when they are read.
+
+    Raises:
+        FileNotFoundError: If there is no such recipe.
+        ValueError: If a key is unknown, naming the nearest known one.
+        TypeError: If a value has another type than its key.
+
+    Example:
+
+    ```python
+    >>> load_recipe("pusht/debug", overrides={"learning_rate": 0.1}, stage="grpo").sections["grpo"]["learning_rate"]
+    0.1
+
+    ```
+    """
+    path = recipe_path(str(name))
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(content, dict):
+        raise TypeError(f"{path}: expected a mapping with one key per stage, got {type(content).__name__}.")
+    if isinstance(content.get("tokenizer"), str):
+        content["tokenizer"] = {"source": content["tokenizer"]}
+    for dotted, value in (overrides or {}).items():
+        _override(content, dotted, value, stage=stage)
+
+    shared = {name: known for name, known in keys_of(Recipe).items() if name not in ("name", "windows", "sections")}
+    check_known(content, [*shared, "windows", *STAGES], where=str(name))
+    values = {name: convert(content[name], shared[name].hint, where=name) for name in shared if name in content}
+    values.setdefault("output_dir", Path("outputs") / path.stem)
+    sections = {stage: content.get(stage) or {} for stage in STAGES}
+    for section, settings in sections.items():
+        convert(settings, dict, where=section)
+    windows = fill(WindowSettings, content.get("windows") or {}, where="windows")
+    return Recipe(name=str(name), windows=windows, sections=sections, **values)
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """
+    Overrides from the words after the recipe's name on the command line.
+
+    Args:
+        arguments (`Sequence[str]`):
+            `--key value` or `--key=value`, values in YAML.
+
+    Returns:
+        `dict[str, Any]`: The values by key.
+
+    Raises:
+        ValueError: If a key has no value, or a word is no key.
+
+    Example:
+
+    ```python
+    >>> parse_overrides(["--seed", "1", "--grpo.learning_rate=1e-4", "--tokenizer", "scratch"])
+    {'seed': 1, 'grpo.learning_rate': '1e-4', 'tokenizer': 'scratch'}
+
+    ```
+    """
+    overrides: dict[str, Any] = {}
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("--") or word == "--":
+            raise ValueError(f"Expected `--key value` after the recipe, got {word!r}; write `--key` before a value.")
+        name, equals, text = word[2:].partition("=")
+        if not equals:
+            following = next(words, None)
+            if following is None or following.startswith("--"):
+                raise ValueError(f"Expected a value after `--{name}`, got {following or 'nothing'}; add one.")
+            text = following
+        overrides[name] = yaml.safe_load(text)
+    return overrides
+
+
+def _override(content: dict[str, Any], dotted: str, value: Any, *, stage: str | None) -> None:
+    section, _, name = dotted.rpartition(".")
+    if dotted == "tokenizer" and isinstance(value, str):
+        section, name = "tokenizer", "source"
+    if not section and name not in (*keys_of(Recipe), *STAGES) and stage is not None:
+        section = stage
+    if not section:
+        content[name] = value
+        return
+    check_known([section], [*STAGES, "windows"], where=f"--{dotted}")
+    content[section] = {**(content.get(section) or {}), name: value}
