@@ -17,5 +17,10 @@ if TYPE_CHECKING:
     from .pixel import MSEReward as MSEReward
     from .pixel import PSNRReward as PSNRReward
     from .pixel import SSIMReward as SSIMReward
+    from .pixel import mae as mae
+    from .pixel import mse as mse
+    from .pixel import psnr as psnr
+    from .pixel import ssim as ssim
+    from .repetition import repetition_rate as repetition_rate
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

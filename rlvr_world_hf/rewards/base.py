@@ -1,0 +1,321 @@
+r"""
+What every verifiable reward shares: mean over the horizon, direction, TRL's call, logging.
+
+    reward(predicted, reference) = \pm \frac{1}{|S|} \sum_{s \in S} metric(predicted_s, reference_s)
+
+with minus for metrics where lower is better, and S the steps at which there is something to measure. The paper writes
+a sum over the horizon (https://huggingface.co/papers/2505.13934), its code takes the mean; normalized within a group,
+the two give the same advantages. We follow the code, so that a reward does not depend on the horizon.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+
+Frames = torch.Tensor | np.ndarray
+
+
+class VerifiableReward(ABC):
+    """
+    A prediction metric on decoded states, signed so that higher is better.
+
+    A subclass names its metric and measures it step by step; the same object is then a reward for TRL, which calls it,
+    and a measure for evaluation, which reads [`~VerifiableReward.metric`]. Instances can be pickled.
+
+    Attributes:
+        name (`str`):
+            Name of the unsigned metric in tables, and of the reward in logs.
+        higher_is_better (`bool`):
+            Direction of the unsigned metric.
+        best (`float`):
+            Value of the unsigned metric on identical states.
+        floor (`float`):
+            Value of the unsigned metric that an unreadable prediction gets.
+
+    Raises:
+        TypeError: when a subclass that measures leaves one of the four attributes out.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> class BrightnessReward(VerifiableReward):
+    ...     name, higher_is_better, best, floor = "brightness_error", False, 0.0, 1.0
+    ...
+    ...     def measure(self, predicted, reference, *, context=None):
+    ...         return (predicted.mean(dim=(-3, -2, -1)) - reference.mean(dim=(-3, -2, -1))).abs()
+    >>> reward = BrightnessReward()
+    >>> reward(predicted=[torch.ones(4, 3, 8, 8), None], reference=[torch.full((4, 3, 8, 8), 0.75)] * 2)
+    [-0.25, -1.0]
+
+    ```
+    """
+
+    name: str
+    higher_is_better: bool
+    best: float
+    floor: float
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        missing = [key for key in ("name", "higher_is_better", "best", "floor") if not hasattr(cls, key)]
+        if missing and not getattr(cls.measure, "__isabstractmethod__", False):
+            raise TypeError(
+                f"`{cls.__name__}` measures, so it must say what: set the class attributes {', '.join(missing)}."
+            )
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    @abstractmethod
+    def measure(
+        self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """
+        The unsigned metric of each predicted step.
+
+        Args:
+            predicted (`torch.Tensor` of shape `(B, S, 3, H, W)`):
+                Predicted frames, float in `[0, 1]`, RGB.
+            reference (`torch.Tensor` of shape `(B, S, 3, H, W)`):
+                Recorded frames, in the same form.
+            context (`torch.Tensor` of shape `(B, K, 3, H, W)`, *optional*):
+                Frames that were given, in the same form; the last one directly precedes the prediction.
+
+        Returns:
+            `torch.Tensor` of shape `(B, S)`: nan at steps with nothing to measure.
+        """
+
+    def diagnose(self, predicted: torch.Tensor, reference: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        Further metrics to report beside this one, each of shape `(B, S)`; none by default.
+
+        Args:
+            predicted (`torch.Tensor` of shape `(B, S, 3, H, W)`):
+                Predicted frames, float in `[0, 1]`, RGB.
+            reference (`torch.Tensor` of shape `(B, S, 3, H, W)`):
+                Recorded frames, in the same form.
+
+        Returns:
+            `dict[str, torch.Tensor]`: by metric name.
+        """
+        return {}
+
+    def metric(
+        self,
+        predicted: Frames,
+        reference: Frames,
+        *,
+        reference_mask: Frames | None = None,
+        context: Frames | None = None,
+    ) -> torch.Tensor:
+        """
+        The unsigned metric of each sample: mean over the steps at which there is something to measure.
+
+        Args:
+            predicted (`torch.Tensor` or `numpy.ndarray` of shape `(B, S, 3, H, W)`):
+                Predicted frames, float in `[0, 1]` or uint8, RGB.
+            reference (`torch.Tensor` or `numpy.ndarray` of shape `(B, S, 3, H, W)`):
+                Recorded frames, float in `[0, 1]` or uint8, RGB.
+            reference_mask (`torch.Tensor` or `numpy.ndarray` of shape `(B, S)`, *optional*):
+                False where the reference is padding; such steps do not count.
+            context (`torch.Tensor` or `numpy.ndarray` of shape `(B, K, 3, H, W)`, *optional*):
+                Frames that were given, float in `[0, 1]` or uint8, RGB.
+
+        Returns:
+            `torch.Tensor` of shape `(B,)`: nan where no step could be measured.
+
+        Raises:
+            ValueError: if the shapes of the two states differ, or a prediction is not finite.
+        """
+        predicted = as_frames(predicted)
+        reference = as_frames(reference).to(predicted.device)
+        if predicted.shape != reference.shape:
+            raise ValueError(
+                f"`{self.name}`: expected predicted and reference states of one shape, got {tuple(predicted.shape)} "
+                f"and {tuple(reference.shape)}; cut both to the same steps and size."
+            )
+        if not torch.isfinite(predicted.sum()):
+            raise ValueError(
+                f"`{self.name}`: expected finite predicted states, got nan or infinity; pass `None` for a prediction "
+                "that cannot be read."
+            )
+        given = None if context is None else as_frames(context).to(predicted.device)
+        with torch.no_grad():
+            steps = self.measure(predicted, reference, context=given)  # (B, S)
+        return mean_over_steps(steps, reference_mask)
+
+    def score(
+        self,
+        predicted: Frames,
+        reference: Frames,
+        *,
+        reference_mask: Frames | None = None,
+        context: Frames | None = None,
+    ) -> torch.Tensor:
+        """
+        The reward of each sample: [`~VerifiableReward.metric`], negated where lower is better.
+
+        Takes the arguments of [`~VerifiableReward.metric`] and raises what it raises.
+
+        Returns:
+            `torch.Tensor` of shape `(B,)`: higher is better; nan where no step could be measured.
+        """
+        return self._signed(self.metric(predicted, reference, reference_mask=reference_mask, context=context))
+
+    def __call__(
+        self,
+        completions: Sequence[Any] | None = None,
+        *,
+        predicted: Sequence[Frames | None] | Frames,
+        reference: Sequence[Frames | None] | Frames,
+        reference_mask: Sequence[Frames] | Frames | None = None,
+        context: Sequence[Frames] | Frames | None = None,
+        log_metric: Callable[[str, float], None] | None = None,
+        **columns: Any,
+    ) -> list[float | None]:
+        """
+        The rewards of a batch, as TRL's trainers ask for them: one entry a completion in every column.
+
+        Args:
+            completions (`Sequence`, *optional*):
+                Not read: the decoded states are in the next columns.
+            predicted (`Sequence` of arrays of shape `(S, 3, H, W)`):
+                Predicted frames, float in `[0, 1]` or uint8; `None` where a prediction could not be read.
+            reference (`Sequence` of arrays of shape `(S, 3, H, W)`):
+                Recorded frames, float in `[0, 1]` or uint8; `None` where there is nothing to compare with.
+            reference_mask (`Sequence` of arrays of shape `(S,)`, *optional*):
+                False where the reference is padding.
+            context (`Sequence` of arrays of shape `(K, 3, H, W)`, *optional*):
+                Frames that were given, float in `[0, 1]` or uint8.
+            log_metric (`Callable`, *optional*):
+                Called with name and value: `parse_failure`, the rate of unreadable predictions among those with a
+                reference, and the metrics of [`~VerifiableReward.diagnose`].
+            **columns:
+                What else TRL hands to a reward; not read.
+
+        Returns:
+            `list[float | None]`: in the order of the batch. An unreadable prediction gets the signed `floor`; where
+            there is no reference or nothing to measure in it, the entry is `None`, which TRL leaves out.
+
+        Raises:
+            ValueError: if the columns differ in length, or see [`~VerifiableReward.metric`].
+        """
+        self._check_columns(predicted=predicted, reference=reference, reference_mask=reference_mask, context=context)
+        scorable = [row for row, state in enumerate(reference) if state is not None]
+        readable = [row for row in scorable if predicted[row] is not None]
+        rewards: list[float | None] = [None] * len(predicted)
+        for row in scorable:
+            rewards[row] = self.floor if self.higher_is_better else -self.floor
+        if log_metric is not None and scorable:
+            log_metric("parse_failure", 1 - len(readable) / len(scorable))
+        if not readable:
+            return rewards
+        states, references, masks, given = (
+            _take(column, readable) for column in (predicted, reference, reference_mask, context)
+        )
+        scores = self.score(states, references, reference_mask=masks, context=given)
+        for row, score in zip(readable, scores.tolist(), strict=True):
+            rewards[row] = None if score != score else score  # nan is the one number that differs from itself
+        if log_metric is not None:
+            for name, steps in self.diagnose(as_frames(states), as_frames(references)).items():
+                log_metric(name, mean_over_steps(steps, masks).nanmean().item())
+        return rewards
+
+    def _check_columns(self, **columns: Any) -> None:
+        lengths = {name: len(column) for name, column in columns.items() if column is not None}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"`{self.name}`: expected one entry a completion in every column, got {lengths}.")
+        for name, column in columns.items():
+            shapes = {tuple(np.shape(entry)) for entry in (() if column is None else column) if entry is not None}
+            if len(shapes) > 1:
+                raise ValueError(
+                    f"`{self.name}`: expected entries of one shape in column `{name}`, got {sorted(shapes)}; pad the "
+                    "references to one horizon and set `reference_mask`."
+                )
+
+    def _signed(self, values: torch.Tensor) -> torch.Tensor:
+        return values if self.higher_is_better else -values
+
+
+def as_frames(frames: Frames) -> torch.Tensor:
+    """
+    Frames as a float tensor in `[0, 1]`.
+
+    Args:
+        frames (`torch.Tensor` or `numpy.ndarray` of any shape):
+            uint8, or float in `[0, 1]`.
+
+    Returns:
+        `torch.Tensor` of the same shape: float32, or float64 if it was.
+
+    Raises:
+        TypeError: if the frames are neither uint8 nor float.
+
+    Example:
+
+    ```python
+    >>> import numpy as np
+    >>> as_frames(np.array([0, 51, 255], dtype=np.uint8))
+    tensor([0.0000, 0.2000, 1.0000])
+
+    ```
+    """
+    tensor = _as_tensor(frames)
+    if tensor.dtype == torch.uint8:
+        return tensor.float().div_(255)
+    if not tensor.is_floating_point():
+        raise TypeError(f"Expected frames as uint8 or as float in [0, 1], got {tensor.dtype}.")
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def mean_over_steps(steps: torch.Tensor, reference_mask: Frames | None = None) -> torch.Tensor:
+    """
+    Mean over the horizon, leaving out padding and steps with nothing to measure.
+
+    Args:
+        steps (`torch.Tensor` of shape `(B, S)`):
+            A metric step by step; nan where there is nothing to measure.
+        reference_mask (`torch.Tensor` or `numpy.ndarray` of shape `(B, S)`, *optional*):
+            False where the reference is padding.
+
+    Returns:
+        `torch.Tensor` of shape `(B,)`: nan where no step is left.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> nan = torch.nan
+    >>> mean_over_steps(torch.tensor([[1.0, 3.0, 9.0], [nan, 2.0, 9.0]]), torch.tensor([[True, True, False]] * 2))
+    tensor([2., 2.])
+
+    ```
+    """
+    if reference_mask is not None:
+        is_real = _as_tensor(reference_mask).to(steps.device, torch.bool)
+        steps = steps.masked_fill(~is_real, torch.nan)
+    return steps.nanmean(dim=1)
+
+
+def _as_tensor(array: Any) -> torch.Tensor:
+    """Shares memory where it can; torch warns of arrays that it could not write to, so they are copied."""
+    if isinstance(array, np.ndarray) and not array.flags.writeable:
+        array = array.copy()
+    return torch.as_tensor(array)
+
+
+def _take(column: Any, rows: list[int]) -> torch.Tensor | None:
+    """Rows of a column as one tensor; a column that is one array already is not copied if all rows are asked for."""
+    if column is None:
+        return None
+    if isinstance(column, (torch.Tensor, np.ndarray)):
+        return _as_tensor(column if len(rows) == len(column) else column[rows])
+    return torch.stack([_as_tensor(column[row]) for row in rows])

@@ -1,0 +1,271 @@
+r"""
+LPIPS, the distance of two frames as a pretrained network sees them (Zhang et al. 2018,
+https://huggingface.co/papers/1801.03924, equation 1):
+
+    d(x, y) = \sum_l \frac{1}{H_l W_l} \sum_{hw} \| w_l \odot (\hat f^l_{hw}(x) - \hat f^l_{hw}(y)) \|_2^2
+
+with f^l the features of a layer of the trunk, of unit length over channels, and w_l the linear heads that come in the
+`lpips` package. The trunk's weights are torchvision's; they are read from disk and never downloaded.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from einops import rearrange
+from torch import nn
+from torch.nn.functional import interpolate
+
+from .pixel import PixelReward
+
+
+if TYPE_CHECKING:
+    from lpips import LPIPS
+
+
+TRUNKS = {"vgg": "vgg16", "alex": "alexnet", "squeeze": "squeezenet1_1"}
+"""Name of each trunk in torchvision, by its name in `lpips`."""
+
+
+class LPIPSReward(PixelReward):
+    """
+    Minus LPIPS: in (-inf, 0]; 0 is perfect. The perceptual part of the paper's video reward, which uses VGG.
+
+    The authors compute features under bf16 autocast in training and in float32 in evaluation; here both are float32.
+    The model is built at the first use and is no part of a pickle.
+
+    Args:
+        net (`str`, *optional*, defaults to `"vgg"`):
+            Trunk: `"vgg"`, `"alex"` or `"squeeze"`.
+        trunk_path (`str` or `Path`, *optional*):
+            File with torchvision's weights of the trunk, `.pth` or `.safetensors`. By default torchvision's own file
+            name in torch hub's cache.
+        trunk (`str`, *optional*, defaults to `"pretrained"`):
+            `"random"` draws the trunk's weights from `seed`. For tests only: its values are not LPIPS and must not be
+            reported.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of a random trunk.
+        batch_size (`int`, *optional*, defaults to `32`):
+            Frames at a time; bounds the memory.
+        pixels (`str`, *optional*, defaults to `"all"`):
+            `"all"` or `"moving"`; see [`PixelReward`]. For moving pixels the distances of each layer are enlarged to
+            the frame's size, as in the package's spatial mode.
+
+    Raises:
+        ValueError: if `net` or `trunk` is none of the above.
+        FileNotFoundError: at the first use, if the trunk's file is not there; it says where to get it.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> frames = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    >>> reward = LPIPSReward(net="squeeze", trunk="random")  # without weights, to show the call
+    >>> reward(predicted=[frames], reference=[frames])
+    [-0.0]
+
+    ```
+    """
+
+    name, higher_is_better, best, floor = "lpips", False, 0.0, 1.0
+
+    def __init__(
+        self,
+        *,
+        net: str = "vgg",
+        trunk_path: str | Path | None = None,
+        trunk: str = "pretrained",
+        seed: int = 0,
+        batch_size: int = 32,
+        pixels: str = "all",
+    ) -> None:
+        super().__init__(pixels=pixels)
+        if net not in TRUNKS:
+            raise ValueError(f"Expected `net` to be one of {', '.join(TRUNKS)}, got {net!r}.")
+        if trunk not in ("pretrained", "random"):
+            raise ValueError(f'Expected `trunk` to be "pretrained" or "random", got {trunk!r}.')
+        self.net = net
+        self.trunk_path = trunk_path
+        self.trunk = trunk
+        self.seed = seed
+        self.batch_size = batch_size
+        self._model: LPIPS | None = None
+
+    @property
+    def model(self) -> LPIPS:
+        """The `lpips.LPIPS` module in evaluation mode, without gradients of its own; built at the first use."""
+        if self._model is None:
+            self._model = load_lpips(self.net, trunk_path=self.trunk_path, trunk=self.trunk, seed=self.seed)
+        return self._model
+
+    def measure(
+        self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """See [`VerifiableReward.measure`]."""
+        mask = self.mask(reference, context)
+        model = self.model.to(predicted.device)
+        states, references = (rearrange(x, "b s c h w -> (b s) c h w").float() for x in (predicted, reference))
+        masks = None if mask is None else rearrange(mask, "b s h w -> (b s) h w")
+        distances = []
+        for start in range(0, len(states), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            maps = layer_distances(model, lpips_features(model, states[rows]), lpips_features(model, references[rows]))
+            distances.append(_sum_over_layers(maps, None if masks is None else masks[rows]))
+        return rearrange(torch.cat(distances), "(b s) -> b s", b=len(predicted))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_model": None}
+
+
+def find_trunk(net: str, *, trunk_path: str | Path | None = None) -> Path:
+    """
+    The file with a trunk's weights.
+
+    Args:
+        net (`str`):
+            `"vgg"`, `"alex"` or `"squeeze"`.
+        trunk_path (`str` or `Path`, *optional*):
+            Explicit file. By default the file of torchvision's own name in torch hub's cache.
+
+    Returns:
+        `Path`: of a file that exists.
+
+    Raises:
+        FileNotFoundError: if it does not; names the file, where to get it and where to put it.
+
+    Example:
+
+    ```python
+    >>> find_trunk("vgg", trunk_path="nowhere.pth")
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: LPIPS needs the trunk `vgg16` at nowhere.pth, which does not exist; ...
+
+    ```
+    """
+    from torchvision.models import get_model_weights
+
+    name = TRUNKS[net]
+    weights = get_model_weights(name)["IMAGENET1K_V1"]
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name if trunk_path is None else trunk_path
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"LPIPS needs the trunk `{name}` at {path}, which does not exist; it is never downloaded by itself. "
+            f"Where there is a network, `torchvision.models.{name}(weights={weights.name!r})` puts the file "
+            f"{Path(weights.url).name} into torch hub's cache; copy it to the path above, or pass its own path as "
+            "`trunk_path`."
+        )
+    return path
+
+
+def load_lpips(net: str, *, trunk_path: str | Path | None = None, trunk: str = "pretrained", seed: int = 0) -> LPIPS:
+    """
+    Build `lpips.LPIPS` from files on this machine; takes the arguments of [`LPIPSReward`].
+
+    The package's own constructor downloads the trunk, or draws all its weights at random, the unused classifier of 120
+    million included; so the module is built without storage and its parts are filled in here.
+
+    Returns:
+        `lpips.LPIPS`: in evaluation mode, float32, frozen.
+
+    Raises:
+        FileNotFoundError: see [`find_trunk`].
+    """
+    import lpips
+
+    path = find_trunk(net, trunk_path=trunk_path) if trunk == "pretrained" else None
+    with warnings.catch_warnings(), torch.device("meta"):
+        warnings.simplefilter("ignore")  # torchvision on `pretrained`, torch on copying to meta: both meant
+        model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    model.scaling_layer = lpips.ScalingLayer()
+    heads = Path(lpips.__file__).parent / "weights" / f"v{model.version}" / f"{net}.pth"
+    state = {name: value for name, value in _read_weights(heads).items() if name.startswith("lin")}
+    if path is None:
+        state |= _random_trunk(model.net, seed)
+    else:
+        weights = _read_weights(path)
+        state |= {f"net.{name}": weights[_torchvision_name(name)] for name in model.net.state_dict()}
+    # The package lists each head twice: as `lin0` and as `lins.0`.
+    state |= {name.replace("lin", "lins.", 1): value for name, value in state.items() if name.startswith("lin")}
+    model.load_state_dict(state | model.scaling_layer.state_dict(prefix="scaling_layer."), assign=True)
+    return model.float().eval().requires_grad_(False)
+
+
+def lpips_features(model: LPIPS, frames: torch.Tensor) -> list[torch.Tensor]:
+    """
+    Features of frames, which depend on them alone: those of one reference serve its whole group.
+
+    Args:
+        model (`lpips.LPIPS`):
+            See [`load_lpips`].
+        frames (`torch.Tensor` of shape `(N, 3, H, W)`):
+            Float32 in `[0, 1]`, RGB.
+
+    Returns:
+        `list[torch.Tensor]`: one entry a layer, of shape `(N, C_l, H_l, W_l)`, of unit length over channels.
+
+    Raises:
+        ValueError: if the frames are too small for the trunk.
+    """
+    if min(frames.shape[-2:]) < 32:
+        raise ValueError(
+            f"Expected frames of at least 32x32 pixels for LPIPS, got {frames.shape[-2]}x{frames.shape[-1]}; enlarge "
+            "them or use another metric."
+        )
+    layers = model.net(model.scaling_layer(2 * frames - 1))
+    return [layer / (layer.square().sum(dim=1, keepdim=True).sqrt() + 1e-10) for layer in layers]
+
+
+def layer_distances(model: LPIPS, predicted: list[torch.Tensor], reference: list[torch.Tensor]) -> list[torch.Tensor]:
+    """
+    Weighted squared distances of two lists of [`lpips_features`].
+
+    Args:
+        model (`lpips.LPIPS`):
+            See [`load_lpips`].
+        predicted (`list[torch.Tensor]`):
+            Features of the predicted frames.
+        reference (`list[torch.Tensor]`):
+            Features of the recorded frames.
+
+    Returns:
+        `list[torch.Tensor]`: one entry a layer, of shape `(N, 1, H_l, W_l)`.
+    """
+    pairs = zip(model.lins, predicted, reference, strict=True)
+    return [head((x - y).square_()) for head, x, y in pairs]
+
+
+def _sum_over_layers(maps: list[torch.Tensor], mask: torch.Tensor | None) -> torch.Tensor:
+    """Distance of each frame, `(N,)`: over all pixels, or over those of the mask `(N, H, W)`, nan if it is empty."""
+    if mask is None:
+        return torch.stack([layer.mean(dim=(1, 2, 3)) for layer in maps]).sum(dim=0)
+    enlarge = partial(interpolate, size=mask.shape[-2:], mode="bilinear", align_corners=False)
+    total = torch.stack([enlarge(layer)[:, 0] for layer in maps]).sum(dim=0)  # (N, H, W)
+    return (total * mask).sum(dim=(1, 2)) / mask.sum(dim=(1, 2))
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _torchvision_name(name: str) -> str:
+    """The package slices torchvision's `features` but keeps the numbers: `slice2.5.bias` is `features.5.bias`."""
+    return f"features.{name.partition('.')[2]}"
+
+
+def _random_trunk(trunk: nn.Module, seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, parameter in trunk.state_dict().items():
+        value = torch.zeros(parameter.shape)
+        state[f"net.{name}"] = nn.init.kaiming_normal_(value, generator=generator) if value.ndim > 1 else value
+    return state
