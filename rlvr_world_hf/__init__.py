@@ -1,8 +1,8 @@
 """
 World models trained with verifiable rewards, the Hugging Face way.
 
-The path of one sample: data, processor, rollout, reward, update, table, Hub. Every name below loads its module on first
-use; importing the package itself imports neither torch nor transformers.
+The path of one sample: data, processor, rollout, reward, update, table, Hub. Every name below loads its module on
+first use; importing the package itself imports neither torch nor transformers.
 """
 
 from typing import TYPE_CHECKING

@@ -3,3 +3,9 @@ In: frames and actions of a transition; completions of a model.
 Out: token ids with their layout and masks; decoded states.
 Never: rewards, or any file outside this room: its files travel to the Hub alone.
 """
+
+from .base import Codec as Codec
+from .base import WorldModelProcessor as WorldModelProcessor
+from .bins import UniformBins as UniformBins
+from .layout import TokenLayout as TokenLayout
+from .video import VideoWorldModelProcessor as VideoWorldModelProcessor

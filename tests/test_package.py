@@ -1,0 +1,84 @@
+"""What an installed wheel holds: the library, its recipes, its launch scripts and its bundled checkpoints."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+
+LOOK_AROUND = """
+import sys
+import rlvr_world_hf
+from rlvr_world_hf.commands.locations import bundled_path, recipe_names, recipe_path, shipped_folder
+print(rlvr_world_hf.__file__)
+print(recipe_path("pusht/quickstart"))
+print(bundled_path("pusht-codec"))
+print(shipped_folder("trainers"))
+print(",".join(recipe_names()))
+"""
+
+
+def python(code: str, *, cwd: Path) -> list[str]:
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=cwd, env={"PYTHONPATH": str(cwd)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def unpacked(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds what `pip install` of the wheel would put into site-packages."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(repository)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = folder.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(folder / "site")
+    return folder / "site"
+
+
+def test_wheel_holds_what_the_checkout_holds(unpacked: Path, repository: Path) -> None:
+    patterns = ("trainers/recipes/*/*.yaml", "trainers/*.py", "model_cards/*/*.safetensors", "model_cards/*/*.json")
+    expected = {path.relative_to(repository) for pattern in patterns for path in repository.glob(pattern)}
+    assert not {path for path in expected if not (unpacked / "rlvr_world_hf" / path).is_file()}
+    assert (unpacked / "rlvr_world_hf" / "py.typed").is_file()
+    assert not [name for name in ("tests", "trainers", "spaces") if (unpacked / name).exists()]
+
+
+def test_wheel_finds_its_own_files(unpacked: Path, repository: Path) -> None:
+    *places, names = python(LOOK_AROUND, cwd=unpacked)
+    assert all(Path(place).is_relative_to(unpacked) for place in places), places
+    recipes = (repository / "trainers" / "recipes").glob("*/*.yaml")
+    assert names.split(",") == sorted(f"{path.parent.name}/{path.stem}" for path in recipes)
+
+
+def test_wheel_offers_the_command_and_its_licence(unpacked: Path) -> None:
+    (information,) = unpacked.glob("*.dist-info")
+    assert "rlvr-world = rlvr_world_hf.commands.cli:main" in (information / "entry_points.txt").read_text()
+    assert {path.name for path in (information / "licenses").iterdir()} == {"LICENSE", "NOTICE"}
+
+
+def test_bundled_checkpoints_are_small(repository: Path) -> None:
+    weights = list((repository / "model_cards").glob("*/*.safetensors"))
+    assert weights
+    assert all(path.stat().st_size <= 6_000_000 for path in weights)
+
+
+def test_every_dependency_is_bounded(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    listed = [
+        *project["dependencies"],
+        *(item for extra in project["optional-dependencies"].values() for item in extra),
+    ]
+    assert not [item for item in listed if ">=" not in item or "<" not in item]
+
+
+def test_lock_names_no_place(repository: Path) -> None:
+    lock = (repository / "requirements.lock").read_text()
+    assert not [line for line in lock.splitlines() if "://" in line or "file:" in line or line.startswith("-")]
+    assert "\nopencv-python-headless==" in lock
+    assert "\nopencv-python==" not in lock, "the Qt build wants libraries of the system"
+    assert not (repository / "uv.lock").exists(), "uv.lock names the hosts of a registry"
