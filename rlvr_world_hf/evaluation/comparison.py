@@ -1,0 +1,280 @@
+"""One table: yardsticks and checkpoints on the same held-out rows, with the same noise, by the same metrics."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from ..rewards.base import VerifiableReward
+from .metrics import measure, metric_of, standard_metrics, summarize_predictions
+from .predictions import (
+    UNRESTRICTED,
+    Predictor,
+    Sampling,
+    predict_checkpoint,
+    predict_copy_last,
+    predict_tokenizer_floor,
+    row_batches,
+)
+from .results import Results, make_results
+
+
+GRID = (
+    Sampling(temperature=0.0),
+    Sampling(temperature=0.4),
+    Sampling(temperature=0.7),
+    Sampling(temperature=1.0, top_k=5),
+    Sampling(temperature=1.0, top_k=20),
+    UNRESTRICTED,
+)
+"""Settings among which a row with best sampling chooses, greedy to unrestricted."""
+
+
+def evaluate(
+    checkpoints: Mapping[str, tuple[torch.nn.Module, Any]],
+    rows: Any,
+    *,
+    validation_rows: Any = None,
+    recipe: str,
+    rewarded: Sequence[str],
+    training_seed: int = 0,
+    sampling_seeds: Sequence[int] = (0, 1, 2),
+    num_samples: int = 1,
+    sampling: Sampling = UNRESTRICTED,
+    best_sampling: Sequence[str] = ("base", "rlvr"),
+    grid: Sequence[Sampling] = GRID,
+    choose_by: str | None = None,
+    metrics: Sequence[VerifiableReward] | None = None,
+    batch_size: int = 128,
+) -> Results:
+    """
+    Measure `copy_last`, `tokenizer_floor` and each checkpoint, in one `results.json` record.
+
+    Every checkpoint sees the same noise, so differences between rows are not those of luck. For checkpoints in
+    `best_sampling` a row `<name>_best_sampling` follows, its settings chosen on `validation_rows` and recorded.
+
+    Args:
+        checkpoints (`Mapping[str, tuple]`):
+            Row name -> model and processor, as in `base`, `control`, `rlvr`. The processor of the first one gives the
+            tokenizer floor.
+        rows (`datasets.Dataset` or `Sequence[Mapping]`):
+            Held-out rows, see `data.rows.window_rows`.
+        validation_rows (`datasets.Dataset` or `Sequence[Mapping]`, *optional*):
+            Rows on which sampling settings are chosen; without them there is no row with best sampling.
+        recipe (`str`):
+            Name of the recipe.
+        rewarded (`Sequence[str]`):
+            Metrics the reward was made of.
+        training_seed (`int`, *optional*, defaults to 0):
+            Seed of the training run.
+        sampling_seeds (`Sequence[int]`, *optional*, defaults to `(0, 1, 2)`):
+            Seeds of the noise.
+        num_samples (`int`, *optional*, defaults to 1):
+            Predictions for each row and sampling seed; with more than one, every metric is given as best of N too.
+        sampling (`Sampling`, *optional*):
+            Settings of the rows without best sampling. Defaults to temperature 1 over all valid tokens, as in RL.
+        best_sampling (`Sequence[str]`, *optional*, defaults to `("base", "rlvr")`):
+            Checkpoints that also get their best settings; names that are not in `checkpoints` are skipped.
+        grid (`Sequence[Sampling]`, *optional*):
+            Settings to choose from. Defaults to `GRID`.
+        choose_by (`str`, *optional*):
+            Metric to choose by. Defaults to the first rewarded one.
+        metrics (`Sequence[VerifiableReward]`, *optional*):
+            What to measure. Defaults to [`standard_metrics`].
+        batch_size (`int`, *optional*, defaults to 128):
+            Predictions in memory at a time.
+
+    Returns:
+        `dict`: a record for `write_results` and `merge_results`.
+
+    Raises:
+        `ValueError`: If there are no rows or checkpoints, or a rewarded metric or `choose_by` is not among the
+        metrics.
+
+    Example:
+
+    ```python
+    >>> base = load_world_model("outputs/quickstart/base")  # doctest: +SKIP
+    >>> results = evaluate({"base": base}, rows, recipe="pusht/quickstart", rewarded=["mae"])  # doctest: +SKIP
+
+    ```
+    """
+    metrics = standard_metrics() if metrics is None else metrics
+    choose_by = rewarded[0] if choose_by is None and rewarded else choose_by
+    _refuse_impossible(checkpoints, rows, metrics, [*rewarded, *([choose_by] if choose_by else [])])
+    measure_rows = partial(
+        measure_predictor,
+        metrics=metrics,
+        sampling_seeds=sampling_seeds,
+        num_samples=num_samples,
+        batch_size=batch_size,
+        watched=choose_by,
+    )
+    model, processor = next(iter(checkpoints.values()))
+    floor = partial(predict_tokenizer_floor, processor=processor)
+    table = {
+        "copy_last": measure_rows(predict_copy_last, rows, label="copy_last", device=model.device),
+        "tokenizer_floor": measure_rows(floor, rows, label="tokenizer_floor", device=model.device),
+    }
+    used: dict[str, Sampling] = {}
+    for name, (model, processor) in checkpoints.items():
+        used[name] = sampling
+        if name in best_sampling and validation_rows is not None:
+            used[f"{name}_best_sampling"] = choose_sampling(
+                model, processor, validation_rows, metric=_named(metrics, choose_by), grid=grid, batch_size=batch_size
+            )
+        for row in (name, f"{name}_best_sampling"):
+            if row in used:
+                predict = _checkpoint_predictor(model, processor, used[row], sampling_seeds, num_samples)
+                table[row] = measure_rows(predict, rows, label=row, device=model.device)
+    return make_results(
+        table,
+        recipe=recipe,
+        samples=len(rows),
+        training_seed=training_seed,
+        sampling_seeds=sampling_seeds,
+        rewarded=rewarded,
+        higher_is_better=_directions(metrics, table),
+        sampling={row: settings.to_dict() for row, settings in used.items()},
+    )
+
+
+@torch.no_grad()
+def measure_predictor(
+    predict: Predictor,
+    rows: Any,
+    *,
+    metrics: Sequence[VerifiableReward],
+    sampling_seeds: Sequence[int] = (0,),
+    num_samples: int = 1,
+    batch_size: int = 128,
+    device: torch.device | str = "cpu",
+    label: str = "",
+    watched: str | None = None,
+) -> dict[str, list[float]]:
+    """
+    Measure one predictor on all rows, a batch at a time; only numbers are kept.
+
+    Args:
+        predict (`Callable[[RowBatch], Predictions]`):
+            Gives `len(sampling_seeds) * num_samples` predictions a row, or one that stands for all of them.
+        rows (`datasets.Dataset` or `Sequence[Mapping]`):
+            Rows.
+        metrics (`Sequence[VerifiableReward]`):
+            What to measure.
+        sampling_seeds (`Sequence[int]`, *optional*, defaults to `(0,)`):
+            Seeds of the predictor.
+        num_samples (`int`, *optional*, defaults to 1):
+            Its predictions for each row and seed.
+        batch_size (`int`, *optional*, defaults to 128):
+            Predictions in memory at a time.
+        device (`torch.device` or `str`, *optional*, defaults to `"cpu"`):
+            Where to compute.
+        label (`str`, *optional*):
+            What the progress bar calls it.
+        watched (`str`, *optional*):
+            Metric that the progress bar shows.
+
+    Returns:
+        `dict[str, list[float]]`: metric -> one value a sampling seed.
+    """
+    predictions_a_row = len(sampling_seeds) * num_samples
+    size = max(1, batch_size // predictions_a_row)
+    collected: dict[str, list[torch.Tensor]] = {}
+    with tqdm(
+        row_batches(rows, size=size, device=device), total=-(-len(rows) // size), desc=label, disable=None
+    ) as bar:
+        for batch in bar:
+            for name, value in measure(predict(batch), batch, metrics).items():
+                collected.setdefault(name, []).append(value.expand(-1, predictions_a_row).cpu())
+            if watched in collected:
+                bar.set_postfix({watched: float(torch.cat(collected[watched]).nanmean())})
+    return summarize_predictions(
+        {name: torch.cat(parts) for name, parts in collected.items()},
+        num_samples=num_samples,
+        best_of={metric.name: metric.higher_is_better for metric in metrics},
+    )
+
+
+def choose_sampling(
+    model: torch.nn.Module,
+    processor: Any,
+    validation_rows: Any,
+    *,
+    metric: VerifiableReward,
+    grid: Sequence[Sampling] = GRID,
+    sampling_seed: int = 0,
+    batch_size: int = 128,
+) -> Sampling:
+    """
+    The settings of a grid that are best on validation rows.
+
+    Args:
+        model (`PreTrainedModel`):
+            Checkpoint.
+        processor (`WorldModelProcessor`):
+            Its processor.
+        validation_rows (`datasets.Dataset` or `Sequence[Mapping]`):
+            Rows that are in neither training nor table.
+        metric (`VerifiableReward`):
+            What to choose by.
+        grid (`Sequence[Sampling]`, *optional*):
+            Settings to choose from; of equally good ones the first is taken. Defaults to `GRID`.
+        sampling_seed (`int`, *optional*, defaults to 0):
+            Seed of the noise.
+        batch_size (`int`, *optional*, defaults to 128):
+            Predictions in memory at a time.
+
+    Returns:
+        `Sampling`: the best.
+    """
+    sign = 1 if metric.higher_is_better else -1
+
+    def quality(sampling: Sampling) -> float:
+        predict = _checkpoint_predictor(model, processor, sampling, (sampling_seed,), 1)
+        label = f"temperature {sampling.temperature:g}, top-k {sampling.top_k}"
+        values = measure_predictor(
+            predict, validation_rows, metrics=[metric], batch_size=batch_size, device=model.device, label=label
+        )
+        return sign * values[metric.name][0]
+
+    return max(grid, key=quality)
+
+
+def _checkpoint_predictor(
+    model: torch.nn.Module, processor: Any, sampling: Sampling, sampling_seeds: Sequence[int], num_samples: int
+) -> Predictor:
+    return partial(
+        predict_checkpoint,
+        model=model,
+        processor=processor,
+        sampling=sampling,
+        sampling_seeds=sampling_seeds,
+        num_samples=num_samples,
+    )
+
+
+def _directions(metrics: Sequence[VerifiableReward], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, bool]:
+    """Direction of all that was measured. What no metric asked for is a rate of failures: lower is better."""
+    known = {metric.name: metric.higher_is_better for metric in metrics}
+    measured = dict.fromkeys(name for values in rows.values() for name in values)
+    return {name: known.get(metric_of(name), False) for name in measured}
+
+
+def _named(metrics: Sequence[VerifiableReward], name: str | None) -> VerifiableReward:
+    return next(metric for metric in metrics if metric.name == name)
+
+
+def _refuse_impossible(
+    checkpoints: Mapping[str, Any], rows: Any, metrics: Sequence[VerifiableReward], needed: Sequence[str]
+) -> None:
+    if not checkpoints or not len(rows):
+        raise ValueError(f"Evaluation needs checkpoints and rows, got {len(checkpoints)} and {len(rows)}.")
+    names = [metric.name for metric in metrics]
+    unknown = [name for name in needed if name not in names]
+    if unknown:
+        raise ValueError(
+            f"{unknown} must be measured to be reported as rewarded or chosen by; the metrics are {names}."
+        )

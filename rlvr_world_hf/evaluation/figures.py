@@ -1,0 +1,211 @@
+"""Pictures of a run: the strip of reference, predictions and errors as PNG and GIF, and the learning curves."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+
+GAP = 4
+WHITE = (255, 255, 255)
+INK = (30, 30, 30)
+CURVES = ("eval_loss", "loss", "reward", "kl", "reward_std", "entropy")
+
+
+def strip(
+    context: torch.Tensor,
+    reference: torch.Tensor,
+    predictions: Mapping[str, torch.Tensor],
+    *,
+    path_png: str | os.PathLike[str],
+    path_gif: str | os.PathLike[str] | None = None,
+    scale: int = 4,
+    seconds_per_frame: float = 0.5,
+    error_gain: float = 2.0,
+) -> None:
+    """
+    Draw examples as rows over time: reference, each prediction, and each prediction's error.
+
+    The first column is the last given frame. An error is the mean over channels of |predicted - reference| times
+    `error_gain`: white is 0, full red is `1 / error_gain` or more. Pixels are repeated `scale` times, never smoothed.
+
+    Args:
+        context (`torch.Tensor` of shape `(E, K, 3, H, W)` or `(K, 3, H, W)`):
+            Given frames of E examples, uint8 or float in `[0, 1]`, RGB.
+        reference (`torch.Tensor` of shape `(E, S, 3, H, W)` or `(S, 3, H, W)`):
+            What happened, in the same form.
+        predictions (`Mapping[str, torch.Tensor]`):
+            Label -> predicted frames of the shape of `reference`, in the order of the rows, as in `base`, `RLVR`.
+        path_png (`str` or `PathLike`):
+            Picture to write: examples below each other, time from left to right.
+        path_gif (`str` or `PathLike`, *optional*):
+            Animation to write: one panel a row of the picture, side by side, time as time.
+        scale (`int`, *optional*, defaults to 4):
+            Times that each pixel is repeated.
+        seconds_per_frame (`float`, *optional*, defaults to 0.5):
+            Pace of the animation, and the time written above the columns.
+        error_gain (`float`, *optional*, defaults to 2.0):
+            Factor that makes small errors visible.
+
+    Raises:
+        `ValueError`: If a prediction has another shape than the reference, or the context another number of examples.
+    """
+    given, truth = _examples(context), _examples(reference)
+    predicted = {name: _examples(frames) for name, frames in predictions.items()}
+    for name, frames in predicted.items():
+        if frames.shape != truth.shape:
+            raise ValueError(
+                f"{name!r} has shape {tuple(frames.shape)}, the reference {tuple(truth.shape)}; give the same."
+            )
+    if len(given) != len(truth):
+        raise ValueError(f"`context` has {len(given)} examples and `reference` {len(truth)}; give as many.")
+    rows = _rows(given[:, -1:], truth, predicted, gain=error_gain)
+    enlarged = {name: frames.repeat(scale, axis=2).repeat(scale, axis=3) for name, frames in rows.items()}
+    _draw_grid(enlarged, seconds_per_frame).save(_parent_made(path_png))
+    if path_gif is not None:
+        images = [_draw_moment(enlarged, time, seconds_per_frame) for time in range(truth.shape[1] + 1)]
+        pause = round(1000 * seconds_per_frame)
+        images[0].save(_parent_made(path_gif), save_all=True, append_images=images[1:], duration=pause, loop=0)
+
+
+def learning_curves(
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    path: str | os.PathLike[str],
+    *,
+    metrics: Sequence[str] | None = None,
+) -> None:
+    """
+    Plot what trainers logged: one panel a metric, one line a stage that logged it, over optimizer steps.
+
+    Args:
+        histories (`Mapping[str, Sequence[Mapping[str, float]]]`):
+            Stage -> `trainer.state.log_history`: mappings with `step` and logged numbers.
+        path (`str` or `PathLike`):
+            PNG to write.
+        metrics (`Sequence[str]`, *optional*):
+            Logged names to plot. Defaults to those of likelihood training and GRPO, and every single reward's mean, as
+            far as they were logged more than once.
+
+    Raises:
+        `ValueError`: If no stage logged any of the metrics.
+    """
+    points = {stage: _points(history) for stage, history in histories.items()}
+    logged = {metric for of_stage in points.values() for metric, (steps, _) in of_stage.items() if len(steps) > 1}
+    if metrics is None:
+        rewards = sorted(name for name in logged if name.startswith("rewards/") and name.endswith("/mean"))
+        metrics = [*CURVES, *(rewards if len(rewards) > 1 else [])]
+    panels = [metric for metric in metrics if metric in logged]
+    if not panels:
+        raise ValueError(f"Nothing to plot: of {list(metrics)}, no stage of {list(histories)} logged one twice.")
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(4.5 * columns, 3.2 * lines), layout="constrained")
+    FigureCanvasAgg(figure)
+    for index, metric in enumerate(panels):
+        axes = figure.add_subplot(lines, columns, index + 1)
+        for number, (stage, of_stage) in enumerate(points.items()):
+            if metric in of_stage:
+                steps, values = of_stage[metric]
+                axes.plot(steps, values, label=stage, color=f"C{number}", marker="." if len(steps) < 40 else None)
+        axes.set(title=metric, xlabel="optimizer step")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(_parent_made(path), dpi=110)
+
+
+def _points(history: Sequence[Mapping[str, float]]) -> dict[str, tuple[list[float], list[float]]]:
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for entry in history:
+        for metric, value in entry.items():
+            if metric != "step" and "step" in entry and isinstance(value, int | float):
+                steps, values = found.setdefault(metric, ([], []))
+                steps.append(entry["step"])
+                values.append(value)
+    return found
+
+
+def _examples(frames: torch.Tensor) -> np.ndarray:
+    array = torch.as_tensor(frames).detach().cpu()
+    if array.ndim not in (4, 5) or array.shape[-3] != 3:
+        raise ValueError(f"Expected frames of shape (E, T, 3, H, W) or (T, 3, H, W), got {tuple(array.shape)}.")
+    array = array.float() / 255 if array.dtype == torch.uint8 else array.float()
+    return rearrange(array if array.ndim == 5 else array[None], "e t c h w -> e t h w c").numpy()
+
+
+def _rows(
+    given: np.ndarray, truth: np.ndarray, predicted: Mapping[str, np.ndarray], *, gain: float
+) -> dict[str, np.ndarray]:
+    rows = {"reference": np.concatenate([given, truth], axis=1)}
+    rows |= {name: np.concatenate([given, frames], axis=1) for name, frames in predicted.items()}
+    for name, frames in predicted.items():
+        error = np.clip(np.abs(frames - truth).mean(axis=-1, keepdims=True) * gain, 0, 1)
+        red = 1 - error * np.array([0.1, 1.0, 1.0], dtype=np.float32)  # white to red
+        rows[f"error {name}"] = np.concatenate([np.ones_like(given), red], axis=1)
+    return {name: np.round(np.clip(frames, 0, 1) * 255).astype(np.uint8) for name, frames in rows.items()}
+
+
+def _draw_grid(rows: Mapping[str, np.ndarray], seconds: float) -> Image.Image:
+    examples, times, height, width, _ = next(iter(rows.values())).shape
+    font = _font(height)
+    left, top = _label_width(rows, font) + 2 * GAP, font.size + 3 * GAP
+    block = len(rows) * (height + GAP) + 3 * GAP
+    sheet = Image.new("RGB", (left + times * (width + GAP), top + examples * block), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    for time in range(times):
+        middle = left + time * (width + GAP) + width // 2
+        draw.text((middle, GAP), _moment(time, seconds), fill=INK, font=font, anchor="ma")
+    for example in range(examples):
+        for line, (name, frames) in enumerate(rows.items()):
+            y = top + example * block + line * (height + GAP)
+            draw.text((left - 2 * GAP, y + height // 2), name, fill=INK, font=font, anchor="rm")
+            for time in range(times):
+                if time or not name.startswith("error "):
+                    _paste(sheet, frames[example, time], (left + time * (width + GAP), y))
+    return sheet
+
+
+def _draw_moment(rows: Mapping[str, np.ndarray], time: int, seconds: float) -> Image.Image:
+    examples, _, height, width, _ = next(iter(rows.values())).shape
+    font = _font(height)
+    panel = max(width, _label_width(rows, font)) + GAP
+    top = 2 * font.size + 4 * GAP
+    sheet = Image.new("RGB", (len(rows) * panel + GAP, top + examples * (height + GAP)), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((sheet.width // 2, GAP), _moment(time, seconds), fill=INK, font=font, anchor="ma")
+    for column, (name, frames) in enumerate(rows.items()):
+        x = GAP + column * panel
+        draw.text((x + panel // 2, font.size + 2 * GAP), name, fill=INK, font=font, anchor="ma")
+        for example in range(examples):
+            _paste(sheet, frames[example, time], (x + (panel - width) // 2, top + example * (height + GAP)))
+    return sheet
+
+
+def _paste(sheet: Image.Image, frame: np.ndarray, corner: tuple[int, int]) -> None:
+    height, width, _ = frame.shape
+    x, y = corner
+    ImageDraw.Draw(sheet).rectangle((x - 1, y - 1, x + width, y + height), outline=(190, 190, 190))
+    sheet.paste(Image.fromarray(frame), corner)
+
+
+def _moment(time: int, seconds: float) -> str:
+    return "given" if time == 0 else f"+{time * seconds:g} s"
+
+
+def _font(height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=max(11, min(20, height // 10)))
+
+
+def _label_width(rows: Mapping[str, np.ndarray], font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
+    return max(int(font.getlength(name)) for name in rows)
+
+
+def _parent_made(path: str | os.PathLike[str]) -> Path:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target

@@ -1,0 +1,161 @@
+"""Measures of predictions, one value a prediction: the rewards' unsigned metrics, repetition and parse failures."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from einops import rearrange, repeat
+
+from ..rewards.agent_position import AgentPositionReward
+from ..rewards.base import VerifiableReward, mean_over_steps
+from ..rewards.perceptual import LPIPSReward, find_trunk
+from ..rewards.pixel import MAEReward, MSEReward, PixelReward, PSNRReward, SSIMReward
+from ..rewards.repetition import repetition_rate
+from .predictions import Predictions, RowBatch
+
+
+logger = logging.getLogger(__name__)
+
+BEST_OF = "_best_of_"
+RATES = ("repetition_rate", "parse_failure")
+"""Measured of every prediction beside the metrics asked for; both are better when lower."""
+
+
+def standard_metrics(*, trunk_path: str | Path | None = None) -> list[VerifiableReward]:
+    """
+    The metrics of a PushT table.
+
+    Args:
+        trunk_path (`str` or `Path`, *optional*):
+            File with LPIPS' trunk. By default LPIPS is measured if torch hub's cache holds it, and left out with a
+            line in the log if not.
+
+    Returns:
+        `list[VerifiableReward]`: mae, mse, psnr, ssim and, where its trunk is, lpips, each over all pixels and over
+        those that move; the
+        agent's position.
+
+    Raises:
+        `FileNotFoundError`: If `trunk_path` is given and there is no such file.
+
+    Example:
+
+    ```python
+    >>> [metric.name for metric in standard_metrics()][:4]
+    ['mae', 'mae_moving', 'mse', 'mse_moving']
+
+    ```
+    """
+    kinds: list[type[PixelReward]] = [MAEReward, MSEReward, PSNRReward, SSIMReward]
+    metrics: list[VerifiableReward] = [kind(pixels=pixels) for kind in kinds for pixels in ("all", "moving")]
+    try:
+        trunk = find_trunk("vgg", trunk_path=trunk_path)
+        metrics += [LPIPSReward(trunk_path=trunk, pixels=pixels) for pixels in ("all", "moving")]
+    except FileNotFoundError as error:
+        if trunk_path is not None:
+            raise
+        logger.info("LPIPS is left out: %s", error)
+    return [*metrics, AgentPositionReward()]
+
+
+def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[VerifiableReward]) -> dict[str, torch.Tensor]:
+    """
+    Measure each prediction: the mean over the recorded steps of its horizon.
+
+    Args:
+        predictions (`Predictions`):
+            `J` predictions for each of `B` rows.
+        batch (`RowBatch`):
+            The rows.
+        metrics (`Sequence[VerifiableReward]`):
+            What to measure.
+
+    Returns:
+        `dict[str, torch.Tensor]`: for each metric, what its `diagnose` reports, and each of `RATES`, a float tensor of
+        shape `(B, J)`. It is nan where nothing was to be measured; an unreadable prediction gets the metric's floor,
+        and nan where there is none.
+
+    Example:
+
+    ```python
+    >>> frames = torch.zeros(1, 2, 3, 16, 16)
+    >>> mask = torch.tensor([[True, False]])
+    >>> batch = RowBatch(
+    ...     indices=[0], context=frames[:, :1], actions=frames[:, :, 0, 0], reference=frames, reference_mask=mask
+    ... )
+    >>> predictions = Predictions(predicted=frames[:, None] + 0.25, readable=torch.ones(1, 1, dtype=torch.bool))
+    >>> measure(predictions, batch, [MAEReward()])["mae"]
+    tensor([[0.2500]])
+
+    ```
+    """
+    rows, count = predictions.readable.shape
+    predicted = rearrange(predictions.predicted, "b j s c h w -> (b j) s c h w")
+    reference = repeat(batch.reference, "b s c h w -> (b j) s c h w", j=count)
+    context = repeat(batch.context, "b k c h w -> (b j) k c h w", j=count)
+    recorded = repeat(batch.reference_mask, "b s -> (b j) s", j=count)
+    readable = rearrange(predictions.readable, "b j -> (b j)")
+    values = {}
+    for metric in metrics:
+        value = metric.metric(predicted, reference, reference_mask=recorded, context=context)
+        values[metric.name] = value.where(readable, metric.floor)
+        for name, steps in metric.diagnose(predicted, reference).items():
+            values[name] = mean_over_steps(steps, recorded).where(readable, torch.nan)
+    values["repetition_rate"] = repetition_rate(predicted, reference_mask=recorded).where(readable, torch.nan)
+    values["parse_failure"] = 1 - readable.float()
+    return {name: rearrange(value, "(b j) -> b j", b=rows) for name, value in values.items()}
+
+
+def summarize_predictions(
+    values: Mapping[str, torch.Tensor], *, num_samples: int, best_of: Mapping[str, bool]
+) -> dict[str, list[float]]:
+    """
+    From one value a prediction to one value a sampling seed.
+
+    A metric is the mean over samples and rows. With more than one sample, `<metric>_best_of_<N>` is the mean over
+    rows of the best sample, chosen by that metric for each row on its own, as the authors' evaluation has it.
+
+    Args:
+        values (`Mapping[str, torch.Tensor]`):
+            Metric -> `(rows, seeds * num_samples)`, those of one seed together; nan is left out.
+        num_samples (`int`):
+            Predictions for each row and sampling seed.
+        best_of (`Mapping[str, bool]`):
+            Metrics to give as best of N too -> whether higher is better.
+
+    Returns:
+        `dict[str, list[float]]`: one number a sampling seed; nan if nothing was measured.
+
+    Example:
+
+    ```python
+    >>> mae = {"mae": torch.tensor([[1.0, 3.0], [2.0, 0.0]])}
+    >>> summarize_predictions(mae, num_samples=2, best_of={"mae": False})
+    {'mae': [1.5], 'mae_best_of_2': [0.5]}
+
+    ```
+    """
+    summary = {}
+    for name, value in values.items():
+        of_seeds = rearrange(value.double(), "b (seeds n) -> seeds b n", n=num_samples)
+        summary[name] = of_seeds.nanmean(dim=(1, 2)).tolist()
+        if num_samples > 1 and name in best_of:
+            sign = 1 if best_of[name] else -1
+            best = sign * (sign * of_seeds).nan_to_num(nan=-torch.inf).amax(-1)  # (seeds, rows)
+            summary[f"{name}{BEST_OF}{num_samples}"] = best.where(best.isfinite(), torch.nan).nanmean(-1).tolist()
+    return summary
+
+
+def metric_of(name: str) -> str:
+    """
+    The metric that a name of [`summarize_predictions`] speaks of.
+
+    Args:
+        name (`str`):
+            As in `mae` or `mae_best_of_5`.
+
+    Returns:
+        `str`: as in `mae`.
+    """
+    return name.split(BEST_OF)[0]

@@ -1,0 +1,159 @@
+"""The Markdown table of a `results.json`: rows, chosen metrics, spread, and what is needed to repeat it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .results import validate_results
+
+
+NOT_PREDICTIONS = ("tokenizer_floor",)  # it sees the answer, so it is never the best
+
+
+def markdown_table(
+    results: Mapping[str, Any], *, metrics: Sequence[str] | None = None, rows: Sequence[str] | None = None
+) -> str:
+    """
+    Table of rows and metrics as mean ± spread, and one line on samples, seeds, recipe and commit.
+
+    The best prediction of a rewarded metric is bold, whichever row it is in; `tokenizer_floor` is decoded from the
+    true codes and does not compete.
+
+    Args:
+        results (`Mapping`):
+            A record of `results.json`; nothing else is read.
+        metrics (`Sequence[str]`, *optional*):
+            Columns. Defaults to all that some row has, rewarded ones first.
+        rows (`Sequence[str]`, *optional*):
+            Rows, in this order. Defaults to all.
+
+    Returns:
+        `str`: Markdown, with a final newline. A row that lacks a metric shows `-`.
+
+    Raises:
+        `ValueError`: If the record is not valid, or a row or metric is in none of it.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.evaluation.results import make_results
+    >>> results = make_results(
+    ...     {"base": {"mae": [0.5, 0.25]}, "rlvr": {"mae": [0.125, 0.125]}},
+    ...     recipe="pusht/debug",
+    ...     samples=8,
+    ...     training_seed=0,
+    ...     sampling_seeds=[0, 1],
+    ...     rewarded=["mae"],
+    ...     higher_is_better={"mae": False},
+    ... )
+    >>> for line in markdown_table(results).splitlines()[:4]:
+    ...     print(line)
+    | row | mae ↓ |
+    |---|---|
+    | base | 0.38 ± 0.18 |
+    | rlvr | **0.1250** |
+
+    ```
+    """
+    validate_results(results)
+    measured = list(dict.fromkeys(metric for metrics_of in results["rows"].values() for metric in metrics_of))
+    rewarded_first = sorted(measured, key=lambda metric: metric not in results["rewarded"])
+    columns = _known(metrics, rewarded_first, "metric")
+    names = _known(rows, list(results["rows"]), "row")
+    best = {metric: best_row(results, metric, rows=names) for metric in columns if metric in results["rewarded"]}
+    lines = ["| row | " + " | ".join(_heading(results, metric) for metric in columns) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for row in names:
+        cells = [_cell(results["rows"][row].get(metric), bold=best.get(metric) == row) for metric in columns]
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", provenance_line(results), ""])
+
+
+def best_row(results: Mapping[str, Any], metric: str, *, rows: Sequence[str] | None = None) -> str | None:
+    """
+    Row whose mean is best on a metric, `tokenizer_floor` apart.
+
+    Args:
+        results (`Mapping`):
+            A record of `results.json`.
+        metric (`str`):
+            Which metric.
+        rows (`Sequence[str]`, *optional*):
+            Rows that compete. Defaults to all.
+
+    Returns:
+        `str` or `None`: its name; `None` when no competing row has the metric.
+    """
+    means = {
+        row: results["rows"][row][metric]["mean"]
+        for row in (results["rows"] if rows is None else rows)
+        if row not in NOT_PREDICTIONS and metric in results["rows"][row]
+    }
+    if not means:
+        return None
+    return (max if results["higher_is_better"][metric] else min)(means, key=means.__getitem__)
+
+
+def provenance_line(results: Mapping[str, Any]) -> str:
+    """One line: samples, seeds and what the spread is over, recipe and commit of a record."""
+    training, sampling = results["training_seeds"], results["sampling_seeds"]
+    over = "training seeds" if len(training) > 1 else "sampling seeds"
+    return (
+        f"{results['samples']} held-out windows; mean ± sample standard deviation over {over}; "
+        f"training seeds {_join(training)}, sampling seeds {_join(sampling)}; "
+        f"recipe `{results['recipe']}`, commit `{_short(results['commit'])}`."
+    )
+
+
+def format_number(mean: float, spread: float = 0.0) -> str:
+    """
+    A number and its spread with two digits of the spread, or four digits where there is none.
+
+    Args:
+        mean (`float`):
+            The number.
+        spread (`float`, *optional*, defaults to 0.0):
+            Its standard deviation; not shown if 0.
+
+    Returns:
+        `str`: the text.
+
+    Example:
+
+    ```python
+    >>> format_number(0.0144412, 0.00012), format_number(28.1, 0.0)
+    ('0.01444 ± 0.00012', '28.10')
+
+    ```
+    """
+    if spread > 0:
+        decimals = min(8, max(0, 1 - math.floor(math.log10(spread))))
+        return f"{mean:.{decimals}f} ± {spread:.{decimals}f}"
+    decimals = 3 - math.floor(math.log10(abs(mean))) if mean else 1
+    return f"{mean:.{min(8, max(0, decimals))}f}"
+
+
+def _known(asked: Sequence[str] | None, known: Sequence[str], kind: str) -> list[str]:
+    unknown = [name for name in asked or () if name not in known]
+    if unknown:
+        raise ValueError(f"No {kind} {unknown} in these results; they have {list(known)}.")
+    return list(known if asked is None else asked)
+
+
+def _heading(results: Mapping[str, Any], metric: str) -> str:
+    return f"{metric} {'↑' if results['higher_is_better'][metric] else '↓'}"
+
+
+def _cell(summary: Mapping[str, Any] | None, *, bold: bool) -> str:
+    if summary is None:
+        return "-"
+    text = format_number(summary["mean"], summary["std"])
+    return f"**{text}**" if bold else text
+
+
+def _join(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _short(commit: str) -> str:
+    return " + ".join(part[:10] + ("-dirty" if part.endswith("-dirty") else "") for part in commit.split(" + "))

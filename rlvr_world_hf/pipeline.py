@@ -1,0 +1,218 @@
+"""A world model in use: frames and actions in, predicted frames out."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from .hub.checkpoint import load_world_model, save_world_model
+from .rollouts.sampling import rollout
+
+
+class WorldModelPipeline:
+    """
+    Predicts what follows given frames under given actions.
+
+    A plain class and no `transformers.Pipeline`: that one is made for one input, a task name from a fixed list and
+    parameters sorted into preprocess, forward and postprocess, while here two inputs belong together and the processor
+    already is the pre- and postprocessing.
+
+    Args:
+        model (`PreTrainedModel`):
+            Causal transformer.
+        processor (`WorldModelProcessor`):
+            Writes frames and actions as tokens and reads predictions back.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0])
+    >>> sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1)
+    >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=processor.layout.vocabulary_size, **sizes))
+    >>> pipeline = WorldModelPipeline(model, processor)
+    >>> frame, actions = np.zeros((16, 16, 3), np.uint8), np.full((4, 2), 256.0)  # the first three lead somewhere
+    >>> pipeline(frame, actions, num_samples=2).shape
+    torch.Size([2, 3, 3, 16, 16])
+
+    ```
+    """
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model = model
+        self.processor = processor
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder_or_repo: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> "WorldModelPipeline":
+        """
+        Load from a folder or Hub repository; arguments and errors are those of [`load_world_model`].
+
+        Returns:
+            `WorldModelPipeline`: ready to be called.
+        """
+        return cls(*load_world_model(folder_or_repo, revision=revision, token=token, device=device, dtype=dtype))
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+        """Save model and processor, see [`save_world_model`]; returns the folder."""
+        return save_world_model(folder, self.model, self.processor)
+
+    def __call__(
+        self,
+        frames: Any,
+        actions: Any,
+        *,
+        num_samples: int = 1,
+        horizon: int | None = None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> torch.Tensor:
+        """
+        Predict the future of one situation.
+
+        Args:
+            frames (array, tensor, PIL image, or list of them):
+                The given frames, oldest first: one `(3, H, W)` or `(H, W, 3)`, or several. uint8, or float in `[0,
+                1]`; RGB.
+            actions (array, tensor or nested list of shape `(T, A)`):
+                Actions from the last given frame on, or from the first observed step if the processor has any, in the
+                unit of the data. With `max(observed steps, 1) + S` actions, `S` frames are predicted; the last
+                action is taken at the last predicted frame and influences nothing, so it may be left out if
+                `horizon` is given.
+            num_samples (`int`, *optional*, defaults to 1):
+                Number of predictions.
+            horizon (`int`, *optional*):
+                Number of frames to predict. Defaults to what the actions cover.
+            temperature (`float`, *optional*, defaults to 1.0):
+                Divides the logits; 0 takes the likeliest token.
+            top_k (`int`, *optional*, defaults to 0):
+                Draw only from so many likeliest tokens; 0 for all.
+            top_p (`float`, *optional*, defaults to 1.0):
+                Draw only from the likeliest tokens that together have this probability.
+            seed (`int`, *optional*, defaults to 0):
+                Seed of the noise.
+
+        Returns:
+            `torch.Tensor` of shape `(num_samples, S, 3, H, W)`: float32 in `[0, 1]`, RGB.
+
+        Raises:
+            `ValueError`: If number, size or values of frames or actions are not those of the processor.
+            `TypeError`: If the frames are no images.
+        """
+        predicted = self.predict_batch(
+            [frames],
+            [actions],
+            num_samples=num_samples,
+            horizon=horizon,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+        )
+        return predicted[0]
+
+    def predict_batch(
+        self,
+        frames: Sequence[Any],
+        actions: Sequence[Any],
+        *,
+        num_samples: int = 1,
+        horizon: int | None = None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> torch.Tensor:
+        """
+        Predict the futures of several situations at once.
+
+        Item `b` is predicted with seed `seed + b`, as a call of its own would predict it.
+
+        Args:
+            frames (`Sequence` of length `B`):
+                Each as in `__call__`.
+            actions (`Sequence` of length `B`):
+                Each as in `__call__`, all of one length.
+            num_samples, horizon, temperature, top_k, top_p, seed:
+                As in `__call__`.
+
+        Returns:
+            `torch.Tensor` of shape `(B, num_samples, S, 3, H, W)`: float32 in `[0, 1]`, RGB.
+
+        Raises:
+            `ValueError`: If there are not as many actions as frames, or as `__call__`.
+        """
+        if len(frames) != len(actions) or not len(frames):
+            raise ValueError(
+                f"Expected frames and actions of the same situations, got {len(frames)} and {len(actions)}."
+            )
+        record = rollout(
+            self.model,
+            self.processor,
+            torch.stack([_frames_first(item) for item in frames]),
+            torch.stack([_action_rows(item) for item in actions]),
+            horizon=self._horizon(len(actions[0]), horizon),
+            num_samples=num_samples,
+            seeds=[seed + item for item in range(len(frames))],
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
+        return rearrange(record.predicted, "(b g) s c h w -> b g s c h w", b=len(frames))
+
+    def _horizon(self, actions: int, asked: int | None) -> int:
+        before = self.processor.layout.prompt_actions
+        horizon = actions - before if asked is None else asked
+        if horizon < 1:
+            raise ValueError(
+                f"{actions} actions leave no frame to predict: {before} are needed before the first one. Give "
+                f"{before} + S actions for S frames, or `horizon=S` and one fewer."
+            )
+        return horizon
+
+
+def _frames_first(frames: Any) -> torch.Tensor:
+    """The given frames as `(T, 3, H, W)`, uint8 or float."""
+    if isinstance(frames, list | tuple):
+        if not frames:
+            raise ValueError("Expected at least one given frame, got an empty list.")
+        return torch.cat([_frames_first(frame) for frame in frames])
+    tensor = frames if isinstance(frames, torch.Tensor) else torch.from_numpy(np.array(_as_rgb(frames)))
+    if tensor.ndim not in (3, 4) or 3 not in (tensor.shape[-3], tensor.shape[-1]):
+        raise ValueError(
+            f"Expected frames of shape (3, H, W), (H, W, 3), (T, 3, H, W) or (T, H, W, 3), got {tuple(tensor.shape)}; "
+            "give RGB frames, and several situations to `predict_batch`."
+        )
+    if tensor.shape[-3] != 3:
+        tensor = rearrange(tensor, "... h w c -> ... c h w")
+    return tensor if tensor.ndim == 4 else tensor[None]
+
+
+def _as_rgb(frames: Any) -> Any:
+    if hasattr(frames, "convert"):  # a PIL image of any mode
+        return frames.convert("RGB")
+    if not hasattr(frames, "__array__"):
+        raise TypeError(f"Expected frames as array, tensor, PIL image or list of them, got {type(frames).__name__}.")
+    return frames
+
+
+def _action_rows(actions: Any) -> torch.Tensor:
+    tensor = torch.as_tensor(actions, dtype=torch.float32)
+    if tensor.ndim != 2:
+        raise ValueError(f"Expected actions of shape (T, A), one row a frame, got {tuple(tensor.shape)}.")
+    return tensor
