@@ -218,14 +218,14 @@ class VerifiableReward(ABC):
             log_metric("parse_failure", 1 - len(readable) / len(scorable))
         if not readable:
             return rewards
-        states, references, masks, given = (
-            _take(column, readable) for column in (predicted, reference, reference_mask, context)
-        )
+        states, references = _take(predicted, readable), _take(reference, readable)
+        masks = None if reference_mask is None else _take(reference_mask, readable)
+        given = None if context is None else _take(context, readable)
         scores = self.score(states, references, reference_mask=masks, context=given)
         for row, score in zip(readable, scores.tolist(), strict=True):
             rewards[row] = None if score != score else score  # nan is the one number that differs from itself
         if log_metric is not None:
-            for name, steps in self.diagnose(as_frames(states), as_frames(references)).items():
+            for name, steps in self.diagnose(as_frames(states), as_frames(references).to(states.device)).items():
                 log_metric(name, mean_over_steps(steps, masks).nanmean().item())
         return rewards
 
@@ -242,7 +242,7 @@ class VerifiableReward(ABC):
                 )
 
     def _signed(self, values: torch.Tensor) -> torch.Tensor:
-        return values if self.higher_is_better else -values
+        return values if self.higher_is_better else 0.0 - values  # not -0.0 for perfect ones
 
 
 def as_frames(frames: Frames) -> torch.Tensor:
@@ -312,10 +312,8 @@ def _as_tensor(array: Any) -> torch.Tensor:
     return torch.as_tensor(array)
 
 
-def _take(column: Any, rows: list[int]) -> torch.Tensor | None:
+def _take(column: Any, rows: list[int]) -> torch.Tensor:
     """Rows of a column as one tensor; a column that is one array already is not copied if all rows are asked for."""
-    if column is None:
-        return None
     if isinstance(column, (torch.Tensor, np.ndarray)):
         return _as_tensor(column if len(rows) == len(column) else column[rows])
     return torch.stack([_as_tensor(column[row]) for row in rows])

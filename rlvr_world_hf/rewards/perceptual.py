@@ -66,7 +66,7 @@ class LPIPSReward(PixelReward):
     >>> frames = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     >>> reward = LPIPSReward(net="squeeze", trunk="random")  # without weights, to show the call
     >>> reward(predicted=[frames], reference=[frames])
-    [-0.0]
+    [0.0]
 
     ```
     """

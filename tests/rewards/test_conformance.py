@@ -1,0 +1,134 @@
+"""What every reward of the room owes its caller, found by discovery: a new reward is tested by being there."""
+
+import inspect
+import pickle
+import pkgutil
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+
+import rlvr_world_hf.rewards
+from rlvr_world_hf.rewards import VerifiableReward
+from rlvr_world_hf.rewards.pixel import PixelReward
+
+
+# What a reward needs to be made without files from elsewhere.
+ARGUMENTS: dict[str, dict[str, Any]] = {"LPIPSReward": {"net": "squeeze", "trunk": "random"}}
+
+
+def subclasses(cls: type) -> set[type]:
+    return {cls} | {found for child in cls.__subclasses__() for found in subclasses(child)}
+
+
+def make_rewards() -> list[VerifiableReward]:
+    for module in pkgutil.iter_modules(rlvr_world_hf.rewards.__path__):
+        import_module(f"rlvr_world_hf.rewards.{module.name}")
+    room = [cls for cls in subclasses(VerifiableReward) if cls.__module__.startswith("rlvr_world_hf.rewards.")]
+    concrete = sorted((cls for cls in room if not inspect.isabstract(cls)), key=lambda cls: cls.__name__)
+    rewards = [cls(**ARGUMENTS.get(cls.__name__, {})) for cls in concrete]
+    on_pixels = [cls for cls in concrete if issubclass(cls, PixelReward)]
+    return rewards + [cls(**ARGUMENTS.get(cls.__name__, {}), pixels="moving") for cls in on_pixels]
+
+
+REWARDS = make_rewards()
+every_reward = pytest.mark.parametrize("reward", REWARDS, ids=lambda reward: reward.name)
+
+
+def draw_frame(x: int, y: int) -> torch.Tensor:
+    """A table with the agent's disc at a pixel and a textured patch at its side: `(3, 64, 64)`."""
+    frame = torch.ones(3, 64, 64)
+    frame[:, y + 4 : y + 12, x : x + 16] = torch.rand(3, 8, 16, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
+    frame[:, y - 2 : y + 2, x - 2 : x + 2] = torch.tensor([65, 105, 225])[:, None, None] / 255
+    return frame
+
+
+@pytest.fixture
+def batch() -> dict[str, list[torch.Tensor]]:
+    """Three samples of two steps; their context shows the same things elsewhere."""
+    reference = [torch.stack([draw_frame(20 + 4 * row, 20), draw_frame(22 + 4 * row, 24)]) for row in range(3)]
+    return {"reference": reference, "context": [draw_frame(30, 40).unsqueeze(0)] * 3}
+
+
+def test_the_room_is_found() -> None:
+    names = {reward.name for reward in REWARDS}
+    assert {"mae", "mse", "psnr", "ssim", "lpips", "agent_position_mae", "mae_moving", "lpips_moving"} <= names
+    assert len(names) == len(REWARDS)
+
+
+@every_reward
+def test_identical_states_get_the_best_value(reward: VerifiableReward, batch: dict[str, Any]) -> None:
+    best = reward.best if reward.higher_is_better else -reward.best
+    assert reward(predicted=batch["reference"], **batch) == pytest.approx([best] * 3, abs=1e-5)
+
+
+@every_reward
+def test_the_further_the_worse_and_order_is_kept(reward: VerifiableReward, batch: dict[str, Any]) -> None:
+    shifts = [2, 0, 1]
+    predicted = [frames.roll(shift, dims=-1) for frames, shift in zip(batch["reference"], shifts, strict=True)]
+    twice, perfect, once = reward(predicted=predicted, **batch)
+    assert None not in (twice, perfect, once)
+    assert twice < once < perfect  # type: ignore[operator]
+    floor = reward.floor if reward.higher_is_better else -reward.floor
+    assert twice > floor
+    alone = [
+        reward(predicted=[state], reference=[reference], context=[context])[0]
+        for state, reference, context in zip(predicted, batch["reference"], batch["context"], strict=True)
+    ]
+    assert alone == pytest.approx([twice, perfect, once], abs=1e-5)
+
+
+@every_reward
+def test_the_unreadable_gets_the_floor_and_is_counted(reward: VerifiableReward, batch: dict[str, Any]) -> None:
+    logged: dict[str, float] = {}
+    predicted = [batch["reference"][0], None, None]
+    reference = [*batch["reference"][:2], None]
+    rewards = reward(predicted=predicted, reference=reference, context=batch["context"], log_metric=logged.__setitem__)
+    assert rewards[1] == (reward.floor if reward.higher_is_better else -reward.floor)
+    assert rewards[2] is None, "a reference that cannot be scored is left out"
+    assert logged["parse_failure"] == pytest.approx(0.5)
+    assert set(logged) == {"parse_failure"} | set(reward.diagnose(torch.zeros(1, 1, 3, 64, 64), torch.zeros(1)))
+
+
+@every_reward
+def test_padding_does_not_count(reward: VerifiableReward, batch: dict[str, Any]) -> None:
+    predicted = [torch.stack([frames[0].roll(1, dims=-1), frames[1] * 0]) for frames in batch["reference"]]
+    mask = [torch.tensor([True, False])] * 3
+    masked = reward(predicted=predicted, reference_mask=mask, **batch)
+    first = reward(
+        predicted=[frames[:1] for frames in predicted],
+        reference=[frames[:1] for frames in batch["reference"]],
+        context=batch["context"],
+    )
+    assert masked == pytest.approx(first, abs=1e-5)
+    assert reward(predicted=predicted, reference_mask=[torch.tensor([False, False])] * 3, **batch) == [None] * 3
+
+
+@every_reward
+def test_it_survives_pickling(reward: VerifiableReward, batch: dict[str, Any]) -> None:
+    predicted = [frames.roll(1, dims=-2) for frames in batch["reference"]]
+    before = reward(predicted=predicted, **batch)
+    data = pickle.dumps(reward)
+    assert len(data) < 10_000, "weights are no part of a pickle"
+    assert pickle.loads(data)(predicted=predicted, **batch) == before
+
+
+@every_reward
+def test_metric_and_score_differ_in_sign_only(reward: VerifiableReward, batch: dict[str, Any]) -> None:
+    reference, context = torch.stack(batch["reference"]), torch.stack(batch["context"])
+    predicted = reference.roll(1, dims=-1)
+    metric = reward.metric(predicted, reference, context=context)
+    score = reward.score(predicted, reference, context=context)
+    assert torch.equal(score, metric if reward.higher_is_better else -metric)
+    assert score.tolist() == reward(predicted=predicted, reference=reference, context=context)
+
+
+@every_reward
+def test_it_has_trl_s_form_and_an_example(reward: VerifiableReward) -> None:
+    from trl.trainer.utils import get_callable_name, is_async_callable
+
+    assert get_callable_name(reward) == reward.name
+    assert not is_async_callable(reward)
+    assert not isinstance(reward, torch.nn.Module), "TRL takes a module for a reward model"
+    assert ">>>" in (inspect.getdoc(type(reward)) or "")
