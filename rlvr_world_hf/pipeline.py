@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -173,7 +173,7 @@ class WorldModelPipeline:
             top_k=top_k,
             top_p=top_p,
         )
-        return rearrange(record.predicted, "(b g) s c h w -> b g s c h w", b=len(frames))
+        return rearrange(cast(torch.Tensor, record.predicted), "(b g) s c h w -> b g s c h w", b=len(frames))
 
     def _horizon(self, actions: int, asked: int | None) -> int:
         before = self.processor.layout.prompt_actions

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
+from transformers import PreTrainedModel
 
 from ..rewards.base import VerifiableReward
 from .metrics import measure, metric_of, standard_metrics, summarize_predictions
@@ -33,7 +34,7 @@ GRID = (
 
 
 def evaluate(
-    checkpoints: Mapping[str, tuple[torch.nn.Module, Any]],
+    checkpoints: Mapping[str, tuple[PreTrainedModel, Any]],
     rows: Any,
     *,
     validation_rows: Any = None,
@@ -199,7 +200,7 @@ def measure_predictor(
 
 
 def choose_sampling(
-    model: torch.nn.Module,
+    model: PreTrainedModel,
     processor: Any,
     validation_rows: Any,
     *,
@@ -244,7 +245,7 @@ def choose_sampling(
 
 
 def _checkpoint_predictor(
-    model: torch.nn.Module, processor: Any, sampling: Sampling, sampling_seeds: Sequence[int], num_samples: int
+    model: PreTrainedModel, processor: Any, sampling: Sampling, sampling_seeds: Sequence[int], num_samples: int
 ) -> Predictor:
     return partial(
         predict_checkpoint,

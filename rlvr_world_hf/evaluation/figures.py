@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 GAP = 4
 WHITE = (255, 255, 255)
 INK = (30, 30, 30)
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 CURVES = ("eval_loss", "loss", "reward", "kl", "reward_std", "entropy")
 
 
@@ -85,7 +86,8 @@ def learning_curves(
 
     Args:
         histories (`Mapping[str, Sequence[Mapping[str, float]]]`):
-            Stage -> `trainer.state.log_history`: mappings with `step` and logged numbers.
+            Stage -> `trainer.state.log_history`: mappings with `step` and logged numbers. The `loss` of a stage that
+            logged `reward` is left out: it moves around 0 however well RL goes.
         path (`str` or `PathLike`):
             PNG to write.
         metrics (`Sequence[str]`, *optional*):
@@ -121,9 +123,12 @@ def learning_curves(
 
 def _points(history: Sequence[Mapping[str, float]]) -> dict[str, tuple[list[float], list[float]]]:
     found: dict[str, tuple[list[float], list[float]]] = {}
+    is_policy_loss = any("reward" in entry for entry in history)
     for entry in history:
         for metric, value in entry.items():
-            if metric != "step" and "step" in entry and isinstance(value, int | float):
+            if metric == "step" or "step" not in entry or (metric == "loss" and is_policy_loss):
+                continue
+            if isinstance(value, int | float):
                 steps, values = found.setdefault(metric, ([], []))
                 steps.append(entry["step"])
                 values.append(value)
@@ -152,8 +157,8 @@ def _rows(
 
 def _draw_grid(rows: Mapping[str, np.ndarray], seconds: float) -> Image.Image:
     examples, times, height, width, _ = next(iter(rows.values())).shape
-    font = _font(height)
-    left, top = _label_width(rows, font) + 2 * GAP, font.size + 3 * GAP
+    font, letter_height = _font(height)
+    left, top = _label_width(rows, font) + 4 * GAP, letter_height + 3 * GAP
     block = len(rows) * (height + GAP) + 3 * GAP
     sheet = Image.new("RGB", (left + times * (width + GAP), top + examples * block), WHITE)
     draw = ImageDraw.Draw(sheet)
@@ -172,15 +177,15 @@ def _draw_grid(rows: Mapping[str, np.ndarray], seconds: float) -> Image.Image:
 
 def _draw_moment(rows: Mapping[str, np.ndarray], time: int, seconds: float) -> Image.Image:
     examples, _, height, width, _ = next(iter(rows.values())).shape
-    font = _font(height)
+    font, letter_height = _font(height)
     panel = max(width, _label_width(rows, font)) + GAP
-    top = 2 * font.size + 4 * GAP
+    top = 2 * letter_height + 4 * GAP
     sheet = Image.new("RGB", (len(rows) * panel + GAP, top + examples * (height + GAP)), WHITE)
     draw = ImageDraw.Draw(sheet)
-    draw.text((sheet.width // 2, GAP), _moment(time, seconds), fill=INK, font=font, anchor="ma")
+    draw.text((GAP, GAP), f"time: {_moment(time, seconds)}", fill=INK, font=font)
     for column, (name, frames) in enumerate(rows.items()):
         x = GAP + column * panel
-        draw.text((x + panel // 2, font.size + 2 * GAP), name, fill=INK, font=font, anchor="ma")
+        draw.text((x + panel // 2, letter_height + 2 * GAP), name, fill=INK, font=font, anchor="ma")
         for example in range(examples):
             _paste(sheet, frames[example, time], (x + (panel - width) // 2, top + example * (height + GAP)))
     return sheet
@@ -197,11 +202,12 @@ def _moment(time: int, seconds: float) -> str:
     return "given" if time == 0 else f"+{time * seconds:g} s"
 
 
-def _font(height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=max(11, min(20, height // 10)))
+def _font(height: int) -> tuple[Font, int]:
+    size = max(11, min(20, height // 10))
+    return ImageFont.load_default(size=size), size
 
 
-def _label_width(rows: Mapping[str, np.ndarray], font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
+def _label_width(rows: Mapping[str, np.ndarray], font: Font) -> int:
     return max(int(font.getlength(name)) for name in rows)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange, repeat
+from transformers import PreTrainedModel
 
 from ..rollouts.sampling import draw_uniforms, sample_completions
 
@@ -131,7 +132,7 @@ def predict_tokenizer_floor(batch: RowBatch, *, processor: Any) -> Predictions:
 def predict_checkpoint(
     batch: RowBatch,
     *,
-    model: torch.nn.Module,
+    model: PreTrainedModel,
     processor: Any,
     sampling: Sampling = UNRESTRICTED,
     sampling_seeds: Sequence[int] = (0,),
@@ -174,7 +175,9 @@ def predict_checkpoint(
         processor.token_ranges(horizon),
         num_samples=len(sampling_seeds) * num_samples,
         uniforms=draw_uniforms(seeds, num_samples, world_tokens.shape[1]).to(model.device),
-        **sampling.to_dict(),
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
     )
     return _decode(completion_ids, batch, processor)
 

@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from rlvr_world_hf.evaluation.comparison import choose_sampling, evaluate, measure_predictor
+from rlvr_world_hf.evaluation.predictions import Sampling, predict_copy_last
+from rlvr_world_hf.evaluation.results import validate_results
+from rlvr_world_hf.rewards.pixel import MAEReward, PSNRReward
+from tests.tiny_world import tiny_model, tiny_processor, tiny_rows
+
+
+PROCESSOR = tiny_processor()
+ROWS = tiny_rows()
+METRICS = [MAEReward(), MAEReward(pixels="moving"), PSNRReward()]
+GRID = (Sampling(temperature=0.0), Sampling(temperature=2.0, top_k=3))
+
+
+def evaluate_tiny(**changes):
+    checkpoints = {name: (tiny_model(PROCESSOR, seed=seed), PROCESSOR) for seed, name in enumerate(("base", "rlvr"))}
+    settings = {
+        "validation_rows": tiny_rows(seed=1),
+        "recipe": "pusht/debug",
+        "rewarded": ["mae"],
+        "training_seed": 5,
+        "sampling_seeds": (0, 1),
+        "metrics": METRICS,
+        "grid": GRID,
+    }
+    return evaluate(checkpoints, ROWS, **settings | changes)
+
+
+def test_table_has_yardsticks_checkpoints_and_best_sampling():
+    results = evaluate_tiny(num_samples=2)
+    validate_results(results)
+    rows = ["copy_last", "tokenizer_floor", "base", "base_best_sampling", "rlvr", "rlvr_best_sampling"]
+    assert list(results["rows"]) == rows
+    assert results["samples"] == len(ROWS)
+    assert results["training_seeds"], results["sampling_seeds"] == ([5], [0, 1])
+    metrics = {"mae", "mae_moving", "psnr", "repetition_rate", "parse_failure"}
+    assert set(results["rows"]["base"]) == metrics | {f"{name}_best_of_2" for name in ("mae", "mae_moving", "psnr")}
+    assert results["higher_is_better"]["psnr_best_of_2"] is True
+    assert results["higher_is_better"]["repetition_rate"] is False
+    base = results["rows"]["base"]
+    assert (
+        base["mae_best_of_2"]["mean"] < base["mae"]["mean"] and base["psnr_best_of_2"]["mean"] > base["psnr"]["mean"]
+    )
+    assert base["mae"]["std"] > 0 == results["rows"]["copy_last"]["mae"]["std"]
+    assert results["sampling"]["base"] == [{"temperature": 1.0, "top_k": 0, "top_p": 1.0}]
+    assert results["sampling"]["base_best_sampling"][0] in [sampling.to_dict() for sampling in GRID]
+
+
+def test_numbers_do_not_depend_on_the_batch():
+    one, other = evaluate_tiny(batch_size=2)["rows"], evaluate_tiny(batch_size=64)["rows"]
+    for row in one:
+        for metric in one[row]:
+            assert one[row][metric]["values"] == pytest.approx(other[row][metric]["values"], rel=1e-5, abs=1e-7)
+
+
+def test_without_validation_rows_nothing_is_chosen():
+    assert list(evaluate_tiny(validation_rows=None)["rows"]) == ["copy_last", "tokenizer_floor", "base", "rlvr"]
+
+
+def test_copy_last_is_measured_on_recorded_steps_only():
+    values = measure_predictor(predict_copy_last, ROWS, metrics=[MAEReward()], batch_size=3)
+    rows = [{name: torch.as_tensor(row[name]) for name in ("context", "reference", "reference_mask")} for row in ROWS]
+    errors = [
+        (row["reference"][row["reference_mask"]].float() - row["context"][-1].float()).abs().mean() / 255
+        for row in rows
+    ]
+    assert values["mae"] == pytest.approx([torch.stack(errors).mean().item()], rel=1e-5)
+
+
+@pytest.mark.parametrize("reward", [MAEReward(), PSNRReward()])
+def test_chosen_sampling_is_the_best_of_the_grid(reward, monkeypatch):
+    from rlvr_world_hf.evaluation import comparison
+
+    quality = {0.0: 1.0, 0.5: 3.0, 1.0: 2.0}
+
+    def measured(predict, rows, **settings):
+        value = quality[predict.keywords["sampling"].temperature]
+        return {reward.name: [value if reward.higher_is_better else -value]}
+
+    monkeypatch.setattr(comparison, "measure_predictor", measured)
+    grid = [Sampling(temperature=temperature) for temperature in quality]
+    chosen = choose_sampling(tiny_model(PROCESSOR), PROCESSOR, ROWS, metric=reward, grid=grid)
+    assert chosen.temperature == 0.5
+
+
+def test_what_cannot_be_reported_fails_before_any_work():
+    with pytest.raises(ValueError, match="\\['lpips'\\] must be measured"):
+        evaluate_tiny(rewarded=["lpips"])
+    with pytest.raises(ValueError, match="needs checkpoints and rows"):
+        evaluate({}, ROWS, recipe="r", rewarded=["mae"])

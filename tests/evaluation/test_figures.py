@@ -1,0 +1,60 @@
+import pytest
+import torch
+from PIL import Image
+
+from rlvr_world_hf.evaluation.figures import learning_curves, strip
+
+
+@pytest.fixture
+def frames():
+    return torch.rand(2, 4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_strip_draws_rows_over_time(tmp_path, frames):
+    png, gif = tmp_path / "new" / "strip.png", tmp_path / "new" / "strip.gif"
+    context = torch.zeros(2, 1, 3, 16, 16, dtype=torch.uint8)
+    strip(context, frames, {"base": 1 - frames, "RLVR": frames}, path_png=png, path_gif=gif, scale=4)
+    with Image.open(png) as image:
+        assert image.width > 5 * 64  # context and four steps
+        assert image.height > 2 * 5 * 64  # two examples of reference, two predictions, two errors
+    with Image.open(gif) as image:
+        assert image.n_frames == 5
+
+
+def test_error_is_white_where_the_prediction_is_right(tmp_path):
+    reference = torch.zeros(1, 3, 16, 16)
+    predicted = reference.clone()
+    predicted[..., :8] = 1
+    strip(reference[:1], reference, {"m": predicted}, path_png=tmp_path / "strip.png", scale=1, error_gain=1.0)
+    with Image.open(tmp_path / "strip.png") as image:
+        right, wrong = (
+            image.getpixel((image.width - 6, image.height - 20)),
+            image.getpixel((image.width - 18, image.height - 20)),
+        )
+    assert right == (255, 255, 255)
+    assert wrong[0] > 200 > 50 > wrong[1]
+
+
+def test_strip_refuses_what_does_not_fit(tmp_path, frames):
+    with pytest.raises(ValueError, match="'base' has shape"):
+        strip(frames[:, :1], frames, {"base": frames[:, :2]}, path_png=tmp_path / "strip.png")
+    with pytest.raises(ValueError, match="1 examples and `reference` 2"):
+        strip(frames[:1, :1], frames, {}, path_png=tmp_path / "strip.png")
+    with pytest.raises(ValueError, match="Expected frames of shape"):
+        strip(frames[..., 0], frames, {}, path_png=tmp_path / "strip.png")
+
+
+def test_curves_of_all_stages_are_drawn(tmp_path):
+    histories = {
+        "pretrain": [{"step": step, "loss": 1 / (step + 1), "eval_loss": 2.0} for step in range(5)],
+        "grpo": [{"step": step, "reward": -0.1, "rewards/mae/mean": -0.1} for step in range(5)]
+        + [{"step": 5, "x": 1}],
+    }
+    learning_curves(histories, tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.width > 900
+
+
+def test_curves_of_nothing_fail(tmp_path):
+    with pytest.raises(ValueError, match="Nothing to plot"):
+        learning_curves({"grpo": [{"step": 1, "reward": 0.5}]}, tmp_path / "curves.png")

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+from einops import rearrange
+
+from rlvr_world_hf.evaluation import metrics as metrics_module
+from rlvr_world_hf.evaluation.metrics import measure, metric_of, standard_metrics, summarize_predictions
+from rlvr_world_hf.evaluation.predictions import Predictions, RowBatch
+from rlvr_world_hf.rewards.base import VerifiableReward
+from rlvr_world_hf.rewards.pixel import MAEReward, MSEReward, PSNRReward, SSIMReward
+
+
+PIXEL = (MAEReward(), MSEReward(), PSNRReward(), SSIMReward())
+
+
+def batch_of(reference, *, mask=None, context=None):
+    rows, steps = reference.shape[:2]
+    return RowBatch(
+        indices=list(range(rows)),
+        context=reference[:, :1] if context is None else context,
+        actions=torch.zeros(rows, steps + 1, 2),
+        reference=reference,
+        reference_mask=torch.ones(rows, steps, dtype=torch.bool) if mask is None else mask,
+    )
+
+
+def predictions_of(predicted, *, readable=None):
+    shape = predicted.shape[:2]
+    return Predictions(
+        predicted=predicted, readable=torch.ones(shape, dtype=torch.bool) if readable is None else readable
+    )
+
+
+@pytest.fixture
+def frames():
+    return torch.rand(2, 3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def test_standard_metrics_leave_lpips_out_without_its_trunk(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    names = [metric.name for metric in standard_metrics()]
+    pixel = ["mae", "mae_moving", "mse", "mse_moving", "psnr", "psnr_moving", "ssim", "ssim_moving"]
+    assert names == [*pixel, "agent_position_mae"]
+    with pytest.raises(FileNotFoundError, match="nowhere.pth"):
+        standard_metrics(trunk_path=tmp_path / "nowhere.pth")
+
+
+def test_standard_metrics_have_lpips_with_its_trunk(monkeypatch, tmp_path):
+    monkeypatch.setattr(metrics_module, "find_trunk", lambda net, trunk_path: tmp_path)
+    assert {"lpips", "lpips_moving"} <= {metric.name for metric in standard_metrics()}
+
+
+def test_padding_does_not_count(frames):
+    predicted = frames[:, None].clone()
+    predicted[:, :, 1:] = 1 - predicted[:, :, 1:]
+    mask = torch.tensor([[True, False, False]] * 2)
+    assert measure(predictions_of(predicted), batch_of(frames, mask=mask), PIXEL)["mae"].tolist() == [[0.0], [0.0]]
+
+
+def test_unreadable_gets_the_floor_and_counts_as_parse_failure(frames):
+    readable = torch.tensor([[True], [False]])
+    values = measure(predictions_of(frames[:, None], readable=readable), batch_of(frames), PIXEL)
+    assert values["mae"].tolist() == [[0.0], [MAEReward.floor]]
+    assert values["ssim"][1].item() == SSIMReward.floor
+    assert values["parse_failure"].tolist() == [[0.0], [1.0]]
+
+
+def test_still_predictions_repeat(frames):
+    predicted = torch.stack([frames, frames[:, :1].expand_as(frames)], dim=1)  # (2, 2, 3, 3, 16, 16)
+    assert measure(predictions_of(predicted), batch_of(frames), [])["repetition_rate"].tolist() == [[0.0, 1.0]] * 2
+
+
+def test_windows_in_which_nothing_moves_are_left_out_of_moving_metrics(frames):
+    still = frames[:, :1].expand_as(frames).clone()
+    still[1, 2] = 1 - still[1, 2]
+    values = measure(predictions_of(still[:, None] * 0.5), batch_of(still), [MAEReward(pixels="moving")])
+    assert values["mae_moving"].isnan().tolist() == [[True], [False]]
+    summary = summarize_predictions(values, num_samples=1, best_of={})
+    assert summary["mae_moving"] == pytest.approx([values["mae_moving"][1].item()])
+
+
+def test_diagnoses_of_a_metric_are_reported_beside_it(frames):
+    class Stillness(VerifiableReward):
+        name, higher_is_better, best, floor = "stillness", True, 1.0, 0.0
+
+        def measure(self, predicted, reference, *, context=None):
+            return torch.ones(predicted.shape[:2])
+
+        def diagnose(self, predicted, reference):
+            return {"oddness": torch.full(predicted.shape[:2], 0.25)}
+
+    values = measure(predictions_of(frames[:, None]), batch_of(frames), [Stillness()])
+    assert values["stillness"].tolist() == [[1.0], [1.0]]
+    assert values["oddness"].tolist() == [[0.25], [0.25]]
+
+
+def test_best_of_is_chosen_by_each_metric_and_row_on_its_own():
+    values = {
+        "mae": torch.tensor([[1.0, 3.0, 5.0, 6.0], [4.0, 2.0, 7.0, 8.0]]),
+        "psnr": torch.tensor([[1.0, 3.0] * 2] * 2),
+    }
+    summary = summarize_predictions(values, num_samples=2, best_of={"mae": False, "psnr": True})
+    assert summary == {
+        "mae": [2.5, 6.5],
+        "mae_best_of_2": [1.5, 6.0],
+        "psnr": [2.0, 2.0],
+        "psnr_best_of_2": [3.0, 3.0],
+    }
+    assert metric_of("mae_best_of_2") == "mae"
+
+
+@pytest.mark.parametrize("case", ["n1", "n1_identical", "n1_inverted", "n1_const", "n1_gray_vs_video", "n5"])
+def test_official_video_metrics_are_reproduced(golden, case):
+    """Mean over frames for one sample, best of N for several: the recorded numbers of the authors' evaluation."""
+    with np.load(golden / "video_metrics.npz") as recorded:
+        reference = torch.from_numpy(recorded[f"{case}_gt_u8"]) / 255
+        predicted = torch.from_numpy(recorded[f"{case}_pred_u8"]) / 255
+        expected = recorded[f"{case}_best"]
+    samples = len(predicted) // len(reference)
+    predicted = rearrange(predicted, "(j b) s c h w -> b j s c h w", j=samples)  # theirs are sample-major
+    values = measure(predictions_of(predicted), batch_of(reference), PIXEL)
+    best_of = {metric.name: metric.higher_is_better for metric in PIXEL}
+    summary = summarize_predictions(values, num_samples=samples, best_of=best_of)
+    suffix = "" if samples == 1 else f"_best_of_{samples}"
+    measured = [summary[f"{metric.name}{suffix}"][0] for metric in PIXEL]
+    np.testing.assert_allclose(measured, expected[:4], rtol=1e-5, atol=1e-4)

@@ -1,0 +1,79 @@
+import re
+
+import pytest
+from huggingface_hub import ModelCard
+
+from rlvr_world_hf.evaluation.results import make_results
+from rlvr_world_hf.evaluation.table import markdown_table
+from rlvr_world_hf.hub.cards import NOT_EVALUATED, card_text
+from rlvr_world_hf.hub.checkpoint import save_world_model
+from tests.tiny_world import tiny_model, tiny_processor
+
+
+PROCESSOR = tiny_processor()
+
+
+@pytest.fixture
+def results():
+    return make_results(
+        {row: {"mae": [0.014, 0.015], "psnr": [28.0, 29.0]} for row in ("base", "control", "rlvr")},
+        recipe="pusht/quickstart",
+        samples=8,
+        training_seed=0,
+        sampling_seeds=[0, 1],
+        rewarded=["mae"],
+        higher_is_better={"mae": False, "psnr": True},
+    )
+
+
+def test_metadata_is_what_the_hub_reads(results):
+    text = card_text(PROCESSOR, name="world", horizon=3, results=results, table=markdown_table(results))
+    data = ModelCard(text).data
+    assert (data.license, data.library_name, data.pipeline_tag) == ("apache-2.0", "rlvr_world_hf", "image-to-video")
+    assert {"world-model", "rlvr", "pusht"} <= set(data.tags)
+    assert data.metrics == ["mae", "psnr"]
+    assert {result.metric_type: result.metric_value for result in data.eval_results} == pytest.approx(
+        {"mae": 0.0145, "psnr": 28.5}
+    )
+    assert data.model_name == "world"
+
+
+def test_card_has_its_sections_table_and_recipe(results):
+    table = markdown_table(results)
+    recipe = {"seed": 0, "grpo": {"learning_rate": 2e-4, "rewards": [{"path": "rlvr_world_hf.rewards.MAEReward"}]}}
+    text = card_text(
+        PROCESSOR, name="world", horizon=3, results=results, table=table, recipe=recipe, picture="strip.png"
+    )
+    sections = re.findall("^## (.*)$", text, flags=re.MULTILINE)
+    assert sections == ["How to use", "How it was trained", "Results", "Limits", "Data", "Citation"]
+    for part in (
+        table.strip(),
+        "learning_rate: 0.0002",
+        "(strip.png)",
+        "2505.13934",
+        "16x16 pixels at 2 frames a second",
+    ):
+        assert part in text
+    assert "control" in text
+
+
+def test_card_without_results_says_so():
+    text = card_text(PROCESSOR, name="world", horizon=3)
+    assert NOT_EVALUATED in text
+    assert ModelCard(text).data.eval_results is None
+
+
+def test_results_and_table_belong_together(results):
+    with pytest.raises(ValueError, match="belong together"):
+        card_text(PROCESSOR, name="world", horizon=3, results=results)
+    with pytest.raises(ValueError, match="no row 'best'"):
+        card_text(PROCESSOR, name="world", horizon=3, results=results, table="| |", row="best")
+
+
+def test_code_of_the_card_runs(tmp_path):
+    folder = save_world_model(tmp_path / "world", tiny_model(PROCESSOR), PROCESSOR)
+    text = card_text(PROCESSOR, name="world", horizon=3, repo_id=str(folder))
+    code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names = {}
+    exec(code[1], names)
+    assert names["predicted"].shape == (4, 3, 3, 16, 16)

@@ -1,0 +1,134 @@
+import json
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from rlvr_world_hf.hub.checkpoint import load_world_model, save_world_model
+from rlvr_world_hf.pipeline import WorldModelPipeline
+from tests.tiny_world import tiny_model, tiny_processor, tiny_rows
+
+
+PROCESSOR = tiny_processor()
+ROW = tiny_rows()[0]
+
+
+def predict(model, processor):
+    return WorldModelPipeline(model, processor)(ROW["context"], ROW["actions"], num_samples=2)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return save_world_model(tmp_path / "world", tiny_model(PROCESSOR), PROCESSOR)
+
+
+def test_reloaded_checkpoint_predicts_the_same(folder):
+    model, processor = load_world_model(folder)
+    assert torch.equal(predict(model, processor), predict(tiny_model(PROCESSOR), PROCESSOR))
+    assert not model.training
+    assert processor.fps == 2.0
+
+
+def test_checkpoint_is_safetensors_only_and_leaves_nothing_beside_it(folder):
+    files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    assert {"config.json", "model.safetensors", "processor_config.json", "codec/config.json"} <= files
+    assert {file.rsplit(".", 1)[-1] for file in files} <= {"json", "safetensors"}
+    assert [entry.name for entry in folder.parent.iterdir()] == ["world"]
+
+
+def test_weights_can_be_loaded_in_another_type(folder):
+    model, _ = load_world_model(folder, dtype=torch.bfloat16)
+    assert model.dtype == torch.bfloat16
+
+
+def test_transformers_alone_reads_the_policy(folder):
+    assert isinstance(LlamaForCausalLM.from_pretrained(folder), LlamaForCausalLM)
+
+
+def test_saving_again_replaces_the_weights_and_keeps_the_card(folder):
+    (folder / "README.md").write_text("card")
+    (folder / "results.json").write_text("{}")
+    (folder / "adapter_config.json").write_text("{}")
+    save_world_model(folder, tiny_model(PROCESSOR, seed=1), PROCESSOR)
+    assert torch.equal(predict(*load_world_model(folder)), predict(tiny_model(PROCESSOR, seed=1), PROCESSOR))
+    assert (folder / "README.md").read_text() == "card"
+    assert (folder / "results.json").exists()
+    assert not (folder / "adapter_config.json").exists()
+
+
+def test_interrupted_save_leaves_the_old_checkpoint(folder, monkeypatch):
+    class Interrupted(type(PROCESSOR)):
+        def save_pretrained(self, *arguments, **options):
+            raise KeyboardInterrupt
+
+    broken = Interrupted(PROCESSOR.tokenizer, PROCESSOR.codec, PROCESSOR.layout, [0.0, 0.0], [512.0, 512.0])
+    with pytest.raises(KeyboardInterrupt):
+        save_world_model(folder, tiny_model(PROCESSOR, seed=1), broken)
+    assert [entry.name for entry in folder.parent.iterdir()] == ["world"]
+    assert torch.equal(predict(*load_world_model(folder)), predict(tiny_model(PROCESSOR), PROCESSOR))
+
+
+def test_folder_with_other_things_is_not_replaced(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="no checkpoint to replace"):
+        save_world_model(tmp_path, tiny_model(PROCESSOR), PROCESSOR)
+    with pytest.raises(ValueError, match="is a file"):
+        save_world_model(tmp_path / "thesis.tex", tiny_model(PROCESSOR), PROCESSOR)
+
+
+# peft 0.21 asks transformers 5 for a name that it renamed.
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_adapters_are_merged(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(tiny_model(PROCESSOR), LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
+    save_world_model(tmp_path / "world", model, PROCESSOR)
+    torch.testing.assert_close(predict(*load_world_model(tmp_path / "world")), predict(model, PROCESSOR))
+    assert hasattr(model, "merge_and_unload")  # training goes on with the adapter
+
+
+def test_missing_folder_is_named(tmp_path):
+    for name in (tmp_path / "none", str(tmp_path / "none"), "./none", "a/b/none"):
+        with pytest.raises(FileNotFoundError, match="no checkpoint folder .*none"):
+            load_world_model(name)
+
+
+@pytest.mark.parametrize("lost", ["config.json", "processor_config.json", "codec/config.json"])
+def test_missing_file_is_named(folder, lost):
+    (folder / lost).unlink()
+    with pytest.raises(FileNotFoundError, match=f"it has no {lost}"):
+        load_world_model(folder)
+
+
+@pytest.mark.parametrize("part", [".", "codec"])
+def test_pickled_weights_are_refused(folder, part):
+    weights = next((folder / part).glob("*.safetensors"))
+    torch.save({}, weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(ValueError, match="pickled .*refused"):
+        load_world_model(folder)
+    weights.with_suffix(".bin").unlink()
+    with pytest.raises(FileNotFoundError, match="no weights"):
+        load_world_model(folder)
+
+
+def test_unknown_processor_is_named(folder):
+    path = folder / "processor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"processor_class": "SmellProcessor"}))
+    with pytest.raises(ValueError, match="'SmellProcessor'.*VideoWorldModelProcessor"):
+        load_world_model(folder)
+
+
+def test_repository_id_goes_to_the_hub_without_pickles(folder, monkeypatch):
+    from rlvr_world_hf.hub import checkpoint
+
+    asked = {}
+
+    def download(repo_id, **options):
+        asked.update(options, repo_id=repo_id)
+        return str(folder)
+
+    monkeypatch.setattr(checkpoint, "snapshot_download", download)
+    load_world_model("owner/world", revision="v1", token="secret")
+    assert (asked["repo_id"], asked["revision"], asked["token"]) == ("owner/world", "v1", "secret")
+    assert "*.bin" in asked["ignore_patterns"]
