@@ -1,0 +1,172 @@
+"""
+Episodes of PushT: a round agent pushes a T-shaped block (gym-pusht: pymunk physics, pygame rendering).
+
+The world is the one of Diffusion Policy (https://huggingface.co/papers/2303.04137) and of the second version of
+RLVR-World (https://huggingface.co/papers/2505.13934). It runs headless and needs no download.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import cv2
+import numpy as np
+
+from .episode import Episode
+
+WORLD_SIZE = 512.0
+"""Width and height of the world in its own units; agent positions and actions are given in them."""
+
+CONTROL_HZ = 10
+"""Control steps a second of gym-pusht; an action is held for the control steps of one frame interval."""
+
+MARGIN = 32.0
+"""Targets keep this distance to the walls, in world units."""
+
+
+class PushingPolicy:
+    """
+    A scripted policy that walks around the block and pushes it, with exploration noise.
+
+    It alternates between two goals: a point behind the block, seen from a random place in the middle of the table, and
+    a push through the block towards that place. One target is at most `reach` away from the agent, so that the motion
+    of a frame interval stays predictable.
+
+    Args:
+        rng (`numpy.random.Generator`):
+            Source of all randomness.
+        reach (`float`, *optional*, defaults to 72):
+            Largest distance of a target from the agent, in world units.
+        noise (`float`, *optional*, defaults to 10):
+            Standard deviation of the noise on each coordinate of a target, in world units.
+    """
+
+    def __init__(self, rng: np.random.Generator, *, reach: float = 72.0, noise: float = 10.0) -> None:
+        self.rng = rng
+        self.reach = reach
+        self.noise = noise
+        self.pushes_left = 0
+        self.direction = np.zeros(2)
+
+    def __call__(self, agent: np.ndarray, block: np.ndarray) -> np.ndarray:
+        """Next target position `(2,)` for an agent at `agent` `(2,)` and a block at `block` `(2,)`, in world units."""
+        if self.pushes_left == 0:
+            goal = self.rng.uniform(0.25 * WORLD_SIZE, 0.75 * WORLD_SIZE, 2)
+            self.direction = (goal - block) / max(np.linalg.norm(goal - block), 1e-6)
+            behind = block - self.direction * self.rng.uniform(50, 80)
+            waypoint = behind
+            if np.linalg.norm(behind - agent) < 45 or self.rng.random() < 0.25:
+                self.pushes_left = int(self.rng.integers(1, 4))
+        if self.pushes_left > 0:
+            self.pushes_left -= 1
+            aside = np.array([-self.direction[1], self.direction[0]]) * self.rng.normal(0, 25)
+            waypoint = block + aside + self.direction * self.rng.uniform(0, 40)
+        move = waypoint - agent
+        move *= min(1.0, self.reach / max(np.linalg.norm(move), 1e-6))
+        target = agent + move + self.rng.normal(0, self.noise, 2)
+        return np.clip(target, MARGIN, WORLD_SIZE - MARGIN)
+
+
+def render_frame(world, image_size: int) -> np.ndarray:
+    """
+    Draw the present state of a `gym_pusht` world.
+
+    gym-pusht's own small observations are sampled without filtering, which loses thin parts; here the full drawing is
+    averaged over the area of each pixel.
+
+    Args:
+        world (`gym_pusht.envs.PushTEnv`):
+            The world, made with `observation_width=512` and `observation_height=512`.
+        image_size (`int`):
+            Height and width of the frame in pixels; divides 512.
+
+    Returns:
+        `numpy.ndarray` of shape `(3, image_size, image_size)`, uint8 RGB.
+    """
+    state_type, world.obs_type = world.obs_type, "pixels"
+    drawing = world.get_obs()
+    world.obs_type = state_type
+    frame = cv2.resize(drawing, (image_size, image_size), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(frame.transpose(2, 0, 1))
+
+
+def make_world():
+    """A headless `gym_pusht` world whose steps cost no rendering."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    from gym_pusht.envs.pusht import PushTEnv
+
+    return PushTEnv(obs_type="state", observation_width=int(WORLD_SIZE), observation_height=int(WORLD_SIZE))
+
+
+def collect_episode(seed: int, *, length: int, image_size: int, frame_interval: float) -> Episode:
+    """
+    Record one episode of the scripted policy.
+
+    Args:
+        seed (`int`):
+            Decides the start and the policy's noise; the same seed gives the same episode.
+        length (`int`):
+            Number of frames.
+        image_size (`int`):
+            Height and width of a frame in pixels.
+        frame_interval (`float`):
+            Seconds between two frames; the target position is held for so long. A multiple of 0.1 s.
+
+    Returns:
+        `Episode`: With actions (target position) and states (agent position), both `(length, 2)` in world units.
+
+    Raises:
+        `ValueError`: If the interval is no multiple of the control step, or the size does not divide the drawing.
+    """
+    control_steps = round(frame_interval * CONTROL_HZ)
+    if control_steps < 1 or abs(control_steps - frame_interval * CONTROL_HZ) > 1e-6:
+        raise ValueError(f"Expected `frame_interval` to be a multiple of {1 / CONTROL_HZ} s, got {frame_interval}.")
+    if image_size < 1 or WORLD_SIZE % image_size:
+        raise ValueError(f"Expected `image_size` to divide {WORLD_SIZE:.0f}, got {image_size}.")
+    world = make_world()
+    observation, _ = world.reset(seed=seed)
+    policy = PushingPolicy(np.random.default_rng([seed, 1]))
+    frames, actions, states = [], [], []
+    for _ in range(length):
+        agent, block = observation[:2], observation[2:4]
+        target = policy(agent, block)
+        frames.append(render_frame(world, image_size))
+        actions.append(target)
+        states.append(agent)
+        for _ in range(control_steps):
+            observation, *_ = world.step(target)
+    return Episode(
+        episode_id=f"pusht-{seed}",
+        frames=np.stack(frames),
+        actions=np.stack(actions).astype(np.float32),
+        fps=1 / frame_interval,
+        states=np.stack(states).astype(np.float32),
+    )
+
+
+def collect_episodes(
+    seeds: list[int], *, length: int, image_size: int = 64, frame_interval: float = 0.5, processes: int = 1
+) -> Iterator[Episode]:
+    """
+    Record one episode for each seed, in order; see [`collect_episode`]. The result does not depend on `processes`.
+
+    Example:
+
+    ```python
+    >>> episode = next(collect_episodes([0], length=2, image_size=32))
+    >>> episode.frames.shape, episode.actions.shape, episode.states.shape
+    ((2, 3, 32, 32), (2, 2), (2, 2))
+
+    ```
+    """
+    record = partial(collect_episode, length=length, image_size=image_size, frame_interval=frame_interval)
+    if processes == 1:
+        yield from map(record, seeds)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(record, seeds, chunksize=4)

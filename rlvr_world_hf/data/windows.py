@@ -1,0 +1,115 @@
+"""From an episode to the pieces that a world model is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .episode import Episode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What a world model sees and what it must predict, cut from one episode."""
+
+    episode_id: str
+    """Name of the episode it was cut from."""
+
+    start: int
+    """Index of its first frame in the episode."""
+
+    context: np.ndarray
+    """Frames that are given, shape `(context_frames + observed_steps, 3, H, W)`, uint8 RGB."""
+
+    actions: np.ndarray
+    """
+    Actions of shape `(max(observed_steps, 1) + horizon, A)`, float32: from the last context frame on, or from the first
+    observed step if there is one. The last is taken at the last predicted frame and influences nothing.
+    """
+
+    reference: np.ndarray
+    """Frames to predict, shape `(horizon, 3, H, W)`, uint8 RGB; padded by repeating the last one."""
+
+    reference_mask: np.ndarray
+    """Shape `(horizon,)`, bool: true where `reference` was recorded, false where it is padding."""
+
+    reference_states: np.ndarray | None
+    """Low-dimensional states of the frames to predict, shape `(horizon, P)`, float32; `None` if unknown."""
+
+
+def count_windows(episode: Episode, *, context_frames: int, observed_steps: int, stride: int = 1) -> int:
+    """Number of windows that [`cut_window`] finds in `episode`: every start that leaves one frame to predict."""
+    starts = len(episode) - context_frames - observed_steps
+    return max(0, -(-starts // stride))
+
+
+def cut_window(episode: Episode, start: int, *, context_frames: int, observed_steps: int, horizon: int) -> Window:
+    """
+    Cut the window that begins at frame `start`.
+
+    Args:
+        episode (`Episode`):
+            Where to cut.
+        start (`int`):
+            Index of the first context frame.
+        context_frames (`int`):
+            Frames given in full.
+        observed_steps (`int`):
+            Further frames given, each as one step block.
+        horizon (`int`):
+            Frames to predict. At the end of the episode what is missing is padded, see `Window.reference_mask`.
+
+    Returns:
+        `Window`: The window.
+
+    Raises:
+        `ValueError`: If no frame is left to predict.
+
+    Example:
+
+    ```python
+    >>> import numpy as np
+    >>> frames, actions = np.zeros((4, 3, 8, 8), np.uint8), np.zeros((4, 2), np.float32)
+    >>> episode = Episode(episode_id="0", frames=frames, actions=actions, fps=2.0)
+    >>> window = cut_window(episode, 1, context_frames=1, observed_steps=0, horizon=3)
+    >>> window.context.shape, window.actions.shape, window.reference_mask.tolist()
+    ((1, 3, 8, 8), (4, 2), [True, True, False])
+
+    ```
+    """
+    observed = start + context_frames + observed_steps
+    if not 0 <= start or observed >= len(episode):
+        raise ValueError(
+            f"Episode {episode.episode_id!r} has {len(episode)} frames: a window that starts at frame {start} and is "
+            f"given {context_frames + observed_steps} frames leaves none to predict; start earlier or drop the episode."
+        )
+    last = len(episode) - 1
+    future = np.arange(observed, observed + horizon)
+    first_action = observed - max(observed_steps, 1)
+    acting = np.minimum(np.arange(first_action, observed + horizon), last)
+    return Window(
+        episode_id=episode.episode_id,
+        start=start,
+        context=episode.frames[start:observed],
+        actions=episode.actions[acting],
+        reference=episode.frames[np.minimum(future, last)],
+        reference_mask=future <= last,
+        reference_states=None if episode.states is None else episode.states[np.minimum(future, last)],
+    )
+
+
+def windows(
+    episode: Episode, *, context_frames: int, observed_steps: int, horizon: int, stride: int = 1
+) -> Iterator[Window]:
+    """All windows of an episode, `stride` frames apart, in order; arguments as in [`cut_window`]."""
+    number = count_windows(episode, context_frames=context_frames, observed_steps=observed_steps, stride=stride)
+    for index in range(number):
+        yield cut_window(
+            episode,
+            index * stride,
+            context_frames=context_frames,
+            observed_steps=observed_steps,
+            horizon=horizon,
+        )

@@ -1,0 +1,534 @@
+"""
+Compressive tokenizer: context frames in full, each later frame as few dynamics tokens.
+
+The context-conditioned tokenizer of iVideoGPT (https://huggingface.co/papers/2405.15223), with finite scalar
+quantization as in RLVR-World (https://huggingface.co/papers/2505.13934, appendix on visual tokenizers). Four networks
+of convolutions:
+
+    context frames  --context encoder-->  context codes  --context decoder-->  context frames
+    later frame     --dynamics encoder--> dynamics codes --dynamics decoder--> later frame
+
+The two dynamics networks see the context's features at several resolutions, so that what does not move is copied and
+need not be coded. Their blocks are those of diffusers' VQModel.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.unets.unet_2d_blocks import DownEncoderBlock2D, UNetMidBlock2D, UpDecoderBlock2D
+from einops import rearrange, repeat
+from torch import nn
+from torch.nn import functional
+
+from .fsq import FiniteScalarQuantizer
+
+Conditioning = Literal["none", "convolution", "attention"]
+Grid = tuple[int, int]
+
+
+class ContextAttention(nn.Module):
+    """Each position attends to all positions of the context's features: `silu(x + attention(x, context))`."""
+
+    def __init__(self, channels: int, context_channels: int, grid: Grid, frames: int, heads: int, groups: int) -> None:
+        super().__init__()
+        positions = grid[0] * grid[1]
+        self.query_norm = nn.GroupNorm(groups, channels)
+        self.context_norm = nn.GroupNorm(groups, context_channels)
+        self.query_position = nn.Parameter(0.02 * torch.randn(positions, channels))
+        self.context_position = nn.Parameter(0.02 * torch.randn(frames * positions, context_channels))
+        self.attention = nn.MultiheadAttention(
+            channels, heads, kdim=context_channels, vdim=context_channels, batch_first=True
+        )
+
+    def forward(self, hidden: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        height = hidden.shape[-2]
+        queries = rearrange(self.query_norm(hidden), "b c h w -> b (h w) c") + self.query_position
+        normed = self.context_norm(rearrange(context, "b k c h w -> b c k h w"))
+        keys = rearrange(normed, "b c k h w -> b (k h w) c") + self.context_position
+        attended, _ = self.attention(queries, keys, keys, need_weights=False)
+        return functional.silu(hidden + rearrange(attended, "b (h w) c -> b c h w", h=height))
+
+
+class ContextConvolution(nn.Module):
+    """Each position sees the features of the context frames at the same place: `x + convolution(x, context)`."""
+
+    def __init__(self, channels: int, context_channels: int, frames: int, groups: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, channels + frames * context_channels)
+        self.convolution = nn.Conv2d(channels + frames * context_channels, channels, kernel_size=1)
+
+    def forward(self, hidden: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        both = torch.cat([hidden, rearrange(context, "b k c h w -> b (k c) h w")], dim=1)
+        return hidden + self.convolution(functional.silu(self.norm(both)))
+
+
+def build_conditioning(
+    kinds: list[Conditioning],
+    channels: list[int],
+    context_channels: list[int],
+    grids: list[Grid],
+    *,
+    frames: int,
+    heads: int,
+    groups: int,
+) -> nn.ModuleList:
+    """One module for each stage of a network; `"none"` is an identity that is never called."""
+    modules = nn.ModuleList()
+    for kind, width, context_width, grid in zip(kinds, channels, context_channels, grids, strict=True):
+        if kind == "attention":
+            modules.append(ContextAttention(width, context_width, grid, frames, heads, groups))
+        elif kind == "convolution":
+            modules.append(ContextConvolution(width, context_width, frames, groups))
+        elif kind == "none":
+            modules.append(nn.Identity())
+        else:
+            raise ValueError(f"Expected 'none', 'convolution' or 'attention' for each stage, got {kind!r}.")
+    return modules
+
+
+def condition(module: nn.Module, hidden: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
+    """Apply one conditioning module, unless this network or this stage has none."""
+    if context is None or isinstance(module, nn.Identity):
+        return hidden
+    return module(hidden, context)
+
+
+class Encoder(nn.Module):
+    """Frame -> latent. Stages are the input convolution and each level; a stage ends with its conditioning."""
+
+    def __init__(
+        self, channels: list[int], layers: int, in_channels: int, out_channels: int, groups: int, attention: bool
+    ):
+        super().__init__()
+        self.conv_in = nn.Conv2d(in_channels, channels[0], 3, padding=1)
+        self.down_blocks = nn.ModuleList(
+            DownEncoderBlock2D(
+                in_channels=channels[max(level - 1, 0)],
+                out_channels=width,
+                num_layers=layers,
+                resnet_groups=groups,
+                add_downsample=level < len(channels) - 1,
+                downsample_padding=0,
+            )
+            for level, width in enumerate(channels)
+        )
+        self.mid_block = UNetMidBlock2D(
+            in_channels=channels[-1],
+            temb_channels=None,
+            attention_head_dim=channels[-1],
+            resnet_groups=groups,
+            add_attention=attention,
+        )
+        self.conv_norm_out = nn.GroupNorm(groups, channels[-1], eps=1e-6)
+        self.conv_out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)
+        self.conditioning = nn.ModuleList(nn.Identity() for _ in range(len(channels) + 1))
+
+    def forward(
+        self, frames: torch.Tensor, context: list[torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
+        """Returns the latent, the output of every stage, and the features at every resolution from full to least."""
+        stages, resolutions = [], []
+        hidden = self.conv_in(frames)
+        for stage, block in enumerate([None, *self.down_blocks]):
+            if block is not None:
+                for resnet in block.resnets:
+                    hidden = resnet(hidden, None)
+                resolutions.append(hidden)
+                for downsample in block.downsamplers or ():
+                    hidden = downsample(hidden)
+            hidden = condition(self.conditioning[stage], hidden, context[stage] if context else None)
+            stages.append(hidden)
+        hidden = self.mid_block(hidden)
+        latent = self.conv_out(functional.silu(self.conv_norm_out(hidden)))
+        return latent, stages, [*resolutions, hidden]
+
+
+class Decoder(nn.Module):
+    """Latent -> frame. Stages are the middle block and each level, coarse to fine; each ends with its conditioning."""
+
+    def __init__(
+        self, channels: list[int], layers: int, in_channels: int, out_channels: int, groups: int, attention: bool
+    ):
+        super().__init__()
+        widths = channels[::-1]
+        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.mid_block = UNetMidBlock2D(
+            in_channels=widths[0],
+            temb_channels=None,
+            attention_head_dim=widths[0],
+            resnet_groups=groups,
+            add_attention=attention,
+        )
+        self.up_blocks = nn.ModuleList(
+            UpDecoderBlock2D(
+                in_channels=widths[max(level - 1, 0)],
+                out_channels=width,
+                num_layers=layers,
+                resnet_groups=groups,
+                add_upsample=level < len(widths) - 1,
+            )
+            for level, width in enumerate(widths)
+        )
+        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
+        self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
+        self.conditioning = nn.ModuleList(nn.Identity() for _ in range(len(widths) + 1))
+
+    def forward(
+        self, latent: torch.Tensor, context: list[torch.Tensor] | None = None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Returns the frame and the output of every stage."""
+        hidden, stages = self.conv_in(latent), []
+        for stage, block in enumerate([self.mid_block, *self.up_blocks]):
+            hidden = condition(self.conditioning[stage], block(hidden), context[stage] if context else None)
+            stages.append(hidden)
+        return self.conv_out(functional.silu(self.conv_norm_out(hidden))), stages
+
+
+class CompressiveTokenizer(ModelMixin, ConfigMixin):
+    """
+    Context-conditioned visual tokenizer with finite scalar quantization.
+
+    Args:
+        image_size (`tuple[int, int]`, *optional*, defaults to `(64, 64)`):
+            Height and width of a frame in pixels; multiples of `stem_patch_size * 2 ** (len(channels) - 1)`.
+        in_channels (`int`, *optional*, defaults to 3):
+            Colour channels.
+        stem_patch_size (`int`, *optional*, defaults to 4):
+            Side of the pixel patches that are folded into channels before the first convolution; 1 in the paper.
+        block_out_channels (`tuple[int, ...]`, *optional*, defaults to `(48, 80, 112)`):
+            Width of each level; the resolution is halved between levels.
+        encoder_layers (`int`, *optional*, defaults to 1):
+            Residual blocks a level in the encoders; 2 in the paper.
+        decoder_layers (`int`, *optional*, defaults to 1):
+            Residual blocks a level in the decoders; 3 in the paper.
+        norm_num_groups (`int`, *optional*, defaults to 16):
+            Groups of every group normalization.
+        latent_channels (`int`, *optional*, defaults to 32):
+            Width of a latent before it is projected to the quantizer; 64 in the paper.
+        context_levels (`tuple[int, ...]`, *optional*, defaults to `(8, 5, 5, 5)`):
+            FSQ levels of the context codes; `(7, 5, 5, 5, 5)` in the paper.
+        dynamics_levels (`tuple[int, ...]`, *optional*, defaults to `(8, 5, 5, 5)`):
+            FSQ levels of the dynamics codes; `(7, 5, 5, 5, 5)` in the paper.
+        dynamics_patch_size (`int`, *optional*, defaults to 1):
+            Side of the patch of latents that one dynamics code covers; 4 in the paper.
+        context_frames (`int`, *optional*, defaults to 1):
+            Number of context frames.
+        encoder_conditioning (`tuple[str, ...]`, *optional*):
+            How the dynamics encoder sees the context after the input convolution and after each level: `"none"`,
+            `"convolution"` (features at the same place) or `"attention"` (features anywhere). The paper: attention
+            after the levels whose output is at most 32 high.
+        decoder_conditioning (`tuple[str, ...]`, *optional*):
+            The same for the dynamics decoder, after the middle block and after each level. The paper: attention after
+            the middle block.
+        attention_heads (`int`, *optional*, defaults to 4):
+            Heads of the conditioning attention.
+        mid_attention (`bool`, *optional*, defaults to `True`):
+            Self-attention in the middle blocks of the dynamics networks.
+        decode_from (`str`, *optional*, defaults to `"frames"`):
+            `"frames"`: the dynamics decoder sees the features of the given context frames, and its output is added to
+            the last of them, so that still pixels stay sharp. `"codes"`: it sees those of the decoded context codes,
+            as in the paper.
+
+    Raises:
+        `ValueError`: If the image size is not divisible as stated, or a conditioning list has the wrong length.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> tokenizer = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16)).eval()
+    >>> clip = torch.rand(2, 4, 3, 16, 16)
+    >>> context, later = clip[:, :1], clip[:, 1:]
+    >>> codes = tokenizer.encode(later, context_frames=context)
+    >>> codes.shape, tokenizer.encode_context(context).shape
+    (torch.Size([2, 3, 4]), torch.Size([2, 1, 4]))
+    >>> tokenizer.decode(codes, context_frames=context).shape
+    torch.Size([2, 3, 3, 16, 16])
+
+    ```
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        image_size: tuple[int, int] = (64, 64),
+        in_channels: int = 3,
+        stem_patch_size: int = 4,
+        block_out_channels: tuple[int, ...] = (48, 80, 112),
+        encoder_layers: int = 1,
+        decoder_layers: int = 1,
+        norm_num_groups: int = 16,
+        latent_channels: int = 32,
+        context_levels: tuple[int, ...] = (8, 5, 5, 5),
+        dynamics_levels: tuple[int, ...] = (8, 5, 5, 5),
+        dynamics_patch_size: int = 1,
+        context_frames: int = 1,
+        encoder_conditioning: tuple[str, ...] | None = None,
+        decoder_conditioning: tuple[str, ...] | None = None,
+        attention_heads: int = 4,
+        mid_attention: bool = True,
+        decode_from: str = "frames",
+    ) -> None:
+        super().__init__()
+        channels, levels = list(block_out_channels), len(block_out_channels)
+        grids = self._level_grids()
+        if decode_from not in ("frames", "codes"):
+            raise ValueError(f"Expected `decode_from` to be 'frames' or 'codes', got {decode_from!r}.")
+        kinds = {
+            "encoder_conditioning": list(encoder_conditioning or ["convolution"] * levels + ["attention"]),
+            "decoder_conditioning": list(decoder_conditioning or ["attention"] + ["convolution"] * levels),
+        }
+        for name, kind in kinds.items():
+            if len(kind) != levels + 1:
+                raise ValueError(
+                    f"Expected `{name}` to name {levels + 1} stages for {levels} levels, got {len(kind)}: {kind}."
+                )
+        pixels = in_channels * stem_patch_size**2
+        groups = norm_num_groups
+        self.context_encoder = Encoder(channels, encoder_layers, pixels, latent_channels, groups, False)
+        self.context_decoder = Decoder(channels, decoder_layers, latent_channels, pixels, groups, False)
+        self.dynamics_encoder = Encoder(channels, encoder_layers, pixels, latent_channels, groups, mid_attention)
+        self.dynamics_decoder = Decoder(channels, decoder_layers, latent_channels, pixels, groups, mid_attention)
+
+        up, up_grids = channels[::-1], [*grids[::-1], grids[0]]
+        seen = up if decode_from == "codes" else [up[0], *up[1:], up[-1]]
+        shared = {"frames": context_frames, "heads": attention_heads, "groups": groups}
+        self.dynamics_encoder.conditioning = build_conditioning(
+            kinds["encoder_conditioning"],
+            [channels[0], *channels],
+            [channels[0], *channels],
+            [grids[0], *grids[1:], grids[-1]],
+            **shared,
+        )
+        self.dynamics_decoder.conditioning = build_conditioning(
+            kinds["decoder_conditioning"],
+            [up[0], *up],
+            [up[0], *up] if decode_from == "codes" else seen,
+            up_grids,
+            **shared,
+        )
+
+        self.context_quantizer = FiniteScalarQuantizer(list(context_levels))
+        self.dynamics_quantizer = FiniteScalarQuantizer(list(dynamics_levels))
+        patch = latent_channels * dynamics_patch_size**2
+        self.context_in = nn.Conv2d(latent_channels, len(context_levels), 1)
+        self.context_out = nn.Conv2d(len(context_levels), latent_channels, 1)
+        self.dynamics_in = nn.Linear(patch, len(dynamics_levels))
+        self.dynamics_out = nn.Linear(len(dynamics_levels), patch)
+
+    # -- what a processor asks -----------------------------------------------------------------------------------------
+
+    @property
+    def context_codebook_size(self) -> int:
+        """Number of different context codes."""
+        return self.context_quantizer.codebook_size
+
+    @property
+    def dynamics_codebook_size(self) -> int:
+        """Number of different dynamics codes."""
+        return self.dynamics_quantizer.codebook_size
+
+    @property
+    def context_grid(self) -> Grid:
+        """Rows and columns of context codes a frame."""
+        return self._level_grids()[-1]
+
+    @property
+    def dynamics_grid(self) -> Grid:
+        """Rows and columns of dynamics codes a frame."""
+        height, width = self.context_grid
+        return height // self.config.dynamics_patch_size, width // self.config.dynamics_patch_size
+
+    # -- codes ---------------------------------------------------------------------------------------------------------
+
+    def encode_context(self, context_frames: torch.Tensor) -> torch.Tensor:
+        """
+        Codes of the context frames.
+
+        Args:
+            context_frames (`torch.Tensor` of shape `(B, K, 3, H, W)`):
+                Floats in [0, 1], RGB.
+
+        Returns:
+            `torch.Tensor` of shape `(B, K, N)`, int64, row by row, in `[0, context_codebook_size)`.
+        """
+        self._check_frames(context_frames, "context_frames", self.config.context_frames)
+        latent, _, _ = self.context_encoder(self._fold(context_frames))
+        _, codes = self._quantize_context(latent)
+        return rearrange(codes, "(b k) h w -> b k (h w)", b=len(context_frames))
+
+    def encode(self, frames: torch.Tensor, *, context_frames: torch.Tensor) -> torch.Tensor:
+        """
+        Dynamics codes of later frames, given the context frames.
+
+        Args:
+            frames (`torch.Tensor` of shape `(B, T, 3, H, W)`):
+                Floats in [0, 1], RGB; each is coded for itself.
+            context_frames (`torch.Tensor` of shape `(B, K, 3, H, W)`):
+                Floats in [0, 1], RGB.
+
+        Returns:
+            `torch.Tensor` of shape `(B, T, N)`, int64, row by row, in `[0, dynamics_codebook_size)`.
+        """
+        self._check_frames(frames, "frames", None)
+        self._check_frames(context_frames, "context_frames", self.config.context_frames)
+        _, stages, _ = self.context_encoder(self._fold(context_frames))
+        return self._encode_dynamics(frames, self._expand(stages, len(context_frames), frames.shape[:2]))[1]
+
+    def decode(
+        self,
+        codes: torch.Tensor,
+        *,
+        context_frames: torch.Tensor | None = None,
+        context_codes: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """
+        Frames of dynamics codes.
+
+        Args:
+            codes (`torch.Tensor` of shape `(B, T, N)`):
+                Dynamics codes, int64.
+            context_frames (`torch.Tensor` of shape `(B0, K, 3, H, W)`, *optional*):
+                Floats in [0, 1], RGB. `B` may be a multiple of `B0`: consecutive items then share a context, whose
+                features are computed once. Needed where `decode_from` is `"frames"`.
+            context_codes (`torch.Tensor` of shape `(B0, K, N)`, *optional*):
+                Codes of the context frames, used when no frames are given.
+
+        Returns:
+            `torch.Tensor` of shape `(B, T, 3, H, W)`, floats in [0, 1], RGB.
+
+        Raises:
+            `ValueError`: If neither context is given, or `B` is no multiple of `B0`.
+        """
+        if context_frames is None and context_codes is None:
+            raise ValueError("Expected `context_frames` or `context_codes` to decode dynamics codes, got neither.")
+        given = context_frames if context_frames is not None else context_codes
+        if len(codes) % len(given):
+            raise ValueError(f"Expected the {len(codes)} items of `codes` to be a multiple of {len(given)} contexts.")
+        if self.config.decode_from == "codes":
+            context_codes = self.encode_context(context_frames) if context_codes is None else context_codes
+            _, features = self.decode_context(context_codes)
+            base = None
+        else:
+            if context_frames is None:
+                context_frames = self.decode_context(context_codes)[0].clamp(0, 1)
+            self._check_frames(context_frames, "context_frames", self.config.context_frames)
+            _, _, resolutions = self.context_encoder(self._fold(context_frames))
+            features, base = self._decoder_view(resolutions), context_frames[:, -1]
+        values = self.dynamics_quantizer.indices_to_values(codes).to(self.dtype)
+        features = self._expand(features, len(given), codes.shape[:2])
+        return self._decode_dynamics(values, features, base).clamp(0, 1)
+
+    def decode_context(self, context_codes: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Context frames `(B, K, 3, H, W)`, not clamped, of codes `(B, K, N)`, and the decoder's features."""
+        batch, (height, _) = len(context_codes), self.context_grid
+        values = self.context_quantizer.indices_to_values(context_codes).to(self.dtype)
+        values = rearrange(values, "b k (h w) d -> (b k) d h w", h=height)
+        return self._decode_context(values, batch)
+
+    def forward(
+        self, frames: torch.Tensor, *, context_frames: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        Encode and decode with gradients, for training.
+
+        Args:
+            frames (`torch.Tensor` of shape `(B, T, 3, H, W)`):
+                Floats in [0, 1], RGB.
+            context_frames (`torch.Tensor` of shape `(B, K, 3, H, W)`):
+                Floats in [0, 1], RGB.
+
+        Returns:
+            `tuple`: reconstructed frames `(B, T, 3, H, W)`, reconstructed context `(B, K, 3, H, W)` (both not clamped),
+            dynamics codes `(B, T, N)` and context codes `(B, K, N)`.
+        """
+        batch = len(frames)
+        latent, stages, resolutions = self.context_encoder(self._fold(context_frames))
+        values, context_codes = self._quantize_context(latent)
+        context, features = self._decode_context(values, batch)
+        base = None
+        if self.config.decode_from == "frames":
+            features, base = self._decoder_view(resolutions), context_frames[:, -1]
+        values, codes = self._encode_dynamics(frames, self._expand(stages, batch, frames.shape[:2]))
+        decoded = self._decode_dynamics(values, self._expand(features, batch, frames.shape[:2]), base)
+        return decoded, context, codes, rearrange(context_codes, "(b k) h w -> b k (h w)", b=batch)
+
+    # -- parts ---------------------------------------------------------------------------------------------------------
+
+    def _level_grids(self) -> list[Grid]:
+        """Rows and columns of the features at each level, fine to coarse."""
+        height, width = self.config.image_size
+        stem, levels = self.config.stem_patch_size, len(self.config.block_out_channels)
+        step = stem * 2 ** (levels - 1) * self.config.dynamics_patch_size
+        if height % step or width % step:
+            raise ValueError(
+                f"Expected `image_size` to be divisible by {step} (stem_patch_size * 2**(levels - 1) * "
+                f"dynamics_patch_size), got {(height, width)}; resize the frames or change the levels."
+            )
+        return [(height // stem // 2**level, width // stem // 2**level) for level in range(levels)]
+
+    def _check_frames(self, frames: torch.Tensor, name: str, count: int | None) -> None:
+        expected = (self.config.in_channels, *self.config.image_size)
+        if frames.ndim != 5 or tuple(frames.shape[2:]) != expected or (count and frames.shape[1] != count):
+            raise ValueError(
+                f"Expected `{name}` of shape (B, {count or 'T'}, {', '.join(map(str, expected))}), got "
+                f"{tuple(frames.shape)}; resize the frames or load a tokenizer made for their size."
+            )
+        if not frames.is_floating_point():
+            raise TypeError(f"Expected `{name}` as floats in [0, 1], got {frames.dtype}; divide uint8 frames by 255.")
+
+    def _fold(self, frames: torch.Tensor) -> torch.Tensor:
+        side = self.config.stem_patch_size
+        return rearrange(
+            frames.to(self.dtype) * 2 - 1, "b t c (h p) (w q) -> (b t) (c p q) h w", p=side, q=side
+        ).contiguous()
+
+    def _unfold(self, pixels: torch.Tensor, batch: int) -> torch.Tensor:
+        side = self.config.stem_patch_size
+        return rearrange(pixels, "(b t) (c p q) h w -> b t c (h p) (w q)", b=batch, p=side, q=side)
+
+    def _expand(self, features: list[torch.Tensor], batch: int, shape: torch.Size) -> list[torch.Tensor]:
+        """Give each of the `(B, T)` frames the features of its context: `(B0 K, c, h, w)` -> `(B T, K, c, h, w)`."""
+        times = shape[0] // batch * shape[1]
+        grouped = (rearrange(feature, "(b k) c h w -> b k c h w", b=batch) for feature in features)
+        return [repeat(feature, "b k c h w -> (b t) k c h w", t=times) for feature in grouped]
+
+    def _decoder_view(self, resolutions: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Order the context encoder's features, fine to coarse, by the stages of the dynamics decoder."""
+        *levels, middle = resolutions
+        return [middle, *levels[-2::-1], levels[0]]
+
+    def _quantize_context(self, latent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, codes = self.context_quantizer(rearrange(self.context_in(latent), "b d h w -> b h w d"))
+        return rearrange(values, "b h w d -> b d h w"), codes
+
+    def _decode_context(self, values: torch.Tensor, batch: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        pixels, features = self.context_decoder(self.context_out(values))
+        return (self._unfold(pixels, batch) + 1) / 2, features
+
+    def _encode_dynamics(
+        self, frames: torch.Tensor, features: list[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        latent, _, _ = self.dynamics_encoder(self._fold(frames), features)
+        side = self.config.dynamics_patch_size
+        patches = rearrange(
+            latent, "(b t) c (h p) (w q) -> b t (h w) (p q c)", b=len(frames), p=side, q=side
+        )  # (B, T, N, patch)
+        return self.dynamics_quantizer(self.dynamics_in(patches))
+
+    def _decode_dynamics(
+        self, values: torch.Tensor, features: list[torch.Tensor], base: torch.Tensor | None
+    ) -> torch.Tensor:
+        side, (height, _) = self.config.dynamics_patch_size, self.dynamics_grid
+        latent = rearrange(
+            self.dynamics_out(values), "b t (h w) (p q c) -> (b t) c (h p) (w q)", h=height, p=side, q=side
+        )
+        pixels, _ = self.dynamics_decoder(latent.contiguous(), features)
+        frames = self._unfold(pixels, len(values))
+        if base is None:
+            return (frames + 1) / 2
+        return frames + repeat(base, "b c h w -> (b g) 1 c h w", g=len(values) // len(base))
