@@ -193,7 +193,7 @@ def load_lpips(net: str, *, trunk_path: str | Path | None = None, trunk: str = "
     # The package lists each head twice: as `lin0` and as `lins.0`.
     state |= {name.replace("lin", "lins.", 1): value for name, value in state.items() if name.startswith("lin")}
     model.load_state_dict(state | model.scaling_layer.state_dict(prefix="scaling_layer."), assign=True)
-    return model.float().eval().requires_grad_(False)
+    return model.to(dtype=torch.float32, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def lpips_features(model: LPIPS, frames: torch.Tensor) -> list[torch.Tensor]:

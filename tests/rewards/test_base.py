@@ -73,3 +73,13 @@ def test_the_mean_leaves_out_padding_and_steps_with_nothing_to_measure() -> None
     steps = torch.tensor([[1.0, torch.nan, 3.0], [torch.nan] * 3])
     mean = mean_over_steps(steps, np.array([[True, True, False], [True, True, True]]))
     assert mean[0] == 1 and mean[1].isnan()
+
+
+def test_large_batches_are_measured_in_parts() -> None:
+    levels = torch.linspace(0, 1, 70)
+    predicted: list[torch.Tensor | None] = [torch.full((1, 3, 4, 4), level) for level in levels.tolist()]
+    predicted[40] = None
+    rewards = MAEReward()(predicted=predicted, reference=torch.zeros(70, 1, 3, 4, 4))
+    expected = (-levels).tolist()
+    expected[40] = -1.0
+    assert rewards == pytest.approx(expected, abs=1e-6)
