@@ -8,13 +8,15 @@ import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from .keys import Key, keys_of
 from .locations import recipe_names
-from .recipe import STAGES, Recipe, WindowSettings, load_recipe, parse_overrides
+from .recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings, load_recipe, parse_overrides
 from .reproduce import reproduce
 from .run import run
+from .say import say
 from .stage import find_stage
 
 
@@ -76,8 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0 if rest else 2
         job = WHOLE_RUNS.get(command) or find_stage(command)
         stage = command if command in STAGES else None
-        recipe = load_recipe(_full_name(rest[0]), overrides=parse_overrides(rest[1:]), stage=stage)
-        for name in STAGES if stage is None else [stage]:
+        overrides = parse_overrides(rest[1:])
+        if command == "reproduce":
+            overrides = {"output_dir": f"outputs/reproduce/{Path(rest[0]).stem}"} | overrides
+        recipe = load_recipe(_full_name(rest[0]), overrides=overrides, stage=stage)
+        for name in recipe.sections if stage is None else [stage]:
             find_stage(name).read(recipe)
     except (ValueError, TypeError, FileNotFoundError) as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
@@ -89,12 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("\nInterrupted; the same command resumes from the last checkpoint.\n")
         return 130
     return 0
-
-
-def say(text: str) -> None:
-    """Write a line to the terminal: the one place where a command does."""
-    sys.stdout.write(f"{text.rstrip()}\n")
-    sys.stdout.flush()
 
 
 def stage_help(name: str) -> str:
@@ -115,14 +114,13 @@ def stage_help(name: str) -> str:
     lines += ["", "keys:", *_describe(own)]
     if stage.passed_on_to is not None:
         target = stage.passed_on_to(Recipe(name="help"))
-        lines += ["", f"and those of {target.__module__}.{target.__qualname__}:", *_describe(_declared(target, own))]
-        lines += _inherited(target)
+        lines += ["", f"and those of {target.__module__}.{target.__qualname__}", *_describe(_declared(target, own))]
     return "\n".join(lines)
 
 
 def _usage() -> str:
     summaries = {name: (import_module(f".{name}", __package__).__doc__ or "").strip() for name in STAGES}
-    shared = {name: known for name, known in keys_of(Recipe).items() if known.help}
+    shared = {name: known for name, known in keys_of(Recipe).items() if name in SHARED_KEYS}
     return USAGE.format(
         stages="\n".join(f"  {name:<11} {summary.splitlines()[0]}" for name, summary in summaries.items()),
         recipes=", ".join(recipe_names()),
@@ -140,15 +138,13 @@ def _describe(keys: dict[str, Key]) -> list[str]:
 
 
 def _declared(target: Any, own: dict[str, Key]) -> dict[str, Key]:
+    """Keys that a function or class of ours declares itself; another's are in its own documentation."""
+    if not target.__module__.startswith("rlvr_world_hf"):
+        return {}
     declared = inspect.get_annotations(target) if inspect.isclass(target) else keys_of(target)
-    return {name: known for name, known in keys_of(target).items() if name in declared and name not in own}
-
-
-def _inherited(target: Any) -> list[str]:
-    if not inspect.isclass(target):
-        return []
-    parents = [parent.__name__ for parent in target.__mro__[1:] if dataclasses.is_dataclass(parent)]
-    return [f"  and those it inherits from {', '.join(parents)}"] if parents else []
+    return {
+        name: known for name, known in keys_of(target).items() if name in declared and name not in (*own, *SHARED_KEYS)
+    }
 
 
 def _short(default: Any) -> str:

@@ -26,7 +26,7 @@ from .stage import StageRun, find_stage, stage
 
 
 SPLITS = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
-"""The splits, and what is added to the first seed of each: another number of episodes leaves the others as they are."""
+"""The splits, and what is added to the first seed of each, so that the size of one leaves the others as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,8 @@ def world_source(recipe: Recipe) -> Callable[..., Any]:
         if error.name != module:
             raise
         raise ValueError(
-            f"world: expected the name of a file in rlvr_world_hf/data/ or the import path of a module with a function "
-            f"`collect_episodes`, got {recipe.world!r}."
+            "world: expected the name of a file in rlvr_world_hf/data/, or the import path of a module with a "
+            f"function `collect_episodes`, got {recipe.world!r}."
         ) from error
 
 
@@ -72,7 +72,7 @@ def collect(run: StageRun) -> list[Path]:
     return [folder / split for split in SPLITS]
 
 
-def split_rows(recipe: Recipe, split: str) -> datasets.Dataset:
+def split_rows(recipe: Recipe, split: str, *, count: int = 0) -> datasets.Dataset:
     """
     Rows of one split, cut as the recipe says; see [`window_rows`].
 
@@ -81,11 +81,16 @@ def split_rows(recipe: Recipe, split: str) -> datasets.Dataset:
             The recipe; its collect stage is finished.
         split (`str`):
             `train`, `validation` or `test`.
+        count (`int`, *optional*, defaults to 0):
+            Take so many rows, spread evenly over the split; 0 for all.
 
     Returns:
         `datasets.Dataset`: The rows.
     """
-    return window_rows(load_split(recipe, split), **dataclasses.asdict(recipe.windows))
+    rows = window_rows(load_split(recipe, split), **dataclasses.asdict(recipe.windows))
+    if count == 0 or count >= len(rows):
+        return rows
+    return rows.select([index * len(rows) // count for index in range(count)])
 
 
 def load_split(recipe: Recipe, split: str) -> Any:

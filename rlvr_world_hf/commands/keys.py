@@ -1,5 +1,5 @@
 """
-The keys a part of a recipe knows: their types, defaults and meaning, read from the dataclass or function that uses them.
+The keys a part of a recipe knows: types, defaults and meaning, read from the dataclass or function that uses them.
 
 Nothing is listed a second time: a stage's own keys are the fields of its settings, and keys that go on to another part
 (a trainer's config, a world's function) are read from that part.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -122,6 +122,7 @@ def fill(
     *,
     where: str,
     passed_on_to: Callable[..., Any] | None = None,
+    kept_back: Collection[str] = (),
 ) -> SettingsType:
     """
     Settings from the values of a recipe, with every key and every type checked.
@@ -135,6 +136,8 @@ def fill(
             Name of that part of the recipe, for errors.
         passed_on_to (`Callable`, *optional*):
             A dataclass or function whose keys are accepted too; they land in the field `arguments`.
+        kept_back (`Collection[str]`, *optional*):
+            Keys of it that are not for the recipe to set here.
 
     Returns:
         An object of `settings_class`.
@@ -160,6 +163,7 @@ def fill(
     """
     own = keys_of(settings_class)
     foreign = {} if passed_on_to is None else keys_of(passed_on_to)
+    foreign = {name: known for name, known in foreign.items() if name not in kept_back}
     check_known(values, [*own, *foreign], where=where)
     filled: dict[str, Any] = {}
     passed_on: dict[str, Any] = {}

@@ -23,6 +23,10 @@ STAGES = ("collect", "tokenizer", "pretrain", "grpo", "control", "evaluate", "pr
 """The stages in the order of a run. Each is a file and a function of this name in this room."""
 
 
+SHARED_KEYS = ("world", "seed", "output_dir", "card", "report_to")
+"""Keys of the whole run, beside `windows` and the stages."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowSettings:
     """How episodes are cut into rows; all stages after collect share it."""
@@ -60,6 +64,9 @@ class Recipe:
     output_dir: Path = key(Path("outputs"), "Folder of everything the run writes; outputs/<recipe> if not given.")
     """Folder of everything the run writes."""
 
+    card: str = key("", "Folder below model_cards/ for what `reproduce` finds.", shapes_result=False)
+    """Folder below `model_cards/` that `reproduce` writes in a checkout; none if empty."""
+
     report_to: str = key("none", "Where curves are sent: none, trackio or tensorboard.", shapes_result=False)
     """Experiment tracker of the trainers."""
 
@@ -67,13 +74,24 @@ class Recipe:
     """How episodes are cut into rows."""
 
     sections: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    """The unread part of each stage, by its name."""
+    """The unread part of each stage that has one, by its name, in the order of a run."""
 
     def read(
         self, stage: str, settings_class: type[SettingsType], *, passed_on_to: Callable[..., Any] | None = None
     ) -> SettingsType:
         """Settings of a stage, checked; see [`fill`][] for arguments and errors."""
-        return fill(settings_class, self.sections.get(stage, {}), where=stage, passed_on_to=passed_on_to)
+        return fill(
+            settings_class,
+            self.sections.get(stage, {}),
+            where=stage,
+            passed_on_to=passed_on_to,
+            kept_back=(*SHARED_KEYS, *WindowSettings.__slots__),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as a mapping that, written as YAML, is this recipe again; the output folder is left out."""
+        content = {"world": self.world, "seed": self.seed, "windows": dataclasses.asdict(self.windows)}
+        return content | {stage: dict(section) for stage, section in self.sections.items()}
 
 
 def load_recipe(name: str | Path, *, overrides: Mapping[str, Any] | None = None, stage: str | None = None) -> Recipe:
@@ -115,11 +133,11 @@ def load_recipe(name: str | Path, *, overrides: Mapping[str, Any] | None = None,
     for dotted, value in (overrides or {}).items():
         _override(content, dotted, value, stage=stage)
 
-    shared = {name: known for name, known in keys_of(Recipe).items() if name not in ("name", "windows", "sections")}
+    shared = {name: known for name, known in keys_of(Recipe).items() if name in SHARED_KEYS}
     check_known(content, [*shared, "windows", *STAGES], where=str(name))
     values = {name: convert(content[name], shared[name].hint, where=name) for name in shared if name in content}
     values.setdefault("output_dir", Path("outputs") / path.stem)
-    sections = {stage: content.get(stage) or {} for stage in STAGES}
+    sections = {stage: content[stage] or {} for stage in STAGES if stage in content}
     for section, settings in sections.items():
         convert(settings, dict, where=section)
     windows = fill(WindowSettings, content.get("windows") or {}, where="windows")

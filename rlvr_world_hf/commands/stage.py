@@ -17,7 +17,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +31,31 @@ from .recipe import Recipe
 
 
 logger = logging.getLogger(__name__)
+
+
+class Processes:
+    """The processes of `accelerate launch`, kept in step; a single one when there is no launcher."""
+
+    def __init__(self) -> None:
+        self._state: Any = None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from accelerate import PartialState
+
+            self._state = PartialState()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes what all of them made."""
+        return self._state is None or self._state.is_main_process
+
+    def wait(self) -> None:
+        """Go on when all are here."""
+        if self._state is not None:
+            self._state.wait_for_everyone()
+
+    def first_before_others(self) -> AbstractContextManager[None]:
+        """A block that the first process has left before the others enter it."""
+        return nullcontext() if self._state is None else self._state.main_process_first()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +73,9 @@ class StageRun:
 
     clock: Clock
     """How long it has computed."""
+
+    processes: Processes
+    """Those of `accelerate launch` that work on it."""
 
     def stage_seconds(self, name: str) -> float:
         """Seconds that the finished stage `name` computed."""
@@ -83,15 +112,19 @@ class Stage:
 
     def __call__(self, recipe: Recipe) -> Path:
         """Run the stage and return its folder."""
-        for earlier in self.after:
-            find_stage(earlier)(recipe)
+        run_stages(recipe, [self.name])
+        return stage_folder(recipe, self.name)
+
+    def run_alone(self, recipe: Recipe) -> None:
+        """Run it, unless it is finished, trusting that the stages before it are."""
         progress = Progress(folder=stage_folder(recipe, self.name), fingerprint=self.fingerprint(recipe))
-        with _Processes() as processes:
-            if progress.is_done():
-                logger.info("%s: already done", self.name)
-            elif processes.is_first or self.shares_processes:
-                self._run(recipe, progress, processes)
-        return progress.folder
+        processes = Processes()
+        processes.wait()
+        if progress.is_done():
+            logger.info("%s: already done", self.name)
+        elif processes.is_first or self.shares_processes:
+            self._run(recipe, progress, processes)
+        processes.wait()
 
     def read(self, recipe: Recipe) -> Any:
         """Its settings in a recipe, checked."""
@@ -111,8 +144,10 @@ class Stage:
         content["after"] = [find_stage(earlier).fingerprint(recipe) for earlier in self.after]
         return fingerprint(content)
 
-    def _run(self, recipe: Recipe, progress: Progress, processes: _Processes) -> None:
-        run = StageRun(recipe=recipe, settings=self.read(recipe), folder=progress.folder, clock=Clock())
+    def _run(self, recipe: Recipe, progress: Progress, processes: Processes) -> None:
+        run = StageRun(
+            recipe=recipe, settings=self.read(recipe), folder=progress.folder, clock=Clock(), processes=processes
+        )
         if processes.is_first:
             resumes = progress.start()
             logger.info("%s: %s in %s", self.name, "resuming" if resumes else "running", progress.folder)
@@ -149,6 +184,22 @@ def stage(
     return decorate
 
 
+def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
+    """Run stages in order, each after those it needs, and none twice."""
+    finished: set[str] = set()
+
+    def run(name: str) -> None:
+        if name not in finished:
+            stage = find_stage(name)
+            for earlier in stage.after:
+                run(earlier)
+            stage.run_alone(recipe)
+            finished.add(name)
+
+    for name in names:
+        run(name)
+
+
 def find_stage(name: str) -> Stage:
     """The stage of that name, from the file of that name in this room."""
     return getattr(import_module(f".{name}", __package__), name)
@@ -157,33 +208,6 @@ def find_stage(name: str) -> Stage:
 def stage_folder(recipe: Recipe, name: str) -> Path:
     """Where a stage of a run keeps its own files; what a run is for lies above, in `output_dir`."""
     return recipe.output_dir / "stages" / name
-
-
-class _Processes:
-    """The processes of `accelerate launch`, kept in step; one process when there is no launcher."""
-
-    def __init__(self) -> None:
-        self._state: Any = None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from accelerate import PartialState
-
-            self._state = PartialState()
-
-    @property
-    def is_first(self) -> bool:
-        return self._state is None or self._state.is_main_process
-
-    def wait(self) -> None:
-        if self._state is not None:
-            self._state.wait_for_everyone()
-
-    def __enter__(self) -> _Processes:
-        self.wait()
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is None:
-            self.wait()
 
 
 def _shaping(settings: Any) -> dict[str, Any]:

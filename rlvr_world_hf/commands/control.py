@@ -1,0 +1,42 @@
+"""Control: continues likelihood training for as long as RL took, so the table shows what time alone brings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..hub import load_world_model
+from .keys import key
+from .pretrain import likelihood_training, pretrain
+from .progress import read_json
+from .stage import StageRun, stage, stage_folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    """How long likelihood training continues; all else is as the recipe has it for pretrain."""
+
+    max_steps: int = key(0, "Updates after the last pretrain checkpoint; 0: as many as RL's wall time lets it make.")
+
+
+@stage(settings=ControlSettings, after=("pretrain", "grpo"), shares_processes=True)
+def control(run: StageRun) -> list[Path]:
+    """
+    Continue likelihood training from the last pretrain checkpoint, its optimizer included, and save it as `control/`.
+
+    The saved checkpoint is the one with the best likelihood on the validation episodes, base included. It trains at
+    least for the wall time of the GRPO stage.
+    """
+    settings, steps = pretrain.read(run.recipe), run.settings.max_steps
+    model, processor = load_world_model(run.recipe.output_dir / "base")
+    history = read_json(stage_folder(run.recipe, "pretrain") / "history.json")
+    return likelihood_training(
+        run,
+        model,
+        processor,
+        settings,
+        checkpoint="control",
+        max_steps=settings.max_steps + max(1, steps),
+        minimum_seconds=0.0 if steps else run.stage_seconds("grpo"),
+        continue_from=history["last_checkpoint"],
+    )

@@ -1,0 +1,66 @@
+"""Evaluate: measures the checkpoints of a run and its yardsticks on held-out episodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..evaluation.comparison import evaluate as compare
+from ..evaluation.results import write_results
+from ..hub import load_world_model
+from .collect import split_rows
+from .keys import key
+from .named_parts import build_rewards
+from .recipe import Recipe
+from .stage import StageRun, stage
+
+
+CHECKPOINTS = ("base", "control", "rlvr")
+"""The checkpoints of a run, as folders of its output and as rows of its table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateSettings:
+    """What to measure."""
+
+    windows: int = key(0, "Test windows, evenly chosen; 0 for all.")
+    validation_windows: int = key(256, "Validation windows on which sampling settings are chosen.")
+    sampling_seeds: tuple[int, ...] = key((0, 1, 2), "Seeds of the sampled predictions.")
+    num_samples: int = key(1, "Predictions a window and seed; with more, the best of them is measured too.")
+    best_sampling: tuple[str, ...] = key(("base",), "Checkpoints also measured with their best sampling settings.")
+    choose_by: str = key("", "Metric the best settings are chosen by; the first rewarded one if empty.")
+    batch_size: int = key(128, "Predictions in memory at a time.", shapes_result=False)
+
+
+@stage(settings=EvaluateSettings, after=("control",))
+def evaluate(run: StageRun) -> list[Path]:
+    """
+    Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
+
+    Writes `results.json`: MAE, MSE, PSNR, SSIM, LPIPS where its trunk is there, each also on moving pixels only, the
+    repetition rate and the agent's position error.
+    """
+    settings = run.settings
+    folder = run.recipe.output_dir
+    rewards, _ = build_rewards(_grpo_rewards(run.recipe))
+    results = compare(
+        {name: load_world_model(folder / name) for name in CHECKPOINTS},
+        split_rows(run.recipe, "test", count=settings.windows),
+        validation_rows=split_rows(run.recipe, "validation", count=settings.validation_windows),
+        recipe=run.recipe.name,
+        rewarded=[reward.name for reward in rewards],
+        training_seed=run.recipe.seed,
+        sampling_seeds=settings.sampling_seeds,
+        num_samples=settings.num_samples,
+        best_sampling=settings.best_sampling,
+        choose_by=settings.choose_by or None,
+        batch_size=settings.batch_size,
+    )
+    return [write_results(results, folder / "results.json")]
+
+
+def _grpo_rewards(recipe: Recipe) -> list[dict[str, Any]]:
+    from .grpo import grpo
+
+    return grpo.read(recipe).rewards

@@ -1,0 +1,92 @@
+"""Predict: draws what the checkpoints predict, the learning curves, and writes the run's card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..evaluation.figures import learning_curves, strip
+from ..pipeline import WorldModelPipeline
+from .card import write_card
+from .collect import split_rows
+from .keys import key
+from .progress import read_json
+from .stage import StageRun, stage, stage_folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictSettings:
+    """What to draw."""
+
+    examples: int = key(4, "Test episodes to draw; of each, the window in which most moves.")
+    checkpoints: tuple[str, ...] = key(("base", "rlvr"), "Checkpoints to draw, below the reference.")
+    sampling_seed: int = key(0, "Seed of the sampled predictions.")
+    temperature: float = key(1.0, "Sampling temperature.")
+    scale: int = key(2, "Times that each pixel is repeated.")
+
+
+@stage(settings=PredictSettings, after=("evaluate",))
+def predict(run: StageRun) -> list[Path]:
+    """
+    Draw reference, predictions and errors as `strip.png` and `strip.gif`, and the curves as `learning_curves.png`.
+
+    Of test episodes that are spread evenly over the split, the window is drawn in which most moves: a window in which
+    nothing happens shows no difference.
+    """
+    settings, folder = run.settings, run.recipe.output_dir
+    rows = _moving_rows(split_rows(run.recipe, "test"), settings.examples)
+    context, reference = (
+        torch.stack([torch.as_tensor(row[name]) for row in rows]) for name in ("context", "reference")
+    )
+    pipelines = {name: WorldModelPipeline.from_pretrained(folder / name) for name in settings.checkpoints}
+    predictions = {
+        name: torch.stack([_predict(pipeline, row, settings, seed) for seed, row in enumerate(rows)])
+        for name, pipeline in pipelines.items()
+    }
+    files = [folder / name for name in ("strip.png", "strip.gif", "learning_curves.png")]
+    fps = next(iter(pipelines.values())).processor.fps
+    strip(
+        context,
+        reference,
+        predictions,
+        path_png=files[0],
+        path_gif=files[1],
+        scale=settings.scale,
+        seconds_per_frame=1 / fps if fps else 0.5,
+    )
+    learning_curves(log_histories(run), files[2])
+    return [*files, write_card(run.recipe, checkpoint=folder / "rlvr", folder=folder)]
+
+
+def log_histories(run: StageRun) -> dict[str, list[dict[str, Any]]]:
+    """What each training stage of a run logged, by the name of the stage."""
+    names = ("pretrain", "grpo", "control")
+    histories = {name: read_json(stage_folder(run.recipe, name) / "history.json") for name in names}
+    return {name: history["log_history"] for name, history in histories.items() if history}
+
+
+def _moving_rows(rows: Any, count: int) -> list[dict[str, Any]]:
+    most: dict[str, tuple[float, int]] = {}
+    for index, row in enumerate(rows):
+        if not np.all(row["reference_mask"]):
+            continue
+        change = np.abs(row["reference"].astype(np.float32) - row["context"][-1:]).mean()
+        most[row["episode"]] = max(most.get(row["episode"], (-1.0, 0)), (float(change), index))
+    episodes = list(most.values())
+    chosen = [episodes[place * len(episodes) // count][1] for place in range(min(count, len(episodes)))]
+    return [rows[index] for index in chosen]
+
+
+def _predict(pipeline: Any, row: dict[str, Any], settings: PredictSettings, index: int) -> torch.Tensor:
+    predicted = pipeline(
+        row["context"],
+        row["actions"],
+        num_samples=1,
+        temperature=settings.temperature,
+        seed=settings.sampling_seed + index,
+    )
+    return torch.as_tensor(predicted)[0]

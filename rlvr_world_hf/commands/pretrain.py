@@ -1,0 +1,170 @@
+"""Pretrain: trains the base world model by likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from ..hub import save_world_model
+from ..processors.video import VideoWorldModelProcessor
+from .collect import collect, load_split, split_rows
+from .keys import key
+from .progress import cached, fingerprint, write_json
+from .recipe import Recipe
+from .stage import StageRun, stage
+from .tokenizer import codec_identity, load_codec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainSettings:
+    """The transformer and its training; other keys are those of transformers' `TrainingArguments`."""
+
+    hidden_size: int = key(768, "Width of the transformer.")
+    num_hidden_layers: int = key(12, "Its depth.")
+    num_attention_heads: int = key(12, "Heads of each attention.")
+    intermediate_size: int = key(3072, "Width inside its MLPs.")
+    tie_word_embeddings: bool = key(False, "Whether input and output embeddings are one.")
+    action_bins: int = key(256, "Bins of each action dimension.")
+    max_steps: int = key(450_000, "Updates.")
+    eval_steps: int = key(500, "Updates between two evaluations, each followed by a checkpoint.")
+    batch_size: int = key(32, "Windows an update and process.")
+    learning_rate: float = key(5e-5, "Learning rate of AdamW.")
+    warmup_steps: int = key(5000, "Updates over which the learning rate rises from 0.")
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def policy_sizes(self) -> dict[str, Any]:
+        """What `build_policy` is called with."""
+        names = (
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "tie_word_embeddings",
+        )
+        return {name: getattr(self, name) for name in names}
+
+    def training(self) -> dict[str, Any]:
+        """What `pretrain` is called with, the number of updates left out."""
+        names = ("eval_steps", "batch_size", "learning_rate", "warmup_steps")
+        return {name: getattr(self, name) for name in names} | self.arguments
+
+
+def training_arguments(recipe: Recipe) -> Callable[..., Any]:
+    """Where the other keys of the stage go; imported on use."""
+    from transformers import TrainingArguments
+
+    return TrainingArguments
+
+
+@stage(
+    settings=PretrainSettings, after=("collect", "tokenizer"), passed_on_to=training_arguments, shares_processes=True
+)
+def pretrain(run: StageRun) -> list[Path]:
+    """
+    Train a transformer on the tokens of the training episodes and save it as `base/`.
+
+    The saved checkpoint is the one with the best likelihood on the validation episodes. The rows are written as tokens
+    once and cached, like the episodes.
+    """
+    from ..training.pretraining import build_policy
+
+    processor = build_processor(run.recipe)
+    model = build_policy(processor.layout, **run.settings.policy_sizes(), seed=run.recipe.seed)
+    return likelihood_training(
+        run, model, processor, run.settings, checkpoint="base", max_steps=run.settings.max_steps
+    )
+
+
+def likelihood_training(
+    run: StageRun,
+    model: Any,
+    processor: VideoWorldModelProcessor,
+    settings: PretrainSettings,
+    *,
+    checkpoint: str,
+    **limits: Any,
+) -> list[Path]:
+    """
+    Train by likelihood and save the best checkpoint: what pretraining and its control share.
+
+    Args:
+        run (`StageRun`):
+            The stage.
+        model (`transformers.PreTrainedModel`):
+            What to train.
+        processor (`VideoWorldModelProcessor`):
+            Its processor.
+        settings (`PretrainSettings`):
+            How to train.
+        checkpoint (`str`):
+            Folder of the run's output to save the best checkpoint in.
+        limits (`dict[str, Any]`):
+            Where training starts and ends: `max_steps`, `minimum_seconds`, `continue_from` of `training.pretrain`.
+
+    Returns:
+        `list[Path]`: What was written.
+    """
+    from ..training import pretrain as train
+    from ..training.checkpoints import trained_seconds
+
+    recipe = run.recipe
+    with run.processes.first_before_others():
+        tokens = {split: _tokens(run, processor, split) for split in ("train", "validation")}
+    run.clock.continue_from(trained_seconds(run.folder))
+    settings_of_run = {"seed": recipe.seed, "report_to": recipe.report_to} | settings.training()
+    result = train(model, tokens["train"], tokens["validation"], output_dir=run.folder, **limits, **settings_of_run)
+    outputs = [recipe.output_dir / checkpoint, run.folder / "history.json"]
+    if run.processes.is_first:
+        save_world_model(outputs[0], model, processor)
+        write_json(outputs[1], {"log_history": result.history, "last_checkpoint": result.last_checkpoint})
+    return outputs
+
+
+def build_processor(recipe: Recipe) -> VideoWorldModelProcessor:
+    """
+    The processor of a recipe: its codec, and the ranges of the actions of its training episodes.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe; its collect and tokenizer stages are finished.
+
+    Returns:
+        `VideoWorldModelProcessor`: The processor.
+    """
+    episodes = load_split(recipe, "train")
+    actions = np.concatenate([episode.actions for episode in episodes])
+    return VideoWorldModelProcessor.from_codec(
+        load_codec(recipe),
+        actions.min(axis=0).tolist(),
+        actions.max(axis=0).tolist(),
+        action_bins=pretrain.read(recipe).action_bins,
+        observed_steps=recipe.windows.observed_steps,
+        fps=episodes[0].fps,
+    )
+
+
+def _tokens(run: StageRun, processor: VideoWorldModelProcessor, split: str) -> datasets.Dataset:
+    recipe = run.recipe
+    made_from = {
+        "episodes": collect.fingerprint(recipe),
+        "split": split,
+        "windows": dataclasses.asdict(recipe.windows),
+        "codec": codec_identity(recipe),
+        "layout": processor.layout.to_dict(),
+        "actions": [processor.action_low, processor.action_high],
+    }
+    folder = cached("tokens", fingerprint(made_from), partial(_tokenize, recipe, processor, split))
+    return datasets.load_from_disk(str(folder)).with_format("torch")
+
+
+def _tokenize(recipe: Recipe, processor: VideoWorldModelProcessor, split: str, folder: Path) -> None:
+    from ..training import tokenize_rows
+
+    tokenize_rows(split_rows(recipe, split), processor).save_to_disk(str(folder))

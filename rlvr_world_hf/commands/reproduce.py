@@ -1,0 +1,59 @@
+"""Reproduce: a recipe with three training seeds, merged into one table with its spread."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from ..evaluation.results import merge_results, read_results, write_results
+from ..evaluation.table import markdown_table
+from .card import write_card
+from .recipe import Recipe
+from .run import run
+from .say import say
+
+
+SEEDS = (0, 1, 2)
+"""Training seeds."""
+
+PICTURES = ("strip.png", "strip.gif", "learning_curves.png")
+"""Pictures of the first seed's run that go with the merged table."""
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def reproduce(recipe: Recipe, *, seeds: tuple[int, ...] = SEEDS) -> Path:
+    """
+    Run a recipe once for each training seed and merge what was measured.
+
+    Each seed has its folder `seed-<n>` in the recipe's output folder and resumes there; all share the episodes. In a
+    checkout of the library, a recipe with a `card` also renews that folder of `model_cards/`.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe; its own seed is not used.
+        seeds (`tuple[int, ...]`, *optional*, defaults to `(0, 1, 2)`):
+            Training seeds.
+
+    Returns:
+        `Path`: Folder of the merged `results.json`, the card and the pictures of the first seed.
+    """
+    folders = [
+        run(dataclasses.replace(recipe, seed=seed, output_dir=recipe.output_dir / f"seed-{seed}")) for seed in seeds
+    ]
+    results = merge_results([read_results(folder / "results.json") for folder in folders])
+    for folder in _destinations(recipe):
+        write_results(results, folder / "results.json")
+        for picture in PICTURES:
+            shutil.copyfile(folders[0] / picture, folder / picture)
+        write_card(recipe, checkpoint=folders[0] / "rlvr", folder=folder)
+    say(markdown_table(results))
+    say("\n".join(str(folder) for folder in _destinations(recipe)))
+    return recipe.output_dir
+
+
+def _destinations(recipe: Recipe) -> list[Path]:
+    is_checkout = (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "model_cards").is_dir()
+    cards = [_CHECKOUT / "model_cards" / recipe.card] if recipe.card and is_checkout else []
+    return [recipe.output_dir, *cards]

@@ -1,0 +1,46 @@
+"""Run: all stages of a recipe, and a summary of what they found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..evaluation.results import read_results
+from ..evaluation.table import markdown_table
+from .progress import read_json
+from .recipe import Recipe
+from .say import say
+from .stage import find_stage, run_stages, stage_folder
+
+
+RESULT_FILES = ("results.json", "README.md", "strip.png", "strip.gif", "learning_curves.png")
+"""What a finished run holds beside its checkpoints."""
+
+
+def run(recipe: Recipe) -> Path:
+    """
+    Run every stage that the recipe has a part for, in order, and say what came out.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe. Its settings are all checked before the first stage starts.
+
+    Returns:
+        `Path`: The run's folder: checkpoints `base/`, `control/`, `rlvr/`, results, card and pictures.
+    """
+    for name in recipe.sections:
+        find_stage(name).read(recipe)
+    run_stages(recipe, recipe.sections)
+    say(summary(recipe))
+    return recipe.output_dir
+
+
+def summary(recipe: Recipe) -> str:
+    """Table, files and wall time of each stage of a finished run, as text."""
+    results = recipe.output_dir / "results.json"
+    lines = ["", markdown_table(read_results(results)) if results.exists() else ""]
+    lines += [f"  {path}" for path in (recipe.output_dir / name for name in RESULT_FILES) if path.exists()]
+    seconds = {name: read_json(stage_folder(recipe, name) / "done.json").get("seconds") for name in recipe.sections}
+    timed = {name: value for name, value in seconds.items() if value is not None}
+    times = ", ".join(f"{name} {value:.0f}" for name, value in timed.items())
+    lines.append(f"wall time in seconds: {times}; in all {sum(timed.values()) / 60:.1f} minutes")
+    return "\n".join(lines)

@@ -1,0 +1,108 @@
+"""Tokenizer: trains the codec between frames and codes, where the recipe asks for one trained from scratch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .collect import load_split
+from .keys import key
+from .locations import bundled_path
+from .named_parts import build_part
+from .recipe import Recipe
+from .stage import StageRun, stage
+
+
+logger = logging.getLogger(__name__)
+
+SCRATCH, BUNDLED = "scratch", "bundled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerSettings:
+    """Where the codec comes from; other keys are those of its training, read when it is trained."""
+
+    source: str = key(
+        BUNDLED, "bundled: the one that ships with the library; scratch: trained here; a folder or Hub id."
+    )
+    codec: dict[str, Any] = key(
+        {"path": "rlvr_world_hf.CompressiveTokenizer"}, "For scratch: import path of the codec and its configuration."
+    )
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def training_function(recipe: Recipe) -> Callable[..., Any]:
+    """Where the other keys of the stage go; imported on use."""
+    from ..training.tokenizer_training import train_tokenizer
+
+    return train_tokenizer
+
+
+def codec_identity(recipe: Recipe) -> str:
+    """
+    Identifies the codec of a recipe: the stage's fingerprint if it is trained here, else a hash of its weights, or its
+    Hub id.
+    """
+    settings = tokenizer.read(recipe)
+    return tokenizer.fingerprint(recipe) if settings.source == SCRATCH else _weights_hash(recipe)
+
+
+def load_codec(recipe: Recipe) -> Any:
+    """The codec of a recipe whose tokenizer stage is finished; weights in float32."""
+    from ..tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
+
+    return CompressiveTokenizer.from_pretrained(str(_codec_place(recipe))).float().eval()
+
+
+def _weights_hash(recipe: Recipe) -> str:
+    place = _codec_place(recipe)
+    if not isinstance(place, Path) or not place.is_dir():
+        return str(place)
+    digest = hashlib.sha256()
+    for file in sorted([*place.glob("*.safetensors"), *place.glob("config.json")]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _made_from(recipe: Recipe) -> str:
+    return SCRATCH if tokenizer.read(recipe).source == SCRATCH else _weights_hash(recipe)
+
+
+def _codec_place(recipe: Recipe) -> Path | str:
+    source = tokenizer.read(recipe).source
+    if source == SCRATCH:
+        return recipe.output_dir / "codec"
+    if source == BUNDLED:
+        return bundled_path(f"{recipe.world}-codec")
+    return Path(source) if Path(source).is_dir() else source
+
+
+@stage(settings=TokenizerSettings, after=("collect",), passed_on_to=training_function, made_from=_made_from)
+def tokenizer(run: StageRun) -> list[Path]:
+    """
+    Train the visual tokenizer on the training episodes and save it as `codec/`.
+
+    Only for `--tokenizer scratch`: by default the codec that ships with the library is used, as people take a
+    tokenizer from the Hub.
+    """
+    recipe, settings = run.recipe, run.settings
+    if settings.source != SCRATCH:
+        logger.info("tokenizer: %s", _codec_place(recipe))
+        return []
+    codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
+    training_function(recipe)(
+        codec,
+        load_split(recipe, "train"),
+        load_split(recipe, "validation"),
+        output_dir=run.folder,
+        seed=recipe.seed,
+        **settings.arguments,
+    )
+    folder = recipe.output_dir / "codec"
+    codec.save_pretrained(folder)
+    return [folder]

@@ -1,0 +1,33 @@
+import pytest
+
+from rlvr_world_hf.commands.named_parts import build_rewards
+
+
+def test_rewards_are_imported_by_path_with_their_weights_and_settings():
+    entries = [
+        {"path": "rlvr_world_hf.rewards.MAEReward", "weight": 0.5, "pixels": "moving"},
+        {"path": "rlvr_world_hf.rewards.PSNRReward"},
+    ]
+    rewards, weights = build_rewards(entries)
+    assert [reward.name for reward in rewards] == ["mae_moving", "psnr"]
+    assert weights == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"path": "rlvr_world_hf.rewards.MAEReward", "pixel": "all"}, "unknown key 'pixel'.*'pixels'"),
+        ({"path": "rlvr_world_hf.rewards.NoReward"}, "NoReward"),
+        ({"path": "no_such_module.Reward"}, "no_such_module"),
+        ({"path": "MAEReward"}, "MAEReward"),
+        ({"weight": 1.0}, "path"),
+    ],
+)
+def test_what_cannot_be_built_fails_naming_it(entry, expected):
+    with pytest.raises(ValueError, match=expected):
+        build_rewards([entry])
+
+
+def test_no_reward_fails():
+    with pytest.raises(ValueError, match="at least one reward"):
+        build_rewards([])
