@@ -70,8 +70,8 @@ def decorators(node: ast.ClassDef | ast.FunctionDef) -> dict[str, ast.expr]:
 
 
 def public_definitions(path: Path) -> list[ast.ClassDef | ast.FunctionDef]:
-    body = tree_of(path).body
-    return [node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name[0] != "_"]
+    definitions = (node for node in tree_of(path).body if isinstance(node, ast.ClassDef | ast.FunctionDef))
+    return [node for node in definitions if node.name[0] != "_" and "overload" not in decorators(node)]
 
 
 def offered_names(path: Path) -> dict[str, str]:

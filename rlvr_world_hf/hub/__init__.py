@@ -10,6 +10,7 @@ from ..lazy_names import lazy_names
 
 
 if TYPE_CHECKING:
+    from .cards import card_text as card_text
     from .checkpoint import load_world_model as load_world_model
     from .checkpoint import save_world_model as save_world_model
 
