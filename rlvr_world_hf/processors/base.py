@@ -1,0 +1,179 @@
+"""
+The four questions of a modality: what is the prompt; which tokens does the model write; which does the world write;
+how is a completion read back. And how a processor that holds a codec is saved and loaded.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from diffusers import AutoModel, ModelMixin
+from transformers import ProcessorMixin
+from transformers.dynamic_module_utils import custom_object_save
+
+
+CODEC_FOLDER = "codec"
+TRUSTED_PACKAGES = ("rlvr_world_hf", "diffusers")
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
+
+
+class Codec(Protocol):
+    """What a processor asks of a visual tokenizer: a diffusers model between frames in `[0, 1]` and codes."""
+
+    config: Any
+    """`context_frames` (`int`), `image_size` (`(H, W)`)."""
+    context_codebook_size: int
+    dynamics_codebook_size: int
+    context_grid: tuple[int, int]
+    dynamics_grid: tuple[int, int]
+    device: torch.device
+
+    def encode_context(self, context_frames: torch.Tensor) -> torch.Tensor:
+        """Codes `(B, K, Nc)` of context frames `(B, K, 3, H, W)`."""
+
+    def encode(self, frames: torch.Tensor, *, context_frames: torch.Tensor) -> torch.Tensor:
+        """Codes `(B, T, N)` of later frames `(B, T, 3, H, W)`."""
+
+    def decode(self, codes: torch.Tensor, *, context_frames: torch.Tensor) -> torch.Tensor:
+        """Frames `(B, T, 3, H, W)` of codes `(B, T, N)`; item `b` continues context `b // (B // B0)` of `B0`."""
+
+    def eval(self) -> "Codec":
+        """Sets evaluation mode."""
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Writes `config.json` and weights."""
+
+
+class WorldModelProcessor(ProcessorMixin, ABC):
+    """
+    How a transition is written as tokens and read back; rollouts and trainers know a modality only by these methods.
+
+    A subclass names in its constructor what it needs: a `tokenizer`, and, if it has one, the neural tokenizer as
+    `codec`. All other arguments are JSON values, or objects with `to_dict`, kept under their own names; they are saved
+    to `processor_config.json`, the codec to the folder `codec/`.
+
+    Example:
+        >>> class Echo(WorldModelProcessor):
+        ...     def __init__(self, fps=None):
+        ...         self.fps = fps
+        >>> Echo()
+        Traceback (most recent call last):
+        TypeError: Can't instantiate abstract class Echo with abstract methods decode_state, ...
+    """
+
+    @abstractmethod
+    def encode_prompt(self, context: Any, actions: Any) -> torch.Tensor:
+        """Prompt ids `(B, Lp)`, int64, of what is given: the context state and the actions."""
+
+    @abstractmethod
+    def encode_completion(self, reference: Any, context: Any, actions: Any) -> torch.Tensor:
+        """Completion ids `(B, Lc)`, int64, of the recorded states: the target of likelihood training."""
+
+    @abstractmethod
+    def horizon(self, completion_length: int) -> int:
+        """Steps of a completion of `completion_length` tokens."""
+
+    @abstractmethod
+    def model_token_mask(self, horizon: int) -> torch.Tensor:
+        """Bool mask `(Lc,)`: True where the model writes the token, False where the world does."""
+
+    @abstractmethod
+    def token_ranges(self, horizon: int) -> torch.Tensor:
+        """Valid ids `[low, high)` of each completion position, `(Lc, 2)`, int64."""
+
+    @abstractmethod
+    def world_tokens(self, actions: Any, *, horizon: int | None = None) -> torch.Tensor:
+        """Completion ids `(B, Lc)`, int64, that the world writes, and -1 where the model does."""
+
+    @abstractmethod
+    def decode_state(self, completion_ids: torch.Tensor, context: Any) -> Any:
+        """Predicted states of completions `(B, Lc)`; those of one context stand together."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """
+        The processor's own settings as JSON, the codec as the name of its class.
+
+        Returns:
+            `dict[str, Any]`: what `processor_config.json` stores.
+        """
+        names = [name for name in inspect.signature(type(self)).parameters if name not in self.get_attributes()]
+        settings = {name: getattr(self, name) for name in names if name != CODEC_FOLDER}
+        output = {name: value.to_dict() if hasattr(value, "to_dict") else value for name, value in settings.items()}
+        output["processor_class"] = type(self).__name__
+        if CODEC_FOLDER in names:
+            output[CODEC_FOLDER] = {"class": _class_path(self.codec), "subfolder": CODEC_FOLDER}
+        if hasattr(self, "auto_map"):
+            output["auto_map"] = self.auto_map
+        return output
+
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
+        """
+        Writes `processor_config.json`, the tokenizer's files and the codec's weights (`codec/`, safetensors).
+
+        Args:
+            save_directory (`str` or `Path`):
+                Folder to write to; made if missing.
+            push_to_hub (`bool`, *optional*, defaults to `False`):
+                Whether to upload the same files to `repo_id` (default: the folder's name).
+            kwargs (`dict[str, Any]`, *optional*):
+                With `push_to_hub`: arguments of [`~transformers.ProcessorMixin.push_to_hub`].
+
+        Returns:
+            `list[str]`: path of the processor's settings.
+        """
+        files = super().save_pretrained(str(save_directory))
+        if getattr(self, CODEC_FOLDER, None) is not None:
+            folder = Path(save_directory, CODEC_FOLDER)
+            self.codec.save_pretrained(folder)
+            # diffusers names the file of a custom class in `auto_map` and leaves the copying to us.
+            if getattr(self.codec, "_auto_class", None) is not None:
+                custom_object_save(self.codec, folder)
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+        return files
+
+    @classmethod
+    def get_processor_dict(
+        cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Constructor arguments of a folder or Hub repository, the codec loaded; called by `from_pretrained`."""
+        settings, unused = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        if CODEC_FOLDER in settings:
+            source = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
+            source["subfolder"] = str(Path(kwargs.get("subfolder") or "", settings[CODEC_FOLDER]["subfolder"]))
+            trust = bool(unused.pop("trust_remote_code", False))
+            codec = settings[CODEC_FOLDER]["class"]
+            settings[CODEC_FOLDER] = _load_codec(codec, pretrained_model_name_or_path, trust, **source)
+        return settings, unused
+
+
+def _class_path(codec: Codec) -> str | None:
+    """Import path of the codec's class, or `None` for one that only its own copied code can restore."""
+    path = f"{type(codec).__module__}.{type(codec).__qualname__}"
+    return path if path.split(".")[0] in TRUSTED_PACKAGES else None
+
+
+def _load_codec(class_path: str | None, repository: str | Path, trust_remote_code: bool, **source: Any) -> Codec:
+    """
+    Loads a codec: a class of an installed trusted package by its name, any other by diffusers' `AutoModel`, which runs
+    the repository's own code only if that is trusted. Weights come as float32, in whatever form they are stored.
+    """
+    package = (class_path or "").split(".")[0]
+    if class_path is None or (package not in TRUSTED_PACKAGES and trust_remote_code):
+        return AutoModel.from_pretrained(repository, trust_remote_code=trust_remote_code, **source)
+    if package not in TRUSTED_PACKAGES:
+        raise ValueError(
+            f"Expected a codec class of {' or '.join(TRUSTED_PACKAGES)}, got {class_path!r}; if you trust the code in "
+            f"{repository}, pass `trust_remote_code=True`."
+        )
+    try:
+        module, _, name = class_path.rpartition(".")
+        codec_class: Any = getattr(import_module(module), name)
+    except ModuleNotFoundError:
+        return AutoModel.from_pretrained(repository, trust_remote_code=trust_remote_code, **source)
+    if not (isinstance(codec_class, type) and issubclass(codec_class, ModelMixin)):
+        raise TypeError(f"Expected the codec's class to be a diffusers `ModelMixin`, got {class_path}.")
+    return codec_class.from_pretrained(repository, **source)

@@ -1,0 +1,259 @@
+"""
+Where each token of a video world stands: the one home of ids, lengths, ranges and masks.
+
+    ids          [0, D) dynamics codes | [D, D + C) context codes | then action bins | bos | eos
+    prompt       K context frames in full, then M observed step blocks; with M = 0, the last context frame's actions
+    completion   S step blocks
+    step block   dynamics tokens of one frame, then the tokens of the action taken at it
+
+`D`, `C` codebook sizes; `K` context frames; `M` observed steps; `S` steps of the horizon; `A` action dimensions.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+
+
+IGNORED_LABEL = -100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLayout:
+    """
+    How a window of frames and actions is laid out in tokens, after RLVR-World's multi-step prediction
+    ([paper](https://huggingface.co/papers/2505.13934), section 5.1; ids and offsets follow the authors' code).
+
+    Args:
+        context_codebook_size (`int`): codes of a context frame, `C`.
+        dynamics_codebook_size (`int`): codes of a later frame, `D`.
+        context_grid (`tuple[int, int]`): rows and columns of a context frame's codes.
+        dynamics_grid (`tuple[int, int]`): rows and columns of a later frame's codes.
+        action_bins (`int`): bins of each action dimension.
+        action_dims (`int`): dimensions of an action, `A`; 0 for a world without actions.
+        context_frames (`int`, *optional*, defaults to 1): context frames in the prompt, `K`.
+        observed_steps (`int`, *optional*, defaults to 1): later frames given in the prompt, `M`.
+
+    Raises:
+        ValueError: for a size below 1, or a negative `action_dims` or `observed_steps`.
+
+    Example:
+        The official multi-step recipe on RT-1, seven steps after the context frame and one observed step:
+
+        >>> layout = TokenLayout(
+        ...     context_codebook_size=4375, dynamics_codebook_size=4375, context_grid=(32, 40), dynamics_grid=(8, 10),
+        ...     action_bins=256, action_dims=13,
+        ... )
+        >>> layout.vocabulary_size, layout.prompt_length, layout.completion_length(7)
+        (9008, 1373, 651)
+    """
+
+    context_codebook_size: int
+    dynamics_codebook_size: int
+    context_grid: tuple[int, int]
+    dynamics_grid: tuple[int, int]
+    action_bins: int
+    action_dims: int
+    context_frames: int = 1
+    observed_steps: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks the sizes; grids given as lists (JSON) become tuples."""
+        for name in ("context_grid", "dynamics_grid"):
+            rows, columns = getattr(self, name)
+            object.__setattr__(self, name, (int(rows), int(columns)))
+        for name, value in asdict(self).items():
+            least = 0 if name in ("action_dims", "observed_steps") else 1
+            if min(value if isinstance(value, tuple) else (value,)) < least:
+                raise ValueError(f"`{name}` must be at least {least}, got {value}; give the codec's or recipe's size.")
+
+    @property
+    def action_offset(self) -> int:
+        """Id of action bin 0."""
+        return self.dynamics_codebook_size + self.context_codebook_size
+
+    @property
+    def bos_id(self) -> int:
+        """Id that opens a sequence; not written by this layout, kept as the authors' vocabulary has it."""
+        return self.action_offset + self.action_bins
+
+    @property
+    def eos_id(self) -> int:
+        """Id that ends a sequence, also the padding id; lengths are fixed, so no completion holds it."""
+        return self.bos_id + 1
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of ids."""
+        return self.eos_id + 1
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of one context frame."""
+        return math.prod(self.context_grid)
+
+    @property
+    def dynamics_length(self) -> int:
+        """Dynamics tokens of one later frame, `N`."""
+        return math.prod(self.dynamics_grid)
+
+    @property
+    def step_length(self) -> int:
+        """Tokens of one step block."""
+        return self.dynamics_length + self.action_dims
+
+    @property
+    def prompt_actions(self) -> int:
+        """Actions that belong to the prompt: one an observed step, or the last context frame's."""
+        return max(self.observed_steps, 1)
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens of the prompt."""
+        observed = self.observed_steps * self.step_length if self.observed_steps else self.action_dims
+        return self.context_frames * self.context_length + observed
+
+    def completion_length(self, horizon: int) -> int:
+        """Tokens of a completion of `horizon` steps."""
+        if horizon < 1:
+            raise ValueError(f"`horizon` must be at least 1 step, got {horizon}.")
+        return horizon * self.step_length
+
+    def horizon(self, completion_length: int) -> int:
+        """Steps of a completion of `completion_length` tokens: the inverse of `completion_length`."""
+        if completion_length < 1 or completion_length % self.step_length:
+            raise ValueError(
+                f"A completion holds whole step blocks of {self.step_length} tokens, got {completion_length} tokens."
+            )
+        return completion_length // self.step_length
+
+    def model_token_mask(self, horizon: int) -> torch.Tensor:
+        """
+        Which completion tokens the model writes: dynamics tokens; actions are written by the world and carry no loss.
+
+        Args:
+            horizon (`int`): steps of the completion, `S`.
+
+        Returns:
+            `torch.Tensor` of shape `(L,)`, bool.
+
+        Example:
+            >>> layout = TokenLayout(
+            ...     context_codebook_size=8, dynamics_codebook_size=4, context_grid=(2, 2), dynamics_grid=(1, 2),
+            ...     action_bins=3, action_dims=1,
+            ... )
+            >>> layout.model_token_mask(2).int().tolist()
+            [1, 1, 0, 1, 1, 0]
+        """
+        return torch.arange(self.completion_length(horizon)) % self.step_length < self.dynamics_length
+
+    def token_ranges(self, horizon: int) -> torch.Tensor:
+        """
+        Valid ids of each completion position.
+
+        Args:
+            horizon (`int`): steps of the completion, `S`.
+
+        Returns:
+            `torch.Tensor` of shape `(L, 2)`, int64: lowest valid id, and one past the highest.
+        """
+        dynamics = torch.tensor([0, self.dynamics_codebook_size])
+        action = torch.tensor([self.action_offset, self.bos_id])
+        return torch.where(self.model_token_mask(horizon)[:, None], dynamics, action)
+
+    def write_prompt(
+        self, context_codes: torch.Tensor, observed_codes: torch.Tensor | None, action_bins: torch.Tensor
+    ) -> torch.Tensor:
+        """
+        Token ids of a prompt.
+
+        Args:
+            context_codes (`torch.Tensor` of shape `(B, K, Nc)`): codes of the context frames.
+            observed_codes (`torch.Tensor` of shape `(B, M, N)`, *optional*): codes of the observed steps; `None` when
+                the layout has none.
+            action_bins (`torch.Tensor` of shape `(B, max(M, 1), A)`): bins of the prompt's actions.
+
+        Returns:
+            `torch.Tensor` of shape `(B, prompt_length)`, int64.
+        """
+        context = rearrange(context_codes.long(), "B K N -> B (K N)") + self.dynamics_codebook_size
+        if observed_codes is None:
+            observed = rearrange(action_bins.long(), "B 1 A -> B A") + self.action_offset
+        else:
+            observed = self.write_completion(observed_codes, action_bins)
+        return torch.cat([context, observed], dim=1)
+
+    def write_completion(self, dynamics_codes: torch.Tensor, action_bins: torch.Tensor) -> torch.Tensor:
+        """
+        Token ids of step blocks.
+
+        Args:
+            dynamics_codes (`torch.Tensor` of shape `(B, S, N)`): codes of the frames.
+            action_bins (`torch.Tensor` of shape `(B, S, A)`): bins of the action taken at each frame.
+
+        Returns:
+            `torch.Tensor` of shape `(B, S * step_length)`, int64.
+        """
+        blocks = torch.cat([dynamics_codes.long(), action_bins.long() + self.action_offset], dim=2)
+        return rearrange(blocks, "B S L -> B (S L)")
+
+    def read_dynamics(self, completion_ids: torch.Tensor) -> torch.Tensor:
+        """
+        Dynamics codes of a completion: the inverse of `write_completion` for the frames.
+
+        Args:
+            completion_ids (`torch.Tensor` of shape `(B, S * step_length)`, int): a completion's ids.
+
+        Returns:
+            `torch.Tensor` of shape `(B, S, N)`, int64.
+
+        Raises:
+            ValueError: for an id outside its position's range. Sampling by `token_ranges` cannot write one; the
+                authors sample the whole vocabulary and clamp instead.
+        """
+        ranges = self.token_ranges(self.horizon(completion_ids.shape[1])).to(completion_ids.device)
+        invalid = ((completion_ids < ranges[:, 0]) | (completion_ids >= ranges[:, 1])).nonzero()
+        if len(invalid):
+            row, position = invalid[0].tolist()
+            low, high = ranges[position].tolist()
+            raise ValueError(
+                f"Completion {row} has id {int(completion_ids[row, position])} at position {position}, where ids in "
+                f"[{low}, {high}) are valid; sample with the processor's `token_ranges`."
+            )
+        return rearrange(completion_ids.long(), "B (S L) -> B S L", L=self.step_length)[..., : self.dynamics_length]
+
+    def labels(
+        self,
+        prompt_ids: torch.Tensor,
+        completion_ids: torch.Tensor,
+        reference_mask: torch.Tensor | np.ndarray | None = None,
+    ) -> torch.Tensor:
+        """
+        Labels of likelihood training: ids the model writes, and -100 on the prompt, on actions and on padded steps.
+
+        Args:
+            prompt_ids (`torch.Tensor` of shape `(B, prompt_length)`, int): ids of the prompt.
+            completion_ids (`torch.Tensor` of shape `(B, L)`, int): ids of the recorded completion.
+            reference_mask (`torch.Tensor` or `np.ndarray` of shape `(B, S)`, bool, *optional*): False for padded steps.
+
+        Returns:
+            `torch.Tensor` of shape `(B, prompt_length + L)`, int64.
+        """
+        mask = self.model_token_mask(self.horizon(completion_ids.shape[1])).to(completion_ids.device)
+        if reference_mask is not None:
+            steps = torch.as_tensor(reference_mask, dtype=torch.bool, device=completion_ids.device)
+            mask = mask & repeat(steps, "B S -> B (S L)", L=self.step_length)
+        completion = completion_ids.long().masked_fill(~mask, IGNORED_LABEL)
+        return torch.cat([torch.full_like(prompt_ids, IGNORED_LABEL, dtype=torch.long), completion], dim=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON: what `processor_config.json` stores."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "TokenLayout":
+        """The layout of `to_dict`'s fields."""
+        return cls(**fields)

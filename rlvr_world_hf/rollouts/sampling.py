@@ -1,0 +1,298 @@
+"""
+Position-aware sampling: the model writes ids that are valid at their position, the world writes the rest.
+
+    id = the first i with  p_1 + ... + p_i > u,     u in [0, 1) fixed in advance for each row and position
+
+Because the noise belongs to the row and not to the batch, a row's completion does not depend on what it is sampled
+with: two processes with half the rows each give what one gives. Single-step prediction is the case of a horizon of one.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, overload
+
+import torch
+from transformers import PreTrainedModel
+
+from ..processors.base import WorldModelProcessor
+from .record import Rollout
+
+
+def draw_uniforms(seeds: Sequence[int], num_samples: int, length: int) -> torch.Tensor:
+    """
+    Noise for sampling: one generator a prompt, so that a prompt's samples depend on its own seed only.
+
+    Args:
+        seeds (`Sequence[int]` of length `B`): a seed for each prompt.
+        num_samples (`int`): predictions of each prompt, `G`. More of them leave the first ones as they are.
+        length (`int`): tokens of a completion, `L`.
+
+    Returns:
+        `torch.Tensor` of shape `(B * G, L)`, float32 in `[0, 1)`, on the CPU.
+
+    Example:
+        >>> draw_uniforms([7, 8], num_samples=3, length=5).shape
+        torch.Size([6, 5])
+    """
+    generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
+    return torch.cat([torch.rand(num_samples, length, generator=generator) for generator in generators])
+
+
+@overload
+def sample_completions(
+    model: PreTrainedModel, prompt_ids: torch.Tensor, world_tokens: torch.Tensor, token_ranges: torch.Tensor, *,
+    num_samples: int, uniforms: torch.Tensor, temperature: float = ..., top_k: int = ..., top_p: float = ...,
+    autocast_dtype: torch.dtype | None = ..., return_logprobs: Literal[False] = ...,
+) -> torch.Tensor: ...  # fmt: skip
+@overload
+def sample_completions(
+    model: PreTrainedModel, prompt_ids: torch.Tensor, world_tokens: torch.Tensor, token_ranges: torch.Tensor, *,
+    num_samples: int, uniforms: torch.Tensor, temperature: float = ..., top_k: int = ..., top_p: float = ...,
+    autocast_dtype: torch.dtype | None = ..., return_logprobs: Literal[True],
+) -> tuple[torch.Tensor, torch.Tensor]: ...  # fmt: skip
+@torch.no_grad()
+def sample_completions(
+    model: PreTrainedModel,
+    prompt_ids: torch.Tensor,
+    world_tokens: torch.Tensor,
+    token_ranges: torch.Tensor,
+    *,
+    num_samples: int,
+    uniforms: torch.Tensor,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    autocast_dtype: torch.dtype | None = None,
+    return_logprobs: bool = False,
+) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+    """
+    Samples a group of completions of each prompt; a prompt is computed once, and its cache repeated for the group.
+
+    The model is put into evaluation mode meanwhile. A run of world tokens is fed in one forward pass together with the
+    sampled token before it.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            Any causal language model with a key-value cache.
+        prompt_ids (`torch.Tensor` of shape `(B, Lp)`, int):
+            Prompts, all of one length.
+        world_tokens (`torch.Tensor` of shape `(B, L)`, int):
+            What the world writes; -1 where the model does, in the same places for all rows.
+        token_ranges (`torch.Tensor` of shape `(L, 2)`, int):
+            Lowest valid id of each position, and one past the highest.
+        num_samples (`int`):
+            Completions of each prompt, `G`.
+        uniforms (`torch.Tensor` of shape `(B * G, L)`, float in `[0, 1)`):
+            Noise; see [`draw_uniforms`].
+        temperature (`float`, *optional*, defaults to 1.0):
+            Divides the logits; 0 takes the likeliest id.
+        top_k (`int`, *optional*, defaults to 0):
+            Keep only the likeliest `top_k` ids; 0 keeps all.
+        top_p (`float`, *optional*, defaults to 1.0):
+            Keep only the likeliest ids that make up this probability; 1 keeps all.
+        autocast_dtype (`torch.dtype`, *optional*):
+            Compute in this precision (`torch.bfloat16`).
+        return_logprobs (`bool`, *optional*, defaults to `False`):
+            Also return the log-probability of each sampled token at the given temperature (1 if that is 0), among the
+            valid ids and before top-k and top-p; 0 where the world wrote.
+
+    Returns:
+        `torch.Tensor` of shape `(B * G, L)`, int64, the group of each prompt together; or a `tuple` of these ids and
+        the log-probabilities, float32 of the same shape.
+
+    Raises:
+        ValueError: for shapes that do not fit, a mask that differs between rows, or settings out of range.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> model = LlamaForCausalLM(LlamaConfig(
+        ...     vocab_size=10, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+        ... ))
+        >>> ids = sample_completions(
+        ...     model, torch.tensor([[1, 2]]), torch.tensor([[-1, 9, -1]]), torch.tensor([[0, 4], [8, 10], [5, 6]]),
+        ...     num_samples=2, uniforms=draw_uniforms([0], num_samples=2, length=3),
+        ... )
+        >>> ids[:, 1:].tolist()
+        [[9, 5], [9, 5]]
+    """
+    writes = _check_inputs(prompt_ids, world_tokens, token_ranges, uniforms, num_samples=num_samples)
+    if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
+        raise ValueError(
+            f"Expected temperature >= 0, top_k >= 0 and 0 < top_p <= 1, got {temperature}, {top_k} and {top_p}."
+        )
+    completion = world_tokens.to(prompt_ids).repeat_interleave(num_samples, dim=0)  # (B G, L)
+    uniforms, ranges = uniforms.to(prompt_ids.device, torch.float64), token_ranges.tolist()
+    logprobs = torch.zeros(completion.shape, device=completion.device)
+    precision = torch.autocast(prompt_ids.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
+    with _evaluating(model), precision:
+        output = model(input_ids=prompt_ids, use_cache=True, logits_to_keep=1)
+        cache = output.past_key_values
+        cache.batch_repeat_interleave(num_samples)
+        logits, fed = output.logits[:, -1].repeat_interleave(num_samples, dim=0), 0
+        for position in writes:
+            if position > fed:
+                chunk = completion[:, fed:position]
+                logits = model(input_ids=chunk, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+                fed = position
+            low, high = ranges[position]
+            valid = logits[:, low:high].float()
+            drawn = _draw(valid, uniforms[:, position], temperature=temperature, top_k=top_k, top_p=top_p)
+            completion[:, position] = drawn + low
+            if return_logprobs:
+                scaled = (valid / (temperature or 1.0)).log_softmax(dim=-1)
+                logprobs[:, position] = scaled.gather(1, drawn[:, None])[:, 0]
+    return (completion, logprobs) if return_logprobs else completion
+
+
+def rollout(
+    model: PreTrainedModel,
+    processor: WorldModelProcessor,
+    context: Any,
+    actions: Any,
+    *,
+    seeds: Sequence[int],
+    num_samples: int = 1,
+    horizon: int | None = None,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    autocast_dtype: torch.dtype | None = None,
+    return_logprobs: bool = False,
+    decode: bool = True,
+) -> Rollout:
+    """
+    Predicts a group of futures of each context: prompt, sampling, decoded states.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            The world model.
+        processor ([`WorldModelProcessor`]):
+            Writes its tokens and reads them back.
+        context (`torch.Tensor` or `np.ndarray` of shape `(B, K + M, 3, H, W)`):
+            What is given, in the form the processor takes; here that of a video.
+        actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)`):
+            Actions of the window.
+        seeds (`Sequence[int]` of length `B`):
+            A seed for each prompt.
+        num_samples (`int`, *optional*, defaults to 1):
+            Predictions of each prompt, `G`.
+        horizon (`int`, *optional*):
+            Steps to predict, `S`; by default as many as the actions cover.
+        temperature (`float`, *optional*, defaults to 1.0):
+            As in [`sample_completions`]; so are the next four.
+        top_k (`int`, *optional*, defaults to 0):
+            Keep only the likeliest ids.
+        top_p (`float`, *optional*, defaults to 1.0):
+            Keep only the likeliest ids of this probability.
+        autocast_dtype (`torch.dtype`, *optional*):
+            Precision of the model's computation.
+        return_logprobs (`bool`, *optional*, defaults to `False`):
+            Whether the record holds log-probabilities.
+        decode (`bool`, *optional*, defaults to `True`):
+            Whether the record holds the decoded states.
+
+    Returns:
+        [`Rollout`]
+
+    Raises:
+        ValueError: as the processor and [`sample_completions`]; or if there is not one seed a prompt.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
+        >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+        >>> processor = VideoWorldModelProcessor.from_codec(codec, [-1.0], [1.0], action_bins=8)
+        >>> model = LlamaForCausalLM(LlamaConfig(
+        ...     vocab_size=processor.layout.vocabulary_size, hidden_size=8, intermediate_size=8, num_hidden_layers=1,
+        ...     num_attention_heads=1,
+        ... ))
+        >>> context, actions = torch.rand(2, 1, 3, 16, 16), torch.zeros(2, 4, 1)
+        >>> record = rollout(model, processor, context, actions, seeds=[1, 2], num_samples=4)
+        >>> record.predicted.shape  # (B * G, S, 3, H, W)
+        torch.Size([8, 3, 3, 16, 16])
+    """
+    prompt_ids = processor.encode_prompt(context, actions).to(model.device)
+    world_tokens = processor.world_tokens(actions, horizon=horizon).to(model.device)
+    if len(seeds) != len(prompt_ids):
+        raise ValueError(f"Expected a seed for each of {len(prompt_ids)} prompts, got {len(seeds)}.")
+    mask = world_tokens[0] < 0
+    ranges = processor.token_ranges(processor.horizon(len(mask)))
+    ids, logprobs = sample_completions(
+        model, prompt_ids, world_tokens, ranges, num_samples=num_samples,
+        uniforms=draw_uniforms(seeds, num_samples, len(mask)),
+        temperature=temperature, top_k=top_k, top_p=top_p, autocast_dtype=autocast_dtype, return_logprobs=True,
+    )  # fmt: skip
+    predicted = processor.decode_state(ids, context) if decode else None
+    return Rollout(
+        prompt_ids=prompt_ids,
+        completion_ids=ids,
+        model_token_mask=mask,
+        logprobs=logprobs if return_logprobs else None,
+        predicted=predicted,
+    )
+
+
+def _draw(
+    logits: torch.Tensor, uniforms: torch.Tensor, *, temperature: float, top_k: int, top_p: float
+) -> torch.Tensor:
+    """Index `(B,)` of each row's draw from `logits` `(B, V)` with noise `(B,)`."""
+    if temperature == 0:
+        return logits.argmax(dim=-1)
+    probabilities = _keep_likeliest(logits / temperature, top_k=top_k, top_p=top_p).softmax(dim=-1)
+    cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
+    # In double precision, u < 1 keeps the target below the total: an id of probability 0 is never drawn.
+    target = uniforms[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, target, right=True)[:, 0]
+
+
+def _keep_likeliest(logits: torch.Tensor, *, top_k: int, top_p: float) -> torch.Tensor:
+    """`logits` `(B, V)` with minus infinity where top-k or top-p leave an id out; the likeliest always stays."""
+    if 0 < top_k < logits.shape[-1]:
+        least = logits.topk(top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p < 1:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        probabilities = ordered.softmax(dim=-1)
+        before = probabilities.cumsum(dim=-1) - probabilities
+        logits = logits.masked_fill((before >= top_p).gather(-1, order.argsort(dim=-1)), -torch.inf)
+    return logits
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """The model in evaluation mode, and afterwards as it was."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _check_inputs(
+    prompt_ids: torch.Tensor,
+    world_tokens: torch.Tensor,
+    token_ranges: torch.Tensor,
+    uniforms: torch.Tensor,
+    *,
+    num_samples: int,
+) -> list[int]:
+    """Positions the model writes."""
+    length = world_tokens.shape[-1]
+    shapes = {
+        "prompt_ids": (prompt_ids, (len(prompt_ids), *prompt_ids.shape[1:2])),
+        "world_tokens": (world_tokens, (len(prompt_ids), length)),
+        "token_ranges": (token_ranges, (length, 2)),
+        "uniforms": (uniforms, (len(prompt_ids) * num_samples, length)),
+    }
+    for name, (given, expected) in shapes.items():
+        if given.ndim != 2 or tuple(given.shape) != expected:
+            raise ValueError(f"Expected `{name}` of shape {expected}, got {tuple(given.shape)}.")
+    if num_samples < 1:
+        raise ValueError(f"Expected `num_samples` to be at least 1, got {num_samples}.")
+    mask = world_tokens < 0
+    if (mask != mask[:1]).any():
+        raise ValueError("Expected the model to write the same positions of every row; sample other rows apart.")
+    if not (uniforms.min() >= 0 and uniforms.max() < 1):
+        raise ValueError(f"Expected `uniforms` in [0, 1), got {float(uniforms.min())} to {float(uniforms.max())}.")
+    return mask[0].nonzero()[:, 0].tolist()
