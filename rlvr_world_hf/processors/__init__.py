@@ -4,7 +4,6 @@ Out: token ids with their layout and masks; decoded states.
 Never: rewards, or any file outside this room: its files travel to the Hub alone.
 """
 
-from .base import Codec as Codec
 from .base import WorldModelProcessor as WorldModelProcessor
 from .bins import UniformBins as UniformBins
 from .layout import TokenLayout as TokenLayout
