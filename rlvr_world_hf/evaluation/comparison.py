@@ -39,7 +39,7 @@ def evaluate(
     *,
     validation_rows: Any = None,
     recipe: str,
-    rewarded: Sequence[str],
+    rewarded: Sequence[VerifiableReward | str],
     training_seed: int = 0,
     sampling_seeds: Sequence[int] = (0, 1, 2),
     num_samples: int = 1,
@@ -66,8 +66,9 @@ def evaluate(
             Rows on which sampling settings are chosen; without them there is no row with best sampling.
         recipe (`str`):
             Name of the recipe.
-        rewarded (`Sequence[str]`):
-            Metrics the reward was made of.
+        rewarded (`Sequence[VerifiableReward | str]`):
+            Rewards of the training, or the names of their metrics. A reward whose metric is not among `metrics` is
+            measured too.
         training_seed (`int`, *optional*, defaults to 0):
             Seed of the training run.
         sampling_seeds (`Sequence[int]`, *optional*, defaults to `(0, 1, 2)`):
@@ -102,9 +103,10 @@ def evaluate(
 
     ```
     """
-    metrics = standard_metrics() if metrics is None else metrics
-    choose_by = rewarded[0] if choose_by is None and rewarded else choose_by
-    _refuse_impossible(checkpoints, rows, metrics, [*rewarded, *([choose_by] if choose_by else [])])
+    metrics = _with_rewards(standard_metrics() if metrics is None else metrics, rewarded)
+    rewarded_names = [reward if isinstance(reward, str) else reward.name for reward in rewarded]
+    choose_by = choose_by or next(iter(rewarded_names), None)
+    _refuse_impossible(checkpoints, rows, metrics, [*rewarded_names, *filter(None, [choose_by])])
     measure_rows = partial(
         measure_predictor,
         metrics=metrics,
@@ -122,7 +124,7 @@ def evaluate(
     used: dict[str, Sampling] = {}
     for name, (model, processor) in checkpoints.items():
         used[name] = sampling
-        if name in best_sampling and validation_rows is not None:
+        if name in best_sampling and validation_rows is not None and choose_by is not None:
             used[f"{name}_best_sampling"] = choose_sampling(
                 model, processor, validation_rows, metric=_named(metrics, choose_by), grid=grid, batch_size=batch_size
             )
@@ -136,7 +138,7 @@ def evaluate(
         samples=len(rows),
         training_seed=training_seed,
         sampling_seeds=sampling_seeds,
-        rewarded=rewarded,
+        rewarded=rewarded_names,
         higher_is_better=_directions(metrics, table),
         sampling={row: settings.to_dict() for row, settings in used.items()},
     )
@@ -264,7 +266,16 @@ def _directions(metrics: Sequence[VerifiableReward], rows: Mapping[str, Mapping[
     return {name: known.get(metric_of(name), False) for name in measured}
 
 
-def _named(metrics: Sequence[VerifiableReward], name: str | None) -> VerifiableReward:
+def _with_rewards(
+    metrics: Sequence[VerifiableReward], rewarded: Sequence[VerifiableReward | str]
+) -> list[VerifiableReward]:
+    """The metrics, and those of rewards that are not among them, as a user's own."""
+    names = {metric.name for metric in metrics}
+    own = [reward for reward in rewarded if not isinstance(reward, str) and reward.name not in names]
+    return [*metrics, *own]
+
+
+def _named(metrics: Sequence[VerifiableReward], name: str) -> VerifiableReward:
     return next(metric for metric in metrics if metric.name == name)
 
 
@@ -274,7 +285,7 @@ def _refuse_impossible(
     if not checkpoints or not len(rows):
         raise ValueError(f"Evaluation needs checkpoints and rows, got {len(checkpoints)} and {len(rows)}.")
     names = [metric.name for metric in metrics]
-    unknown = [name for name in needed if name not in names]
+    unknown = [name for name in dict.fromkeys(needed) if name not in names]
     if unknown:
         raise ValueError(
             f"{unknown} must be measured to be reported as rewarded or chosen by; the metrics are {names}."

@@ -4,6 +4,7 @@ import torch
 from rlvr_world_hf.evaluation.comparison import choose_sampling, evaluate, measure_predictor
 from rlvr_world_hf.evaluation.predictions import Sampling, predict_copy_last
 from rlvr_world_hf.evaluation.results import validate_results
+from rlvr_world_hf.rewards.base import VerifiableReward
 from rlvr_world_hf.rewards.pixel import MAEReward, PSNRReward
 from tests.tiny_world import tiny_model, tiny_processor, tiny_rows
 
@@ -83,6 +84,18 @@ def test_chosen_sampling_is_the_best_of_the_grid(reward, monkeypatch):
     grid = [Sampling(temperature=temperature) for temperature in quality]
     chosen = choose_sampling(tiny_model(PROCESSOR), PROCESSOR, ROWS, metric=reward, grid=grid)
     assert chosen.temperature == 0.5
+
+
+def test_own_reward_is_measured_beside_the_metrics():
+    class BrightnessReward(VerifiableReward):
+        name, higher_is_better, best, floor = "brightness_error", False, 0.0, 1.0
+
+        def measure(self, predicted, reference, *, context=None):
+            return (predicted.mean(dim=(-3, -2, -1)) - reference.mean(dim=(-3, -2, -1))).abs()
+
+    results = evaluate_tiny(rewarded=[MAEReward(), BrightnessReward()], best_sampling=())
+    assert results["rewarded"] == ["mae", "brightness_error"]
+    assert 0 < results["rows"]["base"]["brightness_error"]["mean"] < 1
 
 
 def test_what_cannot_be_reported_fails_before_any_work():
