@@ -146,7 +146,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
             source["subfolder"] = str(Path(kwargs.get("subfolder") or "", settings[CODEC_FOLDER]["subfolder"]))
             trust = bool(unused.pop("trust_remote_code", False))
             codec = settings[CODEC_FOLDER]["class"]
-            settings[CODEC_FOLDER] = _load_codec(codec, pretrained_model_name_or_path, trust, **source)
+            settings[CODEC_FOLDER] = _load_codec(codec, str(pretrained_model_name_or_path), trust, **source)
         return settings, unused
 
 
@@ -156,7 +156,7 @@ def _class_path(codec: Codec) -> str | None:
     return path if path.split(".")[0] in TRUSTED_PACKAGES else None
 
 
-def _load_codec(class_path: str | None, repository: str | Path, trust_remote_code: bool, **source: Any) -> Codec:
+def _load_codec(class_path: str | None, repository: str, trust_remote_code: bool, **source: Any) -> Codec:
     """
     Loads a codec: a class of an installed trusted package by its name, any other by diffusers' `AutoModel`, which runs
     the repository's own code only if that is trusted. Weights come as float32, in whatever form they are stored.
@@ -174,6 +174,7 @@ def _load_codec(class_path: str | None, repository: str | Path, trust_remote_cod
         codec_class: Any = getattr(import_module(module), name)
     except ModuleNotFoundError:
         return AutoModel.from_pretrained(repository, trust_remote_code=trust_remote_code, **source)
-    if not (isinstance(codec_class, type) and issubclass(codec_class, ModelMixin)):
+    is_model = isinstance(codec_class, type) and issubclass(codec_class, ModelMixin)
+    if not is_model:
         raise TypeError(f"Expected the codec's class to be a diffusers `ModelMixin`, got {class_path}.")
     return codec_class.from_pretrained(repository, **source)

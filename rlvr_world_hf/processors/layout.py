@@ -237,7 +237,7 @@ class TokenLayout:
         Args:
             prompt_ids (`torch.Tensor` of shape `(B, prompt_length)`, int): ids of the prompt.
             completion_ids (`torch.Tensor` of shape `(B, L)`, int): ids of the recorded completion.
-            reference_mask (`torch.Tensor` or `np.ndarray` of shape `(B, S)`, bool, *optional*): False for padded steps.
+            reference_mask (`torch.Tensor` or `np.ndarray` of shape `(B, S)`, bool, *optional*): False for padding.
 
         Returns:
             `torch.Tensor` of shape `(B, prompt_length + L)`, int64.

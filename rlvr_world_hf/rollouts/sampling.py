@@ -4,7 +4,7 @@ Position-aware sampling: the model writes ids that are valid at their position, 
     id = the first i with  p_1 + ... + p_i > u,     u in [0, 1) fixed in advance for each row and position
 
 Because the noise belongs to the row and not to the batch, a row's completion does not depend on what it is sampled
-with: two processes with half the rows each give what one gives. Single-step prediction is the case of a horizon of one.
+with: two processes with half the rows each give what one gives. Single-step prediction is a horizon of one.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,0 +1,103 @@
+"""Ids, lengths and masks follow from the layout, and writing is the inverse of reading."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from rlvr_world_hf.processors.layout import TokenLayout
+
+
+def make_layout(**changes: Any) -> TokenLayout:
+    sizes: dict[str, Any] = {
+        "context_codebook_size": 50,
+        "dynamics_codebook_size": 40,
+        "context_grid": (4, 5),
+        "dynamics_grid": (2, 3),
+        "action_bins": 16,
+        "action_dims": 2,
+    }
+    return TokenLayout(**(sizes | changes))
+
+
+def test_official_recipe() -> None:
+    layout = make_layout(
+        context_codebook_size=4375,
+        dynamics_codebook_size=4375,
+        context_grid=(32, 40),
+        dynamics_grid=(8, 10),
+        action_bins=256,
+        action_dims=13,
+    )
+    assert (layout.vocabulary_size, layout.bos_id, layout.eos_id) == (9008, 9006, 9007)
+    assert (layout.prompt_length, layout.completion_length(7), layout.step_length) == (1373, 651, 93)
+    assert int(layout.model_token_mask(7).sum()) == 7 * 80
+
+
+@pytest.mark.parametrize(("context_frames", "observed_steps", "expected"), [(1, 0, 22), (3, 0, 62), (2, 1, 48)])
+def test_prompt_length(context_frames: int, observed_steps: int, expected: int) -> None:
+    layout = make_layout(context_frames=context_frames, observed_steps=observed_steps)
+    observed = torch.zeros(1, observed_steps, 6) if observed_steps else None
+    prompt = layout.write_prompt(
+        torch.zeros(1, context_frames, 20), observed, torch.zeros(1, layout.prompt_actions, 2)
+    )
+    assert prompt.shape == (1, layout.prompt_length) == (1, expected)
+
+
+@pytest.mark.parametrize("horizon", [1, 4])
+def test_ranges_and_mask_agree_with_what_is_written(horizon: int) -> None:
+    layout = make_layout()
+    codes, bins = torch.randint(0, 40, (5, horizon, 6)), torch.randint(0, 16, (5, horizon, 2))
+    ids = layout.write_completion(codes, bins)
+    ranges, mask = layout.token_ranges(horizon), layout.model_token_mask(horizon)
+    assert ids.shape[1] == layout.completion_length(horizon) == len(ranges) == len(mask)
+    assert layout.horizon(ids.shape[1]) == horizon
+    assert ((ids >= ranges[:, 0]) & (ids < ranges[:, 1])).all()
+    assert (ids[:, mask] < 40).all() and (ids[:, ~mask] >= layout.action_offset).all()
+    assert torch.equal(layout.read_dynamics(ids), codes)
+
+
+def test_ranges_cover_the_vocabulary_without_overlap() -> None:
+    layout = make_layout()
+    context = layout.write_prompt(torch.tensor([[[0] * 19 + [49]]]), torch.zeros(1, 1, 6), torch.zeros(1, 1, 2))
+    assert (int(context[0, 0]), int(context[0, 19])) == (40, 89)
+    assert layout.token_ranges(1)[[0, -1]].tolist() == [[0, 40], [90, 106]]
+    assert (layout.bos_id, layout.eos_id, layout.vocabulary_size) == (106, 107, 108)
+
+
+@pytest.mark.parametrize("wrong", [40, -1])
+def test_invalid_id_is_named(wrong: int) -> None:
+    layout = make_layout()
+    ids = layout.write_completion(torch.zeros(2, 2, 6), torch.zeros(2, 2, 2))
+    ids[1, 9] = wrong
+    with pytest.raises(ValueError, match=rf"Completion 1 has id {wrong} at position 9, where ids in \[0, 40\)"):
+        layout.read_dynamics(ids)
+
+
+def test_labels_leave_out_prompt_actions_and_padding() -> None:
+    layout = make_layout()
+    prompt = torch.ones(1, layout.prompt_length, dtype=torch.long)
+    ids = layout.write_completion(torch.full((1, 2, 6), 7), torch.zeros(1, 2, 2))
+    labels = layout.labels(prompt, ids, torch.tensor([[True, False]]))
+    assert (labels[:, : layout.prompt_length] == -100).all()
+    assert labels[0, layout.prompt_length :].tolist() == [7] * 6 + [-100] * 10
+    assert (layout.labels(prompt, ids) == 7).sum() == 12
+
+
+def test_layout_survives_json() -> None:
+    layout = make_layout(context_frames=2)
+    assert TokenLayout.from_dict(json.loads(json.dumps(layout.to_dict()))) == layout
+
+
+@pytest.mark.parametrize("change", [{"action_bins": 0}, {"context_grid": (0, 4)}, {"observed_steps": -1}])
+def test_impossible_size_is_named(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        make_layout(**change)
+
+
+def test_impossible_length_is_named() -> None:
+    with pytest.raises(ValueError, match="whole step blocks of 8 tokens, got 9"):
+        make_layout().horizon(9)
+    with pytest.raises(ValueError, match="at least 1 step"):
+        make_layout().completion_length(0)

@@ -1,0 +1,137 @@
+"""Frames and actions become tokens and come back; wrong inputs are named."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from rlvr_world_hf.processors.layout import TokenLayout
+from rlvr_world_hf.processors.video import VideoWorldModelProcessor, build_tokenizer
+
+
+def test_decodes_what_it_encodes(processor: VideoWorldModelProcessor, window: dict) -> None:
+    ids = processor.encode_completion(window["reference"], window["context"], window["actions"])
+    context, reference = (torch.from_numpy(window[name]) / 255 for name in ("context", "reference"))
+    codes = processor.codec.encode(reference, context_frames=context)
+    assert torch.equal(processor.layout.read_dynamics(ids), codes)
+    predicted = processor.decode_state(ids, context)
+    assert predicted.shape == reference.shape and predicted.dtype == torch.float32
+    assert predicted.min() >= 0 and predicted.max() <= 1
+    assert torch.equal(predicted, processor.codec.decode(codes, context_frames=context))
+
+
+def test_a_group_shares_its_context(processor: VideoWorldModelProcessor, window: dict) -> None:
+    ids = processor.encode_completion(window["reference"], window["context"], window["actions"])
+    grouped = processor.decode_state(ids.repeat_interleave(3, dim=0), window["context"])
+    single = processor.decode_state(ids, window["context"])
+    torch.testing.assert_close(grouped, single.repeat_interleave(3, dim=0))
+    with pytest.raises(ValueError, match="3 completions of 2 contexts"):
+        processor.decode_state(torch.cat([ids, ids[:1]]), window["context"])
+
+
+def test_uint8_and_float_torch_and_numpy_agree(processor: VideoWorldModelProcessor, window: dict) -> None:
+    context, actions = window["context"], window["actions"]
+    expected = processor.encode_prompt(context, actions)
+    assert expected.shape == (2, processor.layout.prompt_length)
+    assert torch.equal(processor.encode_prompt(torch.from_numpy(context) / 255, torch.from_numpy(actions)), expected)
+    assert torch.equal(processor.encode_prompt(context.astype(np.float64) / 255, actions), expected)
+    context.setflags(write=False)
+    assert torch.equal(processor.encode_prompt(context, actions), expected)
+
+
+def test_world_writes_the_actions_after_the_prompts(processor: VideoWorldModelProcessor, window: dict) -> None:
+    layout, actions = processor.layout, window["actions"]
+    world = processor.world_tokens(actions)
+    ids = processor.encode_completion(window["reference"], window["context"], actions)
+    mask = processor.model_token_mask(3)
+    assert (world[:, mask] == -1).all() and torch.equal(world[:, ~mask], ids[:, ~mask])
+    bins = processor.bins.encode(actions) + layout.action_offset
+    assert torch.equal(processor.encode_prompt(window["context"], actions)[:, -2:], bins[:, 0])
+    assert torch.equal(ids[:, ~mask].reshape(2, 3, 2), bins[:, 1:])
+    assert torch.equal(processor.world_tokens(actions, horizon=2), world[:, : 2 * layout.step_length])
+
+
+def test_last_action_may_be_left_out(processor: VideoWorldModelProcessor, window: dict) -> None:
+    shorter = processor.world_tokens(window["actions"][:, :-1], horizon=3)
+    assert torch.equal(shorter[:, -2:], shorter[:, -2 - processor.layout.step_length : -processor.layout.step_length])
+    with pytest.raises(ValueError, match=r"shape \(B, 4, 2\), got \(2, 2, 2\)"):
+        processor.world_tokens(window["actions"][:, :-2], horizon=3)
+
+
+def test_observed_steps_stand_in_the_prompt(
+    make_processor: Callable[..., VideoWorldModelProcessor], window: dict
+) -> None:
+    processor = make_processor(observed_steps=1)
+    context = np.concatenate([window["context"], window["reference"][:, :1]], axis=1)
+    prompt = processor.encode_prompt(context, window["actions"])
+    ids = processor.encode_completion(window["reference"][:, 1:], context, window["actions"])
+    whole = make_processor().encode_completion(
+        window["reference"], window["context"], window["actions"][:, [0, 0, 1, 2]]
+    )  # the first action, of the context frame, is not in this prompt
+    assert prompt.shape[1] == processor.layout.prompt_length
+    assert torch.equal(torch.cat([prompt[:, processor.layout.context_length :], ids], dim=1), whole)
+    assert processor.decode_state(ids, context).shape == (2, 2, 3, 16, 24)
+
+
+def test_call_gives_model_inputs(processor: VideoWorldModelProcessor, window: dict) -> None:
+    prompt = processor(window["context"], window["actions"])
+    mask = np.array([[True, True, True], [True, False, False]])
+    whole = processor(window["context"], window["actions"], reference=window["reference"], reference_mask=mask)
+    length = processor.layout.prompt_length
+    assert torch.equal(whole["input_ids"][:, :length], prompt["input_ids"])
+    kept = whole["labels"] != -100
+    assert torch.equal(whole["labels"][kept], whole["input_ids"][kept])
+    assert kept.sum(dim=1).tolist() == [3 * processor.layout.dynamics_length, processor.layout.dynamics_length]
+    with pytest.raises(TypeError, match="padding"):
+        processor(window["context"], window["actions"], padding=True)
+
+
+@pytest.mark.parametrize(
+    ("context", "error", "message"),
+    [
+        (torch.zeros(1, 3, 16, 24), ValueError, r"shape \(B, T, 3, 16, 24\), got \(1, 3, 16, 24\)"),
+        (torch.zeros(2, 1, 3, 24, 16), ValueError, "resize the frames"),
+        (torch.zeros(2, 2, 3, 16, 24), ValueError, "1 context frames and 0 observed steps, got 2"),
+        (torch.full((2, 1, 3, 16, 24), 255.0), ValueError, "divide by 255"),
+        (torch.full((2, 1, 3, 16, 24), torch.nan), ValueError, "drop NaN"),
+        (torch.zeros(2, 1, 3, 16, 24, dtype=torch.int64), TypeError, "uint8 or float"),
+        ([[0.0]], TypeError, "torch tensor or numpy array, got list"),
+        (torch.zeros(3, 1, 3, 16, 24), ValueError, "each of 3 contexts, got 2"),
+    ],
+)
+def test_wrong_frames_are_named(
+    processor: VideoWorldModelProcessor, window: dict, context: torch.Tensor, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        processor.encode_prompt(context, window["actions"])
+
+
+def test_wrong_actions_and_references_are_named(processor: VideoWorldModelProcessor, window: dict) -> None:
+    context, actions = window["context"], window["actions"]
+    with pytest.raises(ValueError, match=r"shape \(B, 1, 2\)"):
+        processor.encode_prompt(context, actions[..., :1])
+    with pytest.raises(ValueError, match="NaN at index"):
+        processor.encode_prompt(context, np.full_like(actions, np.nan))
+    with pytest.raises(ValueError, match="reference for each context, got 1 and 2"):
+        processor.encode_completion(window["reference"][:1], context, actions)
+
+
+def test_parts_must_fit(processor: VideoWorldModelProcessor) -> None:
+    layout, parts = processor.layout.to_dict(), (processor.tokenizer, processor.codec)
+    wrong = TokenLayout.from_dict(layout | {"dynamics_codebook_size": 3})
+    with pytest.raises(ValueError, match="dynamics_codebook_size 3, the codec 1000"):
+        VideoWorldModelProcessor(*parts, wrong, [0.0, 0.0], [1.0, 1.0])
+    with pytest.raises(ValueError, match="use `build_tokenizer`"):
+        VideoWorldModelProcessor(build_tokenizer(wrong), processor.codec, layout, [0.0, 0.0], [1.0, 1.0])
+    with pytest.raises(ValueError, match="2 action dimensions, the ranges have 1"):
+        VideoWorldModelProcessor(*parts, layout, [0.0], [1.0])
+
+
+def test_tokenizer_reads_what_it_writes(processor: VideoWorldModelProcessor) -> None:
+    tokenizer, layout = processor.tokenizer, processor.layout
+    ids = list(range(layout.vocabulary_size))
+    assert tokenizer(tokenizer.decode(ids)).input_ids == ids
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (layout.bos_id, layout.eos_id)
+    assert tokenizer.pad_token_id == layout.eos_id
+    assert processor.batch_decode([[0, layout.action_offset]]) == ["<d0> <a0>"]

@@ -1,0 +1,179 @@
+"""Sampling writes valid ids, agrees with the plain forward pass, and gives a row the same in any company."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from rlvr_world_hf.processors.video import VideoWorldModelProcessor
+from rlvr_world_hf.rollouts.sampling import draw_uniforms, rollout, sample_completions
+
+
+@pytest.fixture
+def inputs(processor: VideoWorldModelProcessor, context: torch.Tensor, actions: torch.Tensor) -> tuple[Any, ...]:
+    return processor.encode_prompt(context, actions), processor.world_tokens(actions), processor.token_ranges(4)
+
+
+def sample(model: LlamaForCausalLM, inputs: tuple[Any, ...], *, num_samples: int = 5, **settings: Any) -> Any:
+    uniforms = draw_uniforms([5, 6, 7], num_samples, inputs[1].shape[1])
+    return sample_completions(model, *inputs, num_samples=num_samples, **({"uniforms": uniforms} | settings))
+
+
+def teacher_forced(
+    model: LlamaForCausalLM, inputs: tuple[Any, ...], ids: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
+    """Log-probabilities of a plain forward pass over the whole sequence, among the valid ids of each position."""
+    prompts, world, ranges = inputs
+    prompts = prompts.repeat_interleave(len(ids) // len(prompts), dim=0)
+    with torch.no_grad():
+        logits = model(torch.cat([prompts, ids], dim=1)).logits[:, prompts.shape[1] - 1 : -1] / temperature
+    vocabulary = torch.arange(logits.shape[-1])
+    valid = (vocabulary >= ranges[:, :1]) & (vocabulary < ranges[:, 1:])
+    logprobs = logits.masked_fill(~valid, -torch.inf).log_softmax(-1).gather(2, ids[..., None])[..., 0]
+    return logprobs.masked_fill(world[0] >= 0, 0.0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_cached_logprobs_equal_a_plain_forward(
+    model: LlamaForCausalLM, inputs: tuple[Any, ...], temperature: float
+) -> None:
+    ids, logprobs = sample(model, inputs, temperature=temperature, return_logprobs=True)
+    expected = teacher_forced(model, inputs, ids, temperature)
+    torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
+    assert logprobs.min() < -1
+
+
+def test_ids_are_valid_and_the_worlds_are_kept(model: LlamaForCausalLM, inputs: tuple[Any, ...]) -> None:
+    ids = sample(model, inputs)
+    _, world, ranges = inputs
+    assert ids.shape == (15, world.shape[1]) and ids.dtype == torch.long
+    assert ((ids >= ranges[:, 0]) & (ids < ranges[:, 1])).all()
+    written = world.repeat_interleave(5, dim=0)
+    assert torch.equal(ids[written >= 0], written[written >= 0])
+    assert len(ids.unique(dim=0)) == 15
+
+
+def test_same_noise_gives_same_completion(model: LlamaForCausalLM, inputs: tuple[Any, ...]) -> None:
+    uniforms = draw_uniforms([5, 6, 7], 1, inputs[1].shape[1]).repeat_interleave(4, dim=0)
+    ids = sample(model, inputs, num_samples=4, uniforms=uniforms)
+    assert torch.equal(ids, ids[::4].repeat_interleave(4, dim=0))
+
+
+def test_a_row_is_the_same_in_any_company(model: LlamaForCausalLM, inputs: tuple[Any, ...]) -> None:
+    prompts, world, ranges = inputs
+    together = sample(model, inputs)
+    uniforms = draw_uniforms([5, 6, 7], 5, world.shape[1])
+    for row in range(3):
+        rows = slice(row, row + 1)
+        noise = uniforms[5 * row : 5 * row + 5]
+        alone = sample_completions(model, prompts[rows], world[rows], ranges, num_samples=5, uniforms=noise)
+        assert torch.equal(alone, together[5 * row : 5 * row + 5])
+        one = sample_completions(model, prompts[rows], world[rows], ranges, num_samples=1, uniforms=noise[2:3])
+        assert torch.equal(one[0], together[5 * row + 2])
+
+
+def test_noise_belongs_to_the_seed() -> None:
+    noise = draw_uniforms([3, 4], 6, 7)
+    assert noise.shape == (12, 7) and noise.min() >= 0 and noise.max() < 1
+    assert torch.equal(noise[6:], draw_uniforms([4], 6, 7))
+    assert torch.equal(noise[:2], draw_uniforms([3], 2, 7))
+
+
+def test_temperature_zero_top_k_one_and_small_top_p_are_greedy(
+    model: LlamaForCausalLM, inputs: tuple[Any, ...]
+) -> None:
+    greedy = sample(model, inputs, temperature=0)
+    assert torch.equal(greedy, greedy[::5].repeat_interleave(5, dim=0))
+    assert torch.equal(sample(model, inputs, top_k=1), greedy)
+    assert torch.equal(sample(model, inputs, top_p=1e-6), greedy)
+    assert not torch.equal(sample(model, inputs), greedy)
+
+
+def test_top_k_draws_among_the_likeliest_only(model: LlamaForCausalLM, inputs: tuple[Any, ...]) -> None:
+    prompts, world, ranges = (part[:1] if part.shape[0] == 3 else part for part in inputs)
+    uniforms = torch.linspace(0, 1 - 2**-24, 400)[:, None].expand(-1, world.shape[1])
+    ids = sample_completions(model, prompts, world, ranges, num_samples=400, uniforms=uniforms, top_k=3)
+    with torch.no_grad():
+        first = model(prompts).logits[0, -1, : ranges[0, 1]]
+    assert set(ids[:, 0].tolist()) == set(first.topk(3).indices.tolist())
+
+
+def test_frequencies_follow_the_model(model: LlamaForCausalLM, inputs: tuple[Any, ...]) -> None:
+    prompts, world, ranges = (part[:1] if part.shape[0] == 3 else part for part in inputs)
+    uniforms = draw_uniforms([0], 4000, world.shape[1])
+    ids = sample_completions(model, prompts, world[:, :1], ranges[:1], num_samples=4000, uniforms=uniforms[:, :1])
+    with torch.no_grad():
+        expected = model(prompts).logits[0, -1, : ranges[0, 1]].softmax(-1)
+    frequencies = torch.bincount(ids[:, 0], minlength=len(expected)) / 4000
+    torch.testing.assert_close(frequencies, expected, atol=0.03, rtol=0)
+
+
+def test_model_is_left_as_it_was(model: LlamaForCausalLM, inputs: tuple[Any, ...]) -> None:
+    expected = sample(model, inputs)
+    model.train()
+    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    model.config.use_cache = False
+    assert torch.equal(sample(model, inputs), expected)
+    assert model.training and all(module.training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_autocast(model: LlamaForCausalLM, inputs: tuple[Any, ...]) -> None:
+    ids, logprobs = sample(model, inputs, autocast_dtype=torch.bfloat16, return_logprobs=True)
+    assert logprobs.dtype == torch.float32
+    torch.testing.assert_close(logprobs, teacher_forced(model, inputs, ids), atol=0.3, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": -1.0}, "temperature >= 0"),
+        ({"top_p": 0.0}, "0 < top_p"),
+        ({"uniforms": torch.zeros(2, 3)}, "`uniforms` of shape"),
+        ({"uniforms": torch.ones(15, 24)}, r"`uniforms` in \[0, 1\)"),
+        ({"num_samples": 0}, "num_samples"),
+    ],
+)
+def test_wrong_settings_are_named(
+    model: LlamaForCausalLM, inputs: tuple[Any, ...], settings: dict[str, Any], message: str
+) -> None:
+    length = inputs[1].shape[1]
+    if "uniforms" in settings and len(settings["uniforms"]) == 15:
+        settings = {"uniforms": torch.ones(15, length)}
+    if "num_samples" in settings:
+        settings = settings | {"uniforms": torch.zeros(0, length)}
+    with pytest.raises(ValueError, match=message):
+        sample(model, inputs, **settings)
+
+
+def test_rows_must_share_the_mask(model: LlamaForCausalLM, inputs: tuple[Any, ...]) -> None:
+    prompts, world, ranges = inputs
+    world[1, 0] = 0
+    with pytest.raises(ValueError, match="same positions of every row"):
+        sample(model, (prompts, world, ranges))
+
+
+def test_rollout_decodes_what_was_sampled(
+    model: LlamaForCausalLM, processor: VideoWorldModelProcessor, context: torch.Tensor, actions: torch.Tensor
+) -> None:
+    record = rollout(model, processor, context, actions, seeds=[1, 2, 3], num_samples=2, return_logprobs=True)
+    assert record.group_size == 2
+    assert torch.equal(record.model_token_mask, processor.model_token_mask(4))
+    assert record.predicted.shape == (6, 4, 3, 16, 16)
+    assert torch.equal(record.predicted, processor.decode_state(record.completion_ids, context))
+    assert (record.logprobs[:, ~record.model_token_mask] == 0).all()
+    bare = rollout(model, processor, context, actions, seeds=[1, 2, 3], num_samples=2, decode=False, horizon=2)
+    assert bare.predicted is None and bare.logprobs is None
+    length = processor.layout.completion_length(2)
+    assert bare.completion_ids.shape == (6, length)
+    with pytest.raises(ValueError, match="each of 3 prompts, got 1"):
+        rollout(model, processor, context, actions, seeds=[1])
+
+
+def test_single_step_is_the_first_step_of_many(
+    model: LlamaForCausalLM, processor: VideoWorldModelProcessor, context: torch.Tensor, actions: torch.Tensor
+) -> None:
+    one = rollout(model, processor, context, actions, seeds=[1, 2, 3], horizon=1, temperature=0)
+    many = rollout(model, processor, context, actions, seeds=[1, 2, 3], temperature=0)
+    assert torch.equal(one.completion_ids, many.completion_ids[:, : one.completion_ids.shape[1]])
