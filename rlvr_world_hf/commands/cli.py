@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,11 @@ from typing import Any
 from .keys import Key, keys_of
 from .locations import recipe_names
 from .recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings, load_recipe, parse_overrides
-from .reproduce import reproduce
-from .run import run
 from .say import say
 from .stage import find_stage
 
 
-WHOLE_RUNS = {"run": run, "reproduce": reproduce}
+WHOLE_RUNS = ("run", "reproduce")
 """Commands that run all stages of a recipe."""
 
 USAGE = """usage: rlvr-world STAGE RECIPE [--key value ...]
@@ -76,7 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not rest or {"-h", "--help"} & set(rest):
             say(_usage() if command in WHOLE_RUNS else stage_help(command))
             return 0 if rest else 2
-        job = WHOLE_RUNS.get(command) or find_stage(command)
+        os.environ.setdefault(
+            "HF_DATASETS_DISABLE_PROGRESS_BARS", "1"
+        )  # read on import; the stages have their own bars
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        job = find_stage(command)
         stage = command if command in STAGES else None
         overrides = parse_overrides(rest[1:])
         if command == "reproduce":
@@ -87,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, FileNotFoundError) as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
         return 2
-    _log_to_stdout()
+    _show_progress()
     try:
         job(recipe)
     except KeyboardInterrupt:
@@ -114,7 +117,12 @@ def stage_help(name: str) -> str:
     lines += ["", "keys:", *_describe(own)]
     if stage.passed_on_to is not None:
         target = stage.passed_on_to(Recipe(name="help"))
-        lines += ["", f"and those of {target.__module__}.{target.__qualname__}", *_describe(_declared(target, own))]
+        not_here = {*own, *SHARED_KEYS, *keys_of(WindowSettings), *stage.kept_back}
+        lines += [
+            "",
+            f"and those of {target.__module__}.{target.__qualname__}",
+            *_describe(_declared(target, not_here)),
+        ]
     return "\n".join(lines)
 
 
@@ -137,14 +145,12 @@ def _describe(keys: dict[str, Key]) -> list[str]:
     return described
 
 
-def _declared(target: Any, own: dict[str, Key]) -> dict[str, Key]:
+def _declared(target: Any, not_here: Collection[str]) -> dict[str, Key]:
     """Keys that a function or class of ours declares itself; another's are in its own documentation."""
     if not target.__module__.startswith("rlvr_world_hf"):
         return {}
     declared = inspect.get_annotations(target) if inspect.isclass(target) else keys_of(target)
-    return {
-        name: known for name, known in keys_of(target).items() if name in declared and name not in (*own, *SHARED_KEYS)
-    }
+    return {name: known for name, known in keys_of(target).items() if name in declared and name not in not_here}
 
 
 def _short(default: Any) -> str:
@@ -164,7 +170,10 @@ def _full_name(name: str) -> str:
     return matches[0] if len(matches) == 1 else name
 
 
-def _log_to_stdout() -> None:
+def _show_progress() -> None:
+    from transformers.utils import logging as host_logging
+
+    host_logging.disable_progress_bar()  # of loading and saving; training has its own
     log = logging.getLogger("rlvr_world_hf")
     if not log.handlers:
         handler = logging.StreamHandler(sys.stdout)

@@ -8,17 +8,18 @@ the keys of that function are keys of this stage.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import datasets
 from tqdm import tqdm
 
-from ..data import load_episodes, save_episodes, window_rows
+from ..data import Episode, load_episodes, save_episodes, window_rows
 from .keys import key
 from .progress import cache_folder, cached
 from .recipe import Recipe
@@ -100,10 +101,19 @@ def load_split(recipe: Recipe, split: str) -> Any:
 
 def _record(run: StageRun, folder: Path) -> None:
     settings, record = run.settings, world_source(run.recipe)
-    for split, offset in SPLITS.items():
-        count = getattr(settings, split)
-        first = settings.first_seed + offset
-        episodes = record(
-            list(range(first, first + count)), processes=min(settings.processes, count), **settings.arguments
-        )
-        save_episodes(tqdm(episodes, total=count, desc=f"collect {split}", unit="episode"), folder / split)
+    counts = {split: getattr(settings, split) for split in SPLITS}
+    firsts = {split: settings.first_seed + offset for split, offset in SPLITS.items()}
+    seeds = [firsts[split] + number for split, count in counts.items() for number in range(count)]
+    episodes = iter(record(seeds, processes=settings.processes, **settings.arguments))
+    with tqdm(total=len(seeds), desc="collect", unit="episode") as bar:
+        for split, count in counts.items():
+            save_episodes(_counted(islice(episodes, count), bar), folder / split)
+
+
+def _counted(episodes: Iterable[Episode], bar: tqdm) -> Iterator[Episode]:
+    frames = 0
+    for episode in episodes:
+        frames += len(episode)
+        bar.update()
+        bar.set_postfix(frames=frames)
+        yield episode

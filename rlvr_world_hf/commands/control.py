@@ -28,7 +28,7 @@ def control(run: StageRun) -> list[Path]:
     least for the wall time of the GRPO stage.
     """
     settings, steps = pretrain.read(run.recipe), run.settings.max_steps
-    model, processor = load_world_model(run.recipe.output_dir / "base")
+    model, processor = load_world_model(run.recipe.output_dir / "base", device=run.processes.device)
     history = read_json(stage_folder(run.recipe, "pretrain") / "history.json")
     return likelihood_training(
         run,

@@ -45,7 +45,7 @@ def evaluate(run: StageRun) -> list[Path]:
     folder = run.recipe.output_dir
     rewards, _ = build_rewards(_grpo_rewards(run.recipe))
     results = compare(
-        {name: load_world_model(folder / name) for name in CHECKPOINTS},
+        {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS},
         split_rows(run.recipe, "test", count=settings.windows),
         validation_rows=split_rows(run.recipe, "validation", count=settings.validation_windows),
         recipe=run.recipe.name,

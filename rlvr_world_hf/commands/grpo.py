@@ -43,6 +43,7 @@ def grpo(run: StageRun) -> list[Path]:
     Every key of `WorldModelGRPOConfig`, hence of TRL's `GRPOConfig`, is a key of this stage.
     """
     from ..training import WorldModelGRPOTrainer
+    from ..training.callbacks import Clock
     from ..training.checkpoints import last_checkpoint, trained_seconds
 
     recipe, settings = run.recipe, run.settings
@@ -56,7 +57,7 @@ def grpo(run: StageRun) -> list[Path]:
             **settings.arguments,
         }
     )
-    model, processor = load_world_model(recipe.output_dir / "base")
+    model, processor = load_world_model(recipe.output_dir / "base", device=run.processes.device)
     trainer = WorldModelGRPOTrainer(
         model,
         rewards,
@@ -64,6 +65,7 @@ def grpo(run: StageRun) -> list[Path]:
         split_rows(recipe, "train"),
         split_rows(recipe, "validation", count=settings.validation_windows),
         processing_class=processor,
+        callbacks=[Clock()],
     )
     run.clock.continue_from(trained_seconds(run.folder))
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))

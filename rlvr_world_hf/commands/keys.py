@@ -92,11 +92,11 @@ def keys_of(target: Callable[..., Any]) -> dict[str, Key]:
 
     ```
     """
-    hints = get_type_hints(target)
+    hints = _hints(target)
     if dataclasses.is_dataclass(target):
         return {
             field.name: Key(
-                hint=hints[field.name],
+                hint=hints.get(field.name, Any),
                 default=_default(field),
                 help=str(field.metadata.get("help", "")),
                 shapes_result=bool(field.metadata.get("shapes_result", True)),
@@ -274,3 +274,19 @@ def _number(value: Any) -> float | None:
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(target)
+    except NameError:
+        return {name: _hint(text, target) for name, text in inspect.get_annotations(target).items()}
+
+
+def _hint(text: Any, target: Callable[..., Any]) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        return eval(text, vars(inspect.getmodule(target)))
+    except NameError:  # what only a type checker imports is no value of a recipe
+        return Any

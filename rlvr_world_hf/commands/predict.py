@@ -39,10 +39,11 @@ def predict(run: StageRun) -> list[Path]:
     """
     settings, folder = run.settings, run.recipe.output_dir
     rows = _moving_rows(split_rows(run.recipe, "test"), settings.examples)
-    context, reference = (
-        torch.stack([torch.as_tensor(row[name]) for row in rows]) for name in ("context", "reference")
-    )
-    pipelines = {name: WorldModelPipeline.from_pretrained(folder / name) for name in settings.checkpoints}
+    context, reference = (torch.as_tensor(np.stack([row[name] for row in rows])) for name in ("context", "reference"))
+    pipelines = {
+        name: WorldModelPipeline.from_pretrained(folder / name, device=run.processes.device)
+        for name in settings.checkpoints
+    }
     predictions = {
         name: torch.stack([_predict(pipeline, row, settings, seed) for seed, row in enumerate(rows)])
         for name, pipeline in pipelines.items()

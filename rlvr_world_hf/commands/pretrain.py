@@ -76,6 +76,7 @@ def pretrain(run: StageRun) -> list[Path]:
     from ..training.pretraining import build_policy
 
     processor = build_processor(run.recipe)
+    processor.codec.to(run.processes.device)
     model = build_policy(processor.layout, **run.settings.policy_sizes(), seed=run.recipe.seed)
     return likelihood_training(
         run, model, processor, run.settings, checkpoint="base", max_steps=run.settings.max_steps

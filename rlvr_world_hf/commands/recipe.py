@@ -8,7 +8,7 @@ A recipe: the complete settings of a run, one YAML file with one top-level key p
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,15 +77,20 @@ class Recipe:
     """The unread part of each stage that has one, by its name, in the order of a run."""
 
     def read(
-        self, stage: str, settings_class: type[SettingsType], *, passed_on_to: Callable[..., Any] | None = None
+        self,
+        stage: str,
+        settings_class: type[SettingsType],
+        *,
+        passed_on_to: Callable[..., Any] | None = None,
+        kept_back: Collection[str] = (),
     ) -> SettingsType:
-        """Settings of a stage, checked; see [`fill`][] for arguments and errors."""
+        """Settings of a stage, checked; arguments and errors as in [`fill`][]. Keys of the whole run stay here."""
         return fill(
             settings_class,
             self.sections.get(stage, {}),
             where=stage,
             passed_on_to=passed_on_to,
-            kept_back=(*SHARED_KEYS, *WindowSettings.__slots__),
+            kept_back=(*SHARED_KEYS, *keys_of(WindowSettings), *kept_back),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..evaluation.results import read_results
+from ..evaluation.results import Results, read_results
 from ..evaluation.table import markdown_table
 from .progress import read_json
 from .recipe import Recipe
@@ -14,6 +14,10 @@ from .stage import find_stage, run_stages, stage_folder
 
 RESULT_FILES = ("results.json", "README.md", "strip.png", "strip.gif", "learning_curves.png")
 """What a finished run holds beside its checkpoints."""
+
+
+ALWAYS_SHOWN = ("psnr", "ssim", "agent_position_mae", "repetition_rate")
+"""Metrics of the table on the terminal, after the rewarded ones; `results.json` has all."""
 
 
 def run(recipe: Recipe) -> Path:
@@ -37,10 +41,17 @@ def run(recipe: Recipe) -> Path:
 def summary(recipe: Recipe) -> str:
     """Table, files and wall time of each stage of a finished run, as text."""
     results = recipe.output_dir / "results.json"
-    lines = ["", markdown_table(read_results(results)) if results.exists() else ""]
+    lines = ["", _table(read_results(results)) if results.exists() else ""]
     lines += [f"  {path}" for path in (recipe.output_dir / name for name in RESULT_FILES) if path.exists()]
     seconds = {name: read_json(stage_folder(recipe, name) / "done.json").get("seconds") for name in recipe.sections}
     timed = {name: value for name, value in seconds.items() if value is not None}
     times = ", ".join(f"{name} {value:.0f}" for name, value in timed.items())
     lines.append(f"wall time in seconds: {times}; in all {sum(timed.values()) / 60:.1f} minutes")
     return "\n".join(lines)
+
+
+def _table(results: Results) -> str:
+    """The measures of the rewarded metrics and a few others: what fits into a terminal."""
+    asked = [*results["rewarded"], *(f"{name}_moving" for name in results["rewarded"]), *ALWAYS_SHOWN]
+    measured = {metric for metrics in results["rows"].values() for metric in metrics}
+    return markdown_table(results, metrics=[name for name in dict.fromkeys(asked) if name in measured])

@@ -48,6 +48,13 @@ class Processes:
         """Whether this one writes what all of them made."""
         return self._state is None or self._state.is_main_process
 
+    @property
+    def device(self) -> Any:
+        """The `torch.device` this one computes on."""
+        from accelerate import PartialState
+
+        return PartialState().device
+
     def wait(self) -> None:
         """Go on when all are here."""
         if self._state is not None:
@@ -101,6 +108,9 @@ class Stage:
     passed_on_to: Callable[[Recipe], Callable[..., Any]] | None
     """Finds the dataclass or function that takes the keys which are not the stage's own."""
 
+    kept_back: tuple[str, ...]
+    """Keys of `passed_on_to` that the stage sets itself."""
+
     made_from: Callable[[Recipe], Any] | None
     """Identifies what else the result is made from, such as files the recipe names."""
 
@@ -129,7 +139,7 @@ class Stage:
     def read(self, recipe: Recipe) -> Any:
         """Its settings in a recipe, checked."""
         passed_on_to = self.passed_on_to(recipe) if self.passed_on_to else None
-        return recipe.read(self.name, self.settings, passed_on_to=passed_on_to)
+        return recipe.read(self.name, self.settings, passed_on_to=passed_on_to, kept_back=self.kept_back)
 
     def fingerprint(self, recipe: Recipe) -> str:
         """Changes when a setting of this stage or of one before it changes the result."""
@@ -163,6 +173,7 @@ def stage(
     settings: type,
     after: tuple[str, ...] = (),
     passed_on_to: Callable[[Recipe], Callable[..., Any]] | None = None,
+    kept_back: tuple[str, ...] = (),
     made_from: Callable[[Recipe], Any] | None = None,
     shares_seeds: bool = False,
     shares_processes: bool = False,
@@ -176,6 +187,7 @@ def stage(
             after=after,
             work=work,
             passed_on_to=passed_on_to,
+            kept_back=kept_back,
             made_from=made_from,
             shares_seeds=shares_seeds,
             shares_processes=shares_processes,
@@ -200,8 +212,8 @@ def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
         run(name)
 
 
-def find_stage(name: str) -> Stage:
-    """The stage of that name, from the file of that name in this room."""
+def find_stage(name: str) -> Any:
+    """The [`Stage`][] of that name, or another job of a recipe such as `run`, from the file of that name here."""
     return getattr(import_module(f".{name}", __package__), name)
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .collect import load_split
 from .keys import key
 from .locations import bundled_path
@@ -53,7 +55,7 @@ def codec_identity(recipe: Recipe) -> str:
 
 
 def load_codec(recipe: Recipe) -> Any:
-    """The codec of a recipe whose tokenizer stage is finished; weights in float32."""
+    """The codec of a recipe whose tokenizer stage is finished; weights in float32, on the CPU."""
     from ..tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
 
     return CompressiveTokenizer.from_pretrained(str(_codec_place(recipe))).float().eval()
@@ -82,7 +84,13 @@ def _codec_place(recipe: Recipe) -> Path | str:
     return Path(source) if Path(source).is_dir() else source
 
 
-@stage(settings=TokenizerSettings, after=("collect",), passed_on_to=training_function, made_from=_made_from)
+@stage(
+    settings=TokenizerSettings,
+    after=("collect",),
+    passed_on_to=training_function,
+    kept_back=("validation_episodes",),
+    made_from=_made_from,
+)
 def tokenizer(run: StageRun) -> list[Path]:
     """
     Train the visual tokenizer on the training episodes and save it as `codec/`.
@@ -94,12 +102,15 @@ def tokenizer(run: StageRun) -> list[Path]:
     if settings.source != SCRATCH:
         logger.info("tokenizer: %s", _codec_place(recipe))
         return []
-    codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
     training_function(recipe)(
         codec,
         load_split(recipe, "train"),
-        load_split(recipe, "validation"),
+        validation_episodes=load_split(recipe, "validation"),
         output_dir=run.folder,
+        horizon=recipe.windows.horizon,
         seed=recipe.seed,
         **settings.arguments,
     )
