@@ -1,0 +1,199 @@
+"""What a run shows while it goes on: a progress line, its seconds on disk, and pictures of predictions."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset
+from einops import rearrange
+from PIL import Image
+from tqdm.auto import tqdm
+from transformers import (
+    PreTrainedModel,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.utils import logging
+
+from ..processors.base import WorldModelProcessor
+from ..rollouts import rollout
+from .checkpoints import trained_seconds, write_seconds
+
+
+ENDLESS = 10**9  # updates; for the host, which wants a limit, where a clock decides
+
+
+class ProgressLine(ProgressCallback):
+    """
+    A progress bar with the last values of a few metrics behind it, in place of the host's lines of all of them.
+
+    Args:
+        *metrics (`str`):
+            Names of the logged metrics to show, such as `"reward"` or `"eval_loss"`.
+
+    Example:
+
+    ```python
+    >>> trainer.add_callback(ProgressLine("reward", "kl"))  # doctest: +SKIP
+
+    ```
+    """
+
+    def __init__(self, *metrics: str) -> None:
+        super().__init__()
+        self.metrics = metrics
+        self.shown: dict[str, str] = {}
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Opens the bar, one without an end if a clock decides, and silences those of written files."""
+        logging.disable_progress_bar()
+        if state.is_world_process_zero:
+            self.training_bar = tqdm(total=state.max_steps if state.max_steps < ENDLESS else None, dynamic_ncols=True)
+        self.current_step = 0
+
+    def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
+        """Opens no second bar for an evaluation."""
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Closes the bar."""
+        super().on_train_end(args, state, control)
+        logging.enable_progress_bar()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Shows the latest value of each metric."""
+        self.shown |= {name: f"{value:.4g}" for name, value in (logs or {}).items() if name in self.metrics}
+        if self.training_bar is not None:
+            self.training_bar.set_postfix(self.shown)
+
+
+class Clock(TrainerCallback):
+    """
+    Counts the seconds of training, evaluation and saving left out, and, if asked, ends it after so many.
+
+    The count is kept in the run's folder at each checkpoint, so that a resumed run goes on counting.
+
+    Args:
+        minimum_steps (`int`, *optional*):
+            With it, training ends at the first update at which this and `minimum_seconds` are reached. The host's own
+            limit, `max_steps`, must then not lie before; [`ENDLESS`] is a way to say so.
+        minimum_seconds (`float`, *optional*, defaults to `0.0`):
+            Seconds to train for, at least.
+
+    Example:
+
+    ```python
+    >>> trainer.add_callback(Clock())  # doctest: +SKIP
+    >>> trainer.train()  # doctest: +SKIP
+    >>> trained_seconds("outputs/rlvr")  # doctest: +SKIP
+    187.4
+
+    ```
+    """
+
+    def __init__(self, *, minimum_steps: int | None = None, minimum_seconds: float = 0.0) -> None:
+        self.minimum_steps = minimum_steps
+        self.minimum_seconds = minimum_seconds
+        self.seconds = 0.0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Starts, or goes on from the count of the checkpoint."""
+        self.seconds = trained_seconds(args.output_dir, state.global_step)
+        self.mark = time.perf_counter()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Counts an update, and ends the training when it is time."""
+        now = time.perf_counter()
+        self.seconds, self.mark = self.seconds + now - self.mark, now
+        if self.minimum_steps is not None and state.global_step >= self.minimum_steps:
+            self.seconds = broadcast_object_list([self.seconds])[0]  # all processes stop together
+            if self.seconds >= self.minimum_seconds:
+                control.should_training_stop = control.should_evaluate = control.should_save = True
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Leaves the evaluation out."""
+        self.mark = time.perf_counter()
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Writes the count, and leaves the saving out."""
+        if state.is_world_process_zero:
+            write_seconds(args.output_dir, state.global_step, self.seconds)
+        self.mark = time.perf_counter()
+
+
+class PredictionPictures(TrainerCallback):
+    """
+    Saves a picture of a few predictions beside their references every so many updates.
+
+    Each row of the picture is one row of the dataset: the last given frame, then the reference above its prediction.
+    The noise is the same each time, so that pictures of several steps can be compared.
+
+    Args:
+        processor ([`WorldModelProcessor`]):
+            Processor of the model.
+        rows ([`~datasets.Dataset`]):
+            Rows to predict, as the trainer takes them.
+        every_steps (`int`, *optional*, defaults to `50`):
+            Updates between two pictures, `predictions/step_000050.png` in the run's folder.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the noise.
+
+    Example:
+
+    ```python
+    >>> pictures = PredictionPictures(processor, rows.select(range(4)), every_steps=50)  # doctest: +SKIP
+    >>> trainer.add_callback(pictures)  # doctest: +SKIP
+
+    ```
+    """
+
+    def __init__(self, processor: WorldModelProcessor, rows: Dataset, *, every_steps: int = 50, seed: int = 0) -> None:
+        self.processor = processor
+        self.rows = rows
+        self.every_steps = every_steps
+        self.seed = seed
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: PreTrainedModel | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Draws the picture when it is time."""
+        if state.is_world_process_zero and state.global_step % self.every_steps == 0 and model is not None:
+            file = Path(args.output_dir, "predictions", f"step_{state.global_step:06d}.png")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(self._draw(model)).save(file)
+
+    def _draw(self, model: PreTrainedModel) -> np.ndarray:
+        rows = [self.rows[index] for index in range(len(self.rows))]
+        columns = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in _PICTURED}
+        record = rollout(
+            model,
+            self.processor,
+            columns["context"],
+            columns["actions"],
+            horizon=columns["reference"].shape[1],
+            seeds=[self.seed + index for index in range(len(rows))],
+        )
+        predicted = (record.predicted.cpu() * 255).round().to(torch.uint8)
+        given = columns["context"][:, -1:]
+        lines = torch.stack([torch.cat([given, columns["reference"]], 1), torch.cat([given, predicted], 1)], 1)
+        return rearrange(lines, "B line T C H W -> (B line H) (T W) C").numpy()
+
+
+_PICTURED = ("context", "actions", "reference")

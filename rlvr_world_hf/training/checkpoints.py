@@ -1,0 +1,111 @@
+"""Where a run stands: its last complete checkpoint, its updates and its seconds of training."""
+
+import json
+import os
+from pathlib import Path
+
+from transformers import TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+
+
+SECONDS_FILE = "seconds.json"
+
+
+def last_checkpoint(output_dir: str | Path) -> str | None:
+    """
+    The last checkpoint of a run that was written to its end; one that a kill left in pieces is passed over.
+
+    Args:
+        output_dir (`str` or `Path`):
+            Folder of the run.
+
+    Returns:
+        `str`: The checkpoint's folder, to be given to `resume_from_checkpoint`; `None` if there is none.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> last_checkpoint(tempfile.mkdtemp()) is None
+    True
+
+    ```
+    """
+    folders = sorted(Path(output_dir).glob("checkpoint-*"), key=lambda folder: -int(folder.name.split("-")[-1]))
+    return next((str(folder) for folder in folders if _is_complete(folder)), None)
+
+
+def checkpoint_state(checkpoint: str | Path) -> TrainerState:
+    """
+    What transformers' trainer recorded beside a checkpoint: its update, history, and best checkpoint so far.
+
+    Args:
+        checkpoint (`str` or `Path`):
+            Folder of the checkpoint.
+
+    Returns:
+        [`~transformers.TrainerState`]: The state.
+    """
+    return TrainerState.load_from_json(str(Path(checkpoint, TRAINER_STATE_NAME)))
+
+
+def trained_seconds(output_dir: str | Path, step: int | None = None) -> float:
+    """
+    Seconds of training of a run up to a checkpoint, over all interruptions, as [`Clock`] counted them.
+
+    Args:
+        output_dir (`str` or `Path`):
+            Folder of the run.
+        step (`int`, *optional*):
+            Update of the checkpoint; by default the last.
+
+    Returns:
+        `float`: 0 if no checkpoint was written.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> write_seconds(folder, 50, 12.5), write_seconds(folder, 100, 25.0)
+    (None, None)
+    >>> trained_seconds(folder), trained_seconds(folder, 50)
+    (25.0, 12.5)
+
+    ```
+    """
+    counts = _read_seconds(output_dir)
+    return max((seconds for at, seconds in counts.items() if step is None or int(at) <= step), default=0.0)
+
+
+def write_seconds(output_dir: str | Path, step: int, seconds: float) -> None:
+    """
+    Adds the seconds of training at a checkpoint to the run's folder.
+
+    Args:
+        output_dir (`str` or `Path`):
+            Folder of the run.
+        step (`int`):
+            Update of the checkpoint.
+        seconds (`float`):
+            Seconds of training until then.
+    """
+    earlier = {at: count for at, count in _read_seconds(output_dir).items() if int(at) < step}
+    file = Path(output_dir, SECONDS_FILE)
+    draft = file.with_suffix(".draft")
+    draft.write_text(json.dumps(earlier | {str(step): seconds}), encoding="utf-8")
+    os.replace(draft, file)  # a kill leaves the old or the new one, never a piece
+
+
+def _read_seconds(output_dir: str | Path) -> dict[str, float]:
+    file = Path(output_dir, SECONDS_FILE)
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    # The trainer's state is what is written last.
+    try:
+        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return False
+    return True

@@ -1,0 +1,146 @@
+"""Settings of [`WorldModelGRPOTrainer`]: TRL's, with the paper's values as defaults, and a few of our own."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from transformers.utils import logging
+from trl import GRPOConfig
+
+
+logger = logging.get_logger(__name__)
+
+# Options of the host that have no meaning when a world model is sampled at fixed positions and lengths.
+_WITHOUT_MEANING = {
+    "use_vllm": False,
+    "use_transformers_continuous_batching": False,
+    "use_transformers_paged": False,
+    "cache_implementation": None,
+    "generation_kwargs": None,
+    "chat_template_kwargs": None,
+    "min_p": None,
+    "repetition_penalty": 1.0,
+    "pad_to_multiple_of": None,
+    "mask_truncated_completions": False,
+    "remove_unused_columns": False,
+}
+
+
+@dataclass
+class WorldModelGRPOConfig(GRPOConfig):
+    r"""
+    Settings of [`WorldModelGRPOTrainer`].
+
+    Every option of [`~trl.GRPOConfig`] is taken over; those below are ours, or have the value of RLVR-World (appendix
+    of [the paper](https://huggingface.co/papers/2505.13934) and the authors' scripts for video) as default.
+
+    Args:
+        updates_per_generation (`int`, *optional*, defaults to `4`):
+            Optimizer updates made from one batch of rollouts: the paper's 128 prompts in mini-batches of 32. Sets
+            `steps_per_generation`, unless that or `generation_batch_size` is given.
+        advantage_epsilon (`float`, *optional*, defaults to `1e-6`):
+            Added to the standard deviation of a group's rewards. TRL's constant 1e-4 would shrink the advantages of
+            groups whose rewards are close, as those of pixel errors are.
+        restrict_log_probs (`bool`, *optional*, defaults to `True`):
+            Whether probabilities in the loss are over the ids valid at a position, as those sampled from are, so that
+            the importance ratio is exact. `False`: over the whole vocabulary, as the authors' code has it.
+        learning_rate (`float`, *optional*, defaults to `5e-5`):
+            Constant (`lr_scheduler_type="constant"`), with `weight_decay=0.01` and gradients clipped at norm 1.
+        num_generations (`int`, *optional*, defaults to `16`):
+            Group size, G.
+        beta (`float`, *optional*, defaults to `1e-3`):
+            Weight of the KL term to the reference policy (k3 estimator, `use_bias_correction_kl=False`).
+        delta (`float`, *optional*, defaults to `3.0`):
+            Dual clip: largest ratio that counts when the advantage is negative.
+        loss_type (`str`, *optional*, defaults to `"bnpo"`):
+            Mean over all tokens of a micro-batch that the policy wrote.
+        bf16 (`bool`, *optional*):
+            Whether to compute in bfloat16 by autocast, with float32 parameters. If not set: where the GPU can.
+        gradient_checkpointing (`bool`, *optional*, defaults to `False`):
+            Whether to recompute activations in the backward pass.
+        save_steps (`float`, *optional*, defaults to `500`):
+            Rounded up to a multiple of the updates made from one batch of rollouts, which is not saved: only there
+            can a run be resumed to the same parameters as an uninterrupted one.
+
+    Raises:
+        ValueError: if an option is set that has no meaning here (such as `use_vllm`), or `save_steps` is a share of
+            an unknown number of steps.
+
+    Example:
+
+    ```python
+    >>> config = WorldModelGRPOConfig(output_dir="grpo", per_device_train_batch_size=32, save_steps=50)
+    >>> config.generation_batch_size, config.generation_batch_size // config.num_generations, config.save_steps
+    (128, 8, 52)
+
+    ```
+    """
+
+    updates_per_generation: int = field(
+        default=4, metadata={"help": "Optimizer updates made from one batch of rollouts."}
+    )
+    advantage_epsilon: float = field(
+        default=1e-6, metadata={"help": "Added to the standard deviation of a group's rewards."}
+    )
+    restrict_log_probs: bool = field(
+        default=True,
+        metadata={"help": "Whether probabilities in the loss are over the ids valid at a position, or over all."},
+    )
+
+    learning_rate: float = field(default=5e-5, metadata={"help": "Learning rate of AdamW."})
+    lr_scheduler_type: str = field(default="constant", metadata={"help": "Schedule of the learning rate."})
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay of AdamW."})
+    num_generations: int | None = field(default=16, metadata={"help": "Group size, G."})
+    beta: float = field(default=1e-3, metadata={"help": "Weight of the KL term to the reference policy."})
+    use_bias_correction_kl: bool = field(
+        default=False, metadata={"help": "Whether to weight the KL term by the importance ratio; the paper does not."}
+    )
+    delta: float | None = field(
+        default=3.0, metadata={"help": "Dual clip: largest ratio that counts when the advantage is negative."}
+    )
+    loss_type: str = field(default="bnpo", metadata={"help": "How the loss of tokens becomes one number."})
+    disable_dropout: bool = field(default=True, metadata={"help": "Whether to disable dropout in the policy."})
+    gradient_checkpointing: bool | None = field(
+        default=None, metadata={"help": "Whether to recompute activations in the backward pass."}
+    )
+
+    def __post_init__(self) -> None:
+        """Derives the steps between rollouts, and holds checkpoints to them."""
+        if self.steps_per_generation is None and self.generation_batch_size is None:
+            self.steps_per_generation = self.updates_per_generation * self.gradient_accumulation_steps
+        if self.bf16 is None:
+            self.bf16 = not self.fp16 and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # else the host refuses bf16 on a CPU
+        super().__post_init__()
+        self.updates_per_generation = max(self.steps_per_generation // self.gradient_accumulation_steps, 1)
+        self._refuse_what_has_no_meaning()
+        self._align_checkpoints()
+
+    @property
+    def checkpoint_interval(self) -> int:
+        """Updates between two batches of rollouts: where a checkpoint can be resumed exactly."""
+        return self.updates_per_generation * self.num_iterations
+
+    def _refuse_what_has_no_meaning(self) -> None:
+        for name, value in _WITHOUT_MEANING.items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"`{name}={getattr(self, name)!r}` has no meaning for a world model, whose completions have fixed "
+                    f"lengths and are sampled by `rlvr_world_hf.rollouts`; leave it at {value!r}."
+                )
+
+    def _align_checkpoints(self) -> None:
+        if 0 < self.save_steps < 1:
+            if self.max_steps <= 0:
+                raise ValueError(
+                    f"`save_steps={self.save_steps}` is a share of the run, and needs `max_steps`; got "
+                    f"max_steps={self.max_steps}. Set `max_steps`, or give `save_steps` in updates."
+                )
+            self.save_steps = math.ceil(self.save_steps * self.max_steps)
+        aligned = math.ceil(self.save_steps / self.checkpoint_interval) * self.checkpoint_interval
+        if aligned != self.save_steps:
+            logger.info(
+                f"`save_steps` {self.save_steps} becomes {aligned}: {self.checkpoint_interval} updates are made from "
+                "one batch of rollouts, and only between two batches can a run be resumed exactly."
+            )
+        self.save_steps = aligned

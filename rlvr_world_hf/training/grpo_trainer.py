@@ -1,0 +1,351 @@
+"""GRPO for world models: TRL's trainer with our rollouts and rewards plugged in."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, IterableDataset
+from einops import rearrange
+from peft import PeftConfig, PeftModel
+from torch.utils.data import DataLoader, Sampler
+from transformers import PreTrainedModel, ProgressCallback, TrainerCallback
+from transformers.trainer_utils import TrainOutput
+from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
+from trl.trainer import grpo_trainer as host
+from trl.trainer.utils import nanstd, split_tensor_dict
+
+from ..processors.base import WorldModelProcessor
+from ..rollouts import rollout
+from .callbacks import ProgressLine
+from .checkpoints import checkpoint_state, last_checkpoint
+from .grpo_config import WorldModelGRPOConfig
+from .range_head import RangeHead, accept_range_head
+
+
+Rows = list[dict[str, Any]]
+
+
+class WorldModelGRPOTrainer(GRPOTrainer):
+    """
+    Trainer of a world model with verifiable rewards, as in
+    [RLVR-World](https://huggingface.co/papers/2505.13934), by group relative policy optimization.
+
+    What differs from [`~trl.GRPOTrainer`]:
+
+    - prompts come from rows of frames and actions, encoded once a group, and completions are sampled at fixed
+      positions with noise that belongs to the row: two processes draw what one draws, a resumed run what an
+      uninterrupted one draws;
+    - each completion is decoded once; rewards receive `predicted`, and the columns of the row (`reference`,
+      `reference_mask`, `context`, ...), as lists with one tensor a completion;
+    - tokens the world writes carry no loss, and log-probabilities are over the ids valid at a position;
+    - a group stays in one micro-batch as far as it fits;
+    - the reference policy of a model in memory is a copy made in memory.
+
+    All else is inherited.
+
+    Args:
+        model (`str`, [`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            The policy: a causal language model over the processor's vocabulary.
+        reward_funcs (`Callable` or `list[Callable]`):
+            Rewards, such as [`MAEReward`]; their weights are `args.reward_weights`.
+        args ([`WorldModelGRPOConfig`], *optional*):
+            Settings.
+        train_dataset ([`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
+            Rows of [`~rlvr_world_hf.data.window_rows`], all of one horizon.
+        eval_dataset ([`~datasets.Dataset`] or `dict[str, Dataset]`, *optional*):
+            Rows to evaluate on, sampled with the same noise at each evaluation.
+        processing_class ([`WorldModelProcessor`]):
+            Writes rows as tokens and reads completions back.
+        callbacks (`list` of [`~transformers.TrainerCallback`], *optional*):
+            Callbacks to add.
+        optimizers (`tuple`, *optional*, defaults to `(None, None)`):
+            Optimizer and scheduler to use in place of those of `args`.
+        peft_config ([`~peft.PeftConfig`], *optional*):
+            Adapter to train in place of the whole policy; the reference policy is then the model without it.
+
+    Raises:
+        TypeError: if `processing_class` is not a [`WorldModelProcessor`].
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf import MAEReward, load_world_model
+    >>> model, processor = load_world_model("outputs/base")  # doctest: +SKIP
+    >>> trainer = WorldModelGRPOTrainer(
+    ...     model, MAEReward(), WorldModelGRPOConfig("outputs/rlvr"), rows, processing_class=processor
+    ... )  # doctest: +SKIP
+    >>> trainer.train()  # doctest: +SKIP
+
+    ```
+    """
+
+    _tag_names = ["trl", "grpo", "rlvr-world"]
+    _name = "RLVR-World"
+    _paper = {"title": "RLVR-World: Training World Models with Reinforcement Learning", "id": "2505.13934"}
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel | PeftModel,
+        reward_funcs: Callable | list[Callable],
+        args: WorldModelGRPOConfig | None = None,
+        train_dataset: Dataset | IterableDataset | None = None,
+        eval_dataset: Dataset | IterableDataset | dict[str, Dataset | IterableDataset] | None = None,
+        processing_class: WorldModelProcessor | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        peft_config: PeftConfig | None = None,
+    ) -> None:
+        if not isinstance(processing_class, WorldModelProcessor):
+            raise TypeError(
+                f"`processing_class` must be a `WorldModelProcessor`, got {type(processing_class).__name__}; load it "
+                "with `load_world_model`, or build it with `VideoWorldModelProcessor.from_codec`."
+            )
+        args = args or WorldModelGRPOConfig(output_dir="rlvr")
+        self.processor = processing_class
+        self.horizon = len(next(iter(train_dataset))["reference"])
+        mask = processing_class.model_token_mask(self.horizon)
+        args.max_completion_length = len(mask)
+        self._env_mask = mask.int().tolist()
+        self._range_head = RangeHead(processing_class.token_ranges(self.horizon), mask, temperature=args.temperature)
+        in_memory = args.beta != 0.0 and peft_config is None and isinstance(model, PreTrainedModel)
+        with _reference_copied_from(model) if in_memory else nullcontext():
+            super().__init__(
+                model=model,
+                reward_funcs=reward_funcs,
+                args=args,
+                train_dataset=train_dataset,
+                eval_dataset=eval_dataset,
+                processing_class=processing_class.tokenizer,  # the host takes a processor for one of a VLM
+                callbacks=callbacks,
+                optimizers=optimizers,
+                peft_config=peft_config,
+            )
+        self.rollout_func = self._rollout  # set here, as the constructor warns of it
+        for policy in filter(None, (self.model, self.ref_model)):
+            accept_range_head(self.accelerator.unwrap_model(policy))
+        if not args.disable_tqdm:
+            self.remove_callback(ProgressCallback)
+            self.add_callback(ProgressLine("reward", "kl"))
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+        """
+        Trains, as the host does.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*):
+                A checkpoint's folder, or `True` for the last complete one of the run; if there is none, the run
+                starts from its beginning, and if it is the run's end, its weights are loaded.
+
+        Returns:
+            [`~transformers.trainer_utils.TrainOutput`]: as the host's.
+        """
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = last_checkpoint(self.args.output_dir)
+        if resume_from_checkpoint:
+            state = checkpoint_state(resume_from_checkpoint)
+            if state.global_step >= (self.args.max_steps if self.args.max_steps > 0 else state.max_steps):
+                self._load_from_checkpoint(resume_from_checkpoint)  # the host would add another update
+                self.state = state
+                return TrainOutput(state.global_step, math.nan, {})
+        return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
+
+    def _get_dataloader(self, dataset: Dataset | IterableDataset, *args: Any, **kwargs: Any) -> DataLoader:
+        # The host's sampler asks for a row once a completion, and for a batch of rollouts once an update.
+        dataset = _RowsReadOnce(dataset) if isinstance(dataset, Dataset) else dataset
+        return super()._get_dataloader(dataset, *args, **kwargs)
+
+    def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
+        sampler = super()._get_train_sampler(dataset)
+        if sampler.shuffle:  # the host's order depends on how many epochs this process has seen; ours on the epoch
+            sampler.set_epoch = lambda epoch: sampler.generator.manual_seed(self.args.seed + epoch)
+        return sampler
+
+    def _prepare_inputs(self, generation_batch: Rows) -> dict[str, Any]:
+        # As the host, except that it scatters groups over the updates at random.
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        steps = self.args.steps_per_generation
+        if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
+            batch = self._generate_and_score_completions(generation_batch)
+            order = self._update_order(len(generation_batch))
+            batch = {name: value[order] if value.ndim else value for name, value in batch.items()}
+            self._buffered_inputs = split_tensor_dict(batch, steps)
+        return self._buffered_inputs[self._step % steps]
+
+    def _update_order(self, num_rows: int) -> torch.Tensor:
+        """Every U-th group goes to the same one of U updates, so that an update is the same for any process count."""
+        updates, rows = self.args.updates_per_generation, torch.arange(num_rows)
+        if num_rows % (updates * self.num_generations):
+            return rows
+        return rearrange(rows, "(B U G) -> (U B G)", U=updates, G=self.num_generations)
+
+    def _generate_and_score_completions(self, inputs: Rows) -> dict[str, Any]:
+        group_size = self.num_generations if self.model.training else self.num_generations_eval
+        self._samples = math.gcd(len(inputs), group_size)  # completions of a prompt in this process
+        self._rows = [{name: _as_tensor(value) for name, value in row.items()} for row in inputs[:: self._samples]]
+        inputs = [{**row, "prompt": ""} for row in self._rows for _ in range(self._samples)]
+        output = super()._generate_and_score_completions(inputs)
+        if self.scale_rewards == "group" and self.multi_objective_aggregation == "sum_then_normalize":
+            weighted = self._rewards * self.reward_weights.to(self._rewards.device)
+            rewards = weighted.nansum(dim=1).masked_fill(self._rewards.isnan().all(dim=1), torch.nan)
+            advantages = group_advantages(rewards, group_size, epsilon=self.args.advantage_epsilon)
+            output["advantages"] = advantages[self._first_row() :][: len(inputs)]
+        return output
+
+    def _calculate_rewards(self, *args: Any) -> torch.Tensor:
+        self._rewards = super()._calculate_rewards(*args)  # of all processes, (rows, rewards)
+        return self._rewards
+
+    def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
+        # `prompts` are empty: what a rollout needs was kept by `_generate_and_score_completions`.
+        with unwrap_model_for_generation(
+            self.model_wrapped,
+            self.accelerator,
+            gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+        ) as model:
+            record = rollout(
+                model,
+                self.processor,
+                torch.stack([row["context"] for row in self._rows]),
+                torch.stack([row["actions"] for row in self._rows]),
+                horizon=self.horizon,
+                num_samples=self._samples,
+                seeds=self._seeds(),
+                temperature=self.temperature,
+                top_k=self.top_k,
+                top_p=self.top_p,
+                autocast_dtype=torch.bfloat16 if self.args.bf16 else None,
+            )
+        return {
+            "prompt_ids": [ids for ids in record.prompt_ids.tolist() for _ in range(self._samples)],
+            "completion_ids": record.completion_ids.tolist(),
+            "logprobs": None,
+            "env_mask": [self._env_mask] * len(prompts),
+            "predicted": list(record.predicted),
+        }
+
+    def _seeds(self) -> list[int]:
+        """A seed for each prompt, from its place in the run: the same for any process count, and after a resume."""
+        place: tuple[int, ...] = (self.args.seed,)
+        if self.model.training:
+            place += (self.state.global_step, self._step % self.args.gradient_accumulation_steps)
+        first = self._first_row()
+        rows = range(first, first + len(self._rows) * self._samples, self._samples)
+        return [int(np.random.SeedSequence((*place, row)).generate_state(1)[0]) for row in rows]
+
+    def _first_row(self) -> int:
+        """Index of this process's first row among the rows of all."""
+        return self.accelerator.process_index * len(self._rows) * self._samples
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: torch.nn.Module,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        # All sequences have one length and no padding, so there is no attention mask to give.
+        if not self.args.restrict_log_probs:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
+            )
+        outputs = []
+        for ids in input_ids.split(batch_size or len(input_ids)):
+            with self.accelerator.autocast():
+                outputs.append(
+                    model(input_ids=ids, range_head=self._range_head, completion_ids=ids[:, -logits_to_keep:])
+                )
+        log_probs, entropies = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+        return log_probs, entropies if compute_entropy else None, None
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """
+        Saves the policy, and, when called by a user and not for an intermediate checkpoint, the whole processor.
+
+        Args:
+            output_dir (`str`, *optional*): folder to write to; `args.output_dir` by default.
+        """
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save and not _internal_call:
+            self.processor.save_pretrained(output_dir or self.args.output_dir)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Writes none: the host asks at every checkpoint, before anything is measured; see `hub.cards`."""
+
+
+def group_advantages(rewards: torch.Tensor, group_size: int, *, epsilon: float = 1e-6) -> torch.Tensor:
+    r"""
+    Rewards relative to their group, [GRPO](https://huggingface.co/papers/2402.03300) equation 3:
+
+    $$ A_i = \frac{r_i - mean(r)}{std(r) + \epsilon} $$
+
+    The standard deviation is the unbiased one, and epsilon 1e-6, as in the authors' code.
+
+    Args:
+        rewards (`torch.Tensor` of shape `(B * G,)`):
+            Rewards, those of a group together; NaN for a completion that cannot be scored.
+        group_size (`int`):
+            Completions of a prompt, `G`.
+        epsilon (`float`, *optional*, defaults to `1e-6`):
+            Added to the standard deviation.
+
+    Returns:
+        `torch.Tensor` of shape `(B * G,)`: 0 for a completion that cannot be scored.
+
+    Example:
+
+    ```python
+    >>> group_advantages(torch.tensor([1.0, 3.0, 2.0, 2.0]), group_size=2)
+    tensor([-0.7071,  0.7071,  0.0000,  0.0000])
+
+    ```
+    """
+    groups = rearrange(rewards, "(B G) -> B G", G=group_size)
+    centred = groups - groups.nanmean(dim=1, keepdim=True)
+    return (centred / (nanstd(groups, dim=1, keepdim=True) + epsilon)).nan_to_num(nan=0.0).flatten()
+
+
+class _RowsReadOnce(torch.utils.data.Dataset):
+    """A dataset that reads each of a batch's rows once, and a batch that is asked for again not at all."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.asked: list[int] = []
+        self.rows: Rows = []
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.dataset[index]
+
+    def __getitems__(self, indices: list[int]) -> Rows:
+        if indices != self.asked:
+            unique = list(dict.fromkeys(indices))
+            rows = dict(zip(unique, self.dataset.__getitems__(unique), strict=True))
+            self.asked, self.rows = indices, [rows[index] for index in indices]
+        return self.rows
+
+
+@contextmanager
+def _reference_copied_from(model: PreTrainedModel) -> Iterator[None]:
+    """The host loads the reference policy by its name; a model in memory has none, or has changed since: copy it."""
+    load = host.create_model_from_path
+    host.create_model_from_path = lambda *args, **kwargs: copy.deepcopy(model).requires_grad_(False)
+    try:
+        yield
+    finally:
+        host.create_model_from_path = load
+
+
+def _as_tensor(value: Any) -> Any:
+    return torch.tensor(value) if isinstance(value, np.ndarray) else value

@@ -1,0 +1,293 @@
+"""Likelihood training of a world model: the cross-entropy of the tokens it writes, by transformers' `Trainer`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, Features, List, Value
+from safetensors.torch import load_model
+from tqdm.auto import tqdm
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from ..processors.base import WorldModelProcessor
+from ..processors.layout import IGNORED_LABEL, TokenLayout
+from .callbacks import ENDLESS, Clock, ProgressLine
+from .checkpoints import checkpoint_state, last_checkpoint, trained_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pretraining:
+    """What [`pretrain`] did; the model it was given holds the weights of `best_checkpoint`."""
+
+    history: list[dict[str, float]]
+    """What was logged: `step` with `loss` and `learning_rate`, or with `eval_loss` (nats a token)."""
+    best_checkpoint: str
+    """Folder of the checkpoint with the least validation loss."""
+    last_checkpoint: str
+    """Folder of the last checkpoint, from which training can go on."""
+    seconds: float
+    """Seconds of training, evaluation and saving left out, over all interruptions."""
+
+
+def build_policy(
+    layout: TokenLayout,
+    *,
+    hidden_size: int = 768,
+    num_hidden_layers: int = 12,
+    num_attention_heads: int = 12,
+    intermediate_size: int = 3072,
+    tie_word_embeddings: bool = False,
+    max_position_embeddings: int = 2048,
+    seed: int = 0,
+) -> LlamaForCausalLM:
+    """
+    A policy with fresh weights; the defaults are the paper's 138M model.
+
+    Args:
+        layout ([`TokenLayout`]):
+            Gives the vocabulary and special ids.
+        hidden_size (`int`, *optional*, defaults to 768):
+            Width.
+        num_hidden_layers (`int`, *optional*, defaults to 12):
+            Depth.
+        num_attention_heads (`int`, *optional*, defaults to 12):
+            Heads of each attention.
+        intermediate_size (`int`, *optional*, defaults to 3072):
+            Width inside the MLPs.
+        tie_word_embeddings (`bool`, *optional*, defaults to `False`):
+            Whether input and output embeddings are one.
+        max_position_embeddings (`int`, *optional*, defaults to 2048):
+            Longest sequence the model declares.
+        seed (`int`, *optional*, defaults to 0):
+            Decides the weights.
+
+    Returns:
+        [`~transformers.LlamaForCausalLM`]: The model, float32 on the CPU.
+
+    Example:
+
+    ```python
+    >>> layout = TokenLayout(
+    ...     context_codebook_size=8, dynamics_codebook_size=8, context_grid=(2, 2), dynamics_grid=(1, 2),
+    ...     action_bins=4, action_dims=2,
+    ... )
+    >>> size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    >>> build_policy(layout, **size).config.vocab_size
+    22
+
+    ```
+    """
+    config = LlamaConfig(
+        vocab_size=layout.vocabulary_size,
+        hidden_size=hidden_size,
+        num_hidden_layers=num_hidden_layers,
+        num_attention_heads=num_attention_heads,
+        intermediate_size=intermediate_size,
+        tie_word_embeddings=tie_word_embeddings,
+        max_position_embeddings=max_position_embeddings,
+        bos_token_id=layout.bos_id,
+        eos_token_id=layout.eos_id,
+        pad_token_id=layout.eos_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
+
+
+def tokenize_rows(rows: Dataset, processor: WorldModelProcessor, *, batch_size: int = 64) -> Dataset:
+    """
+    Sequences and labels of rows, encoded once before training.
+
+    Args:
+        rows ([`~datasets.Dataset`]):
+            Rows of [`~rlvr_world_hf.data.window_rows`], all of one horizon.
+        processor ([`WorldModelProcessor`]):
+            Writes rows as tokens, on its codec's device.
+        batch_size (`int`, *optional*, defaults to 64):
+            Rows encoded at a time.
+
+    Returns:
+        [`~datasets.Dataset`]: Columns `input_ids` and `labels` `(L,)`, int32, read as torch tensors; labels are -100
+        on the prompt, on actions and on padded steps.
+
+    Example:
+
+    ```python
+    >>> tokens = tokenize_rows(rows, processor)  # doctest: +SKIP
+    >>> tokens.save_to_disk("tokens")  # doctest: +SKIP
+
+    ```
+    """
+    names = ("context", "actions", "reference", "reference_mask")
+    parts: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": []}
+    for start in tqdm(range(0, len(rows), batch_size), desc="tokenize", disable=None, leave=False):
+        batch = rows[start : start + batch_size]
+        encoded = processor(**{name: np.stack(batch[name]) for name in names})
+        for name, part in parts.items():
+            part.append(encoded[name].cpu().numpy().astype(np.int32))
+    columns = {name: np.concatenate(part) for name, part in parts.items()}
+    feature = List(Value("int32"), length=columns["labels"].shape[1])
+    features = Features({"input_ids": feature, "labels": feature})
+    return Dataset.from_dict(columns, features=features).with_format("torch")
+
+
+def pretrain(
+    model: PreTrainedModel,
+    train_tokens: Dataset,
+    validation_tokens: Dataset,
+    *,
+    output_dir: str | Path,
+    max_steps: int,
+    minimum_seconds: float = 0.0,
+    continue_from: str | Path | None = None,
+    eval_steps: int = 500,
+    batch_size: int = 32,
+    learning_rate: float = 5e-5,
+    warmup_steps: int = 5000,
+    seed: int = 0,
+    callbacks: Sequence[TrainerCallback] = (),
+    **training_arguments: Any,
+) -> Pretraining:
+    """
+    Trains by likelihood and keeps the checkpoint with the least validation loss; learning rate, warm-up and batch size
+    default to those of the [paper](https://huggingface.co/papers/2505.13934), section 5.1.
+
+    Called again with the same folder, it goes on from the last complete checkpoint, to the same weights as without the
+    interruption.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            The policy, trained in place.
+        train_tokens ([`~datasets.Dataset`]):
+            What [`tokenize_rows`] returns.
+        validation_tokens ([`~datasets.Dataset`]):
+            The same of other episodes.
+        output_dir (`str` or `Path`):
+            Folder for checkpoints.
+        max_steps (`int`):
+            Updates, those before `continue_from` included.
+        minimum_seconds (`float`, *optional*, defaults to 0.0):
+            If `max_steps` takes less than these seconds of training, more updates are made until they are over.
+        continue_from (`str` or `Path`, *optional*):
+            Checkpoint of another run to go on from, with its optimizer and its place in the data.
+        eval_steps (`int`, *optional*, defaults to 500):
+            Updates between two evaluations, each followed by a checkpoint.
+        batch_size (`int`, *optional*, defaults to 32):
+            Sequences an update and device.
+        learning_rate (`float`, *optional*, defaults to 5e-5):
+            Constant after the warm-up.
+        warmup_steps (`int`, *optional*, defaults to 5000):
+            Updates over which the learning rate rises from 0.
+        seed (`int`, *optional*, defaults to 0):
+            Decides the order of the data.
+        callbacks (`Sequence[TrainerCallback]`, *optional*):
+            Callbacks to add.
+        training_arguments (`dict[str, Any]`, *optional*):
+            Any other field of [`~transformers.TrainingArguments`], such as `bf16`.
+
+    Returns:
+        [`Pretraining`]: History, checkpoints and seconds.
+
+    Raises:
+        ValueError: if `minimum_seconds` comes with a schedule of the learning rate that depends on `max_steps`.
+
+    Example:
+
+    ```python
+    >>> result = pretrain(model, tokens, held_out, output_dir="mle", max_steps=10_000)  # doctest: +SKIP
+    >>> min(entry["eval_loss"] for entry in result.history if "eval_loss" in entry)  # doctest: +SKIP
+    2.24
+
+    ```
+    """
+    settings = {
+        "lr_scheduler_type": "constant_with_warmup",
+        "per_device_eval_batch_size": 4 * batch_size,
+        "logging_steps": min(eval_steps, 50),
+        "save_total_limit": 2,  # the best and the last
+        "report_to": "none",
+        "use_cpu": not torch.accelerator.is_available(),
+    } | training_arguments
+    if minimum_seconds and not str(settings["lr_scheduler_type"]).startswith("constant"):
+        raise ValueError(
+            f"`minimum_seconds={minimum_seconds}` leaves the number of updates open, which the schedule "
+            f"{settings['lr_scheduler_type']!r} needs; use 'constant_with_warmup' or 'constant'."
+        )
+    args = TrainingArguments(
+        output_dir=str(output_dir),
+        max_steps=ENDLESS if minimum_seconds else max_steps,
+        per_device_train_batch_size=batch_size,
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        seed=seed,
+        eval_strategy="steps",
+        eval_steps=eval_steps,
+        save_strategy="steps",
+        save_steps=eval_steps,
+        load_best_model_at_end=True,
+        metric_for_best_model="loss",
+        greater_is_better=False,
+        prediction_loss_only=True,
+        **settings,
+    )
+    clock = Clock(minimum_steps=max_steps, minimum_seconds=minimum_seconds)
+    trainer = Trainer(
+        model,
+        args,
+        data_collator=_CompletionCollator(_first_label(train_tokens)),
+        train_dataset=train_tokens,
+        eval_dataset=validation_tokens,
+        callbacks=[clock, *callbacks],
+    )
+    if not args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(ProgressLine("loss", "eval_loss"))
+    checkpoint = last_checkpoint(output_dir)
+    if checkpoint is None or not _is_finished(checkpoint, max_steps, minimum_seconds):
+        trainer.train(resume_from_checkpoint=checkpoint or (continue_from and str(continue_from)))
+        checkpoint = str(last_checkpoint(output_dir))
+    state = checkpoint_state(checkpoint)
+    best = state.best_model_checkpoint or checkpoint
+    load_model(model, Path(best, SAFE_WEIGHTS_NAME))
+    return Pretraining(
+        history=state.log_history,
+        best_checkpoint=best,
+        last_checkpoint=checkpoint,
+        seconds=trained_seconds(output_dir, state.global_step),
+    )
+
+
+def _is_finished(checkpoint: str, max_steps: int, minimum_seconds: float) -> bool:
+    step = checkpoint_state(checkpoint).global_step
+    return step >= max_steps and trained_seconds(Path(checkpoint).parent, step) >= minimum_seconds
+
+
+def _first_label(tokens: Dataset) -> int:
+    """Position of the first token that any row learns."""
+    labels = tokens.with_format("numpy")["labels"][:]
+    return int((labels != IGNORED_LABEL).any(axis=0).argmax())
+
+
+class _CompletionCollator:
+    """Batches of sequences of one length; logits are computed where there are labels, from `first` on."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+        input_ids = torch.stack([row["input_ids"] for row in rows]).long()
+        labels = torch.stack([row["labels"] for row in rows]).long()
+        labels = labels[:, self.first - 1 :]  # the state before a token predicts it
+        return {"input_ids": input_ids, "labels": labels, "logits_to_keep": labels.shape[1]}
