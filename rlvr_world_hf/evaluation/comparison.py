@@ -98,8 +98,17 @@ def evaluate(
     Example:
 
     ```python
-    >>> base = load_world_model("outputs/quickstart/base")  # doctest: +SKIP
-    >>> results = evaluate({"base": base}, rows, recipe="pusht/quickstart", rewarded=["mae"])  # doctest: +SKIP
+    >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0])
+    >>> sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1)
+    >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=processor.layout.vocabulary_size, **sizes))
+    >>> frames = torch.zeros(3, 3, 16, 16)
+    >>> row = dict(context=frames[:1], actions=torch.zeros(3, 2), reference=frames[1:], reference_mask=[True, True])
+    >>> results = evaluate({"base": (model, processor)}, [row], recipe="pusht/debug", rewarded=["mae"])
+    >>> list(results["rows"]), results["rows"]["copy_last"]["mae"]["mean"]
+    (['copy_last', 'tokenizer_floor', 'base'], 0.0)
 
     ```
     """

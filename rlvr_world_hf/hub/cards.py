@@ -90,8 +90,11 @@ def card_text(
     Example:
 
     ```python
-    >>> text = card_text(processor, name="rlvr-world-pusht", horizon=4)  # doctest: +SKIP
-    >>> "Not evaluated yet" in text  # doctest: +SKIP
+    >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
+    >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0])
+    >>> text = card_text(processor, name="rlvr-world-pusht", horizon=4)
+    >>> "Not evaluated yet" in text
     True
 
     ```

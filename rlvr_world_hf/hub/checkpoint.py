@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 
@@ -46,6 +47,22 @@ def save_world_model(folder: str | os.PathLike[str], model: PreTrainedModel, pro
 
     Raises:
         `ValueError`: If the folder holds something that is not a checkpoint.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0])
+    >>> sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1)
+    >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=processor.layout.vocabulary_size, **sizes))
+    >>> with tempfile.TemporaryDirectory() as parent:
+    ...     folder = save_world_model(Path(parent, "world"), model, processor)
+    ...     sorted(file.name for file in folder.glob("*.safetensors"))
+    ['model.safetensors']
+
+    ```
     """
     target = Path(folder).absolute()
     if target.exists() and not target.is_dir():
@@ -96,6 +113,16 @@ def load_world_model(
     Raises:
         `FileNotFoundError`: If the folder does not exist or lacks a file; it names which.
         `ValueError`: If the weights are pickled, or the processor's class is not known.
+
+    Example:
+
+    ```python
+    >>> load_world_model("outputs/no-such-run/rlvr")
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: There is no checkpoint folder outputs/no-such-run/rlvr; `rlvr-world run RECIPE` makes one.
+
+    ```
     """
     folder = _local_folder(folder_or_repo, revision=revision, token=token)
     _refuse_incomplete(folder)
@@ -140,7 +167,10 @@ def _local_folder(folder_or_repo: str | os.PathLike[str], *, revision: str | Non
     )
     if not looks_like_repository or folder.parent.is_dir() and name.count("/") == 1:
         raise FileNotFoundError(f"There is no checkpoint folder {name}; `rlvr-world run RECIPE` makes one.")
-    return Path(snapshot_download(name, revision=revision, token=token, ignore_patterns=list(PICKLES)))
+    try:
+        return Path(snapshot_download(name, revision=revision, token=token, ignore_patterns=list(PICKLES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise FileNotFoundError(f"{name} is no folder here, and the Hub did not give it either: {error}") from error
 
 
 def _refuse_incomplete(folder: Path) -> None:

@@ -119,6 +119,11 @@ def test_unknown_processor_is_named(folder):
         load_world_model(folder)
 
 
+def test_repository_that_cannot_be_had_is_named():
+    with pytest.raises(FileNotFoundError, match="owner/none is no folder here"):  # the tests are offline
+        load_world_model("owner/none")
+
+
 def test_repository_id_goes_to_the_hub_without_pickles(folder, monkeypatch):
     from rlvr_world_hf.hub import checkpoint
 
