@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from rlvr_world_hf.pipeline import WorldModelPipeline
-from tests.tiny_world import tiny_model, tiny_processor, tiny_rows
+from tests.tiny import tiny_model, tiny_processor, tiny_rows
 
 
 PROCESSOR = tiny_processor()

@@ -6,7 +6,7 @@ from rlvr_world_hf.evaluation.predictions import Sampling, predict_copy_last
 from rlvr_world_hf.evaluation.results import validate_results
 from rlvr_world_hf.rewards.base import VerifiableReward
 from rlvr_world_hf.rewards.pixel import MAEReward, PSNRReward
-from tests.tiny_world import tiny_model, tiny_processor, tiny_rows
+from tests.tiny import tiny_model, tiny_processor, tiny_rows
 
 
 PROCESSOR = tiny_processor()

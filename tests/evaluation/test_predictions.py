@@ -8,7 +8,7 @@ from rlvr_world_hf.evaluation.predictions import (
     row_batches,
     row_seed,
 )
-from tests.tiny_world import tiny_model, tiny_processor, tiny_rows
+from tests.tiny import tiny_model, tiny_processor, tiny_rows
 
 
 PROCESSOR = tiny_processor()

@@ -7,7 +7,7 @@ from rlvr_world_hf.evaluation.results import make_results
 from rlvr_world_hf.evaluation.table import markdown_table
 from rlvr_world_hf.hub.cards import NOT_EVALUATED, card_text
 from rlvr_world_hf.hub.checkpoint import save_world_model
-from tests.tiny_world import tiny_model, tiny_processor
+from tests.tiny import tiny_model, tiny_processor
 
 
 PROCESSOR = tiny_processor()

@@ -6,7 +6,7 @@ from transformers import LlamaForCausalLM
 
 from rlvr_world_hf.hub.checkpoint import load_world_model, save_world_model
 from rlvr_world_hf.pipeline import WorldModelPipeline
-from tests.tiny_world import tiny_model, tiny_processor, tiny_rows
+from tests.tiny import tiny_model, tiny_processor, tiny_rows
 
 
 PROCESSOR = tiny_processor()

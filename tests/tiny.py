@@ -12,9 +12,10 @@ from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
 
 
-def tiny_processor() -> VideoWorldModelProcessor:
+def tiny_processor(*, image_size: int = 16) -> VideoWorldModelProcessor:
     torch.manual_seed(0)
-    codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    size = (image_size, image_size)
+    codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=size)
     return VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0], action_bins=8, fps=2.0)
 
 

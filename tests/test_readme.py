@@ -1,0 +1,71 @@
+"""The README's code is that of the examples, and runs; its table and pictures are those of the committed results."""
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlvr_world_hf.evaluation import markdown_table
+from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.hub import save_world_model
+from rlvr_world_hf.training.pretraining import build_policy
+from tests.tiny import tiny_processor
+
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+@pytest.fixture(scope="module")
+def readme(repository: Path) -> str:
+    return (repository / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which a quickstart seems to have run."""
+    processor = tiny_processor(image_size=64)
+    save_world_model(tmp_path / "outputs" / "quickstart" / "rlvr", build_policy(processor.layout, **SIZES), processor)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["predict", "own_reward"])
+def test_code_is_that_of_the_examples(repository: Path, readme: str, name: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    example = (repository / "examples" / f"{name}.py").read_text(encoding="utf-8")
+    assert example.split() in [block.split() for block in blocks]
+
+
+def test_prediction_runs(repository: Path, trained: Path) -> None:
+    predicted = runpy.run_path(str(repository / "examples" / "predict.py"))["predicted"]
+    assert predicted.shape == (4, 4, 3, 64, 64)
+    assert 0 <= predicted.min() and predicted.max() <= 1
+
+
+def test_own_reward_rewards(repository: Path) -> None:
+    reward = runpy.run_path(str(repository / "examples" / "own_reward.py"))["EdgeReward"]()
+    reference = np.random.default_rng(0).integers(0, 256, (4, 3, 16, 16), dtype=np.uint8)
+    same = torch.from_numpy(reference) / 255
+    rewards: list[Any] = reward([None] * 2, predicted=[same, same.flip(-1)], reference=[reference] * 2)
+    assert rewards[0] == pytest.approx(0.0, abs=1e-6)
+    assert rewards[1] < -0.1
+
+
+def test_every_example_is_tested(repository: Path) -> None:
+    assert {path.stem for path in (repository / "examples").glob("*.py")} == {"predict", "own_reward"}
+
+
+def test_table_is_that_of_the_committed_results(repository: Path, readme: str) -> None:
+    results = read_results(repository / "model_cards" / "pusht" / "results.json")
+    table = markdown_table(results)
+    assert table.strip() in readme, f"the README's table must read:\n{table}"
+
+
+def test_pictures_are_there(repository: Path, readme: str) -> None:
+    pictures = re.findall(r"\]\(([^)#:]+)\)", readme)
+    assert "model_cards/pusht/strip.png" in " ".join(pictures) + readme
+    assert not [picture for picture in pictures if not (repository / picture).exists()]
