@@ -50,7 +50,7 @@ class Episode:
         if self.frames.ndim != 4 or self.frames.shape[1] != 3 or self.frames.dtype != np.uint8:
             raise ValueError(
                 f"Episode {self.episode_id!r}: expected `frames` of shape (T, 3, H, W) and dtype uint8, got "
-                f"{self.frames.shape} {self.frames.dtype}; transpose channel-last frames with `.transpose(0, 3, 1, 2)`."
+                f"{self.frames.shape} {self.frames.dtype}; transpose channel-last frames by `.transpose(0, 3, 1, 2)`."
             )
         for name in ("actions", "states"):
             array = getattr(self, name)

@@ -12,11 +12,16 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from .episode import Episode
+
+
+if TYPE_CHECKING:
+    from gym_pusht.envs.pusht import PushTEnv
 
 WORLD_SIZE = 512.0
 """Width and height of the world in its own units; agent positions and actions are given in them."""
@@ -56,7 +61,7 @@ class PushingPolicy:
         """Next target position `(2,)` for an agent at `agent` `(2,)` and a block at `block` `(2,)`, in world units."""
         if self.pushes_left == 0:
             goal = self.rng.uniform(0.25 * WORLD_SIZE, 0.75 * WORLD_SIZE, 2)
-            self.direction = (goal - block) / max(np.linalg.norm(goal - block), 1e-6)
+            self.direction = (goal - block) / max(float(np.linalg.norm(goal - block)), 1e-6)
             behind = block - self.direction * self.rng.uniform(50, 80)
             waypoint = behind
             if np.linalg.norm(behind - agent) < 45 or self.rng.random() < 0.25:
@@ -66,12 +71,12 @@ class PushingPolicy:
             aside = np.array([-self.direction[1], self.direction[0]]) * self.rng.normal(0, 25)
             waypoint = block + aside + self.direction * self.rng.uniform(0, 40)
         move = waypoint - agent
-        move *= min(1.0, self.reach / max(np.linalg.norm(move), 1e-6))
+        move *= min(1.0, self.reach / max(float(np.linalg.norm(move)), 1e-6))
         target = agent + move + self.rng.normal(0, self.noise, 2)
         return np.clip(target, MARGIN, WORLD_SIZE - MARGIN)
 
 
-def render_frame(world, image_size: int) -> np.ndarray:
+def render_frame(world: PushTEnv, image_size: int) -> np.ndarray:
     """
     Draw the present state of a `gym_pusht` world.
 
@@ -79,8 +84,8 @@ def render_frame(world, image_size: int) -> np.ndarray:
     averaged over the area of each pixel.
 
     Args:
-        world (`gym_pusht.envs.PushTEnv`):
-            The world, made with `observation_width=512` and `observation_height=512`.
+        world (`gym_pusht.envs.pusht.PushTEnv`):
+            The world, see [`make_world`].
         image_size (`int`):
             Height and width of the frame in pixels; divides 512.
 
@@ -94,7 +99,7 @@ def render_frame(world, image_size: int) -> np.ndarray:
     return np.ascontiguousarray(frame.transpose(2, 0, 1))
 
 
-def make_world():
+def make_world() -> PushTEnv:
     """A headless `gym_pusht` world whose steps cost no rendering."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -153,7 +158,25 @@ def collect_episodes(
     seeds: list[int], *, length: int, image_size: int = 64, frame_interval: float = 0.5, processes: int = 1
 ) -> Iterator[Episode]:
     """
-    Record one episode for each seed, in order; see [`collect_episode`]. The result does not depend on `processes`.
+    Record one episode for each seed, in order; see [`collect_episode`].
+
+    Args:
+        seeds (`list[int]`):
+            One an episode.
+        length (`int`):
+            Number of frames of an episode.
+        image_size (`int`, *optional*, defaults to 64):
+            Height and width of a frame in pixels; divides 512.
+        frame_interval (`float`, *optional*, defaults to 0.5):
+            Seconds between two frames, a multiple of 0.1.
+        processes (`int`, *optional*, defaults to 1):
+            Processes that share the work. The episodes do not depend on it.
+
+    Yields:
+        `Episode`: The episodes.
+
+    Raises:
+        `ValueError`: See [`collect_episode`].
 
     Example:
 

@@ -27,6 +27,19 @@ def save_episodes(episodes: Iterable[Episode], folder: str | Path) -> datasets.D
 
     Raises:
         `ValueError`: If there is no episode.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> frames, actions = np.zeros((6, 3, 8, 8), np.uint8), np.zeros((6, 2), np.float32)
+    >>> episode = Episode(episode_id="push", frames=frames, actions=actions, fps=2.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     stored = save_episodes([episode], folder)
+    ...     [loaded.episode_id for loaded in load_episodes(folder)]
+    ['push']
+
+    ```
     """
     rows = [_to_row(episode) for episode in episodes]
     if not rows:
@@ -38,10 +51,27 @@ def save_episodes(episodes: Iterable[Episode], folder: str | Path) -> datasets.D
 
 def load_episodes(folder: str | Path) -> list[Episode]:
     """
-    Read the episodes that [`save_episodes`] stored in `folder`.
+    Read the episodes that [`save_episodes`] stored.
+
+    Args:
+        folder (`str` or `Path`):
+            The folder it wrote.
+
+    Returns:
+        `list[Episode]`: The episodes, each array as it was stored.
 
     Raises:
         `FileNotFoundError`: If `folder` holds no stored episodes.
+
+    Example:
+
+    ```python
+    >>> load_episodes("nowhere")
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: Expected stored episodes in nowhere, found none; run the collect stage first.
+
+    ```
     """
     if not (Path(folder) / "dataset_info.json").exists():
         raise FileNotFoundError(f"Expected stored episodes in {folder}, found none; run the collect stage first.")
@@ -58,16 +88,15 @@ def _to_row(episode: Episode) -> dict:
 
 
 def _from_row(row: dict) -> Episode:
-    def read(name: str, dtype: type) -> np.ndarray | None:
-        shape = row[f"{name}_shape"]
-        return np.frombuffer(row[name], dtype).reshape(shape) if shape else None
+    def read(name: str, dtype: type) -> np.ndarray:
+        return np.frombuffer(row[name], dtype).reshape(row[f"{name}_shape"])
 
     return Episode(
         episode_id=row["episode"],
         fps=row["fps"],
         frames=read("frames", np.uint8),
         actions=read("actions", np.float32),
-        states=read("states", np.float32),
+        states=read("states", np.float32) if row["states_shape"] else None,
     )
 
 
@@ -183,6 +212,16 @@ def split_episodes(
 
     Raises:
         `ValueError`: If a part would be left without an episode.
+
+    Example:
+
+    ```python
+    >>> frames, actions = np.zeros((6, 3, 8, 8), np.uint8), np.zeros((6, 2), np.float32)
+    >>> episodes = [Episode(episode_id=str(n), frames=frames, actions=actions, fps=2.0) for n in range(10)]
+    >>> [len(part) for part in split_episodes(episodes, validation=0.1, test=0.2)]
+    [7, 1, 2]
+
+    ```
     """
     order = np.random.default_rng(seed).permutation(len(episodes))
     counts = [max(1, round(share * len(episodes))) if share else 0 for share in (validation, test)]
@@ -192,7 +231,7 @@ def split_episodes(
             f"testing, got {len(episodes)}; bring more or lower the shares."
         )
     names = ["validation"] * counts[0] + ["test"] * counts[1] + ["train"] * (len(episodes) - sum(counts))
-    parts = {name: [] for name in ("train", "validation", "test")}
+    parts: dict[str, list[Episode]] = {name: [] for name in ("train", "validation", "test")}
     for place, name in sorted(zip(order.tolist(), names, strict=True)):
         parts[name].append(episodes[place])
     return parts["train"], parts["validation"], parts["test"]

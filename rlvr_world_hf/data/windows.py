@@ -12,7 +12,20 @@ from .episode import Episode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """What a world model sees and what it must predict, cut from one episode."""
+    """
+    What a world model sees and what it must predict, cut from one episode.
+
+    Example:
+
+    ```python
+    >>> import numpy as np
+    >>> frames, actions = np.zeros((6, 3, 8, 8), np.uint8), np.zeros((6, 2), np.float32)
+    >>> episode = Episode(episode_id="0", frames=frames, actions=actions, fps=2.0)
+    >>> [window.start for window in windows(episode, context_frames=1, observed_steps=1, horizon=2)]
+    [0, 1, 2, 3]
+
+    ```
+    """
 
     episode_id: str
     """Name of the episode it was cut from."""
@@ -25,8 +38,8 @@ class Window:
 
     actions: np.ndarray
     """
-    Actions of shape `(max(observed_steps, 1) + horizon, A)`, float32: from the last context frame on, or from the first
-    observed step if there is one. The last is taken at the last predicted frame and influences nothing.
+    Actions of shape `(max(observed_steps, 1) + horizon, A)`, float32: from the last context frame on, or from the
+    first observed step if there is one. The last is taken at the last predicted frame and influences nothing.
     """
 
     reference: np.ndarray
@@ -80,10 +93,11 @@ def cut_window(episode: Episode, start: int, *, context_frames: int, observed_st
     ```
     """
     observed = start + context_frames + observed_steps
-    if not 0 <= start or observed >= len(episode):
+    if start < 0 or observed >= len(episode):
         raise ValueError(
             f"Episode {episode.episode_id!r} has {len(episode)} frames: a window that starts at frame {start} and is "
-            f"given {context_frames + observed_steps} frames leaves none to predict; start earlier or drop the episode."
+            f"given {context_frames + observed_steps} frames leaves none to predict; start from 0 to "
+            f"{len(episode) - context_frames - observed_steps - 1}, or drop the episode."
         )
     last = len(episode) - 1
     future = np.arange(observed, observed + horizon)
@@ -103,7 +117,24 @@ def cut_window(episode: Episode, start: int, *, context_frames: int, observed_st
 def windows(
     episode: Episode, *, context_frames: int, observed_steps: int, horizon: int, stride: int = 1
 ) -> Iterator[Window]:
-    """All windows of an episode, `stride` frames apart, in order; arguments as in [`cut_window`]."""
+    """
+    All windows of an episode, in order.
+
+    Args:
+        episode (`Episode`):
+            Where to cut.
+        context_frames (`int`):
+            See [`cut_window`].
+        observed_steps (`int`):
+            See [`cut_window`].
+        horizon (`int`):
+            See [`cut_window`].
+        stride (`int`, *optional*, defaults to 1):
+            Frames between the starts of two windows.
+
+    Yields:
+        `Window`: The windows; the last ones are padded, see `Window.reference_mask`.
+    """
     number = count_windows(episode, context_frames=context_frames, observed_steps=observed_steps, stride=stride)
     for index in range(number):
         yield cut_window(

@@ -218,7 +218,8 @@ def lpips_features(model: LPIPS, frames: torch.Tensor) -> list[torch.Tensor]:
             "them or use another metric."
         )
     layers = model.net(model.scaling_layer(2 * frames - 1))
-    return [layer / (layer.square().sum(dim=1, keepdim=True).sqrt() + 1e-10) for layer in layers]
+    # The gradient of this norm is 0 where all channels are 0; that of a square root of a sum would be nan.
+    return [layer / (torch.linalg.vector_norm(layer, dim=1, keepdim=True) + 1e-10) for layer in layers]
 
 
 def layer_distances(model: LPIPS, predicted: list[torch.Tensor], reference: list[torch.Tensor]) -> list[torch.Tensor]:

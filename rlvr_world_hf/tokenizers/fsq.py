@@ -17,6 +17,7 @@ import math
 import torch
 from torch import nn
 
+
 EPSILON = 1e-3
 
 

@@ -14,8 +14,6 @@ need not be coded. Their blocks are those of diffusers' VQModel.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
@@ -26,7 +24,7 @@ from torch.nn import functional
 
 from .fsq import FiniteScalarQuantizer
 
-Conditioning = Literal["none", "convolution", "attention"]
+
 Grid = tuple[int, int]
 
 
@@ -45,6 +43,7 @@ class ContextAttention(nn.Module):
         )
 
     def forward(self, hidden: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """Features `(B, c, h, w)`, given those of the context, `(B, K, d, h, w)`."""
         height = hidden.shape[-2]
         queries = rearrange(self.query_norm(hidden), "b c h w -> b (h w) c") + self.query_position
         normed = self.context_norm(rearrange(context, "b k c h w -> b c k h w"))
@@ -62,12 +61,13 @@ class ContextConvolution(nn.Module):
         self.convolution = nn.Conv2d(channels + frames * context_channels, channels, kernel_size=1)
 
     def forward(self, hidden: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """Features `(B, c, h, w)`, given those of the context, `(B, K, d, h, w)`."""
         both = torch.cat([hidden, rearrange(context, "b k c h w -> b (k c) h w")], dim=1)
         return hidden + self.convolution(functional.silu(self.norm(both)))
 
 
 def build_conditioning(
-    kinds: list[Conditioning],
+    kinds: list[str],
     channels: list[int],
     context_channels: list[int],
     grids: list[Grid],
@@ -194,7 +194,8 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
 
     Args:
         image_size (`tuple[int, int]`, *optional*, defaults to `(64, 64)`):
-            Height and width of a frame in pixels; multiples of `stem_patch_size * 2 ** (len(channels) - 1)`.
+            Height and width of a frame in pixels; multiples of
+            `stem_patch_size * 2 ** (levels - 1) * dynamics_patch_size`.
         in_channels (`int`, *optional*, defaults to 3):
             Colour channels.
         stem_patch_size (`int`, *optional*, defaults to 4):
@@ -294,21 +295,20 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
         self.dynamics_encoder = Encoder(channels, encoder_layers, pixels, latent_channels, groups, mid_attention)
         self.dynamics_decoder = Decoder(channels, decoder_layers, latent_channels, pixels, groups, mid_attention)
 
-        up, up_grids = channels[::-1], [*grids[::-1], grids[0]]
-        seen = up if decode_from == "codes" else [up[0], *up[1:], up[-1]]
+        up = channels[::-1]
         shared = {"frames": context_frames, "heads": attention_heads, "groups": groups}
         self.dynamics_encoder.conditioning = build_conditioning(
             kinds["encoder_conditioning"],
             [channels[0], *channels],
             [channels[0], *channels],
-            [grids[0], *grids[1:], grids[-1]],
+            [*grids, grids[-1]],
             **shared,
         )
         self.dynamics_decoder.conditioning = build_conditioning(
             kinds["decoder_conditioning"],
             [up[0], *up],
-            [up[0], *up] if decode_from == "codes" else seen,
-            up_grids,
+            [up[0], *up] if decode_from == "codes" else [*up, up[-1]],
+            [*grids[::-1], grids[0]],
             **shared,
         )
 
@@ -320,7 +320,7 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
         self.dynamics_in = nn.Linear(patch, len(dynamics_levels))
         self.dynamics_out = nn.Linear(len(dynamics_levels), patch)
 
-    # -- what a processor asks -----------------------------------------------------------------------------------------
+    # -- what a processor asks ----------------------------------------------------------------------------------------
 
     @property
     def context_codebook_size(self) -> int:
@@ -343,7 +343,7 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
         height, width = self.context_grid
         return height // self.config.dynamics_patch_size, width // self.config.dynamics_patch_size
 
-    # -- codes ---------------------------------------------------------------------------------------------------------
+    # -- codes --------------------------------------------------------------------------------------------------------
 
     def encode_context(self, context_frames: torch.Tensor) -> torch.Tensor:
         """
@@ -355,6 +355,10 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
 
         Returns:
             `torch.Tensor` of shape `(B, K, N)`, int64, row by row, in `[0, context_codebook_size)`.
+
+        Raises:
+            `ValueError`: If the frames have another number or size than this tokenizer's.
+            `TypeError`: If they are not float.
         """
         self._check_frames(context_frames, "context_frames", self.config.context_frames)
         latent, _, _ = self.context_encoder(self._fold(context_frames))
@@ -373,6 +377,10 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
 
         Returns:
             `torch.Tensor` of shape `(B, T, N)`, int64, row by row, in `[0, dynamics_codebook_size)`.
+
+        Raises:
+            `ValueError`: If frames have another number or size than this tokenizer's.
+            `TypeError`: If they are not float.
         """
         self._check_frames(frames, "frames", None)
         self._check_frames(context_frames, "context_frames", self.config.context_frames)
@@ -394,28 +402,31 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
                 Dynamics codes, int64.
             context_frames (`torch.Tensor` of shape `(B0, K, 3, H, W)`, *optional*):
                 Floats in [0, 1], RGB. `B` may be a multiple of `B0`: consecutive items then share a context, whose
-                features are computed once. Needed where `decode_from` is `"frames"`.
+                features are computed once.
             context_codes (`torch.Tensor` of shape `(B0, K, N)`, *optional*):
-                Codes of the context frames, used when no frames are given.
+                Codes of the context frames. One of the two is needed. Where `decode_from` is `"frames"`, frames
+                decoded from these stand in for frames that are not given; where it is `"codes"`, codes of the frames
+                stand in for codes that are not given.
 
         Returns:
             `torch.Tensor` of shape `(B, T, 3, H, W)`, floats in [0, 1], RGB.
 
         Raises:
-            `ValueError`: If neither context is given, or `B` is no multiple of `B0`.
+            `ValueError`: If neither context is given, `B` is no multiple of `B0`, or the frames have another size.
+            `TypeError`: If the frames are not float.
         """
-        if context_frames is None and context_codes is None:
+        given = context_codes if context_frames is None else context_frames
+        if given is None:
             raise ValueError("Expected `context_frames` or `context_codes` to decode dynamics codes, got neither.")
-        given = context_frames if context_frames is not None else context_codes
         if len(codes) % len(given):
             raise ValueError(f"Expected the {len(codes)} items of `codes` to be a multiple of {len(given)} contexts.")
         if self.config.decode_from == "codes":
-            context_codes = self.encode_context(context_frames) if context_codes is None else context_codes
+            context_codes = self.encode_context(given) if context_codes is None else context_codes
             _, features = self.decode_context(context_codes)
             base = None
         else:
             if context_frames is None:
-                context_frames = self.decode_context(context_codes)[0].clamp(0, 1)
+                context_frames = self.decode_context(given)[0].clamp(0, 1)
             self._check_frames(context_frames, "context_frames", self.config.context_frames)
             _, _, resolutions = self.context_encoder(self._fold(context_frames))
             features, base = self._decoder_view(resolutions), context_frames[:, -1]
@@ -443,8 +454,8 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
                 Floats in [0, 1], RGB.
 
         Returns:
-            `tuple`: reconstructed frames `(B, T, 3, H, W)`, reconstructed context `(B, K, 3, H, W)` (both not clamped),
-            dynamics codes `(B, T, N)` and context codes `(B, K, N)`.
+            `tuple`: reconstructed frames `(B, T, 3, H, W)` and context `(B, K, 3, H, W)`, both not clamped, dynamics
+            codes `(B, T, N)` and context codes `(B, K, N)`.
         """
         batch = len(frames)
         latent, stages, resolutions = self.context_encoder(self._fold(context_frames))
@@ -457,7 +468,7 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
         decoded = self._decode_dynamics(values, self._expand(features, batch, frames.shape[:2]), base)
         return decoded, context, codes, rearrange(context_codes, "(b k) h w -> b k (h w)", b=batch)
 
-    # -- parts ---------------------------------------------------------------------------------------------------------
+    # -- parts --------------------------------------------------------------------------------------------------------
 
     def _level_grids(self) -> list[Grid]:
         """Rows and columns of the features at each level, fine to coarse."""

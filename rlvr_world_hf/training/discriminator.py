@@ -113,7 +113,7 @@ class Adversary:
     >>> import torch
     >>> adversary = Adversary(depth=2, width=8)
     >>> clip = torch.rand(2, 4, 3, 16, 16)
-    >>> adversary.update(clip, clip)
+    >>> round(adversary.update(clip, clip), 3)
     1.0
     >>> adversary.loss(clip).shape
     torch.Size([])
@@ -137,14 +137,14 @@ class Adversary:
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=learning_rate, betas=(0.5, 0.9))
 
     def loss(self, reconstructed: torch.Tensor) -> torch.Tensor:
-        """The tokenizer's loss for frames `(B, T, 3, H, W)`: a scalar whose gradient reaches them, and nothing else."""
+        """The tokenizer's loss for frames `(B, T, 3, H, W)`: a scalar whose gradient reaches them alone."""
         self.discriminator.requires_grad_(False)
         loss = -self.discriminator(_single_frames(reconstructed)).mean()
         self.discriminator.requires_grad_(True)
         return loss
 
     def update(self, recorded: torch.Tensor, reconstructed: torch.Tensor) -> float:
-        """One step of the discriminator on frames `(B, T, 3, H, W)` of either kind; returns its [`discriminator_loss`]."""
+        """One step on frames `(B, T, 3, H, W)` of either kind; returns the [`discriminator_loss`] before it."""
         frames = torch.cat([_single_frames(recorded), _single_frames(reconstructed).detach()])
         loss = discriminator_loss(*self.discriminator(frames).chunk(2))
         self.optimizer.zero_grad()

@@ -1,33 +1,34 @@
 """
-Trains a compressive tokenizer on pairs of context frames and later frames.
+Trains a compressive tokenizer on pairs of context frames and later frames; its losses are in `tokenizer_losses.py`.
 
-    loss = mean |decoded - frame| (1 + moving_weight [pixel moves])
-         + context_weight mean |decoded context - context|
-         + perceptual_weight LPIPS + adversarial_weight hinge
-
-The paper (https://huggingface.co/papers/2505.13934, appendix on visual tokenizers) uses L1 1, perceptual 1 and
-adversarial 0.1. Weighting moving pixels is ours: they are few, and a tokenizer that only copies is nearly right on all
-the others.
+Everything that changes during a run is saved as one file, and batches depend on the seed and the step alone, so that a
+run that was cut off ends with the parameters of one that was not.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from ..data.episode import Episode
+from ..rewards.perceptual import load_lpips
+from ..tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
+from .discriminator import Adversary
+from .tokenizer_losses import Reconstruction, TokenizerLoss, reconstruction_errors
 
-if TYPE_CHECKING:
-    from ..data import Episode
 
-MOVING_THRESHOLD = 0.05
-"""A pixel moves where a colour channel differs from the last context frame by more than this, of a range of 1."""
+SHOWN = ("mae", "mae_moving", "dynamics_codes", "context_codes")
+"""Values of the last validation that stand in the progress line."""
 
 
 def sample_clips(
@@ -52,48 +53,43 @@ def sample_clips(
 
     Returns:
         `tuple`: Context `(B, K, 3, H, W)` and later frames `(B, S, 3, H, W)`, floats in [0, 1].
+
+    Raises:
+        `ValueError`: If the episodes are too short, or more than `horizon` later frames are asked for.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> frames = torch.zeros(2, 6, 3, 8, 8, dtype=torch.uint8)
+    >>> context, later = sample_clips(
+    ...     frames, batch_size=4, context_frames=1, later_frames=2, horizon=3, seed=[0, 0]
+    ... )
+    >>> context.shape, later.shape
+    (torch.Size([4, 1, 3, 8, 8]), torch.Size([4, 2, 3, 8, 8]))
+
+    ```
     """
+    length = frames.shape[1]
+    if length < context_frames + horizon:
+        raise ValueError(
+            f"Expected episodes of at least {context_frames + horizon} frames ({context_frames} of context, {horizon} "
+            f"of horizon), got {length}; shorten the horizon or bring longer episodes."
+        )
+    if not 1 <= later_frames <= horizon:
+        raise ValueError(f"Expected `later_frames` from 1 to the horizon, {horizon}, got {later_frames}; lower it.")
     rng = np.random.default_rng(seed)
     episodes = rng.integers(len(frames), size=(batch_size, 1))
-    starts = rng.integers(frames.shape[1] - horizon - context_frames + 1, size=(batch_size, 1))
+    starts = rng.integers(length - horizon - context_frames + 1, size=(batch_size, 1))
     offsets = np.stack([rng.permutation(horizon)[:later_frames] for _ in range(batch_size)])
     context = frames[episodes, starts + np.arange(context_frames)]
     later = frames[episodes, starts + context_frames + offsets]
     return context.float() / 255, later.float() / 255
 
 
-def tokenizer_losses(
-    later: torch.Tensor, context: torch.Tensor, decoded: torch.Tensor, decoded_context: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """
-    Mean absolute errors of a reconstruction.
-
-    Args:
-        later (`torch.Tensor` of shape `(B, S, 3, H, W)`):
-            Later frames in [0, 1].
-        context (`torch.Tensor` of shape `(B, K, 3, H, W)`):
-            Context frames in [0, 1].
-        decoded (`torch.Tensor` of shape `(B, S, 3, H, W)`):
-            Reconstruction of `later`.
-        decoded_context (`torch.Tensor` of shape `(B, K, 3, H, W)`):
-            Reconstruction of `context`.
-
-    Returns:
-        `dict`: `mae` over all pixels, `mae_moving` over moving pixels, `moving` their share, `mae_context`; scalars.
-    """
-    moving = ((later - context[:, -1:]).abs().amax(dim=2, keepdim=True) > MOVING_THRESHOLD).float()
-    error = (decoded.float() - later).abs()
-    return {
-        "mae": error.mean(),
-        "mae_moving": (error.mean(dim=2, keepdim=True) * moving).sum() / moving.sum().clamp(min=1),
-        "moving": moving.mean(),
-        "mae_context": (decoded_context.float() - context).abs().mean(),
-    }
-
-
 @torch.no_grad()
 def validate_tokenizer(
-    codec: torch.nn.Module, frames: torch.Tensor, *, horizon: int, batches: int = 8, batch_size: int = 16
+    codec: CompressiveTokenizer, frames: torch.Tensor, *, horizon: int, batches: int = 8, batch_size: int = 16
 ) -> dict[str, float]:
     """
     Reconstruction errors and codebook use on fixed clips of held-out episodes.
@@ -111,15 +107,15 @@ def validate_tokenizer(
             Contexts a batch.
 
     Returns:
-        `dict`: `mae`, `mae_moving`, `mae_context`, `mae_copy_last` (of the context repeated), in [0, 1], and the numbers
-        of different `dynamics_codes` and `context_codes` used.
+        `dict`: `mae`, `mae_moving`, `mae_context`, `mae_copy_last` (of the context repeated), in [0, 1], the share of
+        pixels that are `moving`, and the numbers of different `dynamics_codes` and `context_codes` used.
     """
     was_training = codec.training
     codec.eval()
     sums: dict[str, float] = {}
     used: list[set[int]] = [set(), set()]
     for index in range(batches):
-        context, later = sample_clips(
+        clips = sample_clips(
             frames,
             batch_size=batch_size,
             context_frames=codec.config.context_frames,
@@ -127,15 +123,26 @@ def validate_tokenizer(
             horizon=horizon,
             seed=[index],
         )
-        decoded, decoded_context, *codes = codec(later, context_frames=context)
-        values = tokenizer_losses(later, context, decoded.clamp(0, 1), decoded_context.clamp(0, 1))
-        values["mae_copy_last"] = (later - context[:, -1:]).abs().mean()
-        for name, value in values.items():
+        batch, codes = reconstruct(codec, *clips)
+        copied = batch.later - batch.context[:, -1:]
+        for name, value in {**reconstruction_errors(batch), "mae_copy_last": copied.abs().mean()}.items():
             sums[name] = sums.get(name, 0.0) + value.item() / batches
         for seen, new in zip(used, codes, strict=True):
             seen.update(new.unique().tolist())
     codec.train(was_training)
     return sums | {"dynamics_codes": len(used[0]), "context_codes": len(used[1])}
+
+
+def reconstruct(
+    codec: CompressiveTokenizer, context: torch.Tensor, later: torch.Tensor
+) -> tuple[Reconstruction, list[torch.Tensor]]:
+    """The reconstruction of a batch, and its dynamics and context codes; clamped to [0, 1] outside of training."""
+    context, later = context.to(codec.device), later.to(codec.device)
+    decoded, decoded_context, *codes = codec(later, context_frames=context)
+    if not codec.training:
+        decoded, decoded_context = decoded.clamp(0, 1), decoded_context.clamp(0, 1)
+    batch = Reconstruction(later=later, context=context, decoded=decoded, decoded_context=decoded_context)
+    return batch, codes
 
 
 def learning_rate_at(step: int, *, max_steps: int, warmup_steps: int, peak: float) -> float:
@@ -144,27 +151,128 @@ def learning_rate_at(step: int, *, max_steps: int, warmup_steps: int, peak: floa
     return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / max_steps)))
 
 
+class TokenizerRun:
+    """
+    What changes while a tokenizer is trained: its weights, those of its adversary, their optimizers, step and history.
+
+    Args:
+        codec (`CompressiveTokenizer`):
+            The tokenizer.
+        loss (`TokenizerLoss`):
+            What it minimizes.
+        weight_decay (`float`):
+            Of AdamW.
+        bf16 (`bool`):
+            Compute the tokenizer under bfloat16 autocast.
+        adversary (`Adversary`, *optional*):
+            Its adversary.
+    """
+
+    def __init__(
+        self,
+        codec: CompressiveTokenizer,
+        loss: TokenizerLoss,
+        *,
+        weight_decay: float,
+        bf16: bool,
+        adversary: Adversary | None = None,
+    ) -> None:
+        self.codec = codec
+        self.loss = loss
+        self.bf16 = bf16
+        self.adversary = adversary
+        self.optimizer = torch.optim.AdamW(codec.parameters(), weight_decay=weight_decay, betas=(0.9, 0.99))
+        self.step = 0
+        self.history: list[dict[str, Any]] = []
+
+    def update(
+        self, clips: tuple[torch.Tensor, torch.Tensor], *, learning_rate: float, is_adversarial: bool
+    ) -> dict[str, float]:
+        """One optimizer step on context and later frames; returns the loss of the adversary where it takes part."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        adversary = self.adversary if is_adversarial else None
+        with self.autocast():
+            batch, _ = reconstruct(self.codec, *clips)
+        self.optimizer.zero_grad()
+        self.loss(batch, adversary).backward()
+        torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        if adversary is None:
+            return {}
+        recorded, reconstructed = (batch.later, batch.context), (batch.decoded, batch.decoded_context)
+        return {"discriminator": adversary.update(torch.cat(recorded, dim=1), torch.cat(reconstructed, dim=1))}
+
+    def autocast(self) -> torch.autocast:
+        """The block in which the tokenizer computes."""
+        return torch.autocast(self.codec.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def save(self, file: Path) -> None:
+        """Write everything to `file`."""
+        state = {"codec": self.codec.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        if self.adversary is not None:
+            state["adversary"] = self.adversary.state_dict()
+        with whole_file(file) as draft:
+            torch.save(state | {"history": json.dumps(self.history)}, draft)
+
+    def restore(self, file: Path) -> None:
+        """
+        Go on from `file` as if the run had never stopped.
+
+        Raises:
+            `ValueError`: If one of the run and the file has an adversary and the other has none.
+        """
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        if ("adversary" in state) != (self.adversary is not None):
+            raise ValueError(
+                f"Expected {file} to be of a run with {'an' if self.adversary else 'no'} adversarial loss, like this "
+                "one; give this run another folder, or delete the file to start again."
+            )
+        self.codec.load_state_dict(state["codec"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.adversary is not None:
+            self.adversary.load_state_dict(state["adversary"])
+        self.step, self.history = state["step"], json.loads(state["history"])
+
+
+@contextmanager
+def whole_file(file: Path) -> Iterator[Path]:
+    """A draft that becomes `file` at the end of the block: a kill leaves the old or the new one, never a piece."""
+    draft = file.with_name(file.name + ".draft")
+    yield draft
+    os.replace(draft, file)
+
+
 def train_tokenizer(
-    codec: torch.nn.Module,
+    codec: CompressiveTokenizer,
     episodes: Sequence[Episode],
-    *,
     validation_episodes: Sequence[Episode],
+    *,
     output_dir: str | Path,
-    max_steps: int,
+    max_steps: int = 16_000,
     batch_size: int = 16,
-    later_frames: int = 4,
+    later_frames: int | None = None,
     horizon: int = 4,
     learning_rate: float = 1e-3,
     warmup_steps: int = 100,
     weight_decay: float = 1e-4,
     moving_weight: float = 4.0,
     context_weight: float = 0.5,
+    perceptual_weight: float = 0.0,
+    perceptual_net: str = "vgg",
+    perceptual_trunk: str | Path | None = None,
+    adversarial_weight: float = 0.0,
+    adversarial_start: int = 10_000,
+    adversarial_learning_rate: float = 1e-4,
+    discriminator_depth: int = 6,
+    discriminator_width: int = 64,
     bf16: bool = False,
     seed: int = 0,
     save_steps: int = 500,
 ) -> list[dict[str, Any]]:
     """
-    Train `codec` in place and save it to `output_dir`.
+    Train `codec` in place, on the device it is on, and save it to `output_dir`.
 
     Args:
         codec (`CompressiveTokenizer`):
@@ -176,12 +284,12 @@ def train_tokenizer(
         output_dir (`str` or `Path`):
             Gets the trained tokenizer, `history.json` and, until it is finished, `resume.pt`. A run that was cut off
             goes on from there and ends with the parameters of a run that was not.
-        max_steps (`int`):
-            Optimizer steps.
+        max_steps (`int`, *optional*, defaults to 16000):
+            Optimizer steps; 600,000 in the paper.
         batch_size (`int`, *optional*, defaults to 16):
-            Contexts a step.
-        later_frames (`int`, *optional*, defaults to 4):
-            Later frames a context.
+            Contexts a step; 16 in the paper.
+        later_frames (`int`, *optional*):
+            Later frames a context; 4 by default, or `horizon` where that is less.
         horizon (`int`, *optional*, defaults to 4):
             Largest distance of a later frame from its context, in frames.
         learning_rate (`float`, *optional*, defaults to 1e-3):
@@ -194,63 +302,116 @@ def train_tokenizer(
             Additional weight of pixels that move.
         context_weight (`float`, *optional*, defaults to 0.5):
             Weight of the context's own reconstruction.
+        perceptual_weight (`float`, *optional*, defaults to 0):
+            Weight of LPIPS; 1 in the paper. It needs the weights of its trunk.
+        perceptual_net (`str`, *optional*, defaults to `"vgg"`):
+            Trunk of LPIPS: `"vgg"` as in the paper, `"alex"` or `"squeeze"`.
+        perceptual_trunk (`str` or `Path`, *optional*):
+            File of the trunk's weights; by default torchvision's in torch hub's cache.
+        adversarial_weight (`float`, *optional*, defaults to 0):
+            Weight of the patch discriminator's judgement; 0.1 in the paper.
+        adversarial_start (`int`, *optional*, defaults to 10000):
+            Step from which on the discriminator plays; 10,000 in the paper.
+        adversarial_learning_rate (`float`, *optional*, defaults to 1e-4):
+            Of the discriminator's Adam.
+        discriminator_depth (`int`, *optional*, defaults to 6):
+            Its halvings of the resolution; 6 in the paper.
+        discriminator_width (`int`, *optional*, defaults to 64):
+            Channels of its first convolution.
         bf16 (`bool`, *optional*, defaults to `False`):
-            Compute under bfloat16 autocast.
+            Compute the tokenizer under bfloat16 autocast.
         seed (`int`, *optional*, defaults to 0):
-            Decides the batches.
+            Decides the batches and the discriminator's first weights.
         save_steps (`int`, *optional*, defaults to 500):
             Steps between two validations and saved states.
 
     Returns:
-        `list[dict]`: One entry a validation: `step`, `seconds` and the values of [`validate_tokenizer`].
+        `list[dict]`: One entry a validation: `step`, `seconds`, the values of [`validate_tokenizer`], and, where there
+        is a discriminator, its loss in the last step as `discriminator`.
+
+    Raises:
+        `ValueError`: If the episodes differ in shape or are too short, or `resume.pt` is of another kind of run.
+        `FileNotFoundError`: If LPIPS is asked for and the weights of its trunk are missing; it says where to get them.
     """
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    frames, validation = stack_frames(episodes), stack_frames(validation_episodes)
-    optimizer = torch.optim.AdamW(codec.parameters(), lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.99))
-    history: list[dict[str, Any]] = []
-    first, resume = 0, output_dir / "resume.pt"
+    resume = output_dir / "resume.pt"
+    draw = partial(
+        sample_clips,
+        stack_frames(episodes),
+        batch_size=batch_size,
+        context_frames=codec.config.context_frames,
+        later_frames=min(4, horizon) if later_frames is None else later_frames,
+        horizon=horizon,
+    )
+    perceptual = load_lpips(perceptual_net, trunk_path=perceptual_trunk) if perceptual_weight else None
+    run = TokenizerRun(
+        codec,
+        TokenizerLoss(
+            moving_weight=moving_weight,
+            context_weight=context_weight,
+            perceptual_weight=perceptual_weight,
+            perceptual=perceptual and perceptual.to(codec.device),
+            adversarial_weight=adversarial_weight,
+        ),
+        weight_decay=weight_decay,
+        bf16=bf16,
+        adversary=None
+        if adversarial_weight == 0
+        else Adversary(
+            depth=discriminator_depth,
+            width=discriminator_width,
+            learning_rate=adversarial_learning_rate,
+            seed=seed,
+            device=codec.device,
+        ),
+    )
     if resume.exists():
-        state = torch.load(resume, weights_only=True)
-        codec.load_state_dict(state["codec"])
-        optimizer.load_state_dict(state["optimizer"])
-        first, history = state["step"], json.loads(state["history"])
-    codec.train()
-    progress = tqdm(range(first, max_steps), initial=first, total=max_steps, desc="tokenizer", unit="step")
-    for step in progress:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate_at(step, max_steps=max_steps, warmup_steps=warmup_steps, peak=learning_rate)
-        context, later = sample_clips(
-            frames,
-            batch_size=batch_size,
-            context_frames=codec.config.context_frames,
-            later_frames=later_frames,
-            horizon=horizon,
-            seed=[seed, step],
-        )
-        with torch.autocast(later.device.type, torch.bfloat16, enabled=bf16):
-            decoded, decoded_context, *_ = codec(later, context_frames=context)
-        losses = tokenizer_losses(later, context, decoded, decoded_context)
-        weighted = losses["mae"] + moving_weight * losses["moving"].detach() * losses["mae_moving"]
-        loss = weighted + context_weight * losses["mae_context"]
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
-        optimizer.step()
-        if (step + 1) % save_steps == 0 or step + 1 == max_steps:
-            with torch.autocast(later.device.type, torch.bfloat16, enabled=bf16):
-                values = validate_tokenizer(codec, validation, horizon=horizon)
-            seconds = progress.format_dict["elapsed"] + (history[-1]["seconds"] if first else 0)
-            history.append({"step": step + 1, "seconds": seconds, **values})
-            progress.set_postfix(mae=f"{values['mae']:.4f}", mae_moving=f"{values['mae_moving']:.4f}")
-            state = {"codec": codec.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            torch.save(state | {"history": json.dumps(history)}, output_dir / "resume.pt.part")
-            (output_dir / "resume.pt.part").rename(resume)
-    codec.eval()
+        run.restore(resume)
+    _train(
+        run,
+        draw=lambda step: draw(seed=[seed, step]),
+        learning_rate=partial(learning_rate_at, max_steps=max_steps, warmup_steps=warmup_steps, peak=learning_rate),
+        validate=partial(validate_tokenizer, codec, stack_frames(validation_episodes), horizon=horizon),
+        max_steps=max_steps,
+        save_steps=save_steps,
+        adversarial_start=adversarial_start,
+        resume=resume,
+    )
     codec.save_pretrained(output_dir)
-    (output_dir / "history.json").write_text(json.dumps(history, indent=1) + "\n", encoding="utf-8")
+    with whole_file(output_dir / "history.json") as draft:
+        draft.write_text(json.dumps(run.history, indent=1) + "\n", encoding="utf-8")
     resume.unlink(missing_ok=True)
-    return history
+    return run.history
+
+
+def _train(
+    run: TokenizerRun,
+    *,
+    draw: Callable[[int], tuple[torch.Tensor, torch.Tensor]],
+    learning_rate: Callable[[int], float],
+    validate: Callable[[], dict[str, float]],
+    max_steps: int,
+    save_steps: int,
+    adversarial_start: int,
+    resume: Path,
+) -> None:
+    """Take a run from its step to the last one, which it saves; leaves the tokenizer in evaluation mode."""
+    run.codec.train()
+    seconds_before = run.history[-1]["seconds"] if run.history else 0.0
+    progress = tqdm(range(run.step, max_steps), initial=run.step, total=max_steps, desc="tokenizer", unit="step")
+    for step in progress:
+        is_adversarial = step >= adversarial_start
+        played = run.update(draw(step), learning_rate=learning_rate(step), is_adversarial=is_adversarial)
+        if run.step % save_steps and run.step < max_steps:
+            continue
+        with run.autocast():
+            values = validate()
+        seconds = seconds_before + progress.format_dict["elapsed"]
+        run.history.append({"step": run.step, "seconds": seconds, **values, **played})
+        progress.set_postfix({name: f"{values[name]:.4g}" for name in SHOWN})
+        run.save(resume)
+    run.codec.eval()
 
 
 def stack_frames(episodes: Sequence[Episode]) -> torch.Tensor:
@@ -258,9 +419,11 @@ def stack_frames(episodes: Sequence[Episode]) -> torch.Tensor:
     Frames of episodes of equal length as one tensor `(E, T, 3, H, W)`, uint8.
 
     Raises:
-        `ValueError`: If their shapes differ.
+        `ValueError`: If their shapes differ, or there is none.
     """
     shapes = {episode.frames.shape for episode in episodes}
     if len(shapes) != 1:
-        raise ValueError(f"Expected episodes of one length and frame size, got {sorted(shapes)}; cut them alike first.")
+        raise ValueError(
+            f"Expected episodes of one length and frame size, got {sorted(shapes) or 'none'}; cut them alike first."
+        )
     return torch.from_numpy(np.stack([episode.frames for episode in episodes]))

@@ -1,0 +1,133 @@
+"""
+What a visual tokenizer minimizes. With T the mean over later frames and C that over context frames:
+
+    loss = T |decoded - frame| (1 + moving_weight [pixel moves])  +  context_weight C |decoded - frame|
+         + perceptual_weight  ( T LPIPS(decoded, frame) + context_weight C LPIPS(decoded, frame) )
+         + adversarial_weight ( T (-D(decoded))         + context_weight C (-D(decoded))         )
+
+The paper (https://huggingface.co/papers/2505.13934, appendix on visual tokenizers) uses L1 1, perceptual 1 and, from
+step 10,000 on, adversarial 0.1. Weighting moving pixels is ours: they are few, and a tokenizer that only copies is
+nearly right on all the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from einops import rearrange
+
+from ..rewards.perceptual import layer_distances, lpips_features
+from ..rewards.pixel import moving_pixels
+from .discriminator import Adversary
+
+
+if TYPE_CHECKING:
+    from lpips import LPIPS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconstruction:
+    """A batch of frames and what the tokenizer made of them, all of shape `(B, frames, 3, H, W)`, floats."""
+
+    later: torch.Tensor
+    """Later frames in [0, 1]."""
+
+    context: torch.Tensor
+    """Context frames in [0, 1]."""
+
+    decoded: torch.Tensor
+    """Reconstruction of `later`."""
+
+    decoded_context: torch.Tensor
+    """Reconstruction of `context`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerLoss:
+    """The weighted sum that a tokenizer minimizes; calling it with a [`Reconstruction`] gives a scalar."""
+
+    moving_weight: float
+    """Additional weight of pixels that move."""
+
+    context_weight: float
+    """Weight of the context's own reconstruction, in each term."""
+
+    perceptual_weight: float = 0.0
+    """Weight of LPIPS."""
+
+    perceptual: LPIPS | None = None
+    """LPIPS model, where its weight is not 0."""
+
+    adversarial_weight: float = 0.0
+    """Weight of the adversary's judgement."""
+
+    def __call__(self, batch: Reconstruction, adversary: Adversary | None = None) -> torch.Tensor:
+        """The loss of a batch; `adversary` takes part from the step on at which it is given."""
+        errors = reconstruction_errors(batch)
+        weighted = errors["mae"] + self.moving_weight * errors["moving"].detach() * errors["mae_moving"]
+        loss = weighted + self.context_weight * errors["mae_context"]
+        if self.perceptual is not None:
+            distance = perceptual_distance(self.perceptual, batch.decoded, batch.later)
+            of_context = perceptual_distance(self.perceptual, batch.decoded_context, batch.context)
+            loss = loss + self.perceptual_weight * (distance + self.context_weight * of_context)
+        if adversary is not None:
+            judged = adversary.loss(batch.decoded) + self.context_weight * adversary.loss(batch.decoded_context)
+            loss = loss + self.adversarial_weight * judged
+        return loss
+
+
+def reconstruction_errors(batch: Reconstruction) -> dict[str, torch.Tensor]:
+    """
+    Mean absolute errors of a reconstruction.
+
+    Args:
+        batch (`Reconstruction`):
+            Frames and their reconstructions.
+
+    Returns:
+        `dict`: Scalars in [0, inf), 0 is perfect: `mae` over all pixels of later frames, `mae_moving` over the moving
+        ones, `mae_context` over the context; and `moving`, the share of pixels that move.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> context, later = torch.zeros(1, 1, 3, 2, 2), torch.zeros(1, 1, 3, 2, 2)
+    >>> later[..., 0, 0] = 1
+    >>> copied = Reconstruction(later=later, context=context, decoded=context, decoded_context=context)
+    >>> {name: value.item() for name, value in reconstruction_errors(copied).items()}
+    {'mae': 0.25, 'mae_moving': 1.0, 'moving': 0.25, 'mae_context': 0.0}
+
+    ```
+    """
+    moving = moving_pixels(batch.later, batch.context).unsqueeze(2).float()  # (B, S, 1, H, W)
+    error = (batch.decoded.float() - batch.later).abs()
+    return {
+        "mae": error.mean(),
+        "mae_moving": (error.mean(dim=2, keepdim=True) * moving).sum() / moving.sum().clamp(min=1),
+        "moving": moving.mean(),
+        "mae_context": (batch.decoded_context.float() - batch.context).abs().mean(),
+    }
+
+
+def perceptual_distance(model: LPIPS, decoded: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """
+    Mean LPIPS of frames and their reconstruction, with a gradient to the latter.
+
+    Args:
+        model (`lpips.LPIPS`):
+            See [`~rlvr_world_hf.rewards.perceptual.load_lpips`].
+        decoded (`torch.Tensor` of shape `(B, T, 3, H, W)`):
+            Reconstruction, computed with in float32; need not be clamped.
+        frames (`torch.Tensor` of shape `(B, T, 3, H, W)`):
+            Recorded frames in [0, 1], at least 32 pixels a side.
+
+    Returns:
+        `torch.Tensor`: Scalar in [0, inf); 0 is perfect.
+    """
+    features, reference = (
+        lpips_features(model, rearrange(clips.float(), "b t c h w -> (b t) c h w")) for clips in (decoded, frames)
+    )
+    return torch.stack([layer.mean() for layer in layer_distances(model, features, reference)]).sum()
