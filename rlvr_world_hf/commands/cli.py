@@ -16,7 +16,7 @@ from .keys import Key, keys_of
 from .locations import recipe_names
 from .recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings, load_recipe, parse_overrides
 from .say import say
-from .stage import find_stage
+from .stage import find_stage, needed_stages
 
 
 WHOLE_RUNS = ("run", "reproduce")
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command == "reproduce":
             overrides = {"output_dir": f"outputs/reproduce/{Path(rest[0]).stem}"} | overrides
         recipe = load_recipe(_full_name(rest[0]), overrides=overrides, stage=stage)
-        for name in recipe.sections if stage is None else [stage]:
+        for name in needed_stages(recipe.sections if stage is None else [stage]):
             find_stage(name).read(recipe)
     except (ValueError, TypeError, FileNotFoundError) as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
@@ -117,7 +117,7 @@ def stage_help(name: str) -> str:
     lines += ["", "keys:", *_describe(own)]
     if stage.passed_on_to is not None:
         target = stage.passed_on_to(Recipe(name="help"))
-        not_here = {*own, *SHARED_KEYS, *keys_of(WindowSettings), *stage.kept_back}
+        not_here = {*own, *SHARED_KEYS, *stage.kept_back}
         lines += [
             "",
             f"and those of {target.__module__}.{target.__qualname__}",

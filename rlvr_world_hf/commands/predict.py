@@ -15,6 +15,7 @@ from .card import write_card
 from .collect import split_rows
 from .keys import key
 from .progress import read_json
+from .recipe import Recipe
 from .stage import StageRun, stage, stage_folder
 
 
@@ -38,7 +39,7 @@ def predict(run: StageRun) -> list[Path]:
     nothing happens shows no difference.
     """
     settings, folder = run.settings, run.recipe.output_dir
-    rows = _moving_rows(split_rows(run.recipe, "test"), settings.examples)
+    rows = most_moving_rows(split_rows(run.recipe, "test"), settings.examples)
     context, reference = (torch.as_tensor(np.stack([row[name] for row in rows])) for name in ("context", "reference"))
     pipelines = {
         name: WorldModelPipeline.from_pretrained(folder / name, device=run.processes.device)
@@ -59,27 +60,38 @@ def predict(run: StageRun) -> list[Path]:
         scale=settings.scale,
         seconds_per_frame=1 / fps if fps else 0.5,
     )
-    learning_curves(log_histories(run), files[2])
+    learning_curves(log_histories(run.recipe), files[2])
     return [*files, write_card(run.recipe, checkpoint=folder / "rlvr", folder=folder)]
 
 
-def log_histories(run: StageRun) -> dict[str, list[dict[str, Any]]]:
+def log_histories(recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
     """What each training stage of a run logged, by the name of the stage."""
     names = ("pretrain", "grpo", "control")
-    histories = {name: read_json(stage_folder(run.recipe, name) / "history.json") for name in names}
+    histories = {name: read_json(stage_folder(recipe, name) / "history.json") for name in names}
     return {name: history["log_history"] for name, history in histories.items() if history}
 
 
-def _moving_rows(rows: Any, count: int) -> list[dict[str, Any]]:
+def most_moving_rows(rows: Any, count: int) -> list[dict[str, Any]]:
+    """
+    Rows of different episodes, of each the one in which most moves.
+
+    Args:
+        rows (`datasets.Dataset` or `Sequence[Mapping]`):
+            Rows of `data.window_rows`; those with padding are passed over.
+        count (`int`):
+            Number of episodes, evenly chosen.
+
+    Returns:
+        `list[dict]`: At most `count` rows.
+    """
     most: dict[str, tuple[float, int]] = {}
     for index, row in enumerate(rows):
-        if not np.all(row["reference_mask"]):
-            continue
-        change = np.abs(row["reference"].astype(np.float32) - row["context"][-1:]).mean()
-        most[row["episode"]] = max(most.get(row["episode"], (-1.0, 0)), (float(change), index))
+        if np.all(row["reference_mask"]):
+            change = np.abs(row["reference"].astype(np.float32) - row["context"][-1:]).mean()
+            most[row["episode"]] = max(most.get(row["episode"], (-1.0, 0)), (float(change), index))
     episodes = list(most.values())
-    chosen = [episodes[place * len(episodes) // count][1] for place in range(min(count, len(episodes)))]
-    return [rows[index] for index in chosen]
+    count = min(count, len(episodes))
+    return [rows[episodes[place * len(episodes) // count][1]] for place in range(count)]
 
 
 def _predict(pipeline: Any, row: dict[str, Any], settings: PredictSettings, index: int) -> torch.Tensor:

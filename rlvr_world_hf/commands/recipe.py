@@ -90,7 +90,7 @@ class Recipe:
             self.sections.get(stage, {}),
             where=stage,
             passed_on_to=passed_on_to,
-            kept_back=(*SHARED_KEYS, *keys_of(WindowSettings), *kept_back),
+            kept_back=(*SHARED_KEYS, *kept_back),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -20,7 +20,8 @@ SEEDS = (0, 1, 2)
 PICTURES = ("strip.png", "strip.gif", "learning_curves.png")
 """Pictures of the first seed's run that go with the merged table."""
 
-_CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""The checkout this library is run from, if it is one."""
 
 
 def reproduce(recipe: Recipe, *, seeds: tuple[int, ...] = SEEDS) -> Path:
@@ -54,6 +55,6 @@ def reproduce(recipe: Recipe, *, seeds: tuple[int, ...] = SEEDS) -> Path:
 
 
 def _destinations(recipe: Recipe) -> list[Path]:
-    is_checkout = (_CHECKOUT / "pyproject.toml").is_file() and (_CHECKOUT / "model_cards").is_dir()
-    cards = [_CHECKOUT / "model_cards" / recipe.card] if recipe.card and is_checkout else []
+    is_checkout = (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "model_cards").is_dir()
+    cards = [CHECKOUT / "model_cards" / recipe.card] if recipe.card and is_checkout else []
     return [recipe.output_dir, *cards]

@@ -9,7 +9,7 @@ from ..evaluation.table import markdown_table
 from .progress import read_json
 from .recipe import Recipe
 from .say import say
-from .stage import find_stage, run_stages, stage_folder
+from .stage import run_stages, stage_folder
 
 
 RESULT_FILES = ("results.json", "README.md", "strip.png", "strip.gif", "learning_curves.png")
@@ -31,8 +31,6 @@ def run(recipe: Recipe) -> Path:
     Returns:
         `Path`: The run's folder: checkpoints `base/`, `control/`, `rlvr/`, results, card and pictures.
     """
-    for name in recipe.sections:
-        find_stage(name).read(recipe)
     run_stages(recipe, recipe.sections)
     say(summary(recipe))
     return recipe.output_dir

@@ -196,20 +196,38 @@ def stage(
     return decorate
 
 
-def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
-    """Run stages in order, each after those it needs, and none twice."""
-    finished: set[str] = set()
+def needed_stages(names: Iterable[str]) -> list[str]:
+    """
+    Stages in the order to run them: each after those it needs, and none twice.
 
-    def run(name: str) -> None:
-        if name not in finished:
-            stage = find_stage(name)
-            for earlier in stage.after:
-                run(earlier)
-            stage.run_alone(recipe)
-            finished.add(name)
+    Args:
+        names (`Iterable[str]`):
+            Names of stages.
 
+    Returns:
+        `list[str]`: These and the ones they need.
+
+    Example:
+
+    ```python
+    >>> needed_stages(["grpo"])
+    ['collect', 'tokenizer', 'pretrain', 'grpo']
+
+    ```
+    """
+    needed: dict[str, None] = {}
     for name in names:
-        run(name)
+        needed |= dict.fromkeys([*needed_stages(find_stage(name).after), name])
+    return list(needed)
+
+
+def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
+    """Check the settings of some stages and of those they need, then run what is not finished."""
+    stages = [find_stage(name) for name in needed_stages(names)]
+    for stage in stages:
+        stage.read(recipe)
+    for stage in stages:
+        stage.run_alone(recipe)
 
 
 def find_stage(name: str) -> Any:

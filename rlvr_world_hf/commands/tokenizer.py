@@ -110,9 +110,8 @@ def tokenizer(run: StageRun) -> list[Path]:
         load_split(recipe, "train"),
         validation_episodes=load_split(recipe, "validation"),
         output_dir=run.folder,
-        horizon=recipe.windows.horizon,
         seed=recipe.seed,
-        **settings.arguments,
+        **{"horizon": recipe.windows.horizon, **settings.arguments},
     )
     folder = recipe.output_dir / "codec"
     codec.save_pretrained(folder)

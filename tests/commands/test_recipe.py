@@ -4,6 +4,7 @@ import pytest
 
 from rlvr_world_hf.commands.locations import recipe_names
 from rlvr_world_hf.commands.recipe import load_recipe, parse_overrides
+from rlvr_world_hf.commands.stage import find_stage
 
 
 @pytest.fixture
@@ -61,5 +62,8 @@ def test_the_command_line_is_parsed_as_yaml():
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_shipped_recipe_is_read(name):
-    assert load_recipe(name).world == name.split("/")[0]
+def test_every_shipped_recipe_is_read_with_all_its_stages(name):
+    recipe = load_recipe(name)
+    assert recipe.world == name.split("/")[0]
+    for stage in recipe.sections:
+        find_stage(stage).read(recipe)

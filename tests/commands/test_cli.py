@@ -1,0 +1,67 @@
+import runpy
+import sys
+
+import pytest
+
+from rlvr_world_hf.commands import cli
+from rlvr_world_hf.commands.recipe import STAGES
+from rlvr_world_hf.commands.stage import Stage
+
+
+def test_help_names_stages_recipes_and_keys(capsys):
+    assert cli.main(["--help"]) == 0
+    usage = capsys.readouterr().out
+    assert all(name in usage for name in (*STAGES, "run", "reproduce", "pusht/quickstart", "--seed", "--tokenizer"))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_lists_its_keys(stage, capsys):
+    assert cli.main([stage, "--help"]) == 0
+    assert f"usage: rlvr-world {stage} RECIPE" in capsys.readouterr().out
+
+
+def test_help_gives_defaults_of_ours_and_of_the_trainer(capsys):
+    cli.main(["grpo", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.strip().startswith("--beta") and line.endswith("[0.001]") for line in lines)
+    assert any(line.strip().startswith("--rewards") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["grop", "debug"], "'grpo'"),
+        (["grpo", "pusht/debugg"], "'pusht/debug'"),
+        (["grpo", "debug", "--learnin_rate", "1"], "'learning_rate'"),
+        (["grpo", "debug", "--pretrain.max_step", "1"], "'max_steps'"),
+        (["run", "debug", "--grpo.betta", "1"], "'beta'"),
+        (["run", "debug", "--sed", "1"], "'seed'"),
+        (["run", "debug", "--seed", "one"], "expected int"),
+        (["collect", "debug", "--world", "pusht2"], "collect_episodes"),
+        (["run", "debug", "--seed"], "value after"),
+    ],
+)
+def test_what_cannot_be_understood_is_said_in_one_line(arguments, expected, capsys):
+    assert cli.main(arguments) == 2
+    message = capsys.readouterr().err
+    assert expected in message
+    assert message.count("\n") == 1
+
+
+def test_an_interrupted_command_says_how_to_go_on(monkeypatch, capsys):
+    def interrupt(self, recipe):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stage, "__call__", interrupt)
+    monkeypatch.setattr(cli, "_show_progress", lambda: None)
+    assert cli.main(["collect", "debug"]) == 130
+    assert "resumes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["tokenizer", "pretrain", "grpo", "control", "run"])
+def test_launch_scripts_run_the_command_of_their_name(script, repository, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [script, "debug", "--sed", "1"])
+    with pytest.raises(SystemExit) as ending:
+        runpy.run_path(str(repository / "trainers" / f"{script}.py"), run_name="__main__")
+    assert ending.value.code == 2
+    assert "unknown key 'sed'" in capsys.readouterr().err

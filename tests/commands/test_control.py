@@ -1,0 +1,29 @@
+import json
+
+from rlvr_world_hf.commands import control as control_module
+from rlvr_world_hf.commands.clock import Clock
+from rlvr_world_hf.commands.control import control
+from rlvr_world_hf.commands.stage import Processes, StageRun, stage_folder
+
+
+def test_control_goes_on_from_the_last_checkpoint_of_pretraining(whole_run):
+    history = json.loads((stage_folder(whole_run, "control") / "history.json").read_text())
+    assert history["last_checkpoint"].endswith("checkpoint-8")
+
+
+def test_by_default_control_trains_for_the_wall_time_of_grpo(whole_run, small_recipe, monkeypatch):
+    recipe = small_recipe(whole_run.output_dir, **{"control.max_steps": 0})
+    asked = {}
+    monkeypatch.setattr(control_module, "likelihood_training", lambda *_, **limits: asked.update(limits))
+    control.work(
+        StageRun(
+            recipe=recipe,
+            settings=control.read(recipe),
+            folder=stage_folder(recipe, "control"),
+            clock=Clock(),
+            processes=Processes(),
+        )
+    )
+    record = json.loads((stage_folder(recipe, "grpo") / "done.json").read_text())
+    assert asked["minimum_seconds"] == record["seconds"] > 0
+    assert asked["max_steps"] == 5

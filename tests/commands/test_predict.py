@@ -1,0 +1,31 @@
+import numpy as np
+from PIL import Image
+
+from rlvr_world_hf.commands.predict import log_histories, most_moving_rows
+
+
+def test_pictures_are_drawn(whole_run):
+    assert Image.open(whole_run.output_dir / "strip.png").width > 16
+    assert Image.open(whole_run.output_dir / "strip.gif").n_frames == 3
+
+
+def test_curves_are_of_the_three_trainings(whole_run):
+    assert list(log_histories(whole_run)) == ["pretrain", "grpo", "control"]
+
+
+def test_of_each_episode_the_window_is_drawn_in_which_most_moves():
+    still = np.zeros((1, 3, 2, 2), np.uint8)
+
+    def row(episode, brightness, is_recorded=True):
+        moved = np.full((1, 3, 2, 2), brightness, np.uint8)
+        return {
+            "episode": episode,
+            "context": still,
+            "reference": moved,
+            "reference_mask": np.array([is_recorded]),
+        }
+
+    rows = [row("a", 1), row("a", 9), row("b", 5), row("b", 7, is_recorded=False), row("c", 3)]
+    chosen = [int(item["reference"].max()) for item in most_moving_rows(rows, 3)]
+    assert chosen == [9, 5, 3]
+    assert len(most_moving_rows(rows, 2)) == 2

@@ -1,0 +1,30 @@
+import shutil
+
+from rlvr_world_hf.commands.tokenizer import codec_identity, load_codec, tokenizer
+
+
+def test_a_codec_from_scratch_is_saved_and_loaded(whole_run):
+    codec = load_codec(whole_run)
+    assert tuple(codec.config.image_size) == (16, 16)
+    assert not codec.training
+
+
+def test_a_folder_is_known_by_its_weights(whole_run, small_recipe, tmp_path):
+    copies = [tmp_path / "first", tmp_path / "second"]
+    for copy in copies:
+        shutil.copytree(whole_run.output_dir / "codec", copy)
+    first, second = (small_recipe(tmp_path, tokenizer=str(copy)) for copy in copies)
+    assert codec_identity(first) == codec_identity(second) != codec_identity(whole_run)
+    config = copies[1] / "config.json"
+    config.write_text(config.read_text().replace("16", "32", 1))
+    assert codec_identity(first) != codec_identity(second)
+
+
+def test_a_hub_codec_is_known_by_its_name(small_recipe, tmp_path):
+    assert codec_identity(small_recipe(tmp_path, tokenizer="someone/codec")) == "someone/codec"
+
+
+def test_a_given_codec_is_not_trained(whole_run, small_recipe, tmp_path):
+    folder = tokenizer(small_recipe(tmp_path, tokenizer=str(whole_run.output_dir / "codec")))
+    assert not (folder / "history.json").exists()
+    assert not (tmp_path / "codec").exists()
