@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+
+from rlvr_world_hf.data.episode import Episode
+from rlvr_world_hf.data.pusht import MARGIN, WORLD_SIZE, PushingPolicy, collect_episode, collect_episodes
+from rlvr_world_hf.states.pusht_state import locate_agent
+
+
+@pytest.fixture(scope="module")
+def episode() -> Episode:
+    return collect_episode(3, length=16, image_size=64, frame_interval=0.5)
+
+
+def assert_equal(first: Episode, second: Episode) -> None:
+    assert first.episode_id == second.episode_id
+    for name in ("frames", "actions", "states"):
+        assert np.array_equal(getattr(first, name), getattr(second, name)), name
+
+
+def test_an_episode_has_frames_actions_and_the_agents_position(episode: Episode) -> None:
+    assert episode.frames.shape == (16, 3, 64, 64) and episode.frames.dtype == np.uint8
+    assert episode.actions.shape == episode.states.shape == (16, 2)
+    assert episode.fps == 2.0 and episode.episode_id == "pusht-3"
+    assert (episode.actions >= MARGIN).all() and (episode.actions <= WORLD_SIZE - MARGIN).all()
+
+
+def test_the_same_seed_gives_the_same_episode(episode: Episode) -> None:
+    assert_equal(collect_episode(3, length=16, image_size=64, frame_interval=0.5), episode)
+    other = collect_episode(4, length=16, image_size=64, frame_interval=0.5)
+    assert not np.array_equal(other.frames, episode.frames)
+
+
+def test_two_processes_give_the_episodes_of_one() -> None:
+    alone, shared = (
+        list(collect_episodes([5, 6, 7], length=3, image_size=32, processes=processes)) for processes in (1, 2)
+    )
+    assert len(alone) == len(shared) == 3
+    for first, second in zip(alone, shared, strict=True):
+        assert_equal(first, second)
+
+
+def test_the_agents_position_is_where_it_is_drawn(episode: Episode) -> None:
+    seen = locate_agent(torch.from_numpy(episode.frames).float() / 255).numpy()
+    distances = np.abs(seen - episode.states / WORLD_SIZE).max(axis=1)
+    assert np.isfinite(seen).all()
+    assert distances.max() < 0.01
+
+
+def test_things_move_and_the_agent_follows_its_actions(episode: Episode) -> None:
+    frames = episode.frames.astype(np.float32) / 255
+    changes = np.abs(frames[1:] - frames[:-1]).mean(axis=(1, 2, 3))
+    assert (changes > 0).mean() > 0.8
+    reached = np.linalg.norm(episode.states[1:] - episode.actions[:-1], axis=1)
+    assert np.median(reached) < 20  # world units; pushing the block holds the agent back
+
+
+def test_the_block_is_pushed() -> None:
+    """The inside of the block is drawn in (143, 163, 184), which nothing else is; its centre moves by pixels."""
+    frames = collect_episode(0, length=24, image_size=64, frame_interval=0.5).frames.astype(int)
+    block = np.abs(frames - np.array([143, 163, 184])[:, None, None]).sum(axis=1) < 30  # (T, 64, 64)
+    centres = np.array([np.argwhere(mask).mean(axis=0) for mask in block])
+    assert np.abs(centres - centres[0]).max() > 3
+
+
+@pytest.mark.parametrize("frame_interval", [0.05, 0.25, 0.0, -0.5])
+def test_the_interval_is_a_multiple_of_the_control_step(frame_interval: float) -> None:
+    with pytest.raises(ValueError, match=f"multiple of 0.1 s, got {frame_interval}"):
+        collect_episode(0, length=2, image_size=32, frame_interval=frame_interval)
+
+
+@pytest.mark.parametrize("image_size", [0, 60, 1024])
+def test_the_frame_size_divides_the_drawing(image_size: int) -> None:
+    with pytest.raises(ValueError, match=f"divide 512, got {image_size}"):
+        next(collect_episodes([0], length=2, image_size=image_size))
+
+
+def test_targets_are_within_reach_and_within_the_walls() -> None:
+    policy = PushingPolicy(np.random.default_rng(0), reach=50.0, noise=0.0)
+    rng = np.random.default_rng(1)
+    for _ in range(100):
+        agent, block = rng.uniform(MARGIN, WORLD_SIZE - MARGIN, (2, 2))
+        target = policy(agent, block)
+        assert np.linalg.norm(target - agent) <= 50.0 + 1e-6
+        assert (target >= MARGIN).all() and (target <= WORLD_SIZE - MARGIN).all()

@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from rlvr_world_hf.data import load_episodes, save_episodes, split_episodes, window_rows
+from rlvr_world_hf.data.episode import Episode
+from rlvr_world_hf.data.windows import cut_window
+
+
+def test_rows_are_the_windows_with_their_provenance(number) -> None:
+    episodes = [number("a", 5), number("b", 4)]
+    rows = window_rows(episodes, horizon=3)
+    assert isinstance(rows, datasets.Dataset)
+    assert [(row["episode"], row["start"]) for row in rows] == [("a", 0), ("a", 1), ("b", 0)]
+    row, window = rows[1], cut_window(episodes[0], 1, context_frames=1, observed_steps=0, horizon=3)
+    for name in ("context", "actions", "reference", "reference_mask", "reference_states"):
+        expected = getattr(window, name)
+        assert isinstance(row[name], np.ndarray) and row[name].dtype == expected.dtype
+        assert np.array_equal(row[name], expected)
+
+
+def test_rows_have_the_shapes_they_state(number) -> None:
+    row = window_rows([number("a", 9)], context_frames=2, observed_steps=2, horizon=4)[0]
+    assert row["context"].shape == (4, 3, 4, 4)
+    assert row["actions"].shape == (6, 2)
+    assert row["reference"].shape == (4, 3, 4, 4)
+    assert row["reference_mask"].shape == (4,)
+    assert row["reference_states"].shape == (4, 2)
+
+
+def test_arrays_are_cut_when_a_row_is_read_and_not_before(number, monkeypatch) -> None:
+    cut: list[int] = []
+
+    def watched(episode: Episode, start: int, **arguments: int):
+        cut.append(start)
+        return cut_window(episode, start, **arguments)
+
+    monkeypatch.setattr("rlvr_world_hf.data.rows.cut_window", watched)
+    rows = window_rows([number("a", 50)], horizon=3)
+    assert cut == []
+    chosen = rows.select([5, 30])  # a dataset's own operations keep the transform
+    assert [row["start"] for row in chosen] == [5, 30] == cut
+    assert len(rows[:4]["context"]) == 4
+
+
+def test_padded_windows_are_kept_on_request(number) -> None:
+    assert len(window_rows([number("a", 6)], horizon=4)) == 2
+    rows = window_rows([number("a", 6)], horizon=4, padded=True)
+    assert [int(row["reference_mask"].sum()) for row in rows] == [4, 4, 3, 2, 1]
+    assert [row["start"] for row in window_rows([number("a", 6)], horizon=2, stride=2)] == [0, 2]
+
+
+def test_unknown_states_are_no_column(number) -> None:
+    assert "reference_states" not in window_rows([number("a", 6, with_states=False)], horizon=2)[0]
+
+
+def test_episodes_that_are_too_short_give_no_rows(number) -> None:
+    assert {row["episode"] for row in window_rows([number("a", 4), number("b", 6)], horizon=4)} == {"b"}
+    with pytest.raises(ValueError, match="at least 7 frames, the longest of 2 has 6; shorten the horizon"):
+        window_rows([number("a", 4), number("b", 6)], context_frames=2, observed_steps=1, horizon=4)
+    with pytest.raises(ValueError, match="the longest of 0 has 0"):
+        window_rows([], horizon=4)
+
+
+def test_splits_never_share_an_episode(number) -> None:
+    episodes = [number(str(name), 3) for name in range(20)]
+    parts = split_episodes(episodes, validation=0.1, test=0.2, seed=3)
+    names = [[episode.episode_id for episode in part] for part in parts]
+    assert [len(part) for part in names] == [14, 2, 4]
+    assert sorted(sum(names, [])) == sorted(episode.episode_id for episode in episodes)
+    again = split_episodes(episodes, validation=0.1, test=0.2, seed=3)
+    assert [[episode.episode_id for episode in part] for part in again] == names
+    other = split_episodes(episodes, validation=0.1, test=0.2, seed=4)
+    assert [episode.episode_id for episode in other[2]] != names[2]
+
+
+def test_a_share_gets_at_least_one_episode_or_none_at_zero(number) -> None:
+    parts = split_episodes([number(str(name), 3) for name in range(5)], validation=0.01, test=0.0)
+    assert [len(part) for part in parts] == [4, 1, 0]
+    with pytest.raises(ValueError, match="more than 2 episodes .* got 2; bring more or lower the shares"):
+        split_episodes([number("a", 3), number("b", 3)], validation=0.1, test=0.1)
+
+
+@pytest.mark.parametrize("with_states", [True, False])
+def test_stored_episodes_come_back_unchanged(tmp_path: Path, with_states: bool) -> None:
+    numbers = np.random.default_rng(0)
+    episodes = [
+        Episode(
+            episode_id=f"push {length}",
+            frames=numbers.integers(0, 256, (length, 3, 6, 4), dtype=np.uint8),
+            actions=numbers.normal(size=(length, 3)).astype(np.float32),
+            fps=10 / 3,
+            states=numbers.normal(size=(length, 2)).astype(np.float32) if with_states else None,
+        )
+        for length in (4, 7)
+    ]
+    save_episodes(iter(episodes), tmp_path / "episodes")
+    loaded = load_episodes(tmp_path / "episodes")
+    assert [episode.episode_id for episode in loaded] == ["push 4", "push 7"]
+    for before, after in zip(episodes, loaded, strict=True):
+        assert after.fps == before.fps
+        for name in ("frames", "actions", "states"):
+            kept, stored = getattr(after, name), getattr(before, name)
+            assert (kept is None) == (stored is None)
+            assert stored is None or (kept.dtype == stored.dtype and np.array_equal(kept, stored))
+
+
+def test_storing_nothing_and_loading_nothing_fail(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one episode .* collect or load some first"):
+        save_episodes([], tmp_path / "episodes")
+    assert not (tmp_path / "episodes").exists()
+    with pytest.raises(FileNotFoundError, match="run the collect stage first"):
+        load_episodes(tmp_path / "episodes")
+
+
+def test_a_failing_source_leaves_what_was_stored(number, tmp_path: Path) -> None:
+    save_episodes([number("old", 3)], tmp_path)
+
+    def failing():
+        yield number("new", 3)
+        raise OSError("the source is gone")
+
+    with pytest.raises(OSError, match="the source is gone"):
+        save_episodes(failing(), tmp_path)
+    assert [episode.episode_id for episode in load_episodes(tmp_path)] == ["old"]
