@@ -76,7 +76,8 @@ def pretrain(run: StageRun) -> list[Path]:
     from ..training.pretraining import build_policy
 
     processor = build_processor(run.recipe)
-    processor.codec.to(run.processes.device)
+    codec: Any = processor.codec
+    codec.to(run.processes.device)
     model = build_policy(processor.layout, **run.settings.policy_sizes(), seed=run.recipe.seed)
     return likelihood_training(
         run, model, processor, run.settings, checkpoint="base", max_steps=run.settings.max_steps
@@ -119,7 +120,7 @@ def likelihood_training(
     with run.processes.first_before_others():
         tokens = {split: _tokens(run, processor, split) for split in ("train", "validation")}
     run.clock.continue_from(trained_seconds(run.folder))
-    settings_of_run = {"seed": recipe.seed, "report_to": recipe.report_to} | settings.training()
+    settings_of_run: dict[str, Any] = {"seed": recipe.seed, "report_to": recipe.report_to} | settings.training()
     result = train(model, tokens["train"], tokens["validation"], output_dir=run.folder, **limits, **settings_of_run)
     outputs = [recipe.output_dir / checkpoint, run.folder / "history.json"]
     if run.processes.is_first:

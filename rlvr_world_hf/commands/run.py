@@ -9,7 +9,7 @@ from ..evaluation.table import markdown_table
 from .progress import read_json
 from .recipe import Recipe
 from .say import say
-from .stage import run_stages, stage_folder
+from .stage import Processes, run_stages, stage_folder
 
 
 RESULT_FILES = ("results.json", "README.md", "strip.png", "strip.gif", "learning_curves.png")
@@ -32,7 +32,8 @@ def run(recipe: Recipe) -> Path:
         `Path`: The run's folder: checkpoints `base/`, `control/`, `rlvr/`, results, card and pictures.
     """
     run_stages(recipe, recipe.sections)
-    say(summary(recipe))
+    if Processes().is_first:
+        say(summary(recipe))
     return recipe.output_dir
 
 

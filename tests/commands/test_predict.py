@@ -5,8 +5,10 @@ from rlvr_world_hf.commands.predict import log_histories, most_moving_rows
 
 
 def test_pictures_are_drawn(whole_run):
-    assert Image.open(whole_run.output_dir / "strip.png").width > 16
-    assert Image.open(whole_run.output_dir / "strip.gif").n_frames == 3
+    with Image.open(whole_run.output_dir / "strip.png") as picture:
+        assert picture.width > 16
+    with Image.open(whole_run.output_dir / "strip.gif") as animation:
+        assert animation.n_frames == 3
 
 
 def test_curves_are_of_the_three_trainings(whole_run):
