@@ -1,0 +1,231 @@
+"""What every visual tokenizer of the room owes its caller, found by discovery: a new one is tested by being there."""
+
+import inspect
+import pkgutil
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+
+import rlvr_world_hf.tokenizers
+
+
+TINY: dict[str, Any] = {"block_out_channels": (8, 16), "norm_num_groups": 4, "latent_channels": 8}
+SIZE = {"image_size": (16, 24)}
+# Configurations each class is tested in; a class that is not listed is tested as it is made without arguments.
+CASES: dict[str, dict[str, dict[str, Any]]] = {
+    "CompressiveTokenizer": {
+        "square": TINY | {"image_size": (16, 16)},
+        "wide": TINY | SIZE,
+        "two context frames": TINY | SIZE | {"context_frames": 2},
+        "patches of dynamics": TINY | {"image_size": (16, 32), "dynamics_patch_size": 2},
+        "one level": TINY | SIZE | {"block_out_channels": (16,)},
+        "decode from codes": TINY | SIZE | {"decode_from": "codes"},
+        "two context frames, decode from codes": TINY | SIZE | {"context_frames": 2, "decode_from": "codes"},
+        "attention everywhere": TINY
+        | SIZE
+        | {"context_frames": 2, "encoder_conditioning": ["attention"] * 3, "decoder_conditioning": ["attention"] * 3},
+        "as in the paper, small": {
+            "image_size": (32, 64),
+            "stem_patch_size": 1,
+            "block_out_channels": (8, 8, 8, 16),
+            "encoder_layers": 2,
+            "decoder_layers": 3,
+            "norm_num_groups": 4,
+            "latent_channels": 8,
+            "context_levels": (7, 5, 5, 5, 5),
+            "dynamics_levels": (7, 5, 5, 5, 5),
+            "dynamics_patch_size": 4,
+            "encoder_conditioning": ("none", "none", "none", "attention", "attention"),
+            "decoder_conditioning": ("attention", "none", "none", "none", "none"),
+            "decode_from": "codes",
+        },
+    }
+}
+STEPS = 3
+
+
+def find_tokenizers() -> list[type[ModelMixin]]:
+    names = [module.name for module in pkgutil.iter_modules(rlvr_world_hf.tokenizers.__path__)]
+    modules = [import_module(f"rlvr_world_hf.tokenizers.{name}") for name in names if name.startswith("modeling_")]
+    found = {
+        thing
+        for module in modules
+        for thing in vars(module).values()
+        if inspect.isclass(thing) and issubclass(thing, ModelMixin) and thing.__module__ == module.__name__
+    }
+    return sorted(found, key=lambda cls: cls.__name__)
+
+
+TOKENIZERS = find_tokenizers()
+every_tokenizer = pytest.mark.parametrize(
+    "codec",
+    [
+        pytest.param((cls, arguments), id=f"{cls.__name__}, {case}")
+        for cls in TOKENIZERS
+        for case, arguments in CASES.get(cls.__name__, {"defaults": {}}).items()
+    ],
+    indirect=True,
+)
+
+
+@pytest.fixture
+def codec(request: pytest.FixtureRequest) -> ModelMixin:
+    tokenizer_class, arguments = request.param
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return tokenizer_class(**arguments).eval()
+
+
+def sees_context(codec: ModelMixin) -> bool:
+    return hasattr(codec, "encode_context")
+
+
+def draw_clips(codec: ModelMixin, *, clips: int = 2, steps: int = STEPS) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Frames to code, and the arguments that go with them where the tokenizer is conditioned on a context."""
+    generator = torch.Generator().manual_seed(1)
+    size = (3, *codec.config.image_size)
+    frames = torch.rand(clips, steps, *size, generator=generator)
+    if not sees_context(codec):
+        return frames, {}
+    return frames, {"context_frames": torch.rand(clips, codec.config.context_frames, *size, generator=generator)}
+
+
+def draw_codes(codec: ModelMixin, *, clips: int) -> torch.Tensor:
+    rows, columns = codec.dynamics_grid
+    generator = torch.Generator().manual_seed(2)
+    return torch.randint(codec.dynamics_codebook_size, (clips, STEPS, rows * columns), generator=generator)
+
+
+def assert_codes(codes: torch.Tensor, shape: tuple[int, ...], codebook_size: int) -> None:
+    assert codes.shape == shape and codes.dtype == torch.int64
+    assert codes.min() >= 0 and codes.max() < codebook_size
+
+
+def test_the_room_is_found() -> None:
+    assert "CompressiveTokenizer" in {cls.__name__ for cls in TOKENIZERS}
+    assert set(CASES) <= {cls.__name__ for cls in TOKENIZERS}
+
+
+@every_tokenizer
+@torch.no_grad()
+def test_frames_become_codes_and_codes_frames_of_the_declared_shapes(codec: ModelMixin) -> None:
+    frames, context = draw_clips(codec)
+    rows, columns = codec.dynamics_grid
+    codes = codec.encode(frames, **context)
+    assert_codes(codes, (2, STEPS, rows * columns), codec.dynamics_codebook_size)
+    decoded = codec.decode(codes, **context)
+    assert decoded.shape == frames.shape and decoded.dtype == torch.float32
+    assert decoded.min() >= 0 and decoded.max() <= 1 and decoded.isfinite().all()
+    if sees_context(codec):
+        rows, columns = codec.context_grid
+        codes = codec.encode_context(context["context_frames"])
+        assert_codes(codes, (2, codec.config.context_frames, rows * columns), codec.context_codebook_size)
+
+
+@every_tokenizer
+@torch.no_grad()
+def test_any_codes_can_be_decoded(codec: ModelMixin) -> None:
+    """A world model may write any code at any place."""
+    frames, context = draw_clips(codec)
+    decoded = codec.decode(draw_codes(codec, clips=2), **context)
+    assert decoded.shape == frames.shape
+    assert decoded.min() >= 0 and decoded.max() <= 1
+
+
+@every_tokenizer
+@torch.no_grad()
+def test_different_codes_make_different_frames(codec: ModelMixin) -> None:
+    frames, context = draw_clips(codec)
+    codes = codec.encode(frames, **context)
+    other = (codes + codec.dynamics_codebook_size // 2) % codec.dynamics_codebook_size
+    difference = (codec.decode(other, **context) - codec.decode(codes, **context)).abs()
+    assert (difference.amax(dim=(2, 3, 4)) > 1e-4).all()
+
+
+@every_tokenizer
+@torch.no_grad()
+def test_a_saved_tokenizer_is_the_same_tokenizer(codec: ModelMixin, tmp_path: Path) -> None:
+    codec.save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "diffusion_pytorch_model.safetensors"]
+    loaded = type(codec).from_pretrained(tmp_path).eval()
+    frames, context = draw_clips(codec)
+    codes = codec.encode(frames, **context)
+    assert torch.equal(loaded.encode(frames, **context), codes)
+    assert torch.equal(loaded.decode(codes, **context), codec.decode(codes, **context))
+    assert loaded.dynamics_grid == codec.dynamics_grid
+    assert loaded.dynamics_codebook_size == codec.dynamics_codebook_size
+
+
+@every_tokenizer
+@torch.no_grad()
+def test_each_frame_is_coded_for_itself(codec: ModelMixin) -> None:
+    frames, context = draw_clips(codec)
+    alone = [codec.encode(frames[:, step : step + 1], **context) for step in range(STEPS)]
+    assert (torch.cat(alone, dim=1) == codec.encode(frames, **context)).float().mean() > 0.99
+    codes = codec.encode(frames, **context)
+    decoded = [codec.decode(codes[:, step : step + 1], **context) for step in range(STEPS)]
+    torch.testing.assert_close(torch.cat(decoded, dim=1), codec.decode(codes, **context), atol=1e-5, rtol=0)
+
+
+@every_tokenizer
+@torch.no_grad()
+def test_a_group_that_shares_a_context_is_decoded_as_each_alone(codec: ModelMixin) -> None:
+    """Item b of `B` uses context `b // (B // B0)`, as a group of rollouts of one prompt does."""
+    if not sees_context(codec):
+        pytest.skip("this tokenizer sees no context")
+    _, context = draw_clips(codec)
+    codes = draw_codes(codec, clips=6)
+    shared = codec.decode(codes, **context)
+    for item in range(6):
+        of_item = {name: value[item // 3].unsqueeze(0) for name, value in context.items()}
+        alone = codec.decode(codes[item : item + 1], **of_item)
+        torch.testing.assert_close(shared[item : item + 1], alone, atol=1e-5, rtol=0)
+
+
+@every_tokenizer
+@torch.no_grad()
+def test_training_computes_what_encode_and_decode_compute(codec: ModelMixin) -> None:
+    frames, context = draw_clips(codec)
+    decoded, *_ = codec(frames, **context)
+    codes = codec.encode(frames, **context)
+    torch.testing.assert_close(decoded.clamp(0, 1), codec.decode(codes, **context), atol=1e-5, rtol=0)
+
+
+@every_tokenizer
+def test_the_gradient_reaches_every_parameter(codec: ModelMixin) -> None:
+    frames, context = draw_clips(codec)
+    outputs = [output for output in codec(frames, **context) if output.is_floating_point()]
+    generator = torch.Generator().manual_seed(3)
+    weighted = [output * torch.rand(output.shape, generator=generator) for output in outputs]
+    torch.stack([output.mean() for output in weighted]).sum().backward()
+    without = [
+        name for name, value in codec.named_parameters() if value.grad is None or not value.grad.isfinite().all()
+    ]
+    # Attention does not depend on the bias of its keys: it adds the same to all of a query's scores.
+    still = [name for name, value in codec.named_parameters() if value.grad is not None and not value.grad.any()]
+    assert not without
+    assert not [name for name in still if not name.endswith("to_k.bias")]
+
+
+@every_tokenizer
+@torch.no_grad()
+def test_half_precision_keeps_shapes_and_range(codec: ModelMixin) -> None:
+    codec = codec.to(torch.bfloat16)
+    frames, context = draw_clips(codec)
+    decoded = codec.decode(codec.encode(frames, **context), **context)
+    assert decoded.shape == frames.shape
+    assert decoded.min() >= 0 and decoded.max() <= 1
+
+
+@every_tokenizer
+def test_frames_of_another_size_or_type_are_refused(codec: ModelMixin) -> None:
+    frames, context = draw_clips(codec)
+    height, width = codec.config.image_size
+    with pytest.raises(ValueError, match=rf"`frames` of shape \(B, T, 3, {height}, {width}\), got .*; resize"):
+        codec.encode(frames[..., :-1], **context)
+    with pytest.raises(TypeError, match=r"floats in \[0, 1\], got torch.uint8; divide"):
+        codec.encode((frames * 255).to(torch.uint8), **context)
