@@ -19,7 +19,6 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.utils import logging
 
 from ..processors.base import WorldModelProcessor
 from ..rollouts import rollout
@@ -51,19 +50,13 @@ class ProgressLine(ProgressCallback):
         self.shown: dict[str, str] = {}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Opens the bar, one without an end if a clock decides, and silences those of written files."""
-        logging.disable_progress_bar()
+        """Opens the bar, one without an end if a clock decides."""
         if state.is_world_process_zero:
             self.training_bar = tqdm(total=state.max_steps if state.max_steps < ENDLESS else None, dynamic_ncols=True)
         self.current_step = 0
 
     def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
         """Opens no second bar for an evaluation."""
-
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Closes the bar."""
-        super().on_train_end(args, state, control)
-        logging.enable_progress_bar()
 
     def on_log(
         self,

@@ -259,6 +259,8 @@ def train_tokenizer(
     weight_decay: float = 1e-4,
     moving_weight: float = 4.0,
     context_weight: float = 0.5,
+    hard_pixel_weight: float = 0.0,
+    hard_pixel_share: float = 0.02,
     perceptual_weight: float = 0.0,
     perceptual_net: str = "vgg",
     perceptual_trunk: str | Path | None = None,
@@ -301,7 +303,11 @@ def train_tokenizer(
         moving_weight (`float`, *optional*, defaults to 4):
             Additional weight of pixels that move.
         context_weight (`float`, *optional*, defaults to 0.5):
-            Weight of the context's own reconstruction.
+            Weight of the context's own reconstruction, in each term.
+        hard_pixel_weight (`float`, *optional*, defaults to 0):
+            Weight of the squared error of each frame's worst pixels: raise it where small things are left out.
+        hard_pixel_share (`float`, *optional*, defaults to 0.02):
+            Share of a frame's pixels that count as its worst.
         perceptual_weight (`float`, *optional*, defaults to 0):
             Weight of LPIPS; 1 in the paper. It needs the weights of its trunk.
         perceptual_net (`str`, *optional*, defaults to `"vgg"`):
@@ -350,6 +356,8 @@ def train_tokenizer(
         TokenizerLoss(
             moving_weight=moving_weight,
             context_weight=context_weight,
+            hard_pixel_weight=hard_pixel_weight,
+            hard_pixel_share=hard_pixel_share,
             perceptual_weight=perceptual_weight,
             perceptual=perceptual and perceptual.to(codec.device),
             adversarial_weight=adversarial_weight,

@@ -1,0 +1,18 @@
+"""Warnings of the host that no setting of ours avoids."""
+
+import pytest
+
+
+# TRL 1.16 reads `is_gradient_checkpointing`, which transformers 5.23 deprecates; Trainer's seedable sampler and the
+# numerical order of checkpoints are logged, not warned of.
+HOST_WARNINGS = (
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning",
+    "ignore:`gradient_checkpointing:FutureWarning",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "tests/training" in item.path.as_posix():
+            for warning in HOST_WARNINGS:
+                item.add_marker(pytest.mark.filterwarnings(warning))

@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from rlvr_world_hf.training.grpo_config import WorldModelGRPOConfig
+from tests.training.world import settings
+
+
+def test_defaults_are_the_papers(golden: Path, tmp_path: Path) -> None:
+    official = json.loads((golden / "official_hparams.json").read_text())["video_multi_step"]
+    config = WorldModelGRPOConfig(str(tmp_path))
+    assert config.learning_rate == official["lr"]
+    assert config.num_generations == official["group_n"]
+    assert config.beta == official["kl_in_loss_coef"]
+    assert config.epsilon == official["clip"]
+    assert config.delta == official["dual_clip"]
+    assert config.max_grad_norm == official["grad_clip"]
+    assert config.temperature == official["temperature"]
+    assert config.updates_per_generation == official["train_batch_prompts"] // official["mini_batch_prompts"]
+    assert config.entropy_coef == official["entropy_coef"]
+    assert (config.weight_decay, config.lr_scheduler_type, config.advantage_epsilon) == (0.01, "constant", 1e-6)
+    assert not config.use_bias_correction_kl
+
+
+@pytest.mark.parametrize(("accumulation", "iterations"), [(1, 1), (2, 1), (1, 3)])
+def test_checkpoints_lie_between_batches_of_rollouts(tmp_path: Path, accumulation: int, iterations: int) -> None:
+    config = settings(
+        tmp_path, gradient_accumulation_steps=accumulation, num_iterations=iterations, save_steps=7, max_steps=50
+    )
+    assert config.steps_per_generation == 2 * accumulation
+    assert config.checkpoint_interval == 2 * iterations
+    assert config.save_steps == {1: 8, 3: 12}[iterations]
+
+
+def test_save_steps_may_be_a_share(tmp_path: Path) -> None:
+    assert settings(tmp_path, save_steps=0.5, max_steps=10).save_steps == 6
+    with pytest.raises(ValueError, match="max_steps"):
+        settings(tmp_path, save_steps=0.5, max_steps=-1)
+
+
+def test_the_hosts_batch_size_is_kept(tmp_path: Path) -> None:
+    config = settings(tmp_path, generation_batch_size=48)
+    assert (config.steps_per_generation, config.updates_per_generation) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"use_vllm": True}, {"mask_truncated_completions": True}, {"repetition_penalty": 1.2}]
+)
+def test_what_has_no_meaning_is_refused(tmp_path: Path, changes: dict) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(changes))}.*leave it at"):
+        settings(tmp_path, **changes)
+
+
+def test_settings_survive_json(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    fields = {name: value for name, value in config.to_dict().items() if name in ("beta", "delta", "save_steps")}
+    assert json.loads(json.dumps(fields)) == {"beta": 1e-3, "delta": 3.0, "save_steps": 2}

@@ -1,0 +1,126 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+
+from rlvr_world_hf.training.checkpoints import checkpoint_state, last_checkpoint
+from rlvr_world_hf.training.pretraining import Pretraining, build_policy, pretrain, tokenize_rows
+from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return small_processor()
+
+
+@pytest.fixture(scope="module")
+def tokens(processor) -> tuple[Dataset, Dataset]:
+    """Of training and validation rows."""
+    return tuple(tokenize_rows(small_rows(processor, count=24, seed=seed), processor, batch_size=7) for seed in (1, 2))
+
+
+def train(model: Any, tokens: tuple[Dataset, Dataset], folder: Path, **changes: Any) -> Pretraining:
+    fields = {"max_steps": 12, "eval_steps": 4, "batch_size": 8, "learning_rate": 1e-2, "warmup_steps": 2}
+    return pretrain(model, *tokens, output_dir=folder, **(fields | {"disable_tqdm": True} | changes))
+
+
+def test_tokens_are_those_of_the_processor(processor, tokens) -> None:
+    rows = small_rows(processor, count=24, seed=1)
+    row = {name: torch.tensor(value)[None] for name, value in rows[9].items()}
+    encoded = processor(**row)
+    assert torch.equal(tokens[0][9]["input_ids"], encoded["input_ids"][0])
+    assert torch.equal(tokens[0][9]["labels"], encoded["labels"][0])
+    learnt = tokens[0][9]["labels"] != -100
+    assert learnt[: processor.layout.prompt_length].sum() == 0
+    assert torch.equal(learnt[processor.layout.prompt_length :], processor.model_token_mask(HORIZON))
+    assert tokens[0].features["input_ids"].feature.dtype == "int32"
+
+
+def test_padded_steps_are_not_learnt(processor) -> None:
+    def pad(batch: dict) -> dict:
+        return {name: batch[name] for name in ("context", "actions", "reference")} | {
+            "reference_mask": [torch.tensor([True, False]).numpy()] * len(batch["context"])
+        }
+
+    rows = small_rows(processor, count=2)
+    read = rows.format["format_kwargs"]["transform"]
+    padded = tokenize_rows(rows.with_transform(lambda batch: pad(read(batch))), processor)
+    assert (padded[0]["labels"][-processor.layout.step_length :] == -100).all()
+    assert (padded[0]["labels"] != -100).sum() == processor.layout.dynamics_length
+
+
+def test_fresh_policies_depend_on_the_seed_only(processor) -> None:
+    one, same, other = (parameters(small_policy(processor, seed=seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    tied = build_policy(processor.layout, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                        intermediate_size=16, tie_word_embeddings=True)  # fmt: skip
+    assert tied.lm_head.weight is tied.model.embed_tokens.weight
+
+
+def test_loss_is_the_cross_entropy_of_what_the_model_writes(processor, tokens, tmp_path: Path) -> None:
+    model = small_policy(processor)
+    expected = model(input_ids=tokens[1]["input_ids"][:], labels=tokens[1]["labels"][:]).loss.item()
+    result = train(model, tokens, tmp_path, max_steps=1, eval_steps=1, learning_rate=0.0, warmup_steps=0)
+    assert result.history[-1]["eval_loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_keeps_the_best_checkpoint(processor, tokens, tmp_path: Path) -> None:
+    model = small_policy(processor)
+    result = train(model, tokens, tmp_path, learning_rate=0.3, warmup_steps=0)  # overshoots
+    losses = {entry["step"]: entry["eval_loss"] for entry in result.history if "eval_loss" in entry}
+    assert list(losses) == [4, 8, 12]
+    best = min(losses, key=losses.get)
+    assert result.best_checkpoint.endswith(f"checkpoint-{best}") and result.last_checkpoint.endswith("checkpoint-12")
+    ids, labels = tokens[1]["input_ids"][:], tokens[1]["labels"][:]
+    assert model(input_ids=ids, labels=labels).loss.item() == pytest.approx(losses[best], abs=1e-4)
+    assert result.seconds > 0
+
+
+class Kill(Exception):
+    pass
+
+
+class KillAt(TrainerCallback):
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 10:
+            raise Kill
+
+
+def test_a_killed_run_resumes_to_the_same_parameters(processor, tokens, tmp_path: Path) -> None:
+    whole = small_policy(processor)
+    train(whole, tokens, tmp_path / "whole")
+    with pytest.raises(Kill):
+        train(small_policy(processor), tokens, tmp_path / "killed", callbacks=[KillAt()])
+    (tmp_path / "killed" / "checkpoint-9").mkdir()  # what a kill in the middle of writing leaves
+    resumed = small_policy(processor, seed=5)
+    result = train(resumed, tokens, tmp_path / "killed")
+    assert torch.equal(parameters(whole), parameters(resumed))
+    again = small_policy(processor, seed=6)
+    assert train(again, tokens, tmp_path / "killed").history == result.history
+    assert torch.equal(parameters(whole), parameters(again)), "a finished run makes no further update"
+
+
+def test_goes_on_from_another_run_for_so_many_seconds(processor, tokens, tmp_path: Path) -> None:
+    base = small_policy(processor)
+    first = train(base, tokens, tmp_path / "base", max_steps=8)
+    control = train(
+        base, tokens, tmp_path / "control", max_steps=9, minimum_seconds=1.0, continue_from=first.last_checkpoint
+    )
+    steps = [entry["step"] for entry in control.history if "eval_loss" in entry]
+    assert steps[:2] == [4, 8] and steps[-1] > 9 and control.seconds >= 1.0
+    assert checkpoint_state(control.last_checkpoint).global_step == steps[-1]
+
+    straight = small_policy(processor)
+    train(straight, tokens, tmp_path / "straight", max_steps=12)
+    further = small_policy(processor)
+    train(further, tokens, tmp_path / "further", continue_from=first.last_checkpoint)
+    assert last_checkpoint(tmp_path / "further").endswith("checkpoint-12")
+    assert torch.equal(parameters(straight), parameters(further)), "optimizer and order of the data go on"
+
+
+def test_seconds_need_a_constant_learning_rate(processor, tokens, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cosine"):
+        train(small_policy(processor), tokens, tmp_path, minimum_seconds=1.0, lr_scheduler_type="cosine")

@@ -1,0 +1,97 @@
+"""A world that can be learnt in seconds: whatever is given and done, the same two frames follow."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from transformers import LlamaForCausalLM
+
+from rlvr_world_hf.processors.video import VideoWorldModelProcessor
+from rlvr_world_hf.rewards.pixel import MAEReward
+from rlvr_world_hf.tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
+from rlvr_world_hf.training.grpo_config import WorldModelGRPOConfig
+from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer
+from rlvr_world_hf.training.pretraining import build_policy
+
+
+HORIZON = 2
+
+
+def small_processor() -> VideoWorldModelProcessor:
+    torch.manual_seed(0)
+    codec = CompressiveTokenizer(
+        block_out_channels=(16, 16),
+        norm_num_groups=4,
+        image_size=(16, 16),
+        context_levels=(3, 2),
+        dynamics_levels=(3, 2),
+    )
+    return VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [1.0, 1.0], action_bins=4, fps=2.0)
+
+
+def small_policy(processor: VideoWorldModelProcessor, *, seed: int = 0) -> LlamaForCausalLM:
+    return build_policy(
+        processor.layout,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        seed=seed,
+    )
+
+
+def small_rows(processor: VideoWorldModelProcessor, *, count: int = 16, seed: int = 0) -> datasets.Dataset:
+    """Rows whose reference is what the codec makes of code 0 everywhere."""
+    numbers = np.random.default_rng(seed)
+    context = numbers.integers(0, 256, (count, 1, 3, 16, 16), dtype=np.uint8)
+    actions = numbers.random((count, 1 + HORIZON, 2), dtype=np.float32)
+    world = processor.world_tokens(actions, horizon=HORIZON)
+    reference = processor.decode_state(world.clamp(min=0), context)
+    columns: dict[str, Any] = {
+        "context": context,
+        "actions": actions,
+        "reference": (reference * 255).round().to(torch.uint8).numpy(),
+        "reference_mask": np.ones((count, HORIZON), dtype=bool),
+    }
+
+    def read(batch: dict[str, list[int]]) -> dict[str, Any]:
+        return {name: [column[index] for index in batch["index"]] for name, column in columns.items()}
+
+    return datasets.Dataset.from_dict({"index": list(range(count))}).with_transform(read)
+
+
+def settings(folder: Path | str, **changes: Any) -> WorldModelGRPOConfig:
+    """Eight groups of four a batch of rollouts, two updates of it."""
+    fields = {
+        "per_device_train_batch_size": 16,
+        "num_generations": 4,
+        "updates_per_generation": 2,
+        "max_steps": 4,
+        "learning_rate": 3e-3,
+        "logging_steps": 1,
+        "save_steps": 2,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": 3,
+    }
+    return WorldModelGRPOConfig(str(folder), **(fields | changes))
+
+
+def small_trainer(folder: Path | str, *, model: Any = None, rewards: Any = None, **changes: Any) -> Any:
+    names = ("callbacks", "peft_config", "eval_dataset")
+    arguments = {name: changes.pop(name) for name in names if name in changes}
+    processor = small_processor()
+    return WorldModelGRPOTrainer(
+        model or small_policy(processor),
+        rewards or MAEReward(),
+        settings(folder, **changes),
+        small_rows(processor),
+        processing_class=processor,
+        **arguments,
+    )
+
+
+def parameters(model: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
