@@ -1,3 +1,5 @@
+import io
+
 import pytest
 import torch
 
@@ -68,7 +70,10 @@ def test_its_state_is_all_it_needs_to_go_on() -> None:
     first, second = Adversary(depth=2, width=4, seed=0), Adversary(depth=2, width=4, seed=1)
     for step in range(3):
         first.update(draw_clip(1.0, seed=step), draw_clip(0.2, seed=step))
-    second.load_state_dict(first.state_dict())
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second.load_state_dict(torch.load(file, weights_only=True))
     for step in range(3, 5):
         losses = [player.update(draw_clip(1.0, seed=step), draw_clip(0.2, seed=step)) for player in (first, second)]
         assert losses[0] == losses[1]
