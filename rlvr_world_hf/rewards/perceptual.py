@@ -165,10 +165,20 @@ def find_trunk(net: str, *, trunk_path: str | Path | None = None) -> Path:
 
 def load_lpips(net: str, *, trunk_path: str | Path | None = None, trunk: str = "pretrained", seed: int = 0) -> LPIPS:
     """
-    Build `lpips.LPIPS` from files on this machine; takes the arguments of [`LPIPSReward`].
+    Build `lpips.LPIPS` from files on this machine.
 
     The package's own constructor downloads the trunk, or draws all its weights at random, the unused classifier of 120
     million included; so the module is built without storage and its parts are filled in here.
+
+    Args:
+        net (`str`):
+            See [`LPIPSReward`].
+        trunk_path (`str` or `Path`, *optional*):
+            See [`LPIPSReward`].
+        trunk (`str`, *optional*, defaults to `"pretrained"`):
+            See [`LPIPSReward`].
+        seed (`int`, *optional*, defaults to `0`):
+            See [`LPIPSReward`].
 
     Returns:
         `lpips.LPIPS`: in evaluation mode, float32, frozen.
