@@ -13,6 +13,7 @@ import datasets
 import numpy as np
 
 from ..hub import save_world_model
+from ..hub.checkpoint import choose_attention
 from ..processors.video import VideoWorldModelProcessor
 from .collect import collect, load_split, split_rows
 from .keys import key
@@ -78,7 +79,7 @@ def pretrain(run: StageRun) -> list[Path]:
     processor = build_processor(run.recipe)
     codec: Any = processor.codec
     codec.to(run.processes.device)
-    model = build_policy(processor.layout, **run.settings.policy_sizes(), seed=run.recipe.seed)
+    model = choose_attention(build_policy(processor.layout, **run.settings.policy_sizes(), seed=run.recipe.seed))
     return likelihood_training(
         run, model, processor, run.settings, checkpoint="base", max_steps=run.settings.max_steps
     )

@@ -133,7 +133,24 @@ def load_world_model(
     if device is not None:
         model.to(device)
         processor.codec.to(device)
-    return model.eval(), processor
+    return choose_attention(model.eval()), processor
+
+
+def choose_attention(model: PreTrainedModel) -> PreTrainedModel:
+    """
+    Plain attention on a CPU, where PyTorch's fused kernel is slower on sequences as short as those of world models: a
+    likelihood update of 64 sequences of 106 tokens took 0.50 s with the former and 0.82 s with the latter.
+
+    Args:
+        model (`PreTrainedModel`):
+            The policy, changed in place; elsewhere than on a CPU it keeps what it has.
+
+    Returns:
+        `PreTrainedModel`: the same.
+    """
+    if model.device.type == "cpu":
+        model.set_attn_implementation("eager")
+    return model
 
 
 def _merged(model: PreTrainedModel) -> PreTrainedModel:
