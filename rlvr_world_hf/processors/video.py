@@ -140,10 +140,9 @@ class VideoWorldModelProcessor(WorldModelProcessor):
         """
         if kwargs.pop("return_tensors", "pt") != "pt" or kwargs:
             raise TypeError(f"Expected no further arguments than `return_tensors='pt'`, got {sorted(kwargs)}.")
-        prompt_ids = self.encode_prompt(context, actions)
         if reference is None:
-            return BatchFeature({"input_ids": prompt_ids})
-        completion_ids = self.encode_completion(reference, context, actions)
+            return BatchFeature({"input_ids": self.encode_prompt(context, actions)})
+        prompt_ids, completion_ids = self.encode_window(context, reference, actions)
         labels = self.labels(prompt_ids, completion_ids, reference_mask)
         return BatchFeature({"input_ids": torch.cat([prompt_ids, completion_ids], dim=1), "labels": labels})
 
@@ -173,7 +172,6 @@ class VideoWorldModelProcessor(WorldModelProcessor):
             observed_codes = self.codec.encode(observed_frames, context_frames=context_frames)
         return self.layout.write_prompt(context_codes, observed_codes, action_bins)
 
-    @torch.no_grad()
     def encode_completion(self, reference: Array, context: Array, actions: Array) -> torch.Tensor:
         """
         Token ids of the frames that followed: the target of likelihood training.
@@ -189,12 +187,39 @@ class VideoWorldModelProcessor(WorldModelProcessor):
         Raises:
             ValueError: as `encode_prompt`.
         """
-        context_frames, _ = self._split_context(context)
+        return self.encode_window(context, reference, actions)[1]
+
+    @torch.no_grad()
+    def encode_window(self, context: Array, reference: Array, actions: Array) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Token ids of prompt and completion, as `encode_prompt` and `encode_completion` give them, with one pass of the
+        codec for all later frames.
+
+        Args:
+            context (`torch.Tensor` or `np.ndarray` of shape `(B, K + M, 3, H, W)`): as in `encode_prompt`.
+            reference (`torch.Tensor` or `np.ndarray` of shape `(B, S, 3, H, W)`): the recorded frames.
+            actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)`): `max(M, 1) + S` actions, or one fewer.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor]`: prompt `(B, prompt_length)`, completion `(B, S * step_length)`, int64.
+
+        Raises:
+            ValueError: as `encode_prompt`.
+        """
+        context_frames, observed_frames = self._split_context(context)
         reference = self._read_frames(reference, "reference")
         if len(reference) != len(context_frames):
             raise ValueError(f"Expected a reference for each context, got {len(reference)} and {len(context_frames)}.")
-        codes = self.codec.encode(reference, context_frames=context_frames)
-        return self.layout.write_completion(codes, self._bin_completion_actions(actions, reference.shape[1]))
+        later = torch.cat([observed_frames, reference], dim=1)
+        codes = self.codec.encode(later, context_frames=context_frames)
+        observed = self.layout.observed_steps
+        prompt_ids = self.layout.write_prompt(
+            self.codec.encode_context(context_frames),
+            codes[:, :observed] if observed else None,
+            self._bin_actions(actions, len(context_frames), count=self.layout.prompt_actions),
+        )
+        bins = self._bin_completion_actions(actions, reference.shape[1])
+        return prompt_ids, self.layout.write_completion(codes[:, observed:], bins)
 
     def horizon(self, completion_length: int) -> int:
         """Steps of a completion of `completion_length` tokens; see [`TokenLayout`]."""
