@@ -182,8 +182,10 @@ class PredictionPictures(TrainerCallback):
             columns["actions"],
             horizon=columns["reference"].shape[1],
             seeds=[self.seed + index for index in range(len(rows))],
+            decode=False,
         )
-        predicted = (record.predicted.cpu() * 255).round().to(torch.uint8)
+        predicted = self.processor.decode_state(record.completion_ids, columns["context"])
+        predicted = (predicted.cpu() * 255).round().to(torch.uint8)
         given = columns["context"][:, -1:]
         lines = torch.stack([torch.cat([given, columns["reference"]], 1), torch.cat([given, predicted], 1)], 1)
         return rearrange(lines, "B line T C H W -> (B line H) (T W) C").numpy()

@@ -70,6 +70,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     Raises:
         TypeError: if `processing_class` is not a [`WorldModelProcessor`].
+        ValueError: if there is no `train_dataset`.
 
     Example:
 
@@ -106,6 +107,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
                 "with `load_world_model`, or build it with `VideoWorldModelProcessor.from_codec`."
             )
         args = args or WorldModelGRPOConfig(output_dir="rlvr")
+        if train_dataset is None:
+            raise ValueError("Expected `train_dataset`, got None; make one with `window_rows`.")
         self.processor = processing_class
         self.horizon = len(next(iter(train_dataset))["reference"])
         mask = processing_class.model_token_mask(self.horizon)
@@ -203,6 +206,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         # `prompts` are empty: what a rollout needs was kept by `_generate_and_score_completions`.
+        context, actions = (torch.stack([row[name] for row in self._rows]) for name in ("context", "actions"))
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
@@ -212,8 +216,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             record = rollout(
                 model,
                 self.processor,
-                torch.stack([row["context"] for row in self._rows]),
-                torch.stack([row["actions"] for row in self._rows]),
+                context,
+                actions,
                 horizon=self.horizon,
                 num_samples=self._samples,
                 seeds=self._seeds(),
@@ -221,13 +225,14 @@ class WorldModelGRPOTrainer(GRPOTrainer):
                 top_k=self.top_k,
                 top_p=self.top_p,
                 autocast_dtype=torch.bfloat16 if self.args.bf16 else None,
+                decode=False,
             )
         return {
             "prompt_ids": [ids for ids in record.prompt_ids.tolist() for _ in range(self._samples)],
             "completion_ids": record.completion_ids.tolist(),
             "logprobs": None,
             "env_mask": [self._env_mask] * len(prompts),
-            "predicted": list(record.predicted),
+            "predicted": list(self.processor.decode_state(record.completion_ids, context)),
         }
 
     def _seeds(self) -> list[int]:

@@ -257,6 +257,7 @@ def pretrain(
     checkpoint = last_checkpoint(output_dir)
     if checkpoint is None or not _is_finished(checkpoint, max_steps, minimum_seconds):
         trainer.train(resume_from_checkpoint=checkpoint or (continue_from and str(continue_from)))
+        trainer.accelerator.wait_for_everyone()
         checkpoint = str(last_checkpoint(output_dir))
     state = checkpoint_state(checkpoint)
     best = state.best_model_checkpoint or checkpoint

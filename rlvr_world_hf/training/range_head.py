@@ -35,8 +35,7 @@ class RangeHead:
 
     ```python
     >>> head = RangeHead(torch.tensor([[0, 2], [2, 4]]), torch.tensor([True, False]))
-    >>> lm_head = nn.Linear(3, 4)
-    >>> log_probs, entropies = head(torch.zeros(1, 2, 3), nn.init.zeros_(lm_head.weight), None, torch.tensor([[1, 3]]))
+    >>> log_probs, entropies = head(torch.zeros(1, 2, 3), torch.zeros(4, 3), None, torch.tensor([[1, 3]]))
     >>> log_probs.exp().tolist(), entropies.exp().tolist()
     ([[0.5, 1.0]], [[2.0, 1.0]])
 

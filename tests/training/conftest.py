@@ -3,8 +3,7 @@
 import pytest
 
 
-# TRL 1.16 reads `is_gradient_checkpointing`, which transformers 5.23 deprecates; Trainer's seedable sampler and the
-# numerical order of checkpoints are logged, not warned of.
+# TRL 1.16 reads and calls what transformers 5.23 has renamed to `activation_checkpointing`.
 HOST_WARNINGS = (
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning",
     "ignore:`gradient_checkpointing:FutureWarning",

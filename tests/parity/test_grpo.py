@@ -1,0 +1,102 @@
+"""The update against numbers recorded from the official code: advantages, clipped loss, KL, and their gradients."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer, group_advantages
+from tests.training.world import small_trainer
+
+
+GROUPED = ("binary_n5", "binary_degenerate", "task_specific_n5", "video_n16", "tiny_spread")
+POLICIES = ("onpolicy", "small", "large", "huge", "asym", "one_token", "c10")
+CLAMPED = ("huge", "c10")  # the official code clamps the KL of a token at 10, TRL does not
+AGGREGATIONS = {"bnpo": "token-mean", "luspo": "seq-mean-token-sum", "grpo": "seq-mean-token-mean"}
+
+
+@pytest.fixture(scope="module")
+def numbers(golden: Path) -> Any:
+    return np.load(golden / "grpo.npz")
+
+
+@pytest.fixture(scope="module")
+def clips(golden: Path) -> dict[str, dict[str, float]]:
+    return json.loads((golden / "grpo_meta.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def trainer(tmp_path_factory: pytest.TempPathFactory) -> WorldModelGRPOTrainer:
+    trainer = small_trainer(tmp_path_factory.mktemp("run"))
+    trainer.current_gradient_accumulation_steps = 1
+    return trainer
+
+
+@pytest.mark.parametrize("case", GROUPED)
+def test_advantages(numbers: Any, case: str) -> None:
+    rewards, mask, group, expected = (
+        torch.from_numpy(numbers[f"adv_{case}_{name}"]) for name in ("token_rewards", "mask", "group", "advantages")
+    )
+    order = group.argsort(stable=True)
+    size = int((group == group[0]).sum())
+    advantages = torch.empty(len(group))
+    advantages[order] = group_advantages(rewards.sum(1)[order], size)
+    tolerance = 0.01 if case == "tiny_spread" else 1e-5  # the former lives on float32's rounding
+    torch.testing.assert_close(advantages[:, None] * mask, expected, atol=tolerance, rtol=tolerance)
+
+
+def loss_and_gradient(trainer: Any, numbers: Any, case: str, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the trainer, where the policy's log-probabilities are given."""
+    old, new, ref, advantages, mask = (
+        torch.from_numpy(numbers[f"pol_{case}_{name}"]) for name in ("old", "new", "ref", "adv", "mask")
+    )
+    new.requires_grad_()
+    for name, value in settings.items():
+        setattr(trainer, name, value)
+    trainer._get_per_token_logps_and_entropies = lambda *args, **kwargs: (new, torch.zeros_like(new), None)
+    ids = torch.zeros_like(new, dtype=torch.long)
+    batch = {
+        "prompt_ids": ids[:, :1],
+        "prompt_mask": torch.ones_like(ids[:, :1]),
+        "completion_ids": ids,
+        "completion_mask": torch.ones_like(ids),
+        "tool_mask": mask.long(),
+        "advantages": advantages,
+        "old_per_token_logps": old,
+        "ref_per_token_logps": ref,
+    }
+    trainer.model.train()
+    loss = trainer._compute_loss(trainer.model, batch)
+    loss.backward()
+    return loss.detach(), new.grad
+
+
+@pytest.mark.parametrize("loss_type", AGGREGATIONS)
+@pytest.mark.parametrize("case", POLICIES)
+def test_clipped_loss(trainer: Any, numbers: Any, clips: Any, case: str, loss_type: str) -> None:
+    clip = clips[f"pol_{case}"]
+    trainer.args.delta = clip["dual_clip_c"]
+    loss, gradient = loss_and_gradient(
+        trainer, numbers, case, loss_type=loss_type, beta=0.0, epsilon_low=clip["clip_low"],
+        epsilon_high=clip["clip_high"],
+    )  # fmt: skip
+    expected = f"pol_{case}_video_{AGGREGATIONS[loss_type]}"
+    torch.testing.assert_close(loss, torch.tensor(numbers[f"{expected}_loss"]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradient, torch.from_numpy(numbers[f"{expected}_grad"]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("case", [case for case in POLICIES if case not in CLAMPED])
+def test_loss_with_kl(trainer: Any, numbers: Any, clips: Any, case: str) -> None:
+    clip = clips[f"pol_{case}"]
+    trainer.args.delta = clip["dual_clip_c"]
+    loss, gradient = loss_and_gradient(
+        trainer, numbers, case, loss_type="bnpo", beta=1e-3, epsilon_low=clip["clip_low"],
+        epsilon_high=clip["clip_high"],
+    )  # fmt: skip
+    torch.testing.assert_close(loss, torch.tensor(numbers[f"pol_{case}_total_kl1e-3"]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        gradient, torch.from_numpy(numbers[f"pol_{case}_total_kl1e-3_grad"]), atol=1e-5, rtol=1e-5
+    )
