@@ -43,7 +43,7 @@ def test_code_is_that_of_the_examples(repository: Path, readme: str, name: str) 
 def test_prediction_runs(repository: Path, trained: Path) -> None:
     predicted = runpy.run_path(str(repository / "examples" / "predict.py"))["predicted"]
     assert predicted.shape == (4, 4, 3, 64, 64)
-    assert 0 <= predicted.min() and predicted.max() <= 1
+    assert predicted.min() >= 0 and predicted.max() <= 1
 
 
 def test_own_reward_rewards(repository: Path) -> None:
