@@ -2,6 +2,6 @@ from rlvr_world_hf import WorldModelPipeline
 from rlvr_world_hf.data.pusht import collect_episode
 
 
-episode = collect_episode(seed=7_000_000, length=5, image_size=64, frame_interval=0.5)  # the real physics
+episode = collect_episode(seed=7_000_000, length=6, image_size=64, frame_interval=0.5)  # the real physics
 world = WorldModelPipeline.from_pretrained("outputs/quickstart/rlvr")
-predicted = world(episode.frames[:1], episode.actions, num_samples=4)  # (4, 4, 3, 64, 64): 4 futures of 2 seconds
+predicted = world(episode.frames[:2], episode.actions[1:], num_samples=4)  # (4, 4, 3, 64, 64): 4 futures of 2 seconds

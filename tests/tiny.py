@@ -12,11 +12,13 @@ from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
 
 
-def tiny_processor(*, image_size: int = 16) -> VideoWorldModelProcessor:
+def tiny_processor(*, image_size: int = 16, observed_steps: int = 0) -> VideoWorldModelProcessor:
     torch.manual_seed(0)
     size = (image_size, image_size)
     codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=size)
-    return VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0], action_bins=8, fps=2.0)
+    return VideoWorldModelProcessor.from_codec(
+        codec, [0.0, 0.0], [512.0, 512.0], action_bins=8, observed_steps=observed_steps, fps=2.0
+    )
 
 
 def tiny_model(processor: VideoWorldModelProcessor, *, seed: int = 0) -> LlamaForCausalLM:
