@@ -46,7 +46,7 @@ quality: $(INSTALLED) ## format, lint and types, checked only
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-codec: $(INSTALLED) ## train the bundled PushT codec anew (hours)
+codec: $(INSTALLED) ## train a PushT codec by its recipe (about an hour)
 	$(BIN)/rlvr-world tokenizer pusht/codec
 
 reproduce: $(INSTALLED) ## the quickstart with three training seeds

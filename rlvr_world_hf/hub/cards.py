@@ -145,7 +145,7 @@ def _use(processor: Any, repo_id: str, horizon: int) -> str:
     height, width = processor.codec.config.image_size
     given = layout.context_frames + layout.observed_steps
     middle = [(low + high) / 2 for low, high in zip(processor.action_low, processor.action_high, strict=True)]
-    return f"""`pip install rlvr-world-hf`, then
+    return f"""With `rlvr_world_hf` installed:
 
 ```python
 import numpy as np
