@@ -151,7 +151,7 @@ def _use(processor: Any, repo_id: str, horizon: int) -> str:
 import numpy as np
 from rlvr_world_hf import WorldModelPipeline
 
-pipeline = WorldModelPipeline.from_pretrained({repo_id!r})
+pipeline = WorldModelPipeline.from_pretrained("{repo_id}")
 frames = np.full(({given}, {height}, {width}, 3), 255, dtype=np.uint8)  # your frames, oldest first, RGB
 actions = np.tile({middle}, ({layout.prompt_actions + horizon}, 1))  # your actions, from the last given frame on
 predicted = pipeline(frames, actions, num_samples=4)  # (4, {horizon}, 3, {height}, {width}), float in [0, 1]

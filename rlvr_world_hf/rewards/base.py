@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,22 +139,7 @@ class VerifiableReward(ABC):
         Raises:
             ValueError: if the shapes of the two states differ, or a prediction is not finite.
         """
-        predicted = as_frames(predicted)
-        reference = as_frames(reference).to(predicted.device)
-        if predicted.shape != reference.shape:
-            raise ValueError(
-                f"`{self.name}`: expected predicted and reference states of one shape, got {tuple(predicted.shape)} "
-                f"and {tuple(reference.shape)}; cut both to the same steps and size."
-            )
-        if not torch.isfinite(predicted.sum()):
-            raise ValueError(
-                f"`{self.name}`: expected finite predicted states, got nan or infinity; pass `None` for a prediction "
-                "that cannot be read."
-            )
-        given = None if context is None else as_frames(context).to(predicted.device)
-        with torch.no_grad():
-            steps = self.measure(predicted, reference, context=given)  # (B, S)
-        return mean_over_steps(steps, reference_mask)
+        return mean_over_steps(self._measure_checked(predicted, reference, context), reference_mask)
 
     def score(
         self,
@@ -173,6 +158,47 @@ class VerifiableReward(ABC):
             `torch.Tensor` of shape `(B,)`: higher is better; nan where no step could be measured.
         """
         return self._signed(self.metric(predicted, reference, reference_mask=reference_mask, context=context))
+
+    def score_steps(
+        self,
+        *,
+        predicted: Sequence[Frames | None] | Frames,
+        reference: Sequence[Frames | None] | Frames,
+        reference_mask: Sequence[Frames] | Frames | None = None,
+        context: Sequence[Frames] | Frames | None = None,
+    ) -> torch.Tensor:
+        """
+        The reward of each step of each completion, whose mean over the steps is what a call of this reward returns.
+
+        Takes the columns that a call takes and raises what it raises.
+
+        Returns:
+            `torch.Tensor` of shape `(N, S)`: higher is better. An unreadable prediction has the signed `floor` at
+            every step; nan where there is no reference or nothing to measure.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from rlvr_world_hf.rewards import MAEReward
+        >>> reference = torch.zeros(2, 3, 8, 8)
+        >>> predicted = torch.stack([reference[0], reference[1] + 0.5])
+        >>> MAEReward().score_steps(predicted=[predicted, None], reference=[reference, reference])
+        tensor([[ 0.0000, -0.5000],
+                [-1.0000, -1.0000]])
+
+        ```
+        """
+        self._check_columns(predicted=predicted, reference=reference, reference_mask=reference_mask, context=context)
+        horizon = next((len(state) for state in reference if state is not None), 0)
+        steps = torch.full((len(predicted), horizon), torch.nan)
+        for row, state in enumerate(reference):
+            if state is not None and predicted[row] is None:
+                steps[row] = self._signed_floor
+        for rows, states, references, masks, given in _readable_batches(predicted, reference, reference_mask, context):
+            measured = self._signed(self._measure_checked(states, references, given))
+            steps[rows] = _without_padding(measured, masks).float().cpu()
+        return steps
 
     def __call__(
         self,
@@ -214,18 +240,14 @@ class VerifiableReward(ABC):
         """
         self._check_columns(predicted=predicted, reference=reference, reference_mask=reference_mask, context=context)
         scorable = [row for row, state in enumerate(reference) if state is not None]
-        readable = [row for row in scorable if predicted[row] is not None]
+        unreadable = [row for row in scorable if predicted[row] is None]
         rewards: list[float | None] = [None] * len(predicted)
-        for row in scorable:
-            rewards[row] = self.floor if self.higher_is_better else -self.floor
+        for row in unreadable:
+            rewards[row] = self._signed_floor
         if log_metric is not None and scorable:
-            log_metric("parse_failure", 1 - len(readable) / len(scorable))
+            log_metric("parse_failure", len(unreadable) / len(scorable))
         diagnosed: dict[str, list[torch.Tensor]] = {}
-        for start in range(0, len(readable), BATCH_SIZE):
-            rows = readable[start : start + BATCH_SIZE]
-            states, references = _take(predicted, rows), _take(reference, rows)
-            masks = None if reference_mask is None else _take(reference_mask, rows)
-            given = None if context is None else _take(context, rows)
+        for rows, states, references, masks, given in _readable_batches(predicted, reference, reference_mask, context):
             scores = self.score(states, references, reference_mask=masks, context=given)
             for row, score in zip(rows, scores.tolist(), strict=True):
                 rewards[row] = None if math.isnan(score) else score
@@ -248,6 +270,28 @@ class VerifiableReward(ABC):
                     f"`{self.name}`: expected entries of one shape in column `{name}`, got {sorted(shapes)}; pad the "
                     "references to one horizon and set `reference_mask`."
                 )
+
+    def _measure_checked(self, predicted: Frames, reference: Frames, context: Frames | None) -> torch.Tensor:
+        """The unsigned metric of each step, `(B, S)`."""
+        predicted = as_frames(predicted)
+        reference = as_frames(reference).to(predicted.device)
+        if predicted.shape != reference.shape:
+            raise ValueError(
+                f"`{self.name}`: expected predicted and reference states of one shape, got {tuple(predicted.shape)} "
+                f"and {tuple(reference.shape)}; cut both to the same steps and size."
+            )
+        if not torch.isfinite(predicted.sum()):
+            raise ValueError(
+                f"`{self.name}`: expected finite predicted states, got nan or infinity; pass `None` for a prediction "
+                "that cannot be read."
+            )
+        given = None if context is None else as_frames(context).to(predicted.device)
+        with torch.no_grad():
+            return self.measure(predicted, reference, context=given)
+
+    @property
+    def _signed_floor(self) -> float:
+        return self.floor if self.higher_is_better else -self.floor
 
     def _signed(self, values: torch.Tensor) -> torch.Tensor:
         return values if self.higher_is_better else 0.0 - values  # not -0.0 for perfect ones
@@ -307,10 +351,27 @@ def mean_over_steps(steps: torch.Tensor, reference_mask: Frames | None = None) -
 
     ```
     """
-    if reference_mask is not None:
-        is_real = _as_tensor(reference_mask).to(steps.device, torch.bool)
-        steps = steps.masked_fill(~is_real, torch.nan)
-    return steps.nanmean(dim=1)
+    return _without_padding(steps, reference_mask).nanmean(dim=1)
+
+
+def _without_padding(steps: torch.Tensor, reference_mask: Frames | None) -> torch.Tensor:
+    """`steps` `(B, S)` with nan where the reference is padding."""
+    if reference_mask is None:
+        return steps
+    return steps.masked_fill(~_as_tensor(reference_mask).to(steps.device, torch.bool), torch.nan)
+
+
+def _readable_batches(
+    predicted: Any, reference: Any, reference_mask: Any, context: Any
+) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]]:
+    """Row numbers, predictions, references, masks and contexts of what can be compared, some rows at a time."""
+    pairs = enumerate(zip(predicted, reference, strict=True))
+    readable = [row for row, (state, recorded) in pairs if state is not None and recorded is not None]
+    for start in range(0, len(readable), BATCH_SIZE):
+        rows = readable[start : start + BATCH_SIZE]
+        masks = None if reference_mask is None else _take(reference_mask, rows)
+        given = None if context is None else _take(context, rows)
+        yield rows, _take(predicted, rows), _take(reference, rows), masks, given
 
 
 def _as_tensor(array: Any) -> torch.Tensor:

@@ -221,7 +221,8 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
         encoder_conditioning (`tuple[str, ...]`, *optional*):
             How the dynamics encoder sees the context after the input convolution and after each level: `"none"`,
             `"convolution"` (features at the same place) or `"attention"` (features anywhere). The paper: attention
-            after the levels whose output is at most 32 high.
+            after the levels whose output is at most 32 high. With `"none"` everywhere a frame has the same codes in
+            every context: more to code, but easier to predict.
         decoder_conditioning (`tuple[str, ...]`, *optional*):
             The same for the dynamics decoder, after the middle block and after each level. The paper: attention after
             the middle block.
@@ -384,6 +385,8 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
         """
         self._check_frames(frames, "frames", None)
         self._check_frames(context_frames, "context_frames", self.config.context_frames)
+        if all(isinstance(module, nn.Identity) for module in self.dynamics_encoder.conditioning):
+            return self._encode_dynamics(frames, None)[1]
         _, stages, _ = self.context_encoder(self._fold(context_frames))
         return self._encode_dynamics(frames, self._expand(stages, len(context_frames), frames.shape[:2]))[1]
 
@@ -522,7 +525,7 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
         return (self._unfold(pixels, batch) + 1) / 2, features
 
     def _encode_dynamics(
-        self, frames: torch.Tensor, features: list[torch.Tensor]
+        self, frames: torch.Tensor, features: list[torch.Tensor] | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         latent, _, _ = self.dynamics_encoder(self._fold(frames), features)
         side = self.config.dynamics_patch_size

@@ -41,6 +41,9 @@ class WorldModelGRPOConfig(GRPOConfig):
         advantage_epsilon (`float`, *optional*, defaults to `1e-6`):
             Added to the standard deviation of a group's rewards. TRL's constant 1e-4 would shrink the advantages of
             groups whose rewards are close, as those of pixel errors are.
+        credit (`str`, *optional*, defaults to `"completion"`):
+            What the advantage of a token is made of: `"completion"`, the reward of its whole completion, as in the
+            paper; or `"reward_to_go"`, the rewards of its own step and of those after it, see [`rewards_to_go`].
         restrict_log_probs (`bool`, *optional*, defaults to `True`):
             Whether probabilities in the loss are over the ids valid at a position, as those sampled from are, so that
             the importance ratio is exact. `False`: over the whole vocabulary, as the authors' code has it.
@@ -82,6 +85,10 @@ class WorldModelGRPOConfig(GRPOConfig):
     advantage_epsilon: float = field(
         default=1e-6, metadata={"help": "Added to the standard deviation of a group's rewards."}
     )
+    credit: str = field(
+        default="completion",
+        metadata={"help": "What a token's advantage is made of: 'completion' or 'reward_to_go'."},
+    )
     restrict_log_probs: bool = field(
         default=True,
         metadata={"help": "Whether probabilities in the loss are over the ids valid at a position, or over all."},
@@ -114,6 +121,7 @@ class WorldModelGRPOConfig(GRPOConfig):
         super().__post_init__()
         self.updates_per_generation = max(self.steps_per_generation // self.gradient_accumulation_steps, 1)
         self._refuse_what_has_no_meaning()
+        self._check_credit()
         self._align_checkpoints()
 
     @property
@@ -128,6 +136,16 @@ class WorldModelGRPOConfig(GRPOConfig):
                     f"`{name}={getattr(self, name)!r}` has no meaning for a world model, whose completions have fixed "
                     f"lengths and are sampled by `rlvr_world_hf.rollouts`; leave it at {value!r}."
                 )
+
+    def _check_credit(self) -> None:
+        if self.credit not in ("completion", "reward_to_go"):
+            raise ValueError(f"Expected `credit` to be 'completion' or 'reward_to_go', got {self.credit!r}.")
+        scaling = (self.scale_rewards, self.multi_objective_aggregation)
+        if self.credit == "reward_to_go" and scaling != ("group", "sum_then_normalize"):
+            raise ValueError(
+                "`credit='reward_to_go'` compares the sums of rewards within a group, got "
+                f"scale_rewards={scaling[0]!r} and multi_objective_aggregation={scaling[1]!r}; leave both as they are."
+            )
 
     def _align_checkpoints(self) -> None:
         if 0 < self.save_steps < 1:

@@ -17,10 +17,11 @@ from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer import grpo_trainer as host
-from trl.trainer.utils import nanstd, split_tensor_dict
+from trl.trainer.utils import split_tensor_dict
 
 from ..processors.base import WorldModelProcessor
 from ..rollouts import rollout
+from .advantages import group_advantages, rewards_to_go
 from .callbacks import ProgressLine
 from .checkpoints import checkpoint_state, last_checkpoint
 from .grpo_config import WorldModelGRPOConfig
@@ -28,6 +29,9 @@ from .range_head import RangeHead, accept_range_head
 
 
 Rows = list[dict[str, Any]]
+
+SCORED_COLUMNS = ("predicted", "reference", "reference_mask", "context")
+"""What a reward is measured from, step by step."""
 
 
 class WorldModelGRPOTrainer(GRPOTrainer):
@@ -70,7 +74,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     Raises:
         TypeError: if `processing_class` is not a [`WorldModelProcessor`].
-        ValueError: if there is no `train_dataset`.
+        ValueError: if there is no `train_dataset`, or `credit` asks for rewards by step that a reward does not give.
 
     Example:
 
@@ -109,6 +113,13 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         args = args or WorldModelGRPOConfig(output_dir="rlvr")
         if train_dataset is None:
             raise ValueError("Expected `train_dataset`, got None; make one with `window_rows`.")
+        functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
+        whole = [getattr(f, "__name__", f) for f in functions if not hasattr(f, "score_steps")]
+        if args.credit == "reward_to_go" and whole:
+            raise ValueError(
+                f"`credit='reward_to_go'` needs the reward of each step, which {whole} does not give; make it a "
+                "`VerifiableReward`, or leave `credit` at 'completion'."
+            )
         self.processor = processing_class
         self.horizon = len(next(iter(train_dataset))["reference"])
         mask = processing_class.model_token_mask(self.horizon)
@@ -193,16 +204,34 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         self._rows = [{name: _as_tensor(value) for name, value in row.items()} for row in inputs[:: self._samples]]
         inputs = [{**row, "prompt": ""} for row in self._rows for _ in range(self._samples)]
         output = super()._generate_and_score_completions(inputs)
-        if self.scale_rewards == "group" and self.multi_objective_aggregation == "sum_then_normalize":
-            weighted = self._rewards * self.reward_weights.to(self._rewards.device)
-            rewards = weighted.nansum(dim=1).masked_fill(self._rewards.isnan().all(dim=1), torch.nan)
-            advantages = group_advantages(rewards, group_size, epsilon=self.args.advantage_epsilon)
+        advantages = self._advantages(group_size)
+        if advantages is not None:
             output["advantages"] = advantages[self._first_row() :][: len(inputs)]
         return output
 
-    def _calculate_rewards(self, *args: Any) -> torch.Tensor:
-        self._rewards = super()._calculate_rewards(*args)  # of all processes, (rows, rewards)
+    def _calculate_rewards(self, inputs: Rows, *args: Any) -> torch.Tensor:
+        self._rewards = super()._calculate_rewards(inputs, *args)  # of all processes, (rows, rewards)
+        if self.args.credit == "reward_to_go":
+            columns = {name: [row[name] for row in inputs] for name in SCORED_COLUMNS if name in inputs[0]}
+            steps = torch.stack([reward.score_steps(**columns) for reward in self.reward_funcs], dim=2)
+            self._step_rewards = self.accelerator.gather(steps.to(self._rewards.device))  # (rows, S, rewards)
         return self._rewards
+
+    def _advantages(self, group_size: int) -> torch.Tensor | None:
+        """Advantages of all processes, `(rows,)` or, one a token, `(rows, L)`; none where the host's are right."""
+        if self.args.credit == "reward_to_go":
+            to_go = rewards_to_go(self._weighted_sum(self._step_rewards))
+            steps = group_advantages(to_go, group_size, epsilon=self.args.advantage_epsilon)
+            return steps.repeat_interleave(len(self._env_mask) // self.horizon, dim=1)
+        if self.scale_rewards != "group" or self.multi_objective_aggregation != "sum_then_normalize":
+            return None
+        rewards = self._weighted_sum(self._rewards)
+        return group_advantages(rewards, group_size, epsilon=self.args.advantage_epsilon)
+
+    def _weighted_sum(self, rewards: torch.Tensor) -> torch.Tensor:
+        """Sum over the last dimension; NaN where no reward could be given."""
+        weighted = rewards * self.reward_weights.to(rewards.device)
+        return weighted.nansum(dim=-1).masked_fill(rewards.isnan().all(dim=-1), torch.nan)
 
     def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         # `prompts` are empty: what a rollout needs was kept by `_generate_and_score_completions`.
@@ -285,38 +314,6 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Writes none: the host asks at every checkpoint, before anything is measured; see `hub.cards`."""
-
-
-def group_advantages(rewards: torch.Tensor, group_size: int, *, epsilon: float = 1e-6) -> torch.Tensor:
-    r"""
-    Rewards relative to their group, [GRPO](https://huggingface.co/papers/2402.03300) equation 3:
-
-    $$ A_i = \frac{r_i - mean(r)}{std(r) + \epsilon} $$
-
-    The standard deviation is the unbiased one, and epsilon 1e-6, as in the authors' code.
-
-    Args:
-        rewards (`torch.Tensor` of shape `(B * G,)`):
-            Rewards, those of a group together; NaN for a completion that cannot be scored.
-        group_size (`int`):
-            Completions of a prompt, `G`.
-        epsilon (`float`, *optional*, defaults to `1e-6`):
-            Added to the standard deviation.
-
-    Returns:
-        `torch.Tensor` of shape `(B * G,)`: 0 for a completion that cannot be scored.
-
-    Example:
-
-    ```python
-    >>> group_advantages(torch.tensor([1.0, 3.0, 2.0, 2.0]), group_size=2)
-    tensor([-0.7071,  0.7071,  0.0000,  0.0000])
-
-    ```
-    """
-    groups = rearrange(rewards, "(B G) -> B G", G=group_size)
-    centred = groups - groups.nanmean(dim=1, keepdim=True)
-    return (centred / (nanstd(groups, dim=1, keepdim=True) + epsilon)).nan_to_num(nan=0.0).flatten()
 
 
 class _RowsReadOnce(torch.utils.data.Dataset):

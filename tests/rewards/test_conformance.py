@@ -125,6 +125,15 @@ def test_metric_and_score_differ_in_sign_only(reward: VerifiableReward, batch: d
 
 
 @every_reward
+def test_the_mean_of_its_steps_is_the_reward(reward: VerifiableReward, batch: dict[str, Any]) -> None:
+    predicted = [None, *(frames.roll(1, dims=-1) for frames in batch["reference"][1:])]
+    columns = {**batch, "predicted": predicted, "reference_mask": [torch.tensor([True, row < 2]) for row in range(3)]}
+    steps = reward.score_steps(**columns)
+    assert steps.shape == (3, 2) and steps[2, 1].isnan()
+    assert steps.nanmean(dim=1).tolist() == pytest.approx(reward(**columns), abs=1e-5)
+
+
+@every_reward
 def test_it_has_trl_s_form_and_an_example(reward: VerifiableReward) -> None:
     from trl.trainer.utils import get_callable_name, is_async_callable
 

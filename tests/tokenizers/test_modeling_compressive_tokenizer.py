@@ -69,6 +69,16 @@ def test_codes_and_frames_depend_on_the_context(mode: str) -> None:
 
 
 @torch.no_grad()
+def test_an_encoder_without_conditioning_codes_a_frame_alike_in_every_context() -> None:
+    tokenizer = make_tokenizer(encoder_conditioning=["none"] * 3)
+    context, later = draw_clip()
+    codes = tokenizer.encode(later, context_frames=context)
+    assert torch.equal(tokenizer.encode(later, context_frames=context.flip(0)), codes)
+    assert torch.equal(tokenizer(later, context_frames=context)[2], codes), "as in training"
+    assert len(codes.unique()) > 1
+
+
+@torch.no_grad()
 def test_all_context_frames_count_and_their_order_too() -> None:
     tokenizer = make_tokenizer(context_frames=2)
     context, later = draw_clip(context_frames=2)

@@ -14,7 +14,7 @@ from trl.trainer import grpo_trainer as host
 from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rollouts import rollout
 from rlvr_world_hf.training.checkpoints import last_checkpoint
-from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer, group_advantages
+from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer
 from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows, small_trainer
 
 
@@ -158,6 +158,8 @@ def test_first_ratio_is_one_and_the_reference_is_the_start(tmp_path: Path) -> No
         {"entropy_coef": 0.01, "top_entropy_quantile": 0.5},
         {"bf16": True},
         {"temperature": 0.8, "top_k": 3},
+        {"credit": "reward_to_go"},
+        {"credit": "reward_to_go", "loss_type": "luspo", "importance_sampling_level": "sequence"},
         {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
     ],
     ids=lambda changes: "-".join(changes),
@@ -300,9 +302,26 @@ def test_a_wrong_processor_is_refused(tmp_path: Path) -> None:
         WorldModelGRPOTrainer(small_policy(processor), MAEReward(), processing_class=processor.tokenizer)
 
 
-def test_advantages_of_unscorable_completions_are_zero() -> None:
-    advantages = group_advantages(torch.tensor([1.0, torch.nan, 3.0, torch.nan, torch.nan, torch.nan]), 3)
-    assert advantages.tolist() == pytest.approx([-(0.5**0.5), 0, 0.5**0.5, 0, 0, 0], abs=1e-5)
+def test_a_token_is_credited_with_what_follows(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, max_steps=2, save_strategy="no", credit="reward_to_go", learning_rate=0.0)
+    trainer.train()
+    advantages = torch.cat([batch["advantages"] for batch in trainer._buffered_inputs])
+    steps = advantages.unflatten(1, (HORIZON, -1))
+    assert (steps == steps[..., :1]).all(), "one value a step"
+    assert not torch.equal(steps[:, 0], steps[:, -1])
+    groups = steps[..., 0].unflatten(0, (-1, 4))
+    torch.testing.assert_close(groups.mean(1), torch.zeros(8, HORIZON), atol=1e-4, rtol=0)
+
+    torch.manual_seed(0)
+    whole = small_trainer(tmp_path, max_steps=2, save_strategy="no", learning_rate=0.0)
+    whole.train()
+    first = torch.cat([batch["advantages"] for batch in whole._buffered_inputs])
+    torch.testing.assert_close(steps[:, 0, 0], first, atol=1e-4, rtol=1e-4)
+
+
+def test_a_reward_without_steps_cannot_be_credited_by_step(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="recorder"):
+        small_trainer(tmp_path, rewards=Recorder(), credit="reward_to_go")
 
 
 def test_the_host_still_has_the_seams_we_use() -> None:

@@ -1,0 +1,29 @@
+import pytest
+import torch
+
+from rlvr_world_hf.training.advantages import group_advantages, rewards_to_go
+
+
+def test_advantages_of_unscorable_completions_are_zero() -> None:
+    advantages = group_advantages(torch.tensor([1.0, torch.nan, 3.0, torch.nan, torch.nan, torch.nan]), 3)
+    assert advantages.tolist() == pytest.approx([-(0.5**0.5), 0, 0.5**0.5, 0, 0, 0], abs=1e-5)
+
+
+def test_advantages_of_steps_are_those_of_each_step_alone() -> None:
+    rewards = torch.rand(12, 5, generator=torch.Generator().manual_seed(0))
+    together = group_advantages(rewards, 4)
+    alone = torch.stack([group_advantages(step, 4) for step in rewards.unbind(1)], dim=1)
+    torch.testing.assert_close(together, alone)
+
+
+def test_the_first_step_is_credited_with_all_and_the_last_with_its_own() -> None:
+    rewards = torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
+    to_go = rewards_to_go(rewards)
+    torch.testing.assert_close(to_go[:, 0], rewards.sum(1))
+    torch.testing.assert_close(to_go[:, -1], rewards[:, -1])
+
+
+def test_padding_leaves_nothing_to_go() -> None:
+    nan = torch.nan
+    to_go = rewards_to_go(torch.tensor([[nan, nan], [nan, 1.0], [1.0, nan]]))
+    torch.testing.assert_close(to_go, torch.tensor([[nan, nan], [1.0, 1.0], [1.0, nan]]), equal_nan=True)
