@@ -53,6 +53,12 @@ def golden(shared: Path) -> Path:
     return shared / "golden"
 
 
+@pytest.fixture(scope="session")
+def recorded_numbers() -> Path:
+    """Those of them that lie in the repository, so that every clone compares them."""
+    return _REPOSITORY / "tests" / "parity" / "recorded"
+
+
 def pytest_deselected(items: list[pytest.Item]) -> None:
     for item in items:
         reason = next((marker for marker in _WHY_LEFT_OUT if item.get_closest_marker(marker)), None)

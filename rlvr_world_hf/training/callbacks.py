@@ -39,7 +39,8 @@ class ProgressLine(ProgressCallback):
     Example:
 
     ```python
-    >>> trainer.add_callback(ProgressLine("reward", "kl"))  # doctest: +SKIP
+    >>> ProgressLine("reward", "kl").metrics
+    ('reward', 'kl')
 
     ```
     """
@@ -88,10 +89,23 @@ class Clock(TrainerCallback):
     Example:
 
     ```python
-    >>> trainer.add_callback(Clock())  # doctest: +SKIP
-    >>> trainer.train()  # doctest: +SKIP
-    >>> trained_seconds("outputs/rlvr")  # doctest: +SKIP
-    187.4
+    >>> import tempfile
+    >>> from torch import nn
+    >>> from transformers import Trainer
+    >>> class Square(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.x = nn.Parameter(torch.ones(1))
+    ...
+    ...     def forward(self, labels):
+    ...         return {"loss": (self.x**2).sum()}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     args = TrainingArguments(folder, max_steps=3, save_steps=3, report_to="none", use_cpu=True)
+    ...     trainer = Trainer(Square(), args, train_dataset=[{"labels": 0}] * 8, callbacks=[Clock()])
+    ...     trainer.remove_callback(ProgressCallback)
+    ...     _ = trainer.train()
+    ...     0 < trained_seconds(folder, 3) < 60
+    True
 
     ```
     """
@@ -146,8 +160,15 @@ class PredictionPictures(TrainerCallback):
     Example:
 
     ```python
-    >>> pictures = PredictionPictures(processor, rows.select(range(4)), every_steps=50)  # doctest: +SKIP
-    >>> trainer.add_callback(pictures)  # doctest: +SKIP
+    >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
+    >>> from rlvr_world_hf.data import Episode, window_rows
+    >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [1.0, 1.0])
+    >>> frames, actions = np.zeros((8, 3, 16, 16), np.uint8), np.zeros((8, 2), np.float32)
+    >>> rows = window_rows([Episode(episode_id="0", frames=frames, actions=actions, fps=2.0)], horizon=2)
+    >>> pictures = PredictionPictures(processor, rows.select(range(4)), every_steps=50)  # for `trainer.add_callback`
+    >>> pictures.every_steps, len(pictures.rows)
+    (50, 4)
 
     ```
     """

@@ -79,12 +79,24 @@ class WorldModelGRPOTrainer(GRPOTrainer):
     Example:
 
     ```python
-    >>> from rlvr_world_hf import MAEReward, load_world_model
-    >>> model, processor = load_world_model("outputs/base")  # doctest: +SKIP
-    >>> trainer = WorldModelGRPOTrainer(
-    ...     model, MAEReward(), WorldModelGRPOConfig("outputs/rlvr"), rows, processing_class=processor
-    ... )  # doctest: +SKIP
-    >>> trainer.train()  # doctest: +SKIP
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from rlvr_world_hf import CompressiveTokenizer, MAEReward, VideoWorldModelProcessor
+    >>> from rlvr_world_hf.data import Episode, window_rows
+    >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [1.0, 1.0], action_bins=8)
+    >>> noise = np.random.default_rng(0)
+    >>> frames = noise.integers(0, 256, (8, 3, 16, 16), dtype=np.uint8)
+    >>> episode = Episode(episode_id="0", frames=frames, actions=noise.random((8, 2), dtype=np.float32), fps=2.0)
+    >>> rows = window_rows([episode], horizon=2)
+    >>> from rlvr_world_hf.training import build_policy
+    >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     args = WorldModelGRPOConfig(folder, per_device_train_batch_size=16, max_steps=4, save_strategy="no")
+    ...     model = build_policy(processor.layout, **sizes)
+    ...     trainer = WorldModelGRPOTrainer(model, MAEReward(), args, rows, processing_class=processor)
+    ...     trainer.train().global_step  # 4 prompts, 16 completions each, 4 updates
+    4
 
     ```
     """

@@ -125,8 +125,18 @@ def tokenize_rows(rows: Dataset, processor: WorldModelProcessor, *, batch_size: 
     Example:
 
     ```python
-    >>> tokens = tokenize_rows(rows, processor)  # doctest: +SKIP
-    >>> tokens.save_to_disk("tokens")  # doctest: +SKIP
+    >>> import numpy as np
+    >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
+    >>> from rlvr_world_hf.data import Episode, window_rows
+    >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [1.0, 1.0], action_bins=8)
+    >>> noise = np.random.default_rng(0)
+    >>> frames = noise.integers(0, 256, (8, 3, 16, 16), dtype=np.uint8)
+    >>> episode = Episode(episode_id="0", frames=frames, actions=noise.random((8, 2), dtype=np.float32), fps=2.0)
+    >>> rows = window_rows([episode], horizon=2)
+    >>> tokens = tokenize_rows(rows, processor)
+    >>> len(tokens), tokens[0]["input_ids"].shape, int((tokens[0]["labels"] >= 0).sum())  # 4 codes a step
+    (6, torch.Size([18]), 8)
 
     ```
     """
@@ -206,9 +216,22 @@ def pretrain(
     Example:
 
     ```python
-    >>> result = pretrain(model, tokens, held_out, output_dir="mle", max_steps=10_000)  # doctest: +SKIP
-    >>> min(entry["eval_loss"] for entry in result.history if "eval_loss" in entry)  # doctest: +SKIP
-    2.24
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
+    >>> from rlvr_world_hf.data import Episode, window_rows
+    >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [1.0, 1.0], action_bins=8)
+    >>> noise = np.random.default_rng(0)
+    >>> frames = noise.integers(0, 256, (8, 3, 16, 16), dtype=np.uint8)
+    >>> episode = Episode(episode_id="0", frames=frames, actions=noise.random((8, 2), dtype=np.float32), fps=2.0)
+    >>> rows = window_rows([episode], horizon=2)
+    >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    >>> model, tokens = build_policy(processor.layout, **sizes), tokenize_rows(rows, processor)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = pretrain(model, tokens, tokens, output_dir=folder, max_steps=4, eval_steps=2, warmup_steps=0)
+    >>> [entry["step"] for entry in result.history if "eval_loss" in entry]
+    [2, 4]
 
     ```
     """

@@ -76,8 +76,6 @@ def test_folder_with_other_things_is_not_replaced(tmp_path):
         save_world_model(tmp_path / "thesis.tex", tiny_model(PROCESSOR), PROCESSOR)
 
 
-# peft 0.21 asks transformers 5 for a name that it renamed.
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_adapters_are_merged(tmp_path):
     from peft import LoraConfig, get_peft_model
 

@@ -17,8 +17,8 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture(scope="module")
-def recorded(golden: Path) -> dict[str, np.ndarray]:
-    return dict(np.load(golden / "fsq.npz"))
+def recorded(recorded_numbers: Path) -> dict[str, np.ndarray]:
+    return dict(np.load(recorded_numbers / "fsq.npz"))
 
 
 def make_quantizer(recorded: dict[str, np.ndarray], bits: int) -> FiniteScalarQuantizer:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer, group_advantages
+from rlvr_world_hf.training.advantages import group_advantages
+from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer
 from tests.training.world import small_trainer
 
 
@@ -19,13 +20,13 @@ AGGREGATIONS = {"bnpo": "token-mean", "luspo": "seq-mean-token-sum", "grpo": "se
 
 
 @pytest.fixture(scope="module")
-def numbers(golden: Path) -> Any:
-    return np.load(golden / "grpo.npz")
+def numbers(recorded_numbers: Path) -> Any:
+    return np.load(recorded_numbers / "grpo.npz")
 
 
 @pytest.fixture(scope="module")
-def clips(golden: Path) -> dict[str, dict[str, float]]:
-    return json.loads((golden / "grpo_meta.json").read_text())
+def clips(recorded_numbers: Path) -> dict[str, dict[str, float]]:
+    return json.loads((recorded_numbers / "grpo_meta.json").read_text())
 
 
 @pytest.fixture(scope="module")

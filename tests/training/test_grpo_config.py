@@ -7,8 +7,8 @@ from rlvr_world_hf.training.grpo_config import WorldModelGRPOConfig
 from tests.training.world import settings
 
 
-def test_defaults_are_the_papers(golden: Path, tmp_path: Path) -> None:
-    official = json.loads((golden / "official_hparams.json").read_text())["video_multi_step"]
+def test_defaults_are_the_papers(recorded_numbers: Path, tmp_path: Path) -> None:
+    official = json.loads((recorded_numbers / "official_hparams.json").read_text())["video_multi_step"]
     config = WorldModelGRPOConfig(str(tmp_path))
     assert config.learning_rate == official["lr"]
     assert config.num_generations == official["group_n"]
