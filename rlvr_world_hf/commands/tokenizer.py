@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .collect import load_split
+from .collect import load_split, split_rows
 from .keys import key
 from .locations import bundled_path
 from .named_parts import build_part
@@ -23,6 +23,9 @@ from .stage import StageRun, stage
 logger = logging.getLogger(__name__)
 
 SCRATCH, BUNDLED = "scratch", "bundled"
+
+MEASURED_WINDOWS = 512
+"""Validation windows on which a trained codec is measured; all, if there are fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,7 @@ def _codec_place(recipe: Recipe) -> Path | str:
 )
 def tokenizer(run: StageRun) -> list[Path]:
     """
-    Train the visual tokenizer on the training episodes and save it as `codec/`.
+    Train the visual tokenizer on the training episodes and save it as `codec/`, with what it loses as `results.json`.
 
     Only for `--tokenizer scratch`: by default the codec that ships with the library is used, as people take a
     tokenizer from the Hub.
@@ -115,4 +118,19 @@ def tokenizer(run: StageRun) -> list[Path]:
     )
     folder = recipe.output_dir / "codec"
     codec.save_pretrained(folder)
-    return [folder]
+    return [folder, write_codec_results(recipe)]
+
+
+def write_codec_results(recipe: Recipe) -> Path:
+    """Measure the codec of a recipe on its validation episodes, and write `results.json` beside its weights."""
+    from ..evaluation import evaluate_tokenizer
+    from ..evaluation.results import write_results
+    from .pretrain import build_processor
+
+    results = evaluate_tokenizer(
+        build_processor(recipe),
+        split_rows(recipe, "validation", count=MEASURED_WINDOWS),
+        recipe=recipe.name,
+        training_seed=recipe.seed,
+    )
+    return write_results(results, recipe.output_dir / "codec" / "results.json")

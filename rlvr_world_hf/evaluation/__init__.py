@@ -11,6 +11,7 @@ from ..lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .comparison import evaluate as evaluate
+    from .comparison import evaluate_tokenizer as evaluate_tokenizer
     from .metrics import measure as measure
     from .metrics import standard_metrics as standard_metrics
     from .results import make_results as make_results

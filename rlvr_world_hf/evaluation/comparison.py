@@ -1,6 +1,6 @@
 """One table: yardsticks and checkpoints on the same held-out rows, with the same noise, by the same metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -125,11 +125,7 @@ def evaluate(
         watched=choose_by,
     )
     model, processor = next(iter(checkpoints.values()))
-    floor = partial(predict_tokenizer_floor, processor=processor)
-    table = {
-        "copy_last": measure_rows(predict_copy_last, rows, label="copy_last", device=model.device),
-        "tokenizer_floor": measure_rows(floor, rows, label="tokenizer_floor", device=model.device),
-    }
+    table = _yardsticks(processor, rows, measure_rows, device=model.device)
     used: dict[str, Sampling] = {}
     for name, (model, processor) in checkpoints.items():
         used[name] = sampling
@@ -150,6 +146,49 @@ def evaluate(
         rewarded=rewarded_names,
         higher_is_better=_directions(metrics, table),
         sampling={row: settings.to_dict() for row, settings in used.items()},
+    )
+
+
+def evaluate_tokenizer(
+    processor: Any,
+    rows: Any,
+    *,
+    recipe: str,
+    training_seed: int = 0,
+    metrics: Sequence[VerifiableReward] | None = None,
+    batch_size: int = 128,
+) -> Results:
+    """
+    What a visual tokenizer loses: the rows `copy_last` and `tokenizer_floor`, without a model, as a `results.json`.
+
+    Args:
+        processor (`WorldModelProcessor`):
+            Holds the tokenizer.
+        rows (`datasets.Dataset` or `Sequence[Mapping]`):
+            Held-out rows, see `data.rows.window_rows`.
+        recipe (`str`):
+            Name of the recipe.
+        training_seed (`int`, *optional*, defaults to 0):
+            Seed of the tokenizer's training.
+        metrics (`Sequence[VerifiableReward]`, *optional*):
+            What to measure. Defaults to [`standard_metrics`].
+        batch_size (`int`, *optional*, defaults to 128):
+            Reconstructions in memory at a time.
+
+    Returns:
+        `dict`: a record for `write_results`.
+    """
+    metrics = standard_metrics() if metrics is None else metrics
+    measure_rows = partial(measure_predictor, metrics=metrics, batch_size=batch_size)
+    table = _yardsticks(processor, rows, measure_rows, device=processor.codec.device)
+    return make_results(
+        table,
+        recipe=recipe,
+        samples=len(rows),
+        training_seed=training_seed,
+        sampling_seeds=[0],
+        rewarded=[],
+        higher_is_better=_directions(metrics, table),
     )
 
 
@@ -253,6 +292,17 @@ def choose_sampling(
         return sign * values[metric.name][0]
 
     return max(grid, key=quality)
+
+
+def _yardsticks(
+    processor: Any, rows: Any, measure_rows: Callable[..., dict[str, list[float]]], *, device: torch.device
+) -> dict[str, dict[str, list[float]]]:
+    """The rows that need no checkpoint: what standing still costs, and what the tokenizer loses."""
+    floor = partial(predict_tokenizer_floor, processor=processor)
+    return {
+        "copy_last": measure_rows(predict_copy_last, rows, label="copy_last", device=device),
+        "tokenizer_floor": measure_rows(floor, rows, label="tokenizer_floor", device=device),
+    }
 
 
 def _checkpoint_predictor(

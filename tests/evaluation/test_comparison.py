@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rlvr_world_hf.evaluation.comparison import choose_sampling, evaluate, measure_predictor
+from rlvr_world_hf.evaluation.comparison import choose_sampling, evaluate, evaluate_tokenizer, measure_predictor
 from rlvr_world_hf.evaluation.predictions import Sampling, predict_copy_last
 from rlvr_world_hf.evaluation.results import validate_results
 from rlvr_world_hf.rewards.base import VerifiableReward
@@ -29,13 +29,24 @@ def evaluate_tiny(**changes):
     return evaluate(checkpoints, ROWS, **settings | changes)
 
 
+def test_a_tokenizer_alone_has_the_yardsticks_of_a_whole_table():
+    alone = evaluate_tokenizer(PROCESSOR, ROWS, recipe="pusht/debug", training_seed=5, metrics=METRICS)
+    validate_results(alone)
+    rows = evaluate_tiny()["rows"]
+    assert list(alone["rows"]) == ["copy_last", "tokenizer_floor"]
+    for row, metrics in alone["rows"].items():
+        assert {name: value["mean"] for name, value in metrics.items()} == {
+            name: rows[row][name]["mean"] for name in metrics
+        }
+
+
 def test_table_has_yardsticks_checkpoints_and_best_sampling():
     results = evaluate_tiny(num_samples=2)
     validate_results(results)
     rows = ["copy_last", "tokenizer_floor", "base", "base_best_sampling", "rlvr", "rlvr_best_sampling"]
     assert list(results["rows"]) == rows
     assert results["samples"] == len(ROWS)
-    assert results["training_seeds"], results["sampling_seeds"] == ([5], [0, 1])
+    assert (results["training_seeds"], results["sampling_seeds"]) == ([5], [0, 1])
     metrics = {"mae", "mae_moving", "psnr", "repetition_rate", "parse_failure"}
     assert set(results["rows"]["base"]) == metrics | {f"{name}_best_of_2" for name in ("mae", "mae_moving", "psnr")}
     assert results["higher_is_better"]["psnr_best_of_2"] is True
