@@ -14,6 +14,8 @@ need not be coded. Their blocks are those of diffusers' VQModel.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
@@ -195,7 +197,7 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
     Args:
         image_size (`tuple[int, int]`, *optional*, defaults to `(64, 64)`):
             Height and width of a frame in pixels; multiples of
-            `stem_patch_size * 2 ** (levels - 1) * dynamics_patch_size`.
+            `stem_patch_size * 2 ** (levels - 1) * dynamics_patch_size`, each in its direction.
         in_channels (`int`, *optional*, defaults to 3):
             Colour channels.
         stem_patch_size (`int`, *optional*, defaults to 4):
@@ -214,8 +216,8 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
             FSQ levels of the context codes; `(7, 5, 5, 5, 5)` in the paper.
         dynamics_levels (`tuple[int, ...]`, *optional*, defaults to `(8, 5, 5, 5)`):
             FSQ levels of the dynamics codes; `(7, 5, 5, 5, 5)` in the paper.
-        dynamics_patch_size (`int`, *optional*, defaults to 1):
-            Side of the patch of latents that one dynamics code covers; 4 in the paper.
+        dynamics_patch_size (`int` or `tuple[int, int]`, *optional*, defaults to 1):
+            Side, or height and width, of the patch of latents that one dynamics code covers; 4 in the paper.
         context_frames (`int`, *optional*, defaults to 1):
             Number of context frames.
         encoder_conditioning (`tuple[str, ...]`, *optional*):
@@ -267,7 +269,7 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
         latent_channels: int = 32,
         context_levels: tuple[int, ...] = (8, 5, 5, 5),
         dynamics_levels: tuple[int, ...] = (8, 5, 5, 5),
-        dynamics_patch_size: int = 1,
+        dynamics_patch_size: int | tuple[int, int] = 1,
         context_frames: int = 1,
         encoder_conditioning: tuple[str, ...] | None = None,
         decoder_conditioning: tuple[str, ...] | None = None,
@@ -315,7 +317,7 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
 
         self.context_quantizer = FiniteScalarQuantizer(list(context_levels))
         self.dynamics_quantizer = FiniteScalarQuantizer(list(dynamics_levels))
-        patch = latent_channels * dynamics_patch_size**2
+        patch = latent_channels * math.prod(self._patch)
         self.context_in = nn.Conv2d(latent_channels, len(context_levels), 1)
         self.context_out = nn.Conv2d(len(context_levels), latent_channels, 1)
         self.dynamics_in = nn.Linear(patch, len(dynamics_levels))
@@ -341,8 +343,8 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
     @property
     def dynamics_grid(self) -> Grid:
         """Rows and columns of dynamics codes a frame."""
-        height, width = self.context_grid
-        return height // self.config.dynamics_patch_size, width // self.config.dynamics_patch_size
+        (height, width), (rows, columns) = self.context_grid, self._patch
+        return height // rows, width // columns
 
     # -- codes --------------------------------------------------------------------------------------------------------
 
@@ -473,17 +475,24 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
+    @property
+    def _patch(self) -> Grid:
+        """Height and width of the patch of latents that one dynamics code covers."""
+        side = self.config.dynamics_patch_size
+        return (side, side) if isinstance(side, int) else (side[0], side[1])
+
     def _level_grids(self) -> list[Grid]:
         """Rows and columns of the features at each level, fine to coarse."""
-        height, width = self.config.image_size
-        stem, levels = self.config.stem_patch_size, len(self.config.block_out_channels)
-        step = stem * 2 ** (levels - 1) * self.config.dynamics_patch_size
-        if height % step or width % step:
+        size, stem = self.config.image_size, self.config.stem_patch_size
+        levels = len(self.config.block_out_channels)
+        steps = tuple(stem * 2 ** (levels - 1) * side for side in self._patch)
+        if any(length % step for length, step in zip(size, steps, strict=True)):
             raise ValueError(
-                f"Expected `image_size` to be divisible by {step} (stem_patch_size * 2**(levels - 1) * "
-                f"dynamics_patch_size), got {(height, width)}; resize the frames or change the levels."
+                f"Expected `image_size` to be divisible by {steps[0] if steps[0] == steps[1] else steps} "
+                f"(stem_patch_size * 2**(levels - 1) * dynamics_patch_size), got {tuple(size)}; resize the frames or "
+                "change the levels."
             )
-        return [(height // stem // 2**level, width // stem // 2**level) for level in range(levels)]
+        return [(size[0] // stem // 2**level, size[1] // stem // 2**level) for level in range(levels)]
 
     def _check_frames(self, frames: torch.Tensor, name: str, count: int | None) -> None:
         expected = (self.config.in_channels, *self.config.image_size)
@@ -528,18 +537,18 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
         self, frames: torch.Tensor, features: list[torch.Tensor] | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         latent, _, _ = self.dynamics_encoder(self._fold(frames), features)
-        side = self.config.dynamics_patch_size
+        rows, columns = self._patch
         patches = rearrange(
-            latent, "(b t) c (h p) (w q) -> b t (h w) (p q c)", b=len(frames), p=side, q=side
+            latent, "(b t) c (h p) (w q) -> b t (h w) (p q c)", b=len(frames), p=rows, q=columns
         )  # (B, T, N, patch)
         return self.dynamics_quantizer(self.dynamics_in(patches))
 
     def _decode_dynamics(
         self, values: torch.Tensor, features: list[torch.Tensor], base: torch.Tensor | None
     ) -> torch.Tensor:
-        side, (height, _) = self.config.dynamics_patch_size, self.dynamics_grid
+        (rows, columns), (height, _) = self._patch, self.dynamics_grid
         latent = rearrange(
-            self.dynamics_out(values), "b t (h w) (p q c) -> (b t) c (h p) (w q)", h=height, p=side, q=side
+            self.dynamics_out(values), "b t (h w) (p q c) -> (b t) c (h p) (w q)", h=height, p=rows, q=columns
         )
         pixels, _ = self.dynamics_decoder(latent.contiguous(), features)
         frames = self._unfold(pixels, len(values))

@@ -181,7 +181,9 @@ class TokenizerRun:
         self.loss = loss
         self.bf16 = bf16
         self.adversary = adversary
-        self.optimizer = torch.optim.AdamW(codec.parameters(), weight_decay=weight_decay, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.AdamW(
+            codec.parameters(), weight_decay=weight_decay, betas=(0.9, 0.99), fused=True
+        )
         self.step = 0
         self.history: list[dict[str, Any]] = []
 

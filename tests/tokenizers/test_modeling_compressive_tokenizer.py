@@ -110,6 +110,18 @@ def test_grids_and_codebooks_follow_from_the_configuration() -> None:
     assert tokenizer.dynamics_codebook_size == 16
 
 
+@torch.no_grad()
+def test_a_code_may_cover_an_oblong_patch() -> None:
+    tokenizer = make_tokenizer(image_size=(16, 24), dynamics_patch_size=(2, 1))
+    assert (tokenizer.context_grid, tokenizer.dynamics_grid) == ((2, 3), (1, 3))
+    context, later = draw_clip()
+    codes = tokenizer.encode(later, context_frames=context)
+    assert codes.shape == (2, 3, 3)
+    assert tokenizer.decode(codes, context_frames=context).shape == later.shape
+    with pytest.raises(ValueError, match=r"divisible by \(8, 16\) .*, got \(16, 24\)"):
+        make_tokenizer(dynamics_patch_size=(1, 2))
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
