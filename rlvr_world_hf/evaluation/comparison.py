@@ -177,6 +177,19 @@ def evaluate_tokenizer(
 
     Returns:
         `dict`: a record for `write_results`.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
+    >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0])
+    >>> frames = torch.zeros(3, 3, 16, 16)
+    >>> row = dict(context=frames[:1], actions=torch.zeros(3, 2), reference=frames[1:], reference_mask=[True, True])
+    >>> list(evaluate_tokenizer(processor, [row], recipe="pusht/codec")["rows"])
+    ['copy_last', 'tokenizer_floor']
+
+    ```
     """
     metrics = standard_metrics() if metrics is None else metrics
     measure_rows = partial(measure_predictor, metrics=metrics, batch_size=batch_size)
