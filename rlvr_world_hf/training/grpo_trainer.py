@@ -268,12 +268,14 @@ class WorldModelGRPOTrainer(GRPOTrainer):
                 autocast_dtype=torch.bfloat16 if self.args.bf16 else None,
                 decode=False,
             )
+        with self.accelerator.autocast():
+            predicted = self.processor.decode_state(record.completion_ids, context)
         return {
             "prompt_ids": [ids for ids in record.prompt_ids.tolist() for _ in range(self._samples)],
             "completion_ids": record.completion_ids.tolist(),
             "logprobs": None,
             "env_mask": [self._env_mask] * len(prompts),
-            "predicted": list(self.processor.decode_state(record.completion_ids, context)),
+            "predicted": list(predicted),
         }
 
     def _seeds(self) -> list[int]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rlvr_world_hf.tokenizers import CompressiveTokenizer
+from rlvr_world_hf.tokenizers import modeling_compressive_tokenizer as modeling
 
 
 def make_tokenizer(**changes: Any) -> CompressiveTokenizer:
@@ -151,3 +152,29 @@ def test_decoding_needs_a_context_that_fits() -> None:
         tokenizer.decode(codes, context_frames=later)
     with pytest.raises(ValueError, match=r"`context_frames` of shape \(B, 1, 3, 16, 24\)"):
         tokenizer.encode_context(later)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", ["frames", "codes"])
+def test_a_batch_in_pieces_gives_what_one_pass_gives(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = make_tokenizer(decode_from=mode)
+    context, later = draw_clip(clips=5)
+    group = torch.arange(5).repeat_interleave(2)
+    seen: list[int] = []
+    hook = tokenizer.dynamics_decoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+
+    def run() -> list[torch.Tensor]:
+        seen.clear()
+        codes = tokenizer.encode(later, context_frames=context)
+        context_codes = tokenizer.encode_context(context)
+        decoded = tokenizer.decode(codes[group], context_frames=context)
+        return [codes, context_codes, decoded, tokenizer.decode(codes[group], context_codes=context_codes)]
+
+    whole = run()
+    assert seen == [30, 30]
+    monkeypatch.setitem(modeling.PIXELS_A_PIECE, "cpu", 2 * 2 * 3 * 16 * 24)  # two contexts with their groups
+    in_pieces = run()
+    hook.remove()
+    assert seen == [12, 12, 6] * 2
+    for one, other in zip(whole, in_pieces, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
