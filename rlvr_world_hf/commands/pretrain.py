@@ -155,6 +155,7 @@ def build_processor(recipe: Recipe) -> VideoWorldModelProcessor:
 
 def _tokens(run: StageRun, processor: VideoWorldModelProcessor, split: str) -> datasets.Dataset:
     recipe = run.recipe
+    bf16 = bool(pretrain.read(recipe).arguments.get("bf16"))
     made_from = {
         "episodes": collect.fingerprint(recipe),
         "split": split,
@@ -162,12 +163,16 @@ def _tokens(run: StageRun, processor: VideoWorldModelProcessor, split: str) -> d
         "codec": codec_identity(recipe),
         "layout": processor.layout.to_dict(),
         "actions": [processor.action_low, processor.action_high],
+        "bf16": bf16,
     }
-    folder = cached("tokens", fingerprint(made_from), partial(_tokenize, recipe, processor, split))
+    folder = cached("tokens", fingerprint(made_from), partial(_tokenize, recipe, processor, split, bf16))
     return datasets.load_from_disk(str(folder)).with_format("torch")
 
 
-def _tokenize(recipe: Recipe, processor: VideoWorldModelProcessor, split: str, folder: Path) -> None:
+def _tokenize(recipe: Recipe, processor: VideoWorldModelProcessor, split: str, bf16: bool, folder: Path) -> None:
+    import torch
+
     from ..training import tokenize_rows
 
-    tokenize_rows(split_rows(recipe, split), processor).save_to_disk(str(folder))
+    precision = torch.bfloat16 if bf16 else None
+    tokenize_rows(split_rows(recipe, split), processor, autocast_dtype=precision).save_to_disk(str(folder))
