@@ -16,7 +16,7 @@ from .keys import Key, keys_of
 from .locations import recipe_names
 from .recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings, load_recipe, parse_overrides
 from .say import say
-from .stage import find_stage, needed_stages
+from .stage import Processes, find_stage, needed_stages
 
 
 WHOLE_RUNS = ("run", "reproduce")
@@ -96,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted; the same command resumes from the last checkpoint.\n")
         return 130
+    Processes().part()
     return 0
 
 

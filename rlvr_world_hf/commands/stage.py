@@ -64,6 +64,11 @@ class Processes:
         """A block that the first process has left before the others enter it."""
         return nullcontext() if self._state is None else self._state.main_process_first()
 
+    def part(self) -> None:
+        """End the connection, once there is nothing left to do together; a process that keeps it may abort on exit."""
+        if self._state is not None:
+            self._state.destroy_process_group()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRun:

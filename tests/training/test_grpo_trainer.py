@@ -273,6 +273,7 @@ if trainer.is_world_process_zero():
     rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
     policy = trainer.accelerator.unwrap_model(trainer.model)
     torch.save((parameters(policy), rewards, trainer.accelerator.num_processes), sys.argv[1] + ".pt")
+trainer.accelerator.end_training()
 """
 
 
