@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.comparison import evaluate as compare
+from ..evaluation.predictions import Sampling
 from ..evaluation.results import write_results
 from ..hub import load_world_model
 from .collect import split_rows
@@ -27,6 +28,7 @@ class EvaluateSettings:
     windows: int = key(0, "Test windows, evenly chosen; 0 for all.")
     validation_windows: int = key(256, "Validation windows on which sampling settings are chosen.")
     sampling_seeds: tuple[int, ...] = key((0, 1, 2), "Seeds of the sampled predictions.")
+    temperature: float = key(1.0, "Sampling temperature of the rows without best sampling; 0 takes the likeliest token.")
     num_samples: int = key(1, "Predictions a window and seed; with more, the best of them is measured too.")
     best_sampling: tuple[str, ...] = key(("base",), "Checkpoints also measured with their best sampling settings.")
     choose_by: str = key("", "Metric the best settings are chosen by; the first rewarded one if empty.")
@@ -53,6 +55,7 @@ def evaluate(run: StageRun) -> list[Path]:
         training_seed=run.recipe.seed,
         sampling_seeds=settings.sampling_seeds,
         num_samples=settings.num_samples,
+        sampling=Sampling(temperature=settings.temperature),
         best_sampling=settings.best_sampling,
         choose_by=settings.choose_by or None,
         batch_size=settings.batch_size,

@@ -100,7 +100,7 @@ def provenance_line(results: Mapping[str, Any]) -> str:
     over = "training seeds" if len(training) > 1 else "sampling seeds"
     return (
         f"{results['samples']} held-out windows; mean ± sample standard deviation over {over}; "
-        f"training seeds {_join(training)}, sampling seeds {_join(sampling)}; "
+        f"training seeds {_join(training)}, sampling seeds {_join(sampling)}{_temperature(results)}; "
         f"recipe `{results['recipe']}`, commit `{_short(results['commit'])}`."
     )
 
@@ -131,6 +131,13 @@ def format_number(mean: float, spread: float = 0.0) -> str:
         return f"{mean:.{decimals}f} ± {spread:.{decimals}f}"
     decimals = 3 - math.floor(math.log10(abs(mean))) if mean else 1
     return f"{mean:.{min(8, max(0, decimals))}f}"
+
+
+def _temperature(results: Mapping[str, Any]) -> str:
+    """What the rows without best sampling have in common, where it was recorded."""
+    used = [settings for row, of_row in results.get("sampling", {}).items() if "best" not in row for settings in of_row]
+    temperatures = {settings["temperature"] for settings in used}
+    return f" at temperature {temperatures.pop():g}" if len(temperatures) == 1 else ""
 
 
 def _known(asked: Sequence[str] | None, known: Sequence[str], kind: str) -> list[str]:

@@ -49,6 +49,8 @@ def test_line_below_names_what_is_needed_to_repeat_it(results):
     line = provenance_line(results)
     for words in ("256 held-out windows", "over sampling seeds", "training seeds 3", "pusht/quickstart", "commit `"):
         assert words in line
+    sampled = results | {"sampling": {"base": [{"temperature": 0.0}], "base_best_sampling": [{"temperature": 0.7}]}}
+    assert "sampling seeds 0, 1 at temperature 0;" in provenance_line(sampled)
     assert "over training seeds" in provenance_line(merge_results([results, results | {"training_seeds": [4]}]))
 
 
