@@ -28,7 +28,9 @@ class EvaluateSettings:
     windows: int = key(0, "Test windows, evenly chosen; 0 for all.")
     validation_windows: int = key(256, "Validation windows on which sampling settings are chosen.")
     sampling_seeds: tuple[int, ...] = key((0, 1, 2), "Seeds of the sampled predictions.")
-    temperature: float = key(1.0, "Sampling temperature of the rows without best sampling; 0 takes the likeliest token.")
+    temperature: float = key(
+        1.0, "Sampling temperature of the rows without best sampling; 0 takes the likeliest token."
+    )
     num_samples: int = key(1, "Predictions a window and seed; with more, the best of them is measured too.")
     best_sampling: tuple[str, ...] = key(("base",), "Checkpoints also measured with their best sampling settings.")
     choose_by: str = key("", "Metric the best settings are chosen by; the first rewarded one if empty.")

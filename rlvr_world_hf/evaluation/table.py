@@ -135,7 +135,9 @@ def format_number(mean: float, spread: float = 0.0) -> str:
 
 def _temperature(results: Mapping[str, Any]) -> str:
     """What the rows without best sampling have in common, where it was recorded."""
-    used = [settings for row, of_row in results.get("sampling", {}).items() if "best" not in row for settings in of_row]
+    used = [
+        settings for row, of_row in results.get("sampling", {}).items() if "best" not in row for settings in of_row
+    ]
     temperatures = {settings["temperature"] for settings in used}
     return f" at temperature {temperatures.pop():g}" if len(temperatures) == 1 else ""
 

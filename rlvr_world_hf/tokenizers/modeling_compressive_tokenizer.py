@@ -32,7 +32,7 @@ Grid = tuple[int, int]
 PIXELS_A_PIECE = {"cpu": 2**18, "accelerator": 2**24}
 """
 Pixels that are encoded or decoded at a time. On a CPU 64 frames of 64×64 keep the features of a layer near the cache:
-1,024 frames are decoded in half the time that one pass takes. An accelerator wants more, and its memory sets the bound.
+1,024 frames are decoded in half the time that one pass takes. An accelerator wants more; its memory sets the bound.
 """
 
 
