@@ -39,9 +39,7 @@ class Processes:
     def __init__(self) -> None:
         self._state: Any = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from accelerate import PartialState
-
-            self._state = PartialState()
+            self._state = _process_state()
 
     @property
     def is_first(self) -> bool:
@@ -51,9 +49,7 @@ class Processes:
     @property
     def device(self) -> Any:
         """The `torch.device` this one computes on."""
-        from accelerate import PartialState
-
-        return PartialState().device
+        return _process_state().device
 
     def wait(self) -> None:
         """Go on when all are here."""
@@ -243,6 +239,15 @@ def find_stage(name: str) -> Any:
 def stage_folder(recipe: Recipe, name: str) -> Path:
     """Where a stage of a run keeps its own files; what a run is for lies above, in `output_dir`."""
     return recipe.output_dir / "stages" / name
+
+
+def _process_state() -> Any:
+    """Accelerate's state of this process, as the trainers will ask for it: without `cpu`, CPU processes stay apart."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
 
 
 def _shaping(settings: Any) -> dict[str, Any]:
