@@ -12,6 +12,7 @@ from ..hub import load_world_model, save_world_model
 from .collect import split_rows
 from .keys import key
 from .named_parts import build_rewards
+from .precision import BF16, Bfloat16, use_bfloat16
 from .progress import write_json
 from .recipe import Recipe
 from .stage import StageRun, stage
@@ -25,6 +26,7 @@ class GrpoSettings:
         [{"path": "rlvr_world_hf.rewards.MAEReward"}], "For each reward its path, its weight and its own settings."
     )
     validation_windows: int = key(64, "Validation windows rolled out when `eval_strategy` asks for it.")
+    bf16: Bfloat16 = BF16
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -54,6 +56,7 @@ def grpo(run: StageRun) -> list[Path]:
             "seed": recipe.seed,
             "report_to": recipe.report_to,
             "reward_weights": weights,
+            "bf16": use_bfloat16(settings.bf16, run.processes.device),
             **settings.arguments,
         }
     )

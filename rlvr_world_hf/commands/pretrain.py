@@ -17,6 +17,7 @@ from ..hub.checkpoint import choose_attention
 from ..processors.video import VideoWorldModelProcessor
 from .collect import collect, load_split, split_rows
 from .keys import key
+from .precision import BF16, Bfloat16, use_bfloat16
 from .progress import cached, fingerprint, write_json
 from .recipe import Recipe
 from .stage import StageRun, stage
@@ -38,6 +39,7 @@ class PretrainSettings:
     batch_size: int = key(32, "Windows an update and process.")
     learning_rate: float = key(5e-5, "Learning rate of AdamW.")
     warmup_steps: int = key(5000, "Updates over which the learning rate rises from 0.")
+    bf16: Bfloat16 = BF16
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def policy_sizes(self) -> dict[str, Any]:
@@ -51,10 +53,11 @@ class PretrainSettings:
         )
         return {name: getattr(self, name) for name in names}
 
-    def training(self) -> dict[str, Any]:
-        """What `pretrain` is called with, the number of updates left out."""
+    def training(self, device: Any) -> dict[str, Any]:
+        """What `pretrain` is called with for a `torch.device`, the number of updates left out."""
         names = ("eval_steps", "batch_size", "learning_rate", "warmup_steps")
-        return {name: getattr(self, name) for name in names} | self.arguments
+        chosen = {name: getattr(self, name) for name in names}
+        return chosen | {"bf16": use_bfloat16(self.bf16, device)} | self.arguments
 
 
 def training_arguments(recipe: Recipe) -> Callable[..., Any]:
@@ -121,7 +124,8 @@ def likelihood_training(
     with run.processes.first_before_others():
         tokens = {split: _tokens(run, processor, split) for split in ("train", "validation")}
     run.clock.continue_from(trained_seconds(run.folder))
-    settings_of_run: dict[str, Any] = {"seed": recipe.seed, "report_to": recipe.report_to} | settings.training()
+    settings_of_run: dict[str, Any] = {"seed": recipe.seed, "report_to": recipe.report_to}
+    settings_of_run |= settings.training(run.processes.device)
     result = train(model, tokens["train"], tokens["validation"], output_dir=run.folder, **limits, **settings_of_run)
     outputs = [recipe.output_dir / checkpoint, run.folder / "history.json"]
     if run.processes.is_first:
@@ -155,7 +159,7 @@ def build_processor(recipe: Recipe) -> VideoWorldModelProcessor:
 
 def _tokens(run: StageRun, processor: VideoWorldModelProcessor, split: str) -> datasets.Dataset:
     recipe = run.recipe
-    bf16 = bool(pretrain.read(recipe).arguments.get("bf16"))
+    bf16 = use_bfloat16(pretrain.read(recipe).bf16, run.processes.device)
     made_from = {
         "episodes": collect.fingerprint(recipe),
         "split": split,

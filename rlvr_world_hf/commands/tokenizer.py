@@ -16,6 +16,7 @@ from .collect import load_split, split_rows
 from .keys import key
 from .locations import bundled_path
 from .named_parts import build_part
+from .precision import BF16, Bfloat16, use_bfloat16
 from .recipe import Recipe
 from .stage import StageRun, stage
 
@@ -38,6 +39,7 @@ class TokenizerSettings:
     codec: dict[str, Any] = key(
         {"path": "rlvr_world_hf.CompressiveTokenizer"}, "For scratch: import path of the codec and its configuration."
     )
+    bf16: Bfloat16 = BF16
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -114,6 +116,7 @@ def tokenizer(run: StageRun) -> list[Path]:
         validation_episodes=load_split(recipe, "validation"),
         output_dir=run.folder,
         seed=recipe.seed,
+        bf16=use_bfloat16(settings.bf16, run.processes.device),
         **{"horizon": recipe.windows.horizon, **settings.arguments},
     )
     folder = recipe.output_dir / "codec"

@@ -401,7 +401,10 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
             pieces = zip(frames.split(piece), context_frames.split(piece), strict=True)
             return torch.cat([self.encode(part, context_frames=context) for part, context in pieces])
         if all(isinstance(module, nn.Identity) for module in self.dynamics_encoder.conditioning):
-            return self._encode_dynamics(frames, None)[1]
+            # Windows of one episode overlap, and without the context a frame has one code in all of them.
+            unique, place = rearrange(frames, "b t c h w -> (b t) (c h w)").unique(dim=0, return_inverse=True)
+            codes = self._encode_dynamics(unique.view(-1, 1, *frames.shape[2:]), None)[1]
+            return rearrange(codes[place], "(b t) 1 n -> b t n", b=len(frames))
         _, stages, _ = self.context_encoder(self._fold(context_frames))
         return self._encode_dynamics(frames, self._expand(stages, len(context_frames), frames.shape[:2]))[1]
 

@@ -1,0 +1,65 @@
+"""Which precision a device computes in: bfloat16 saves time where the processor has instructions for it, only there."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from .keys import key
+
+
+Bfloat16 = bool | Literal["auto"]
+"""Type of a recipe's `bf16`."""
+
+BF16: Any = key("auto", "Autocast to bfloat16: true, false, or auto, which is where the device computes it natively.")
+"""The key `bf16` of the stages that train."""
+
+CPU_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
+"""Instruction sets, as `torch.cpu.get_capabilities` names them, of which one is enough."""
+
+
+def computes_bfloat16(device: torch.device | str) -> bool:
+    """
+    Whether a device multiplies in bfloat16 natively.
+
+    A processor that emulates it is slower than in float32: without AVX-512, a matrix product took 80 times as long.
+
+    Args:
+        device (`torch.device` or `str`):
+            The device.
+
+    Returns:
+        `bool`: False for a kind of device that is not known here.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name, False) for name in CPU_INSTRUCTIONS)
+    return False
+
+
+def use_bfloat16(setting: Bfloat16, device: torch.device | str) -> bool:
+    """
+    A recipe's setting as a yes or no.
+
+    Args:
+        setting (`bool` or `"auto"`):
+            `"auto"` stands for [`computes_bfloat16`].
+        device (`torch.device` or `str`):
+            The device.
+
+    Returns:
+        `bool`: Whether to compute in bfloat16.
+
+    Example:
+
+    ```python
+    >>> use_bfloat16(True, "cpu"), use_bfloat16(False, "cpu")
+    (True, False)
+
+    ```
+    """
+    return computes_bfloat16(device) if setting == "auto" else bool(setting)
