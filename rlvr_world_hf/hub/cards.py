@@ -112,7 +112,7 @@ def card_text(
         base_model=base_model,
         metrics=list(results["rows"][row]) if results else None,
         model_name=name if results else None,
-        eval_results=_eval_results(results, row, task=pipeline_tag, world=world) if results else None,
+        eval_results=_eval_results(results, row, task=pipeline_tag, world=world, horizon=horizon) if results else None,
     )
     sections = {
         "How to use": _use(processor, repo_id or name, horizon),
@@ -179,11 +179,11 @@ def _results(table: str | None, picture: str | None) -> str:
     return f"{rows}\n\n{table.strip()}{shown}"
 
 
-def _eval_results(results: Mapping[str, Any], row: str, *, task: str, world: str) -> list[EvalResult]:
+def _eval_results(results: Mapping[str, Any], row: str, *, task: str, world: str, horizon: int) -> list[EvalResult]:
     return [
         EvalResult(
             task_type=task,
-            task_name="Multi-step video prediction",
+            task_name=f"{'Single' if horizon == 1 else 'Multi'}-step video prediction",
             dataset_type=world.lower(),
             dataset_name=f"{world}, held-out episodes",
             dataset_split="test",

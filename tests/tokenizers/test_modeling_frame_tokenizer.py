@@ -24,7 +24,7 @@ def test_grid_and_codebook_follow_from_the_configuration() -> None:
 
 
 def test_the_resolution_is_doubled_after_every_level_of_the_decoder_but_the_first() -> None:
-    decoder = make_tokenizer(block_out_channels=(8, 12, 16)).decoder
+    decoder = make_tokenizer(stem_patch_size=2, block_out_channels=(8, 12, 16)).decoder
     doubled = [block.upsamplers is not None for block in decoder.up_blocks]
     widths = [block.resnets[-1].conv2.out_channels for block in decoder.up_blocks]
     assert doubled == [False, True, True] and widths == [12, 8, 8]
