@@ -22,6 +22,9 @@ from .stage import Processes, find_stage, needed_stages
 WHOLE_RUNS = ("run", "reproduce")
 """Commands that run all stages of a recipe."""
 
+TOOLS = ("demo",)
+"""Commands that take no recipe, but words of their own."""
+
 USAGE = """usage: rlvr-world STAGE RECIPE [--key value ...]
 
 World models trained with verifiable rewards: predict the next frames of a world from frames and actions.
@@ -30,6 +33,9 @@ stages, in the order of a run; each first runs what it needs and is not finished
 {stages}
   run         all stages of a recipe
   reproduce   a recipe with three training seeds, merged into one table with its spread
+
+without a recipe:
+{tools}
 
 recipes: {recipes}, or the path of a YAML file.
 
@@ -70,8 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     command, *rest = words
     try:
-        if command not in (*STAGES, *WHOLE_RUNS):
+        if command not in (*STAGES, *WHOLE_RUNS, *TOOLS):
             raise ValueError(_unknown_stage(command))
+        if command in TOOLS:
+            return _use_tool(command, rest)
         if not rest or {"-h", "--help"} & set(rest):
             say(_usage() if command in WHOLE_RUNS else stage_help(command))
             return 0 if rest else 2
@@ -128,14 +136,28 @@ def stage_help(name: str) -> str:
 
 
 def _usage() -> str:
-    summaries = {name: (import_module(f".{name}", __package__).__doc__ or "").strip() for name in STAGES}
     shared = {name: known for name, known in keys_of(Recipe).items() if name in SHARED_KEYS}
     return USAGE.format(
-        stages="\n".join(f"  {name:<11} {summary.splitlines()[0]}" for name, summary in summaries.items()),
+        stages=_summaries(STAGES),
+        tools=_summaries(TOOLS),
         recipes=", ".join(recipe_names()),
         shared="\n".join(_describe(shared)),
         windows="\n".join(_describe({f"windows.{name}": known for name, known in keys_of(WindowSettings).items()})),
     )
+
+
+def _summaries(names: Sequence[str]) -> str:
+    texts = {name: (import_module(f".{name}", __package__).__doc__ or "").strip() for name in names}
+    return "\n".join(f"  {name:<11} {text.splitlines()[0]}" for name, text in texts.items())
+
+
+def _use_tool(name: str, words: Sequence[str]) -> int:
+    tool = find_stage(name)
+    if {"-h", "--help"} & set(words):
+        say(inspect.cleandoc(tool.__doc__ or "").partition("\n\nArgs:")[0])
+    else:
+        tool(words)
+    return 0
 
 
 def _describe(keys: dict[str, Key]) -> list[str]:
@@ -161,7 +183,7 @@ def _short(default: Any) -> str:
 def _unknown_stage(name: str) -> str:
     from difflib import get_close_matches
 
-    known = [*STAGES, *WHOLE_RUNS]
+    known = [*STAGES, *WHOLE_RUNS, *TOOLS]
     nearest = get_close_matches(name, known, n=1, cutoff=0.0)[0]
     return f"unknown stage {name!r}; the nearest is {nearest!r}. Stages: {', '.join(known)}."
 
