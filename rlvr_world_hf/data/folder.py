@@ -143,8 +143,9 @@ class RecordedEpisodes:
         Raises:
             UnusableEpisodesError: If a number is out of range.
         """
-        sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size or 1,)
-        if min(self.frame_stride, self.min_frames, *sizes) < 1 or self.fps <= 0:
+        sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
+        positive = (self.frame_stride, self.min_frames, self.fps, *(size for size in sizes if size is not None))
+        if min(positive) <= 0:
             raise UnusableEpisodesError(
                 "Expected `image_size`, `frame_stride`, `min_frames` and `fps` above 0, got "
                 f"{self.image_size}, {self.frame_stride}, {self.min_frames} and {self.fps}."

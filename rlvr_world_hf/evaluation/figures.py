@@ -240,7 +240,7 @@ def _draw_moment(rows: Mapping[str, np.ndarray], time: int, seconds: float) -> I
 
 def _enlarged(frames: np.ndarray, smallest: int) -> np.ndarray:
     """`(T, 3, H, W)` frames as `(T, H, W, 3)`, each pixel repeated as often as it takes to be so wide."""
-    scale = max(1, smallest // frames.shape[-1])
+    scale = -(-smallest // frames.shape[-1])
     return rearrange(frames.repeat(scale, axis=2).repeat(scale, axis=3), "t c h w -> t h w c")
 
 
