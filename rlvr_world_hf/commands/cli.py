@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..data.folder import UnusableEpisodesError
 from .keys import Key, keys_of
 from .locations import recipe_names
 from .recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings, load_recipe, parse_overrides
@@ -22,8 +23,8 @@ from .stage import Processes, find_stage, needed_stages
 WHOLE_RUNS = ("run", "reproduce")
 """Commands that run all stages of a recipe."""
 
-TOOLS = ("demo",)
-"""Commands that take no recipe, but words of their own."""
+TOOLS = ("check", "demo")
+"""Commands that take no recipe, but words of their own: functions of these in a file of their name."""
 
 USAGE = """usage: rlvr-world STAGE RECIPE [--key value ...]
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Words of the command line; those of the process by default.
 
     Returns:
-        `int`: Exit code: 0, 2 for a command that cannot be understood, 130 when interrupted.
+        `int`: Exit code: 0, 1 for episodes with problems, 2 for what cannot be understood, 130 when interrupted.
 
     Example:
 
@@ -76,10 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     command, *rest = words
     try:
-        if command not in (*STAGES, *WHOLE_RUNS, *TOOLS):
-            raise ValueError(_unknown_stage(command))
         if command in TOOLS:
-            return _use_tool(command, rest)
+            return find_stage(command)(rest)
+        if command not in (*STAGES, *WHOLE_RUNS):
+            raise ValueError(_unknown_stage(command))
         if not rest or {"-h", "--help"} & set(rest):
             say(_usage() if command in WHOLE_RUNS else stage_help(command))
             return 0 if rest else 2
@@ -101,6 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _show_progress()
     try:
         job(recipe)
+    except UnusableEpisodesError as error:
+        sys.stderr.write(f"rlvr-world: {error}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted; the same command resumes from the last checkpoint.\n")
         return 130
@@ -123,14 +127,14 @@ def stage_help(name: str) -> str:
     stage = find_stage(name)
     lines = [f"usage: rlvr-world {name} RECIPE [--key value ...]", "", inspect.cleandoc(stage.work.__doc__ or "")]
     own = keys_of(stage.settings)
-    lines += ["", "keys:", *_describe(own)]
+    lines += ["", "keys:", *describe(own)]
     if stage.passed_on_to is not None:
         target = stage.passed_on_to(Recipe(name="help"))
         not_here = {*own, *SHARED_KEYS, *stage.kept_back}
         lines += [
             "",
             f"and those of {target.__module__}.{target.__qualname__}",
-            *_describe(_declared(target, not_here)),
+            *describe(_declared(target, not_here)),
         ]
     return "\n".join(lines)
 
@@ -141,8 +145,8 @@ def _usage() -> str:
         stages=_summaries(STAGES),
         tools=_summaries(TOOLS),
         recipes=", ".join(recipe_names()),
-        shared="\n".join(_describe(shared)),
-        windows="\n".join(_describe({f"windows.{name}": known for name, known in keys_of(WindowSettings).items()})),
+        shared="\n".join(describe(shared)),
+        windows="\n".join(describe({f"windows.{name}": known for name, known in keys_of(WindowSettings).items()})),
     )
 
 
@@ -151,16 +155,8 @@ def _summaries(names: Sequence[str]) -> str:
     return "\n".join(f"  {name:<11} {text.splitlines()[0]}" for name, text in texts.items())
 
 
-def _use_tool(name: str, words: Sequence[str]) -> int:
-    tool = find_stage(name)
-    if {"-h", "--help"} & set(words):
-        say(inspect.cleandoc(tool.__doc__ or "").partition("\n\nArgs:")[0])
-    else:
-        tool(words)
-    return 0
-
-
-def _describe(keys: dict[str, Key]) -> list[str]:
+def describe(keys: dict[str, Key]) -> list[str]:
+    """Lines of `--help` on some keys."""
     described = []
     for name, known in keys.items():
         default = "needed" if known.default is dataclasses.MISSING else _short(known.default)
@@ -172,7 +168,9 @@ def _declared(target: Any, not_here: Collection[str]) -> dict[str, Key]:
     """Keys that a function or class of ours declares itself; another's are in its own documentation."""
     if not target.__module__.startswith("rlvr_world_hf"):
         return {}
-    declared = inspect.get_annotations(target) if inspect.isclass(target) else keys_of(target)
+    kinds = inspect.getmro(target) if inspect.isclass(target) else ()
+    ours = [kind for kind in kinds if kind.__module__.startswith("rlvr_world_hf")]
+    declared = {name for kind in ours for name in inspect.get_annotations(kind)} if ours else keys_of(target)
     return {name: known for name, known in keys_of(target).items() if name in declared and name not in not_here}
 
 
