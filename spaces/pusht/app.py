@@ -172,7 +172,7 @@ def build_page(playground: Playground) -> gr.Blocks:
                 )
                 with gr.Row():
                     new_start_button, undo_button, clear_button = (
-                        gr.Button(label, min_width=80) for label in ("New start", "Undo", "Clear")
+                        gr.Button(label, size="sm", min_width=80) for label in ("New start", "Undo", "Clear")
                     )
                 with gr.Accordion("Start and sampling", open=False):
                     start = gr.Number(FIRST_START, label="Start (seed of an episode)", precision=0, minimum=0)
