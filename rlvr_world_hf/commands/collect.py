@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -45,7 +45,7 @@ class CollectSettings:
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def world_source(recipe: Recipe) -> Callable[..., Any]:
+def world_source(recipe: Recipe) -> Any:
     """
     The function that records episodes of a recipe's world, or the class that reads recorded ones.
 
@@ -65,6 +65,11 @@ def world_source(recipe: Recipe) -> Callable[..., Any]:
         ) from error
 
 
+def is_recorded(source: Any) -> bool:
+    """Whether a [`world_source`] reads recorded episodes."""
+    return inspect.isclass(source)
+
+
 def _contents(recipe: Recipe) -> Any:
     """What a folder of recorded episodes holds; `None` for a world that is recorded here."""
     recorded = _recorded(recipe)
@@ -73,9 +78,10 @@ def _contents(recipe: Recipe) -> Any:
 
 def _recorded(recipe: Recipe) -> Any:
     """The `RecordedEpisodes` of a recipe, each long enough for a window; `None` for a world that is recorded here."""
-    source, windows = world_source(recipe), recipe.windows
-    if not inspect.isclass(source):
+    source = world_source(recipe)
+    if not is_recorded(source):
         return None
+    windows = recipe.windows
     needed = windows.context_frames + windows.observed_steps + windows.horizon
     return source(**collect.read(recipe).arguments, min_frames=needed)
 

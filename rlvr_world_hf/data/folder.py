@@ -267,7 +267,7 @@ class RecordedEpisodes:
             return
         frames, *rows = arrays.values()
         kept = -(-len(frames) // self.frame_stride)
-        problems = [
+        problems: list[Episode | Problem] = [
             told(
                 field=name,
                 found=f"expected one row for each of the {len(frames)} frames, got {len(arrays[name])} rows",
