@@ -100,7 +100,8 @@ def contact_sheet(
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     contact_sheet({"push": np.zeros((5, 3, 32, 32), np.uint8)}, path_png=f"{folder}/sheet.png")
-    ...     Image.open(f"{folder}/sheet.png").size
+    ...     with Image.open(f"{folder}/sheet.png") as picture:
+    ...         picture.size
     (304, 123)
 
     ```

@@ -250,7 +250,7 @@ def test_clips_are_frames_of_one_episode_within_the_horizon() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"horizon": 8}, r"at least 9 frames \(1 of context, 8 of horizon\), got 8; shorten"),
+        ({"horizon": 8}, r"at least 9 frames \(1 of context, 8 of horizon\), got one of 8; shorten"),
         ({"later_frames": 4}, "`later_frames` from 1 to the horizon, 3, got 4"),
         ({"later_frames": 0}, "from 1 to the horizon"),
     ],
