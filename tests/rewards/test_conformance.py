@@ -151,7 +151,8 @@ def test_the_mean_of_its_steps_is_the_reward(reward: VerifiableReward, batch: di
     columns = {**batch, "predicted": predicted, "reference_mask": [torch.tensor([True, row < 2]) for row in range(3)]}
     steps = reward.score_steps(**columns)
     assert steps.shape == (3, 2) and steps[2, 1].isnan()
-    assert steps.nanmean(dim=1).tolist() == pytest.approx(reward(**columns), abs=1e-5, nan_ok=True)
+    rewards = [torch.nan if reward is None else reward for reward in reward(**columns)]
+    assert steps.nanmean(dim=1).tolist() == pytest.approx(rewards, abs=1e-5, nan_ok=True)
 
 
 @every_reward
