@@ -74,7 +74,12 @@ def test_still_predictions_repeat(frames):
 def test_a_rewarded_repetition_rate_is_the_one_of_every_table(frames):
     still = frames[:, :1].expand_as(frames)[:, None]
     predictions = Predictions(predicted=still, readable=torch.tensor([[True], [False]]))
-    usual, rewarded = (measure(predictions, batch_of(frames), metrics) for metrics in ([], [RepetitionReward()]))
+
+    class MeasuredTwice(RepetitionReward):
+        def measure(self, predicted, reference, *, context=None):
+            raise AssertionError("the rate of the table is the same")
+
+    usual, rewarded = (measure(predictions, batch_of(frames), metrics) for metrics in ([], [MeasuredTwice()]))
     torch.testing.assert_close(rewarded, usual, equal_nan=True)
     assert usual["repetition_rate"][0].item() == 1.0 and usual["repetition_rate"][1].isnan()
     last = measure(predictions, batch_of(frames), [RepetitionReward(aggregation="last")])
