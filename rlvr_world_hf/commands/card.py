@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 from ..evaluation.results import read_results
 from ..evaluation.table import markdown_table
 from ..hub import load_world_model
 from ..hub.cards import card_text
+from .collect import world_source
 from .recipe import Recipe
 
 
@@ -28,6 +30,8 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     """
     results = read_results(folder / "results.json")
     _, processor = load_world_model(checkpoint)
+    world = world_source(recipe)
+    described = {"world": world.world, "data": world.source} if inspect.isclass(world) else {}
     text = card_text(
         processor,
         name=f"rlvr-world-{recipe.world}",
@@ -37,6 +41,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         table=markdown_table(results),
         recipe=recipe.to_dict(),
         picture="strip.png",
+        **described,
     )
     card = folder / "README.md"
     card.write_text(text, encoding="utf-8")

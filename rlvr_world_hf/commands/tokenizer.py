@@ -7,15 +7,17 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..processors.base import TRUSTED_PACKAGES
 from .collect import load_split, split_rows
 from .keys import key
 from .locations import bundled_path
-from .named_parts import build_part
+from .named_parts import build_metrics, build_part
 from .precision import BF16, Bfloat16, use_bfloat16
 from .recipe import Recipe
 from .stage import StageRun, stage
@@ -39,6 +41,11 @@ class TokenizerSettings:
     codec: dict[str, Any] = key(
         {"path": "rlvr_world_hf.CompressiveTokenizer"}, "For scratch: import path of the codec and its configuration."
     )
+    metrics: list[dict[str, Any]] = key(
+        [],
+        "For scratch: metrics of this world to measure the codec by, beside the standard ones.",
+        shapes_result=False,
+    )
     bf16: Bfloat16 = BF16
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -61,9 +68,23 @@ def codec_identity(recipe: Recipe) -> str:
 
 def load_codec(recipe: Recipe) -> Any:
     """The codec of a recipe whose tokenizer stage is finished; weights in float32, on the CPU."""
-    from ..tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
+    place = str(_codec_place(recipe))
+    return _codec_class(place).from_pretrained(place).float().eval()
 
-    return CompressiveTokenizer.from_pretrained(str(_codec_place(recipe))).float().eval()
+
+def _codec_class(place: str) -> Any:
+    """The class that the `config.json` of a codec names, if it is a model of a trusted package."""
+    from diffusers import AutoModel, ModelMixin
+
+    name = AutoModel.load_config(place).get("_class_name", "")
+    for package in TRUSTED_PACKAGES:
+        found = getattr(import_module(package), name, None)
+        if isinstance(found, type) and issubclass(found, ModelMixin):
+            return found
+    raise ValueError(
+        f"tokenizer.source: expected a codec whose class is a public model of {' or '.join(TRUSTED_PACKAGES)}, got "
+        f"{name!r} in {place}; a class of your own can be trained, but not loaded by a recipe."
+    )
 
 
 def _weights_hash(recipe: Recipe) -> str:
@@ -126,7 +147,7 @@ def tokenizer(run: StageRun) -> list[Path]:
 
 def write_codec_results(recipe: Recipe) -> Path:
     """Measure the codec of a recipe on its validation episodes, and write `results.json` beside its weights."""
-    from ..evaluation import evaluate_tokenizer
+    from ..evaluation import evaluate_tokenizer, standard_metrics
     from ..evaluation.results import write_results
     from .pretrain import build_processor
 
@@ -135,5 +156,6 @@ def write_codec_results(recipe: Recipe) -> Path:
         split_rows(recipe, "validation", count=MEASURED_WINDOWS),
         recipe=recipe.name,
         training_seed=recipe.seed,
+        metrics=[*standard_metrics(), *build_metrics(tokenizer.read(recipe).metrics, where="tokenizer.metrics")],
     )
     return write_results(results, recipe.output_dir / "codec" / "results.json")

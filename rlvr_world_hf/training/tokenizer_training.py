@@ -1,5 +1,9 @@
 """
-Trains a compressive tokenizer on pairs of context frames and later frames; its losses are in `tokenizer_losses.py`.
+Trains a visual tokenizer on pairs of context frames and later frames; its losses are in `tokenizer_losses.py`.
+
+All it asks of a tokenizer beyond a diffusers model: `codec(later, context_frames=context)` gives both reconstructed,
+with gradients, and their codes. One that has no context frames is given a single one: to it a frame like all others,
+which tells the losses what moves.
 
 Everything that changes during a run is saved as one file, and batches depend on the seed and the step alone, so that a
 run that was cut off ends with the parameters of one that was not.
@@ -18,11 +22,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from tqdm import tqdm
 
 from ..data.episode import Episode
 from ..rewards.perceptual import load_lpips
-from ..tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
 from .discriminator import Adversary
 from .tokenizer_losses import Reconstruction, TokenizerLoss, reconstruction_errors
 
@@ -32,14 +36,20 @@ SHOWN = ("mae", "mae_moving", "dynamics_codes", "context_codes")
 
 
 def sample_clips(
-    frames: torch.Tensor, *, batch_size: int, context_frames: int, later_frames: int, horizon: int, seed: list[int]
+    frames: Sequence[torch.Tensor] | torch.Tensor,
+    *,
+    batch_size: int,
+    context_frames: int,
+    later_frames: int,
+    horizon: int,
+    seed: list[int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Draw context frames and some of the frames that follow them within `horizon` steps.
 
     Args:
-        frames (`torch.Tensor` of shape `(E, T, 3, H, W)`):
-            Episodes of equal length, uint8 RGB.
+        frames (`Sequence[torch.Tensor]` of shape `(T, 3, H, W)` each):
+            Episodes, uint8 RGB.
         batch_size (`int`):
             Number `B` of contexts.
         context_frames (`int`):
@@ -70,35 +80,42 @@ def sample_clips(
 
     ```
     """
-    length = frames.shape[1]
-    if length < context_frames + horizon:
+    lengths = np.array([len(episode) for episode in frames])
+    if lengths.min() < context_frames + horizon:
         raise ValueError(
             f"Expected episodes of at least {context_frames + horizon} frames ({context_frames} of context, {horizon} "
-            f"of horizon), got {length}; shorten the horizon or bring longer episodes."
+            f"of horizon), got one of {lengths.min()}; shorten the horizon or bring longer episodes."
         )
     if not 1 <= later_frames <= horizon:
         raise ValueError(f"Expected `later_frames` from 1 to the horizon, {horizon}, got {later_frames}; lower it.")
     rng = np.random.default_rng(seed)
     episodes = rng.integers(len(frames), size=(batch_size, 1))
-    starts = rng.integers(length - horizon - context_frames + 1, size=(batch_size, 1))
+    starts = rng.integers(lengths[episodes] - horizon - context_frames + 1)
     offsets = np.stack([rng.permutation(horizon)[:later_frames] for _ in range(batch_size)])
-    context = frames[episodes, starts + np.arange(context_frames)]
-    later = frames[episodes, starts + context_frames + offsets]
+    context, later = (
+        torch.stack([frames[episode][chosen] for episode, chosen in zip(episodes[:, 0], times, strict=True)])
+        for times in (starts + np.arange(context_frames), starts + context_frames + offsets)
+    )
     return context.float() / 255, later.float() / 255
 
 
 @torch.no_grad()
 def validate_tokenizer(
-    codec: CompressiveTokenizer, frames: torch.Tensor, *, horizon: int, batches: int = 8, batch_size: int = 16
+    codec: ModelMixin,
+    frames: Sequence[torch.Tensor] | torch.Tensor,
+    *,
+    horizon: int,
+    batches: int = 8,
+    batch_size: int = 16,
 ) -> dict[str, float]:
     """
     Reconstruction errors and codebook use on fixed clips of held-out episodes.
 
     Args:
-        codec (`CompressiveTokenizer`):
+        codec (`ModelMixin`):
             The tokenizer; left in the mode it was in.
-        frames (`torch.Tensor` of shape `(E, T, 3, H, W)`):
-            Episodes of equal length, uint8 RGB.
+        frames (`Sequence[torch.Tensor]` of shape `(T, 3, H, W)` each):
+            Episodes, uint8 RGB.
         horizon (`int`):
             Steps that are reconstructed after the context.
         batches (`int`, *optional*, defaults to 8):
@@ -118,7 +135,7 @@ def validate_tokenizer(
         clips = sample_clips(
             frames,
             batch_size=batch_size,
-            context_frames=codec.config.context_frames,
+            context_frames=_context_frames(codec),
             later_frames=horizon,
             horizon=horizon,
             seed=[index],
@@ -134,7 +151,7 @@ def validate_tokenizer(
 
 
 def reconstruct(
-    codec: CompressiveTokenizer, context: torch.Tensor, later: torch.Tensor
+    codec: ModelMixin, context: torch.Tensor, later: torch.Tensor
 ) -> tuple[Reconstruction, list[torch.Tensor]]:
     """The reconstruction of a batch, and its dynamics and context codes; clamped to [0, 1] outside of training."""
     context, later = context.to(codec.device), later.to(codec.device)
@@ -143,6 +160,11 @@ def reconstruct(
         decoded, decoded_context = decoded.clamp(0, 1), decoded_context.clamp(0, 1)
     batch = Reconstruction(later=later, context=context, decoded=decoded, decoded_context=decoded_context)
     return batch, codes
+
+
+def _context_frames(codec: ModelMixin) -> int:
+    """Context frames of a clip: the tokenizer's, or a single one."""
+    return max(1, codec.config.context_frames)
 
 
 def learning_rate_at(step: int, *, max_steps: int, warmup_steps: int, peak: float) -> float:
@@ -156,7 +178,7 @@ class TokenizerRun:
     What changes while a tokenizer is trained: its weights, those of its adversary, their optimizers, step and history.
 
     Args:
-        codec (`CompressiveTokenizer`):
+        codec (`ModelMixin`):
             The tokenizer.
         loss (`TokenizerLoss`):
             What it minimizes.
@@ -170,7 +192,7 @@ class TokenizerRun:
 
     def __init__(
         self,
-        codec: CompressiveTokenizer,
+        codec: ModelMixin,
         loss: TokenizerLoss,
         *,
         weight_decay: float,
@@ -247,7 +269,7 @@ def whole_file(file: Path) -> Iterator[Path]:
 
 
 def train_tokenizer(
-    codec: CompressiveTokenizer,
+    codec: ModelMixin,
     episodes: Sequence[Episode],
     validation_episodes: Sequence[Episode],
     *,
@@ -279,10 +301,10 @@ def train_tokenizer(
     Train `codec` in place, on the device it is on, and save it to `output_dir`.
 
     Args:
-        codec (`CompressiveTokenizer`):
+        codec (`ModelMixin`):
             The tokenizer to train.
         episodes (`Sequence[Episode]`):
-            Training episodes of equal length and frame size.
+            Training episodes of equal frame size.
         validation_episodes (`Sequence[Episode]`):
             Held-out episodes.
         output_dir (`str` or `Path`):
@@ -305,7 +327,8 @@ def train_tokenizer(
         moving_weight (`float`, *optional*, defaults to 4):
             Additional weight of pixels that move.
         context_weight (`float`, *optional*, defaults to 0.5):
-            Weight of the context's own reconstruction, in each term.
+            Weight of the context's own reconstruction, in each term; 1 gives frames that are coded on their own equal
+            weights.
         hard_pixel_weight (`float`, *optional*, defaults to 0):
             Weight of the squared error of each frame's worst pixels: raise it where small things are left out.
         hard_pixel_share (`float`, *optional*, defaults to 0.02):
@@ -338,7 +361,7 @@ def train_tokenizer(
         is a discriminator, its loss in the last step as `discriminator`.
 
     Raises:
-        `ValueError`: If the episodes differ in shape or are too short, or `resume.pt` is of another kind of run.
+        `ValueError`: If the episodes differ in frame size or are too short, or `resume.pt` is of another kind of run.
         `FileNotFoundError`: If LPIPS is asked for and the weights of its trunk are missing; it says where to get them.
     """
     output_dir = Path(output_dir)
@@ -346,9 +369,9 @@ def train_tokenizer(
     resume = output_dir / "resume.pt"
     draw = partial(
         sample_clips,
-        stack_frames(episodes),
+        frames_of(episodes),
         batch_size=batch_size,
-        context_frames=codec.config.context_frames,
+        context_frames=_context_frames(codec),
         later_frames=min(4, horizon) if later_frames is None else later_frames,
         horizon=horizon,
     )
@@ -382,7 +405,7 @@ def train_tokenizer(
         run,
         draw=lambda step: draw(seed=[seed, step]),
         learning_rate=partial(learning_rate_at, max_steps=max_steps, warmup_steps=warmup_steps, peak=learning_rate),
-        validate=partial(validate_tokenizer, codec, stack_frames(validation_episodes), horizon=horizon),
+        validate=partial(validate_tokenizer, codec, frames_of(validation_episodes), horizon=horizon),
         max_steps=max_steps,
         save_steps=save_steps,
         adversarial_start=adversarial_start,
@@ -424,16 +447,16 @@ def _train(
     run.codec.eval()
 
 
-def stack_frames(episodes: Sequence[Episode]) -> torch.Tensor:
+def frames_of(episodes: Sequence[Episode]) -> list[torch.Tensor]:
     """
-    Frames of episodes of equal length as one tensor `(E, T, 3, H, W)`, uint8.
+    Frames of each episode as a tensor `(T, 3, H, W)`, uint8.
 
     Raises:
-        `ValueError`: If their shapes differ, or there is none.
+        `ValueError`: If their sizes differ, or there is none.
     """
-    shapes = {episode.frames.shape for episode in episodes}
-    if len(shapes) != 1:
+    sizes = {episode.frames.shape[1:] for episode in episodes}
+    if len(sizes) != 1:
         raise ValueError(
-            f"Expected episodes of one length and frame size, got {sorted(shapes) or 'none'}; cut them alike first."
+            f"Expected episodes of one frame size, got {sorted(sizes) or 'none'}; resize their frames first."
         )
-    return torch.from_numpy(np.stack([episode.frames for episode in episodes]))
+    return [torch.from_numpy(np.array(episode.frames)) for episode in episodes]

@@ -30,6 +30,13 @@ def test_rows_have_the_shapes_they_state(number) -> None:
     assert row["reference_states"].shape == (4, 2)
 
 
+def test_rows_of_single_step_prediction_give_history_and_one_frame(number) -> None:
+    rows = window_rows([number("a", 5)], context_frames=0, observed_steps=3, horizon=1)
+    assert [row["start"] for row in rows] == [0, 1]
+    assert rows[1]["context"][:, 0, 0, 0].tolist() == [1, 2, 3] == rows[1]["actions"][:3, 0].tolist()
+    assert rows[1]["reference"][:, 0, 0, 0].tolist() == [4]
+
+
 def test_arrays_are_cut_when_a_row_is_read_and_not_before(number, monkeypatch) -> None:
     cut: list[int] = []
 
@@ -79,7 +86,7 @@ def test_splits_never_share_an_episode(number) -> None:
 def test_a_share_gets_at_least_one_episode_or_none_at_zero(number) -> None:
     parts = split_episodes([number(str(name), 3) for name in range(5)], validation=0.01, test=0.0)
     assert [len(part) for part in parts] == [4, 1, 0]
-    with pytest.raises(ValueError, match="more than 2 episodes .* got 2; bring more or lower the shares"):
+    with pytest.raises(ValueError, match="more than 2 episodes .* got 2; bring more or set fewer aside"):
         split_episodes([number("a", 3), number("b", 3)], validation=0.1, test=0.1)
 
 

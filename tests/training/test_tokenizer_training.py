@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from rlvr_world_hf.data.episode import Episode
-from rlvr_world_hf.tokenizers import CompressiveTokenizer
+from rlvr_world_hf.tokenizers import CompressiveTokenizer, FrameTokenizer
 from rlvr_world_hf.training import tokenizer_training
 from rlvr_world_hf.training.tokenizer_training import (
     TokenizerRun,
+    frames_of,
     learning_rate_at,
     sample_clips,
-    stack_frames,
     train_tokenizer,
     validate_tokenizer,
 )
@@ -97,6 +97,15 @@ def test_training_makes_the_tokenizer_better_and_saves_it(tmp_path: Path) -> Non
     ]
     assert json.loads((tmp_path / "history.json").read_text()) == history
     assert_equal(CompressiveTokenizer.from_pretrained(tmp_path), codec)
+
+
+def test_a_tokenizer_of_single_frames_is_trained_on_the_same_clips(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    codec = FrameTokenizer(image_size=(16, 16), block_out_channels=(8, 8), norm_num_groups=4, latent_channels=8)
+    codec, history = train(tmp_path, codec, max_steps=60, save_steps=20, learning_rate=3e-3, context_weight=1.0)
+    assert history[-1]["mae"] < history[0]["mae"] and history[-1]["mae_context"] < history[0]["mae_context"]
+    assert 0 < history[-1]["moving"] < 1 and 0 < history[-1]["mae_copy_last"] < 1
+    assert_equal(FrameTokenizer.from_pretrained(tmp_path), codec)
 
 
 def test_the_history_tells_errors_and_how_much_of_each_codebook_is_used(tmp_path: Path, capsys) -> None:
@@ -252,15 +261,15 @@ def test_clips_that_cannot_be_cut_are_refused(tmp_path: Path, changes: dict[str,
 
 
 def test_episodes_of_different_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match="one length and frame size, got .*; cut them alike"):
-        stack_frames([*EPISODES, *make_episodes(1, seed=0, length=7)])
+    with pytest.raises(ValueError, match="one frame size, got .*; resize their frames"):
+        frames_of([*EPISODES, *make_episodes(1, seed=0, size=20)])
     with pytest.raises(ValueError, match="got none"):
-        stack_frames([])
+        frames_of([])
 
 
 def test_validation_leaves_the_tokenizer_as_it_was() -> None:
     codec = make_codec().train()
-    values = [validate_tokenizer(codec, stack_frames(VALIDATION), horizon=3, batches=2) for _ in range(2)]
+    values = [validate_tokenizer(codec, frames_of(VALIDATION), horizon=3, batches=2) for _ in range(2)]
     assert values[0] == values[1]
     assert codec.training
     assert all(parameter.grad is None for parameter in codec.parameters())
