@@ -125,9 +125,9 @@ class RepetitionReward(VerifiableReward):
         """See [`VerifiableReward.measure`]: 1 where a step repeats the one before, 0 elsewhere."""
         if not self.from_context:
             return pad(repeated_steps(predicted).to(predicted.dtype), (1, 0), value=torch.nan)
-        if context is None:
+        if context is None or not context.shape[1]:
             raise ValueError(
-                f"`{self.name}`: expected `context`, got `None`; pass the context frames, or make the reward with "
-                "`from_context=False`."
+                f"`{self.name}`: expected a frame in `context`, got none; pass the context frames, or make the reward "
+                "with `from_context=False`."
             )
         return repeated_steps(torch.cat([context[:, -1:], predicted], dim=1)).to(predicted.dtype)

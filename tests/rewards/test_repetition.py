@@ -60,5 +60,6 @@ def test_a_single_step_can_repeat_the_context(predicted: torch.Tensor) -> None:
     assert reward(predicted=frames, reference=frames, context=predicted[:, :1]) == [0.0]
     assert reward(predicted=frames, reference=frames, context=predicted[:, 1:3]) == [-1.0]
     assert reward(predicted=predicted, reference=predicted, context=predicted[:, :1]) == pytest.approx([-0.6])
-    with pytest.raises(ValueError, match="expected `context`"):
-        reward(predicted=frames, reference=frames)
+    for context in (None, frames[:, :0]):
+        with pytest.raises(ValueError, match="a frame in `context`"):
+            reward(predicted=frames, reference=frames, context=context)
