@@ -87,7 +87,7 @@ class RepetitionReward(VerifiableReward):
     Frames are compared as decoded. With a tokenizer that decodes each step from its own tokens and the context, they
     are the same frame where the tokens are, which is how the authors' evaluation compares; it looks at the last two
     frames only, as `aggregation="last"` does. The first step is not compared with the last context frame: that one is
-    as recorded, and no decoded frame is the same. A single step therefore has no rate, and its reward is `None`.
+    as recorded, its decoded copy seldom the same. A single step therefore has no rate, and its reward is `None`.
 
     Args:
         aggregation, discount (*optional*):
