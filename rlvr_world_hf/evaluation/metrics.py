@@ -96,6 +96,8 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
     readable = rearrange(predictions.readable, "b j -> (b j)")
     values = {}
     for metric in metrics:
+        if metric.name in RATES:  # as of a `RepetitionReward`: measured below
+            continue
         value = metric.metric(predicted, reference, reference_mask=recorded, context=context)
         values[metric.name] = value.where(readable, metric.floor)
         for name, steps in metric.diagnose(predicted, reference).items():
