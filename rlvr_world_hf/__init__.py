@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .rewards.pixel import PSNRReward as PSNRReward
     from .rewards.pixel import SSIMReward as SSIMReward
     from .tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer as CompressiveTokenizer
+    from .tokenizers.modeling_frame_tokenizer import FrameTokenizer as FrameTokenizer
     from .training.grpo_config import WorldModelGRPOConfig as WorldModelGRPOConfig
     from .training.grpo_trainer import WorldModelGRPOTrainer as WorldModelGRPOTrainer
 

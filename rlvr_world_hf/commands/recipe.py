@@ -31,7 +31,7 @@ SHARED_KEYS = ("world", "seed", "output_dir", "card", "report_to")
 class WindowSettings:
     """How episodes are cut into rows; all stages after collect share it."""
 
-    context_frames: int = key(1, "Frames given in full.")
+    context_frames: int = key(1, "Frames given in full; 0 where each frame is coded on its own.")
     observed_steps: int = key(0, "Further frames given, each as one step block.")
     horizon: int = key(4, "Frames to predict.")
     stride: int = key(1, "Frames between the starts of two windows.")

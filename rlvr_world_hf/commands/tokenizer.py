@@ -7,11 +7,13 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..processors.base import TRUSTED_PACKAGES
 from .collect import load_split, split_rows
 from .keys import key
 from .locations import bundled_path
@@ -61,9 +63,23 @@ def codec_identity(recipe: Recipe) -> str:
 
 def load_codec(recipe: Recipe) -> Any:
     """The codec of a recipe whose tokenizer stage is finished; weights in float32, on the CPU."""
-    from ..tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
+    place = str(_codec_place(recipe))
+    return _codec_class(place).from_pretrained(place).float().eval()
 
-    return CompressiveTokenizer.from_pretrained(str(_codec_place(recipe))).float().eval()
+
+def _codec_class(place: str) -> Any:
+    """The class that the `config.json` of a codec names, if it is a model of a trusted package."""
+    from diffusers import AutoModel, ModelMixin
+
+    name = AutoModel.load_config(place).get("_class_name", "")
+    for package in TRUSTED_PACKAGES:
+        found = getattr(import_module(package), name, None)
+        if isinstance(found, type) and issubclass(found, ModelMixin):
+            return found
+    raise ValueError(
+        f"tokenizer.source: expected a codec whose class is a public model of {' or '.join(TRUSTED_PACKAGES)}, got "
+        f"{name!r} in {place}; a class of your own can be trained, but not loaded by a recipe."
+    )
 
 
 def _weights_hash(recipe: Recipe) -> str:

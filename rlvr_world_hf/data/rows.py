@@ -141,7 +141,7 @@ def window_rows(
         episodes (`Sequence[Episode]`):
             Where to cut.
         context_frames (`int`, *optional*, defaults to 1):
-            Frames given in full.
+            Frames given in full; 0 where each frame is coded on its own.
         observed_steps (`int`, *optional*, defaults to 0):
             Further frames given, each as one step block.
         horizon (`int`):

@@ -68,7 +68,7 @@ def cut_window(episode: Episode, start: int, *, context_frames: int, observed_st
         start (`int`):
             Index of the first context frame.
         context_frames (`int`):
-            Frames given in full.
+            Frames given in full; 0 where each frame is coded on its own.
         observed_steps (`int`):
             Further frames given, each as one step block.
         horizon (`int`):
@@ -78,7 +78,7 @@ def cut_window(episode: Episode, start: int, *, context_frames: int, observed_st
         `Window`: The window.
 
     Raises:
-        `ValueError`: If no frame is left to predict.
+        `ValueError`: If no frame is given, or none is left to predict.
 
     Example:
 
@@ -93,6 +93,8 @@ def cut_window(episode: Episode, start: int, *, context_frames: int, observed_st
     ```
     """
     observed = start + context_frames + observed_steps
+    if context_frames + observed_steps < 1:
+        raise ValueError("A window without context frames needs at least 1 observed step, got 0; give some history.")
     if start < 0 or observed >= len(episode):
         raise ValueError(
             f"Episode {episode.episode_id!r} has {len(episode)} frames: a window that starts at frame {start} and is "

@@ -112,7 +112,7 @@ def card_text(
         base_model=base_model,
         metrics=list(results["rows"][row]) if results else None,
         model_name=name if results else None,
-        eval_results=_eval_results(results, row, task=pipeline_tag, world=world) if results else None,
+        eval_results=_eval_results(results, row, task=pipeline_tag, world=world, horizon=horizon) if results else None,
     )
     sections = {
         "How to use": _use(processor, repo_id or name, horizon),
@@ -130,10 +130,11 @@ def _summary(processor: Any, world: str) -> str:
     layout = processor.layout
     height, width = processor.codec.config.image_size
     pace = f" at {processor.fps:g} frames a second" if processor.fps else ""
-    observed = f" and {_count(layout.observed_steps, 'observed step')}" if layout.observed_steps else ""
+    counts = {"context frame": layout.context_frames, "observed step": layout.observed_steps}
+    given = " and ".join(_count(number, thing) for thing, number in counts.items() if number)
     return (
-        f"An action-conditioned video world model of {world}: given {_count(layout.context_frames, 'context frame')}"
-        f"{observed} of {height}x{width} pixels{pace} and the actions to come, it predicts the frames that follow. A "
+        f"An action-conditioned video world model of {world}: given {given} "
+        f"of {height}x{width} pixels{pace} and the actions to come, it predicts the frames that follow. A "
         f"transformer over {layout.vocabulary_size} tokens writes {layout.dynamics_length} of them a frame. It was "
         "trained by likelihood, then by reinforcement learning with verifiable rewards: prediction metrics on decoded "
         f"frames are the reward, as in [RLVR-World]({PAPER})."
@@ -144,6 +145,7 @@ def _use(processor: Any, repo_id: str, horizon: int) -> str:
     layout = processor.layout
     height, width = processor.codec.config.image_size
     given = layout.context_frames + layout.observed_steps
+    since = "first observed step" if layout.observed_steps > 1 else "last given frame"
     middle = [(low + high) / 2 for low, high in zip(processor.action_low, processor.action_high, strict=True)]
     return f"""With `rlvr_world_hf` installed:
 
@@ -153,7 +155,7 @@ from rlvr_world_hf import WorldModelPipeline
 
 pipeline = WorldModelPipeline.from_pretrained("{repo_id}")
 frames = np.full(({given}, {height}, {width}, 3), 255, dtype=np.uint8)  # your frames, oldest first, RGB
-actions = np.tile({middle}, ({layout.prompt_actions + horizon}, 1))  # your actions, from the last given frame on
+actions = np.tile({middle}, ({layout.prompt_actions + horizon}, 1))  # your actions, from the {since} on
 predicted = pipeline(frames, actions, num_samples=4)  # (4, {horizon}, 3, {height}, {width}), float in [0, 1]
 ```"""
 
@@ -177,11 +179,11 @@ def _results(table: str | None, picture: str | None) -> str:
     return f"{rows}\n\n{table.strip()}{shown}"
 
 
-def _eval_results(results: Mapping[str, Any], row: str, *, task: str, world: str) -> list[EvalResult]:
+def _eval_results(results: Mapping[str, Any], row: str, *, task: str, world: str, horizon: int) -> list[EvalResult]:
     return [
         EvalResult(
             task_type=task,
-            task_name="Multi-step video prediction",
+            task_name=f"{'Single' if horizon == 1 else 'Multi'}-step video prediction",
             dataset_type=world.lower(),
             dataset_name=f"{world}, held-out episodes",
             dataset_split="test",

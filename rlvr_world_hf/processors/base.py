@@ -24,7 +24,7 @@ class Codec(Protocol):
     """What a processor asks of a visual tokenizer: a diffusers model between frames in `[0, 1]` and codes."""
 
     config: Any
-    """`context_frames` (`int`), `image_size` (`(H, W)`)."""
+    """`context_frames` (`int`; 0 where each frame is coded on its own), `image_size` (`(H, W)`)."""
     context_codebook_size: int
     dynamics_codebook_size: int
     context_grid: tuple[int, int]

@@ -2,7 +2,8 @@
 Where each token of a video world stands: the one home of ids, lengths, ranges and masks.
 
     ids          [0, D) dynamics codes | [D, D + C) context codes | then action bins | bos | eos
-    prompt       K context frames in full, then M observed step blocks; with M = 0, the last context frame's actions
+    prompt       K context frames in full, then M observed step blocks; with M = 0, the last context frame's actions.
+                 K = 0 where frames are coded on their own; C is 0 then, too
     completion   S step blocks
     step block   dynamics tokens of one frame, then the tokens of the action taken at it
 
@@ -24,21 +25,25 @@ IGNORED_LABEL = -100
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLayout:
     """
-    How a window of frames and actions is laid out in tokens, after RLVR-World's multi-step prediction
+    How a window of frames and actions is laid out in tokens, after RLVR-World's multi-step and single-step prediction
     ([paper](https://huggingface.co/papers/2505.13934), section 5.1; ids and offsets follow the authors' code).
 
+    Where each frame is coded on its own there are no context frames: the history is a row of observed steps.
+
     Args:
-        context_codebook_size (`int`): codes of a context frame, `C`.
+        context_codebook_size (`int`): codes of a context frame, `C`; 0 without context frames.
         dynamics_codebook_size (`int`): codes of a later frame, `D`.
-        context_grid (`tuple[int, int]`): rows and columns of a context frame's codes.
+        context_grid (`tuple[int, int]`): rows and columns of a context frame's codes; `(0, 0)` without context frames.
         dynamics_grid (`tuple[int, int]`): rows and columns of a later frame's codes.
         action_bins (`int`): bins of each action dimension.
         action_dims (`int`): dimensions of an action, `A`; 0 for a world without actions.
-        context_frames (`int`, *optional*, defaults to 1): context frames in the prompt, `K`.
-        observed_steps (`int`, *optional*, defaults to 1): later frames given in the prompt, `M`.
+        context_frames (`int`, *optional*, defaults to 1): context frames in the prompt, `K`; may be 0.
+        observed_steps (`int`, *optional*, defaults to 1): later frames given in the prompt, `M`; 0 only where there
+            are context frames.
 
     Raises:
-        ValueError: for a size below 1, or a negative `action_dims` or `observed_steps`.
+        ValueError: for a size below 1 or a negative `action_dims`, `observed_steps` or `context_frames`; for context
+            codes without context frames, and for a prompt without any frame.
 
     Example:
         The official multi-step recipe on RT-1, seven steps after the context frame and one observed step:
@@ -49,6 +54,20 @@ class TokenLayout:
         ... )
         >>> layout.vocabulary_size, layout.prompt_length, layout.completion_length(7)
         (9008, 1373, 651)
+
+        The official single-step recipe, four frames of history. The authors put `bos` before the predicted frame and
+        `eos` in the place of its action, which is not needed any more: their prompt is one token longer than this one
+        and their completion 321 long. This layout ends a step with its action, as in multi-step prediction; the world
+        writes it, and the model the 320 codes before it.
+
+        >>> layout = TokenLayout(
+        ...     context_codebook_size=0, dynamics_codebook_size=4375, context_grid=(0, 0), dynamics_grid=(16, 20),
+        ...     action_bins=256, action_dims=13, context_frames=0, observed_steps=4,
+        ... )
+        >>> layout.vocabulary_size, layout.prompt_length, layout.completion_length(1)
+        (4633, 1332, 333)
+        >>> int(layout.model_token_mask(1).sum())
+        320
     """
 
     context_codebook_size: int
@@ -65,10 +84,19 @@ class TokenLayout:
         for name in ("context_grid", "dynamics_grid"):
             rows, columns = getattr(self, name)
             object.__setattr__(self, name, (int(rows), int(columns)))
+        of_context = [self.context_frames, self.context_codebook_size, *self.context_grid]
+        may_be_zero = ["action_dims", "observed_steps"]
+        if not any(of_context):
+            may_be_zero += ["context_frames", "context_codebook_size", "context_grid"]
         for name, value in asdict(self).items():
-            least = 0 if name in ("action_dims", "observed_steps") else 1
+            least = 0 if name in may_be_zero else 1
             if min(value if isinstance(value, tuple) else (value,)) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}; give the codec's or recipe's size.")
+        if not self.context_frames + self.observed_steps:
+            raise ValueError(
+                "`observed_steps` must be at least 1 where there are no context frames, got 0; give the history's "
+                "number of frames."
+            )
 
     @property
     def action_offset(self) -> int:

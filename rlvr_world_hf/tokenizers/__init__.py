@@ -6,3 +6,4 @@ Never: actions, prompts or any file outside this room: its files travel to the H
 
 from .fsq import FiniteScalarQuantizer as FiniteScalarQuantizer
 from .modeling_compressive_tokenizer import CompressiveTokenizer as CompressiveTokenizer
+from .modeling_frame_tokenizer import FrameTokenizer as FrameTokenizer

@@ -9,7 +9,7 @@ of convolutions:
     later frame     --dynamics encoder--> dynamics codes --dynamics decoder--> later frame
 
 The two dynamics networks see the context's features at several resolutions, so that what does not move is copied and
-need not be coded. Their blocks are those of diffusers' VQModel.
+need not be coded.
 """
 
 from __future__ import annotations
@@ -19,21 +19,13 @@ import math
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.models.unets.unet_2d_blocks import DownEncoderBlock2D, UNetMidBlock2D, UpDecoderBlock2D
 from einops import rearrange, repeat
 from torch import nn
 from torch.nn import functional
 
+from .convolutions import Decoder, Encoder
+from .frames import FrameCodingMixin, Grid
 from .fsq import FiniteScalarQuantizer
-
-
-Grid = tuple[int, int]
-
-PIXELS_A_PIECE = {"cpu": 2**18, "accelerator": 2**24}
-"""
-Pixels that are encoded or decoded at a time. On a CPU 64 frames of 64×64 keep the features of a layer near the cache:
-1,024 frames are decoded in half the time that one pass takes. An accelerator wants more; its memory sets the bound.
-"""
 
 
 class ContextAttention(nn.Module):
@@ -98,105 +90,7 @@ def build_conditioning(
     return modules
 
 
-def condition(module: nn.Module, hidden: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
-    """Apply one conditioning module, unless this network or this stage has none."""
-    if context is None or isinstance(module, nn.Identity):
-        return hidden
-    return module(hidden, context)
-
-
-class Encoder(nn.Module):
-    """Frame -> latent. Stages are the input convolution and each level; a stage ends with its conditioning."""
-
-    def __init__(
-        self, channels: list[int], layers: int, in_channels: int, out_channels: int, groups: int, attention: bool
-    ):
-        super().__init__()
-        self.conv_in = nn.Conv2d(in_channels, channels[0], 3, padding=1)
-        self.down_blocks = nn.ModuleList(
-            DownEncoderBlock2D(
-                in_channels=channels[max(level - 1, 0)],
-                out_channels=width,
-                num_layers=layers,
-                resnet_groups=groups,
-                add_downsample=level < len(channels) - 1,
-                downsample_padding=0,
-            )
-            for level, width in enumerate(channels)
-        )
-        self.mid_block = UNetMidBlock2D(
-            in_channels=channels[-1],
-            temb_channels=None,
-            attention_head_dim=channels[-1],
-            resnet_groups=groups,
-            add_attention=attention,
-        )
-        self.conv_norm_out = nn.GroupNorm(groups, channels[-1], eps=1e-6)
-        self.conv_out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)
-        self.conditioning = nn.ModuleList(nn.Identity() for _ in range(len(channels) + 1))
-
-    def forward(
-        self, frames: torch.Tensor, context: list[torch.Tensor] | None = None
-    ) -> tuple[torch.Tensor, list[torch.Tensor], list[torch.Tensor]]:
-        """Returns the latent, the output of every stage, and the features at every resolution from full to least."""
-        stages, resolutions = [], []
-        hidden = self.conv_in(frames)
-        for stage, block in enumerate([None, *self.down_blocks]):
-            if block is not None:
-                for resnet in block.resnets:
-                    hidden = resnet(hidden, None)
-                resolutions.append(hidden)
-                for downsample in block.downsamplers or ():
-                    hidden = downsample(hidden)
-            hidden = condition(self.conditioning[stage], hidden, context[stage] if context else None)
-            stages.append(hidden)
-        hidden = self.mid_block(hidden)
-        latent = self.conv_out(functional.silu(self.conv_norm_out(hidden)))
-        return latent, stages, [*resolutions, hidden]
-
-
-class Decoder(nn.Module):
-    """Latent -> frame. Stages are the middle block and each level, coarse to fine; each ends with its conditioning."""
-
-    def __init__(
-        self, channels: list[int], layers: int, in_channels: int, out_channels: int, groups: int, attention: bool
-    ):
-        super().__init__()
-        widths = channels[::-1]
-        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
-        self.mid_block = UNetMidBlock2D(
-            in_channels=widths[0],
-            temb_channels=None,
-            attention_head_dim=widths[0],
-            resnet_groups=groups,
-            add_attention=attention,
-        )
-        self.up_blocks = nn.ModuleList(
-            UpDecoderBlock2D(
-                in_channels=widths[max(level - 1, 0)],
-                out_channels=width,
-                num_layers=layers,
-                resnet_groups=groups,
-                add_upsample=level < len(widths) - 1,
-            )
-            for level, width in enumerate(widths)
-        )
-        self.conv_norm_out = nn.GroupNorm(groups, widths[-1], eps=1e-6)
-        self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
-        self.conditioning = nn.ModuleList(nn.Identity() for _ in range(len(widths) + 1))
-
-    def forward(
-        self, latent: torch.Tensor, context: list[torch.Tensor] | None = None
-    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Returns the frame and the output of every stage."""
-        hidden, stages = self.conv_in(latent), []
-        for stage, block in enumerate([self.mid_block, *self.up_blocks]):
-            hidden = condition(self.conditioning[stage], block(hidden), context[stage] if context else None)
-            stages.append(hidden)
-        return self.conv_out(functional.silu(self.conv_norm_out(hidden))), stages
-
-
-class CompressiveTokenizer(ModelMixin, ConfigMixin):
+class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
     """
     Context-conditioned visual tokenizer with finite scalar quantization.
 
@@ -300,11 +194,12 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
         pixels = in_channels * stem_patch_size**2
         groups = norm_num_groups
         self.context_encoder = Encoder(channels, encoder_layers, pixels, latent_channels, groups, False)
-        self.context_decoder = Decoder(channels, decoder_layers, latent_channels, pixels, groups, False)
-        self.dynamics_encoder = Encoder(channels, encoder_layers, pixels, latent_channels, groups, mid_attention)
-        self.dynamics_decoder = Decoder(channels, decoder_layers, latent_channels, pixels, groups, mid_attention)
-
         up = channels[::-1]
+        sizes = ([up[0], *up], [True] * (levels - 1) + [False], decoder_layers, latent_channels, pixels, groups)
+        self.context_decoder = Decoder(*sizes, False)
+        self.dynamics_encoder = Encoder(channels, encoder_layers, pixels, latent_channels, groups, mid_attention)
+        self.dynamics_decoder = Decoder(*sizes, mid_attention)
+
         shared = {"frames": context_frames, "heads": attention_heads, "groups": groups}
         self.dynamics_encoder.conditioning = build_conditioning(
             kinds["encoder_conditioning"],
@@ -396,15 +291,13 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
         """
         self._check_frames(frames, "frames", None)
         self._check_frames(context_frames, "context_frames", self.config.context_frames)
+        if all(isinstance(module, nn.Identity) for module in self.dynamics_encoder.conditioning):
+            # Without the context a frame has one code in all windows.
+            return self._encode_once(frames, lambda unique: self._encode_dynamics(unique, None)[1])
         piece = self._items_a_piece(frames.shape[1])
         if len(frames) == len(context_frames) > piece:
             pieces = zip(frames.split(piece), context_frames.split(piece), strict=True)
             return torch.cat([self.encode(part, context_frames=context) for part, context in pieces])
-        if all(isinstance(module, nn.Identity) for module in self.dynamics_encoder.conditioning):
-            # Windows of one episode overlap, and without the context a frame has one code in all of them.
-            unique, place = rearrange(frames, "b t c h w -> (b t) (c h w)").unique(dim=0, return_inverse=True)
-            codes = self._encode_dynamics(unique.view(-1, 1, *frames.shape[2:]), None)[1]
-            return rearrange(codes[place], "(b t) 1 n -> b t n", b=len(frames))
         _, stages, _ = self.context_encoder(self._fold(context_frames))
         return self._encode_dynamics(frames, self._expand(stages, len(context_frames), frames.shape[:2]))[1]
 
@@ -504,47 +397,11 @@ class CompressiveTokenizer(ModelMixin, ConfigMixin):
 
     @property
     def _patch(self) -> Grid:
-        """Height and width of the patch of latents that one dynamics code covers."""
         side = self.config.dynamics_patch_size
         return (side, side) if isinstance(side, int) else (side[0], side[1])
 
-    def _items_a_piece(self, frames: int) -> int:
-        """Items of a batch that are encoded or decoded at a time, each of so many frames."""
-        pixels = PIXELS_A_PIECE["cpu" if self.device.type == "cpu" else "accelerator"]
-        return max(1, pixels // (max(frames, 1) * math.prod(self.config.image_size)))
-
-    def _level_grids(self) -> list[Grid]:
-        """Rows and columns of the features at each level, fine to coarse."""
-        size, stem = self.config.image_size, self.config.stem_patch_size
-        levels = len(self.config.block_out_channels)
-        steps = tuple(stem * 2 ** (levels - 1) * side for side in self._patch)
-        if any(length % step for length, step in zip(size, steps, strict=True)):
-            raise ValueError(
-                f"Expected `image_size` to be divisible by {steps[0] if steps[0] == steps[1] else steps} "
-                f"(stem_patch_size * 2**(levels - 1) * dynamics_patch_size), got {tuple(size)}; resize the frames or "
-                "change the levels."
-            )
-        return [(size[0] // stem // 2**level, size[1] // stem // 2**level) for level in range(levels)]
-
-    def _check_frames(self, frames: torch.Tensor, name: str, count: int | None) -> None:
-        expected = (self.config.in_channels, *self.config.image_size)
-        if frames.ndim != 5 or tuple(frames.shape[2:]) != expected or (count and frames.shape[1] != count):
-            raise ValueError(
-                f"Expected `{name}` of shape (B, {count or 'T'}, {', '.join(map(str, expected))}), got "
-                f"{tuple(frames.shape)}; resize the frames or load a tokenizer made for their size."
-            )
-        if not frames.is_floating_point():
-            raise TypeError(f"Expected `{name}` as floats in [0, 1], got {frames.dtype}; divide uint8 frames by 255.")
-
     def _fold(self, frames: torch.Tensor) -> torch.Tensor:
-        side = self.config.stem_patch_size
-        return rearrange(
-            frames.to(self.dtype) * 2 - 1, "b t c (h p) (w q) -> (b t) (c p q) h w", p=side, q=side
-        ).contiguous()
-
-    def _unfold(self, pixels: torch.Tensor, batch: int) -> torch.Tensor:
-        side = self.config.stem_patch_size
-        return rearrange(pixels, "(b t) (c p q) h w -> b t c (h p) (w q)", b=batch, p=side, q=side)
+        return super()._fold(frames.to(self.dtype) * 2 - 1)  # the networks compute in [-1, 1]
 
     def _expand(self, features: list[torch.Tensor], batch: int, shape: torch.Size) -> list[torch.Tensor]:
         """Give each of the `(B, T)` frames the features of its context: `(B0 K, c, h, w)` -> `(B T, K, c, h, w)`."""

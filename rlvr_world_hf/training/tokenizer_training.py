@@ -1,5 +1,9 @@
 """
-Trains a compressive tokenizer on pairs of context frames and later frames; its losses are in `tokenizer_losses.py`.
+Trains a visual tokenizer on pairs of context frames and later frames; its losses are in `tokenizer_losses.py`.
+
+All it asks of a tokenizer beyond a diffusers model: `codec(later, context_frames=context)` gives both reconstructed,
+with gradients, and their codes. One that has no context frames is given a single one: to it a frame like all others,
+which tells the losses what moves.
 
 Everything that changes during a run is saved as one file, and batches depend on the seed and the step alone, so that a
 run that was cut off ends with the parameters of one that was not.
@@ -18,11 +22,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.modeling_utils import ModelMixin
 from tqdm import tqdm
 
 from ..data.episode import Episode
 from ..rewards.perceptual import load_lpips
-from ..tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
 from .discriminator import Adversary
 from .tokenizer_losses import Reconstruction, TokenizerLoss, reconstruction_errors
 
@@ -89,13 +93,13 @@ def sample_clips(
 
 @torch.no_grad()
 def validate_tokenizer(
-    codec: CompressiveTokenizer, frames: torch.Tensor, *, horizon: int, batches: int = 8, batch_size: int = 16
+    codec: ModelMixin, frames: torch.Tensor, *, horizon: int, batches: int = 8, batch_size: int = 16
 ) -> dict[str, float]:
     """
     Reconstruction errors and codebook use on fixed clips of held-out episodes.
 
     Args:
-        codec (`CompressiveTokenizer`):
+        codec (`ModelMixin`):
             The tokenizer; left in the mode it was in.
         frames (`torch.Tensor` of shape `(E, T, 3, H, W)`):
             Episodes of equal length, uint8 RGB.
@@ -118,7 +122,7 @@ def validate_tokenizer(
         clips = sample_clips(
             frames,
             batch_size=batch_size,
-            context_frames=codec.config.context_frames,
+            context_frames=_context_frames(codec),
             later_frames=horizon,
             horizon=horizon,
             seed=[index],
@@ -134,7 +138,7 @@ def validate_tokenizer(
 
 
 def reconstruct(
-    codec: CompressiveTokenizer, context: torch.Tensor, later: torch.Tensor
+    codec: ModelMixin, context: torch.Tensor, later: torch.Tensor
 ) -> tuple[Reconstruction, list[torch.Tensor]]:
     """The reconstruction of a batch, and its dynamics and context codes; clamped to [0, 1] outside of training."""
     context, later = context.to(codec.device), later.to(codec.device)
@@ -143,6 +147,11 @@ def reconstruct(
         decoded, decoded_context = decoded.clamp(0, 1), decoded_context.clamp(0, 1)
     batch = Reconstruction(later=later, context=context, decoded=decoded, decoded_context=decoded_context)
     return batch, codes
+
+
+def _context_frames(codec: ModelMixin) -> int:
+    """Context frames of a clip: the tokenizer's, or a single one."""
+    return max(1, codec.config.context_frames)
 
 
 def learning_rate_at(step: int, *, max_steps: int, warmup_steps: int, peak: float) -> float:
@@ -156,7 +165,7 @@ class TokenizerRun:
     What changes while a tokenizer is trained: its weights, those of its adversary, their optimizers, step and history.
 
     Args:
-        codec (`CompressiveTokenizer`):
+        codec (`ModelMixin`):
             The tokenizer.
         loss (`TokenizerLoss`):
             What it minimizes.
@@ -170,7 +179,7 @@ class TokenizerRun:
 
     def __init__(
         self,
-        codec: CompressiveTokenizer,
+        codec: ModelMixin,
         loss: TokenizerLoss,
         *,
         weight_decay: float,
@@ -247,7 +256,7 @@ def whole_file(file: Path) -> Iterator[Path]:
 
 
 def train_tokenizer(
-    codec: CompressiveTokenizer,
+    codec: ModelMixin,
     episodes: Sequence[Episode],
     validation_episodes: Sequence[Episode],
     *,
@@ -279,7 +288,7 @@ def train_tokenizer(
     Train `codec` in place, on the device it is on, and save it to `output_dir`.
 
     Args:
-        codec (`CompressiveTokenizer`):
+        codec (`ModelMixin`):
             The tokenizer to train.
         episodes (`Sequence[Episode]`):
             Training episodes of equal length and frame size.
@@ -305,7 +314,8 @@ def train_tokenizer(
         moving_weight (`float`, *optional*, defaults to 4):
             Additional weight of pixels that move.
         context_weight (`float`, *optional*, defaults to 0.5):
-            Weight of the context's own reconstruction, in each term.
+            Weight of the context's own reconstruction, in each term; 1 gives frames that are coded on their own equal
+            weights.
         hard_pixel_weight (`float`, *optional*, defaults to 0):
             Weight of the squared error of each frame's worst pixels: raise it where small things are left out.
         hard_pixel_share (`float`, *optional*, defaults to 0.02):
@@ -348,7 +358,7 @@ def train_tokenizer(
         sample_clips,
         stack_frames(episodes),
         batch_size=batch_size,
-        context_frames=codec.config.context_frames,
+        context_frames=_context_frames(codec),
         later_frames=min(4, horizon) if later_frames is None else later_frames,
         horizon=horizon,
     )

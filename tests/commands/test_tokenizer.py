@@ -1,5 +1,9 @@
+import json
 import shutil
 
+import pytest
+
+from rlvr_world_hf import FrameTokenizer
 from rlvr_world_hf.commands.tokenizer import codec_identity, load_codec, tokenizer
 
 
@@ -7,6 +11,19 @@ def test_a_codec_from_scratch_is_saved_and_loaded(whole_run):
     codec = load_codec(whole_run)
     assert tuple(codec.config.image_size) == (16, 16)
     assert not codec.training
+
+
+def test_a_codec_is_loaded_as_the_class_its_config_names(small_recipe, tmp_path):
+    given = FrameTokenizer(image_size=(16, 16), block_out_channels=(8, 8), norm_num_groups=4)
+    given.save_pretrained(tmp_path)
+    recipe = small_recipe(tmp_path / "run", tokenizer=str(tmp_path))
+    codec = load_codec(recipe)
+    assert isinstance(codec, FrameTokenizer) and not codec.training
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name in ("SomeonesTokenizer", "MAEReward", "__builtins__", ""):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"_class_name": name}))
+        with pytest.raises(ValueError, match="public model of rlvr_world_hf or diffusers, got"):
+            load_codec(recipe)
 
 
 def test_a_folder_is_known_by_its_weights(whole_run, small_recipe, tmp_path):

@@ -30,6 +30,13 @@ def test_rows_have_the_shapes_they_state(number) -> None:
     assert row["reference_states"].shape == (4, 2)
 
 
+def test_rows_of_single_step_prediction_give_history_and_one_frame(number) -> None:
+    rows = window_rows([number("a", 5)], context_frames=0, observed_steps=3, horizon=1)
+    assert [row["start"] for row in rows] == [0, 1]
+    assert rows[1]["context"][:, 0, 0, 0].tolist() == [1, 2, 3] == rows[1]["actions"][:3, 0].tolist()
+    assert rows[1]["reference"][:, 0, 0, 0].tolist() == [4]
+
+
 def test_arrays_are_cut_when_a_row_is_read_and_not_before(number, monkeypatch) -> None:
     cut: list[int] = []
 

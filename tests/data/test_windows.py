@@ -16,6 +16,7 @@ def numbers(array: np.ndarray) -> list[int]:
         (2, 0, [2, 3], [3, 4, 5, 6], [4, 5, 6]),
         (1, 1, [2, 3], [3, 4, 5, 6], [4, 5, 6]),
         (2, 2, [2, 3, 4, 5], [4, 5, 6, 7, 8], [6, 7, 8]),
+        (0, 3, [2, 3, 4], [2, 3, 4, 5, 6, 7], [5, 6, 7]),
     ],
 )
 def test_actions_begin_at_the_last_context_frame_or_the_first_observed_step(
@@ -48,6 +49,11 @@ def test_states_that_are_unknown_stay_unknown(number) -> None:
 def test_a_window_without_a_frame_to_predict_is_refused(number, start: int) -> None:
     with pytest.raises(ValueError, match=r"'a' has 6 frames: .* given 2 frames leaves none .* from 0 to 3, or drop"):
         cut_window(number("a", 6), start, context_frames=1, observed_steps=1, horizon=2)
+
+
+def test_a_window_without_a_given_frame_is_refused(number) -> None:
+    with pytest.raises(ValueError, match="at least 1 observed step, got 0"):
+        cut_window(number("a", 6), 0, context_frames=0, observed_steps=0, horizon=2)
 
 
 @pytest.mark.parametrize(

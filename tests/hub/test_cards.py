@@ -3,6 +3,7 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
+from rlvr_world_hf import FrameTokenizer, VideoWorldModelProcessor
 from rlvr_world_hf.evaluation.results import make_results
 from rlvr_world_hf.evaluation.table import markdown_table
 from rlvr_world_hf.hub.cards import NOT_EVALUATED, card_text
@@ -55,6 +56,16 @@ def test_card_has_its_sections_table_and_recipe(results):
     ):
         assert part in text
     assert "control" in text
+
+
+def test_card_of_single_step_prediction_from_a_history(results):
+    codec = FrameTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    processor = VideoWorldModelProcessor.from_codec(codec, [0.0], [1.0], action_bins=8, observed_steps=3)
+    text = card_text(processor, name="world", horizon=1, results=results, table=markdown_table(results))
+    assert "given 3 observed steps of 16x16 pixels and the actions" in text
+    assert "frames = np.full((3, 16, 16, 3)" in text and "np.tile([0.5], (4, 1))" in text
+    assert "your actions, from the first observed step on" in text
+    assert {result.task_name for result in ModelCard(text).data.eval_results} == {"Single-step video prediction"}
 
 
 def test_card_without_results_says_so():

@@ -1,4 +1,4 @@
-"""Action bins and multi-step sequences are those of the authors' code, id by id."""
+"""Action bins and the sequences of both predictions are those of the authors' code, id by id."""
 
 import json
 from pathlib import Path
@@ -34,6 +34,19 @@ class RecordedCodec:
     def encode(self, frames: torch.Tensor, *, context_frames: torch.Tensor) -> torch.Tensor:
         index = (frames[:, :, 0, 0, 0] * 255).round().long() - 1
         return torch.take_along_dim(self.dynamics_codes, index[:, :, None], dim=1)
+
+
+class RecordedFrameCodec(RecordedCodec):
+    """The same for frames that are coded on their own."""
+
+    context_codebook_size, context_grid, dynamics_grid = 0, (0, 0), (16, 20)
+    config = SimpleNamespace(context_frames=0, image_size=(1, 1))
+
+    def __init__(self, codes: np.ndarray) -> None:
+        super().__init__(np.zeros((len(codes), 0, 0)), codes)
+
+    def encode(self, frames: torch.Tensor, *, context_frames: torch.Tensor) -> torch.Tensor:
+        return super().encode(frames + 1 / 255, context_frames=context_frames)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +104,21 @@ def test_multi_step_sequence(recorded: dict[str, np.ndarray], ranges: np.ndarray
     ranges_of_ids = processor.token_ranges(steps - 1).numpy()
     completion = case["input_ids"][:, 1373:]
     assert ((completion >= ranges_of_ids[:, 0]) & (completion < ranges_of_ids[:, 1])).all()
+
+
+def test_single_step_sequence(recorded: dict[str, np.ndarray], ranges: np.ndarray) -> None:
+    """The authors have `bos` before the predicted frame, and `eos` after it where our step ends with its action."""
+    case = {key.removeprefix("single_T5_"): value for key, value in recorded.items() if "_T5_" in key}
+    codec = RecordedFrameCodec(case["frame_tokens"])
+    processor = VideoWorldModelProcessor.from_codec(codec, ranges[:, 0], ranges[:, 1], observed_steps=4)
+    layout, official = processor.layout, case["input_ids"]
+    frames = repeat(torch.arange(5, dtype=torch.uint8), "T -> B T 3 1 1", B=len(official))
+    prompt, completion = processor.encode_window(frames[:, :4], frames[:, 4:], case["actions"])
+    assert (layout.vocabulary_size, prompt.shape[1], completion.shape[1]) == (4633, 1332, 333)
+    assert np.array_equal(prompt, official[:, :1332]) and np.array_equal(completion[:, :320], official[:, 1333:1653])
+    assert (official[:, 1332] == layout.bos_id).all() and (official[:, 1653] == layout.eos_id).all()
+    written = processor.model_token_mask(1)
+    assert np.array_equal(processor.labels(prompt, completion)[:, 1332:][:, written], case["labels"][:, 1333:1653])
 
 
 def test_official_sizes(recorded: dict[str, np.ndarray], ranges: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
+from rlvr_world_hf.tokenizers.modeling_frame_tokenizer import FrameTokenizer
 
 
 @pytest.fixture
@@ -19,6 +20,14 @@ def make_processor() -> Callable[..., VideoWorldModelProcessor]:
         return VideoWorldModelProcessor.from_codec(codec, [0.0, -1.0], [512.0, 1.0], action_bins=8, **settings)
 
     return make
+
+
+@pytest.fixture
+def single_step_processor() -> VideoWorldModelProcessor:
+    """Of frames that are coded on their own, two of them as history."""
+    torch.manual_seed(0)
+    codec = FrameTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 24))
+    return VideoWorldModelProcessor.from_codec(codec, [0.0, -1.0], [512.0, 1.0], action_bins=8, observed_steps=2)
 
 
 @pytest.fixture

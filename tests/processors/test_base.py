@@ -37,6 +37,16 @@ def test_survives_save_and_load(
     assert torch.equal(loaded.decode_state(ids, window["context"]), frames)
 
 
+def test_a_frame_tokenizer_is_loaded_as_one(
+    single_step_processor: VideoWorldModelProcessor, window: dict, tmp_path: Path
+) -> None:
+    single_step_processor.save_pretrained(tmp_path)
+    loaded = VideoWorldModelProcessor.from_pretrained(tmp_path)
+    assert loaded.layout == single_step_processor.layout
+    given = window["reference"][:, :2], window["actions"]
+    assert torch.equal(loaded.encode_prompt(*given), single_step_processor.encode_prompt(*given))
+
+
 def test_settings_are_json_without_weights(processor: VideoWorldModelProcessor, tmp_path: Path) -> None:
     (path,) = processor.save_pretrained(tmp_path)
     settings = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -35,6 +35,31 @@ def test_official_recipe() -> None:
     assert int(layout.model_token_mask(7).sum()) == 7 * 80
 
 
+def make_layout_without_context(**changes: Any) -> TokenLayout:
+    sizes = {"context_frames": 0, "context_codebook_size": 0, "context_grid": (0, 0), "observed_steps": 3}
+    return make_layout(**(sizes | changes))
+
+
+def test_official_single_step_recipe() -> None:
+    layout = make_layout_without_context(
+        dynamics_codebook_size=4375, dynamics_grid=(16, 20), action_bins=256, action_dims=13, observed_steps=4
+    )
+    assert (layout.vocabulary_size, layout.action_offset, layout.bos_id, layout.eos_id) == (4633, 4375, 4631, 4632)
+    assert (layout.prompt_length, layout.completion_length(1)) == (4 * (320 + 13), 333)
+    assert int(layout.model_token_mask(1).sum()) == 320
+
+
+def test_without_context_the_prompt_is_a_row_of_steps() -> None:
+    layout = make_layout_without_context()
+    codes, bins = torch.randint(0, 40, (5, 4, 6)), torch.randint(0, 16, (5, 4, 2))
+    prompt = layout.write_prompt(torch.zeros(5, 0, 0), codes[:, :3], bins[:, :3])
+    completion = layout.write_completion(codes[:, 3:], bins[:, 3:])
+    assert prompt.shape == (5, layout.prompt_length) == (5, 24)
+    assert torch.equal(layout.read_dynamics(torch.cat([prompt, completion], dim=1)), codes)
+    labels = layout.labels(prompt, completion)
+    assert torch.equal(labels[:, 24:30], codes[:, 3]) and (labels != -100).sum() == 5 * 6
+
+
 @pytest.mark.parametrize(("context_frames", "observed_steps", "expected"), [(1, 0, 22), (3, 0, 62), (2, 1, 48)])
 def test_prompt_length(context_frames: int, observed_steps: int, expected: int) -> None:
     layout = make_layout(context_frames=context_frames, observed_steps=observed_steps)
@@ -86,14 +111,29 @@ def test_labels_leave_out_prompt_actions_and_padding() -> None:
 
 
 def test_layout_survives_json() -> None:
-    layout = make_layout(context_frames=2)
-    assert TokenLayout.from_dict(json.loads(json.dumps(layout.to_dict()))) == layout
+    for layout in (make_layout(context_frames=2), make_layout_without_context()):
+        assert TokenLayout.from_dict(json.loads(json.dumps(layout.to_dict()))) == layout
 
 
-@pytest.mark.parametrize("change", [{"action_bins": 0}, {"context_grid": (0, 4)}, {"observed_steps": -1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"action_bins": 0},
+        {"context_grid": (0, 4)},
+        {"observed_steps": -1},
+        {"context_frames": 0},
+        {"context_frames": -1},
+    ],
+)
 def test_impossible_size_is_named(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         make_layout(**change)
+
+
+@pytest.mark.parametrize("change", [{"context_codebook_size": 50}, {"context_grid": (2, 2)}, {"observed_steps": 0}])
+def test_context_codes_or_no_history_without_context_frames_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        make_layout_without_context(**change)
 
 
 def test_impossible_length_is_named() -> None:

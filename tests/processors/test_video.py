@@ -74,6 +74,26 @@ def test_observed_steps_stand_in_the_prompt(
     assert processor.decode_state(ids, context).shape == (2, 2, 3, 16, 24)
 
 
+def test_single_step_prediction_from_frames_that_are_coded_on_their_own(
+    single_step_processor: VideoWorldModelProcessor, window: dict
+) -> None:
+    processor, layout = single_step_processor, single_step_processor.layout
+    frames = np.concatenate([window["context"], window["reference"]], axis=1)
+    context, reference, actions = frames[:, :2], frames[:, 2:3], window["actions"][:, :3]
+    prompt = processor.encode_prompt(context, actions)
+    completion = processor.encode_completion(reference, context, actions)
+    assert (layout.prompt_length, layout.completion_length(1)) == (prompt.shape[1], completion.shape[1]) == (16, 8)
+    codes = processor.codec.encode(torch.from_numpy(frames[:, :3]) / 255)
+    assert torch.equal(layout.read_dynamics(torch.cat([prompt, completion], dim=1)), codes)
+    bins = processor.bins.encode(actions) + layout.action_offset
+    assert torch.equal(torch.cat([prompt, completion], dim=1).view(2, 3, 8)[..., 6:], bins)
+    grouped = processor.decode_state(completion.repeat_interleave(3, dim=0), context)
+    expected = processor.codec.decode(codes[:, 2:]).repeat_interleave(3, dim=0)
+    torch.testing.assert_close(grouped, expected, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="0 context frames and 2 observed steps, got 3"):
+        processor.encode_prompt(frames[:, :3], actions)
+
+
 def test_call_gives_model_inputs(processor: VideoWorldModelProcessor, window: dict) -> None:
     prompt = processor(window["context"], window["actions"])
     mask = np.array([[True, True, True], [True, False, False]])

@@ -43,7 +43,22 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
             "decoder_conditioning": ("attention", "none", "none", "none", "none"),
             "decode_from": "codes",
         },
-    }
+    },
+    "FrameTokenizer": {
+        "square": TINY | {"image_size": (16, 16)},
+        "wide": TINY | SIZE,
+        "one level": TINY | SIZE | {"block_out_channels": (16,)},
+        "without attention": TINY | SIZE | {"mid_attention": False},
+        "as in the paper, small": {
+            "image_size": (32, 64),
+            "stem_patch_size": 1,
+            "block_out_channels": (8, 8, 8, 16, 24),
+            "layers_per_block": 2,
+            "norm_num_groups": 4,
+            "latent_channels": 8,
+            "levels": (7, 5, 5, 5, 5),
+        },
+    },
 }
 STEPS = 3
 
@@ -81,16 +96,14 @@ def codec(request: pytest.FixtureRequest) -> ModelMixin:
 
 
 def sees_context(codec: ModelMixin) -> bool:
-    return hasattr(codec, "encode_context")
+    return codec.config.context_frames > 0
 
 
 def draw_clips(codec: ModelMixin, *, clips: int = 2, steps: int = STEPS) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Frames to code, and the arguments that go with them where the tokenizer is conditioned on a context."""
+    """Frames to code, and the context that goes with them: no frames, where the tokenizer sees no context."""
     generator = torch.Generator().manual_seed(1)
     size = (3, *codec.config.image_size)
     frames = torch.rand(clips, steps, *size, generator=generator)
-    if not sees_context(codec):
-        return frames, {}
     return frames, {"context_frames": torch.rand(clips, codec.config.context_frames, *size, generator=generator)}
 
 
@@ -102,11 +115,11 @@ def draw_codes(codec: ModelMixin, *, clips: int) -> torch.Tensor:
 
 def assert_codes(codes: torch.Tensor, shape: tuple[int, ...], codebook_size: int) -> None:
     assert codes.shape == shape and codes.dtype == torch.int64
-    assert codes.min() >= 0 and codes.max() < codebook_size
+    assert (codes >= 0).all() and (codes < codebook_size).all()
 
 
 def test_the_room_is_found() -> None:
-    assert "CompressiveTokenizer" in {cls.__name__ for cls in TOKENIZERS}
+    assert {"CompressiveTokenizer", "FrameTokenizer"} <= {cls.__name__ for cls in TOKENIZERS}
     assert set(CASES) <= {cls.__name__ for cls in TOKENIZERS}
 
 
@@ -120,10 +133,31 @@ def test_frames_become_codes_and_codes_frames_of_the_declared_shapes(codec: Mode
     decoded = codec.decode(codes, **context)
     assert decoded.shape == frames.shape and decoded.dtype == torch.float32
     assert decoded.min() >= 0 and decoded.max() <= 1 and decoded.isfinite().all()
-    if sees_context(codec):
-        rows, columns = codec.context_grid
-        codes = codec.encode_context(context["context_frames"])
-        assert_codes(codes, (2, codec.config.context_frames, rows * columns), codec.context_codebook_size)
+    rows, columns = codec.context_grid
+    codes = codec.encode_context(context["context_frames"])
+    assert_codes(codes, (2, codec.config.context_frames, rows * columns), codec.context_codebook_size)
+
+
+@every_tokenizer
+def test_without_a_context_all_sizes_of_one_are_zero_and_with_one_none_is(codec: ModelMixin) -> None:
+    sizes = [codec.context_codebook_size, *codec.context_grid]
+    assert all(size > 0 for size in sizes) if sees_context(codec) else sizes == [0, 0, 0]
+
+
+@every_tokenizer
+@torch.no_grad()
+def test_training_reconstructs_the_frames_before_the_later_ones_too(codec: ModelMixin) -> None:
+    """What `train_tokenizer` asks of every tokenizer, also of one without a context of its own."""
+    size = (3, *codec.config.image_size)
+    before = torch.rand(2, max(1, codec.config.context_frames), *size, generator=torch.Generator().manual_seed(4))
+    frames, _ = draw_clips(codec)
+    decoded, decoded_before, codes, codes_before = codec(frames, context_frames=before)
+    assert (decoded.shape, decoded_before.shape) == (frames.shape, before.shape)
+    assert codes.shape[:2] == (2, STEPS) and codes_before.shape[:2] == before.shape[:2]
+    if not sees_context(codec):
+        other, other_before, *_ = codec(before, context_frames=frames)
+        torch.testing.assert_close(other, decoded_before, atol=1e-5, rtol=0)
+        torch.testing.assert_close(other_before, decoded, atol=1e-5, rtol=0)
 
 
 @every_tokenizer
@@ -198,7 +232,7 @@ def test_training_computes_what_encode_and_decode_compute(codec: ModelMixin) -> 
 @every_tokenizer
 def test_the_gradient_reaches_every_parameter(codec: ModelMixin) -> None:
     frames, context = draw_clips(codec)
-    outputs = [output for output in codec(frames, **context) if output.is_floating_point()]
+    outputs = [output for output in codec(frames, **context) if output.is_floating_point() and output.numel()]
     generator = torch.Generator().manual_seed(3)
     weighted = [output * torch.rand(output.shape, generator=generator) for output in outputs]
     torch.stack([output.mean() for output in weighted]).sum().backward()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rlvr_world_hf.tokenizers import CompressiveTokenizer
-from rlvr_world_hf.tokenizers import modeling_compressive_tokenizer as modeling
+from rlvr_world_hf.tokenizers.frames import PIXELS_A_PIECE
 
 
 def make_tokenizer(**changes: Any) -> CompressiveTokenizer:
@@ -172,7 +172,7 @@ def test_a_batch_in_pieces_gives_what_one_pass_gives(mode: str, monkeypatch: pyt
 
     whole = run()
     assert seen == [30, 30]
-    monkeypatch.setitem(modeling.PIXELS_A_PIECE, "cpu", 2 * 2 * 3 * 16 * 24)  # two contexts with their groups
+    monkeypatch.setitem(PIXELS_A_PIECE, "cpu", 2 * 2 * 3 * 16 * 24)  # two contexts with their groups
     in_pieces = run()
     hook.remove()
     assert seen == [12, 12, 6] * 2

@@ -2,6 +2,7 @@ import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,15 @@ from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rollouts import rollout
 from rlvr_world_hf.training.checkpoints import last_checkpoint
 from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer
-from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows, small_trainer
+from tests.training.world import (
+    HORIZON,
+    parameters,
+    single_step_processor,
+    small_policy,
+    small_processor,
+    small_rows,
+    small_trainer,
+)
 
 
 class Recorder:
@@ -36,12 +45,20 @@ def rewards_of(trainer: WorldModelGRPOTrainer) -> list[float]:
     return [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
 
 
-def test_reward_rises_and_the_checkpoint_reloads(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make_processor", "horizon"),
+    [(small_processor, HORIZON), (single_step_processor, 1)],
+    ids=["multi-step", "single-step"],
+)
+def test_reward_rises_and_the_checkpoint_reloads(
+    tmp_path: Path, make_processor: Callable[[], Any], horizon: int
+) -> None:
     from transformers import AutoModelForCausalLM
 
     from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 
-    trainer = small_trainer(tmp_path, max_steps=24, save_strategy="no", learning_rate=5e-3)
+    world = {"processor": make_processor(), "horizon": horizon}
+    trainer = small_trainer(tmp_path, **world, max_steps=24, save_strategy="no", learning_rate=5e-3)
     before = parameters(trainer.model).clone()
     trainer.train()
     rewards = rewards_of(trainer)
@@ -51,10 +68,10 @@ def test_reward_rises_and_the_checkpoint_reloads(tmp_path: Path) -> None:
     trainer.save_model(str(tmp_path / "final"))
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "final")
     processor = VideoWorldModelProcessor.from_pretrained(tmp_path / "final")
-    row = small_rows(processor)[0]
+    row = small_rows(processor, horizon=horizon)[0]
     given = [torch.tensor(row[name])[None] for name in ("context", "actions")]
-    saved = rollout(trainer.model, trainer.processor, *given, horizon=HORIZON, num_samples=3, seeds=[5])
-    loaded = rollout(model, processor, *given, horizon=HORIZON, num_samples=3, seeds=[5])
+    saved = rollout(trainer.model, trainer.processor, *given, horizon=horizon, num_samples=3, seeds=[5])
+    loaded = rollout(model, processor, *given, horizon=horizon, num_samples=3, seeds=[5])
     assert torch.equal(saved.completion_ids, loaded.completion_ids)
     assert torch.equal(saved.predicted, loaded.predicted)
 

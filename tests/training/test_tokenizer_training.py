@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rlvr_world_hf.data.episode import Episode
-from rlvr_world_hf.tokenizers import CompressiveTokenizer
+from rlvr_world_hf.tokenizers import CompressiveTokenizer, FrameTokenizer
 from rlvr_world_hf.training import tokenizer_training
 from rlvr_world_hf.training.tokenizer_training import (
     TokenizerRun,
@@ -97,6 +97,15 @@ def test_training_makes_the_tokenizer_better_and_saves_it(tmp_path: Path) -> Non
     ]
     assert json.loads((tmp_path / "history.json").read_text()) == history
     assert_equal(CompressiveTokenizer.from_pretrained(tmp_path), codec)
+
+
+def test_a_tokenizer_of_single_frames_is_trained_on_the_same_clips(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    codec = FrameTokenizer(image_size=(16, 16), block_out_channels=(8, 8), norm_num_groups=4, latent_channels=8)
+    codec, history = train(tmp_path, codec, max_steps=60, save_steps=20, learning_rate=3e-3, context_weight=1.0)
+    assert history[-1]["mae"] < history[0]["mae"] and history[-1]["mae_context"] < history[0]["mae_context"]
+    assert 0 < history[-1]["moving"] < 1 and 0 < history[-1]["mae_copy_last"] < 1
+    assert_equal(FrameTokenizer.from_pretrained(tmp_path), codec)
 
 
 def test_the_history_tells_errors_and_how_much_of_each_codebook_is_used(tmp_path: Path, capsys) -> None:

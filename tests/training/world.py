@@ -11,6 +11,7 @@ from transformers import LlamaForCausalLM
 from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
+from rlvr_world_hf.tokenizers.modeling_frame_tokenizer import FrameTokenizer
 from rlvr_world_hf.training.grpo_config import WorldModelGRPOConfig
 from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer
 from rlvr_world_hf.training.pretraining import build_policy
@@ -31,6 +32,13 @@ def small_processor() -> VideoWorldModelProcessor:
     return VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [1.0, 1.0], action_bins=4, fps=2.0)
 
 
+def single_step_processor() -> VideoWorldModelProcessor:
+    """Of frames that are coded on their own, two of them as history."""
+    torch.manual_seed(0)
+    codec = FrameTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16), levels=(3, 2))
+    return VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [1.0, 1.0], action_bins=4, observed_steps=2)
+
+
 def small_policy(processor: VideoWorldModelProcessor, *, seed: int = 0) -> LlamaForCausalLM:
     return build_policy(
         processor.layout,
@@ -42,18 +50,21 @@ def small_policy(processor: VideoWorldModelProcessor, *, seed: int = 0) -> Llama
     )
 
 
-def small_rows(processor: VideoWorldModelProcessor, *, count: int = 16, seed: int = 0) -> datasets.Dataset:
+def small_rows(
+    processor: VideoWorldModelProcessor, *, count: int = 16, horizon: int = HORIZON, seed: int = 0
+) -> datasets.Dataset:
     """Rows whose reference is what the codec makes of code 0 everywhere."""
-    numbers = np.random.default_rng(seed)
-    context = numbers.integers(0, 256, (count, 1, 3, 16, 16), dtype=np.uint8)
-    actions = numbers.random((count, 1 + HORIZON, 2), dtype=np.float32)
-    world = processor.world_tokens(actions, horizon=HORIZON)
+    numbers, layout = np.random.default_rng(seed), processor.layout
+    given = layout.context_frames + layout.observed_steps
+    context = numbers.integers(0, 256, (count, given, 3, 16, 16), dtype=np.uint8)
+    actions = numbers.random((count, layout.prompt_actions + horizon, 2), dtype=np.float32)
+    world = processor.world_tokens(actions, horizon=horizon)
     reference = processor.decode_state(world.clamp(min=0), context)
     columns: dict[str, Any] = {
         "context": context,
         "actions": actions,
         "reference": (reference * 255).round().to(torch.uint8).numpy(),
-        "reference_mask": np.ones((count, HORIZON), dtype=bool),
+        "reference_mask": np.ones((count, horizon), dtype=bool),
     }
 
     def read(batch: dict[str, list[int]]) -> dict[str, Any]:
@@ -79,15 +90,23 @@ def settings(folder: Path | str, **changes: Any) -> WorldModelGRPOConfig:
     return WorldModelGRPOConfig(str(folder), **(fields | changes))
 
 
-def small_trainer(folder: Path | str, *, model: Any = None, rewards: Any = None, **changes: Any) -> Any:
+def small_trainer(
+    folder: Path | str,
+    *,
+    model: Any = None,
+    rewards: Any = None,
+    processor: VideoWorldModelProcessor | None = None,
+    horizon: int = HORIZON,
+    **changes: Any,
+) -> Any:
     names = ("callbacks", "peft_config", "eval_dataset")
     arguments = {name: changes.pop(name) for name in names if name in changes}
-    processor = small_processor()
+    processor = processor or small_processor()
     return WorldModelGRPOTrainer(
         model or small_policy(processor),
         rewards or MAEReward(),
         settings(folder, **changes),
-        small_rows(processor),
+        small_rows(processor, horizon=horizon),
         processing_class=processor,
         **arguments,
     )
