@@ -32,6 +32,9 @@ CONTROL_HZ = 10
 MARGIN = 32.0
 """Targets keep this distance to the walls, in world units."""
 
+REACH = 72.0
+"""Targets of recorded episodes are, but for noise, at most so far from the agent, in world units."""
+
 
 class PushingPolicy:
     """
@@ -50,7 +53,7 @@ class PushingPolicy:
             Standard deviation of the noise on each coordinate of a target, in world units.
     """
 
-    def __init__(self, rng: np.random.Generator, *, reach: float = 72.0, noise: float = 10.0) -> None:
+    def __init__(self, rng: np.random.Generator, *, reach: float = REACH, noise: float = 10.0) -> None:
         self.rng = rng
         self.reach = reach
         self.noise = noise
@@ -70,10 +73,36 @@ class PushingPolicy:
             self.pushes_left -= 1
             aside = np.array([-self.direction[1], self.direction[0]]) * self.rng.normal(0, 25)
             waypoint = block + aside + self.direction * self.rng.uniform(0, 40)
-        move = waypoint - agent
-        move *= min(1.0, self.reach / max(float(np.linalg.norm(move)), 1e-6))
-        target = agent + move + self.rng.normal(0, self.noise, 2)
+        target = within_reach(agent, waypoint, self.reach) + self.rng.normal(0, self.noise, 2)
         return np.clip(target, MARGIN, WORLD_SIZE - MARGIN)
+
+
+def within_reach(agent: np.ndarray, waypoint: np.ndarray, reach: float) -> np.ndarray:
+    """
+    The point on the way from the agent to a waypoint that is at most `reach` away.
+
+    Args:
+        agent (`numpy.ndarray` of shape `(2,)`):
+            Position of the agent, in world units.
+        waypoint (`numpy.ndarray` of shape `(2,)`):
+            Where it is to go.
+        reach (`float`):
+            Largest distance, in world units.
+
+    Returns:
+        `numpy.ndarray` of shape `(2,)`: The waypoint itself if it is that near.
+
+    Example:
+
+    ```python
+    >>> within_reach(np.zeros(2), np.array([300.0, 400.0]), 50.0).tolist()
+    [30.0, 40.0]
+
+    ```
+    """
+    move = waypoint - agent
+    move *= min(1.0, reach / max(float(np.linalg.norm(move)), 1e-6))
+    return agent + move
 
 
 def render_frame(world: PushTEnv, image_size: int) -> np.ndarray:
@@ -116,6 +145,109 @@ def make_world() -> PushTEnv:
     return UnscoredPushT(obs_type="state")
 
 
+class Recording:
+    """
+    An episode in the making: a world, and what was recorded of it since its start.
+
+    gym-pusht returns to no earlier state exactly, as it restores no velocities: to branch off from a state, record its
+    actions again from the seed.
+
+    Args:
+        seed (`int`):
+            Decides the start.
+        image_size (`int`):
+            Height and width of a frame in pixels; divides 512.
+        frame_interval (`float`):
+            Seconds between two frames, a multiple of 0.1.
+
+    Raises:
+        ValueError: If the interval is no multiple of the control step, or the size does not divide the drawing.
+
+    Example:
+
+    ```python
+    >>> recording = Recording(0, image_size=32, frame_interval=0.5)
+    >>> recording.hold(recording.agent + 20)
+    >>> recording.episode().frames.shape, recording.frame().shape
+    ((1, 3, 32, 32), (3, 32, 32))
+
+    ```
+    """
+
+    def __init__(self, seed: int, *, image_size: int, frame_interval: float) -> None:
+        self.control_steps = round(frame_interval * CONTROL_HZ)
+        if self.control_steps < 1 or abs(self.control_steps - frame_interval * CONTROL_HZ) > 1e-6:
+            raise ValueError(
+                f"Expected `frame_interval` to be a multiple of {1 / CONTROL_HZ} s, got {frame_interval}."
+            )
+        if image_size < 1 or WORLD_SIZE % image_size:
+            raise ValueError(f"Expected `image_size` to divide {WORLD_SIZE:.0f}, got {image_size}.")
+        self.seed = seed
+        self.image_size = image_size
+        self.frame_interval = frame_interval
+        self.world = make_world()
+        self._observation, _ = self.world.reset(seed=seed)
+        self._frames: list[np.ndarray] = []
+        self._actions: list[np.ndarray] = []
+        self._states: list[np.ndarray] = []
+
+    @property
+    def agent(self) -> np.ndarray:
+        """Present position of the agent `(2,)`, in world units."""
+        return self._observation[:2]
+
+    @property
+    def block(self) -> np.ndarray:
+        """Present position of the block `(2,)`, in world units."""
+        return self._observation[2:4]
+
+    def frame(self) -> np.ndarray:
+        """The present state as a frame `(3, image_size, image_size)`, uint8 RGB, which is not recorded."""
+        return render_frame(self.world, self.image_size)
+
+    def hold(self, target: np.ndarray) -> None:
+        """Record the present frame and the action `target` `(2,)` in world units, and hold it for one interval."""
+        self._frames.append(self.frame())
+        self._actions.append(target)
+        self._states.append(self.agent)
+        for _ in range(self.control_steps):
+            self._observation, *_ = self.world.step(target)
+
+    def episode(self) -> Episode:
+        """What was recorded: frames, actions (target position) and states (agent position) in world units."""
+        return Episode(
+            episode_id=f"pusht-{self.seed}",
+            frames=np.stack(self._frames),
+            actions=np.stack(self._actions).astype(np.float32),
+            fps=1 / self.frame_interval,
+            states=np.stack(self._states).astype(np.float32),
+        )
+
+
+def record_policy(seed: int, *, length: int, image_size: int, frame_interval: float) -> Recording:
+    """
+    Record `length` frames of the scripted policy and leave the world where the last action led.
+
+    Args:
+        seed (`int`):
+            Decides the start and the policy's noise.
+        length (`int`):
+            Number of frames.
+        image_size (`int`):
+            Height and width of a frame in pixels.
+        frame_interval (`float`):
+            Seconds between two frames.
+
+    Returns:
+        `Recording`: To be gone on with.
+    """
+    recording = Recording(seed, image_size=image_size, frame_interval=frame_interval)
+    policy = PushingPolicy(np.random.default_rng([seed, 1]))
+    for _ in range(length):
+        recording.hold(policy(recording.agent, recording.block))
+    return recording
+
+
 def collect_episode(seed: int, *, length: int, image_size: int, frame_interval: float) -> Episode:
     """
     Record one episode of the scripted policy.
@@ -136,30 +268,7 @@ def collect_episode(seed: int, *, length: int, image_size: int, frame_interval: 
     Raises:
         `ValueError`: If the interval is no multiple of the control step, or the size does not divide the drawing.
     """
-    control_steps = round(frame_interval * CONTROL_HZ)
-    if control_steps < 1 or abs(control_steps - frame_interval * CONTROL_HZ) > 1e-6:
-        raise ValueError(f"Expected `frame_interval` to be a multiple of {1 / CONTROL_HZ} s, got {frame_interval}.")
-    if image_size < 1 or WORLD_SIZE % image_size:
-        raise ValueError(f"Expected `image_size` to divide {WORLD_SIZE:.0f}, got {image_size}.")
-    world = make_world()
-    observation, _ = world.reset(seed=seed)
-    policy = PushingPolicy(np.random.default_rng([seed, 1]))
-    frames, actions, states = [], [], []
-    for _ in range(length):
-        agent, block = observation[:2], observation[2:4]
-        target = policy(agent, block)
-        frames.append(render_frame(world, image_size))
-        actions.append(target)
-        states.append(agent)
-        for _ in range(control_steps):
-            observation, *_ = world.step(target)
-    return Episode(
-        episode_id=f"pusht-{seed}",
-        frames=np.stack(frames),
-        actions=np.stack(actions).astype(np.float32),
-        fps=1 / frame_interval,
-        states=np.stack(states).astype(np.float32),
-    )
+    return record_policy(seed, length=length, image_size=image_size, frame_interval=frame_interval).episode()
 
 
 def collect_episodes(

@@ -3,7 +3,15 @@ import pytest
 import torch
 
 from rlvr_world_hf.data.episode import Episode
-from rlvr_world_hf.data.pusht import MARGIN, WORLD_SIZE, PushingPolicy, collect_episode, collect_episodes
+from rlvr_world_hf.data.pusht import (
+    MARGIN,
+    WORLD_SIZE,
+    PushingPolicy,
+    Recording,
+    collect_episode,
+    collect_episodes,
+    record_policy,
+)
 from rlvr_world_hf.states.pusht_state import locate_agent
 
 
@@ -83,3 +91,20 @@ def test_targets_are_within_reach_and_within_the_walls() -> None:
         target = policy(agent, block)
         assert np.linalg.norm(target - agent) <= 50.0 + 1e-6
         assert (target >= MARGIN).all() and (target <= WORLD_SIZE - MARGIN).all()
+
+
+def test_a_recording_goes_on_where_the_policy_stopped(episode: Episode) -> None:
+    recording = record_policy(3, length=10, image_size=64, frame_interval=0.5)
+    for target in episode.actions[10:]:
+        recording.hold(target)
+    again = recording.episode()
+    assert np.array_equal(recording.episode().frames[:11], episode.frames[:11])
+    assert np.abs(again.states - episode.states).max() < 1e-2  # the recorded actions are rounded to float32
+
+
+def test_a_frame_can_be_looked_at_without_being_recorded() -> None:
+    recording = Recording(3, image_size=32, frame_interval=0.5)
+    seen = recording.frame()
+    recording.hold(recording.agent + 30)
+    assert np.array_equal(recording.episode().frames, seen[None])
+    assert not np.array_equal(recording.frame(), seen)
