@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from rlvr_world_hf.processors.layout import TokenLayout
-from rlvr_world_hf.processors.video import VideoWorldModelProcessor, build_tokenizer
+from rlvr_world_hf.processors.step_blocks import build_tokenizer
+from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 
 
 def test_decodes_what_it_encodes(processor: VideoWorldModelProcessor, window: dict) -> None:
