@@ -49,8 +49,8 @@ class StepBlockProcessor(WorldModelProcessor):
 
     Example:
         >>> from rlvr_world_hf import SensorWorldModelProcessor
-        >>> processor = SensorWorldModelProcessor.from_ranges([0.0], [1.0], [-1.0], [1.0], sensor_bins=4, action_bins=2)
-        >>> processor.world_tokens(torch.tensor([[[-1.0], [1.0], [-1.0]]])).tolist()
+        >>> world = SensorWorldModelProcessor.from_ranges([0.0], [1.0], [-1.0], [1.0], sensor_bins=4, action_bins=2)
+        >>> world.world_tokens(torch.tensor([[[-1.0], [1.0], [-1.0]]])).tolist()
         [[-1, 5, -1, 4]]
     """
 

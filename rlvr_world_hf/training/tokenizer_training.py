@@ -441,9 +441,9 @@ def stack_frames(episodes: Sequence[Episode]) -> torch.Tensor:
     Raises:
         `ValueError`: If their shapes differ, or there is none.
     """
-    shapes = {episode.frames.shape for episode in episodes}
-    if len(shapes) != 1:
+    shapes = {np.shape(episode.frames) for episode in episodes if episode.frames is not None}
+    if len(shapes) != 1 or any(episode.frames is None for episode in episodes):
         raise ValueError(
             f"Expected episodes of one length and frame size, got {sorted(shapes) or 'none'}; cut them alike first."
         )
-    return torch.from_numpy(np.stack([episode.frames for episode in episodes]))
+    return torch.from_numpy(np.stack([episode.observations for episode in episodes]))
