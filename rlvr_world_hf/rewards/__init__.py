@@ -12,6 +12,8 @@ from ..lazy_names import lazy_names
 if TYPE_CHECKING:
     from .agent_position import AgentPositionReward as AgentPositionReward
     from .base import VerifiableReward as VerifiableReward
+    from .multi_scale import MSSSIMReward as MSSSIMReward
+    from .multi_scale import ms_ssim as ms_ssim
     from .perceptual import LPIPSReward as LPIPSReward
     from .pixel import MAEReward as MAEReward
     from .pixel import MSEReward as MSEReward
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from .pixel import mse as mse
     from .pixel import psnr as psnr
     from .pixel import ssim as ssim
+    from .repetition import RepetitionReward as RepetitionReward
     from .repetition import repetition_rate as repetition_rate
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -1,11 +1,12 @@
 r"""
-What every verifiable reward shares: mean over the horizon, direction, TRL's call, logging.
+What every verifiable reward shares: aggregation over the horizon, direction, TRL's call, logging.
 
-    reward(predicted, reference) = \pm \frac{1}{|S|} \sum_{s \in S} metric(predicted_s, reference_s)
+    reward(predicted, reference) = \pm \frac{\sum_{s \in S} w_s metric(predicted_s, reference_s)}{\sum_{s \in S} w_s}
 
-with minus for metrics where lower is better, and S the steps at which there is something to measure. The paper writes
-a sum over the horizon (https://huggingface.co/papers/2505.13934), its code takes the mean; normalized within a group,
-the two give the same advantages. We follow the code, so that a reward does not depend on the horizon.
+with minus for metrics where lower is better, and S the steps at which there is something to measure. The weights w are
+1 by default: the paper writes a sum over the horizon (https://huggingface.co/papers/2505.13934), its code takes the
+mean; normalized within a group, the two give the same advantages. We follow the code, so that a reward does not depend
+on the horizon. As an option, as in the code, the last step alone counts, or step s = 0, 1, ... with weight 0.9^s.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ import torch
 
 Frames = torch.Tensor | np.ndarray
 
+AGGREGATIONS = ("mean", "last", "discounted")
+"""How the steps of a horizon become one number."""
+
+DISCOUNT = 0.9
+"""Weight of a step relative to the one before it, where steps are discounted: that of the authors' code."""
+
 BATCH_SIZE = 32
 """Samples measured at a time: what they take stays near a CPU's cache, so pixel rewards are several times faster."""
 
@@ -31,6 +38,15 @@ class VerifiableReward(ABC):
 
     A subclass names its metric and measures it step by step; the same object is then a reward for TRL, which calls it,
     and a measure for evaluation, which reads [`~VerifiableReward.metric`]. Instances can be pickled.
+
+    Args:
+        aggregation (`str`, *optional*, defaults to `"mean"`):
+            How the steps become one number: `"mean"`; `"last"`, the last step at which there is something to measure;
+            or `"discounted"`, the mean in which step s has the weight `discount` to the power of s. The metric's name
+            ends in `_last` or `_discounted`, so that a table can hold all three.
+        discount (`float`, *optional*, defaults to `0.9`):
+            In (0, 1]; for `"discounted"` only. Any but the default becomes part of the name, as in
+            `mae_discounted_0.5`.
 
     Attributes:
         name (`str`):
@@ -43,6 +59,7 @@ class VerifiableReward(ABC):
             Value of the unsigned metric that an unreadable prediction gets.
 
     Raises:
+        ValueError: if `aggregation` or `discount` is none of the above.
         TypeError: when a subclass that measures leaves one of the four attributes out.
 
     Example:
@@ -57,6 +74,8 @@ class VerifiableReward(ABC):
     >>> reward = BrightnessReward()
     >>> reward(predicted=[torch.ones(4, 3, 8, 8), None], reference=[torch.full((4, 3, 8, 8), 0.75)] * 2)
     [-0.25, -1.0]
+    >>> BrightnessReward(aggregation="last").name
+    'brightness_error_last'
 
     ```
     """
@@ -65,6 +84,25 @@ class VerifiableReward(ABC):
     higher_is_better: bool
     best: float
     floor: float
+
+    # Of the class too: a subclass may have a constructor that does not call this one.
+    aggregation: str = "mean"
+    discount: float = DISCOUNT
+
+    def __init__(self, *, aggregation: str = "mean", discount: float = DISCOUNT) -> None:
+        if aggregation not in AGGREGATIONS:
+            raise ValueError(f"Expected `aggregation` to be one of {', '.join(AGGREGATIONS)}, got {aggregation!r}.")
+        if not 0 < discount <= 1:
+            raise ValueError(f"Expected `discount` in (0, 1], got {discount!r}.")
+        if aggregation != "discounted" and discount != DISCOUNT:
+            raise ValueError(
+                f"`discount={discount!r}` has no meaning for `aggregation={aggregation!r}`; set "
+                '`aggregation="discounted"`, or leave `discount` out.'
+            )
+        self.aggregation = aggregation
+        self.discount = discount
+        if aggregation != "mean":
+            self.name = f"{self.name}_{aggregation}" + (f"_{discount:g}" if discount != DISCOUNT else "")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -121,7 +159,7 @@ class VerifiableReward(ABC):
         context: Frames | None = None,
     ) -> torch.Tensor:
         """
-        The unsigned metric of each sample: mean over the steps at which there is something to measure.
+        The unsigned metric of each sample, aggregated over the steps at which there is something to measure.
 
         Args:
             predicted (`torch.Tensor` or `numpy.ndarray` of shape `(B, S, 3, H, W)`):
@@ -139,7 +177,8 @@ class VerifiableReward(ABC):
         Raises:
             ValueError: if the shapes of the two states differ, or a prediction is not finite.
         """
-        return mean_over_steps(self._measure_checked(predicted, reference, context), reference_mask)
+        measured = _without_padding(self._measure_checked(predicted, reference, context), reference_mask)
+        return self._shares(measured).nanmean(dim=1)
 
     def score(
         self,
@@ -170,7 +209,8 @@ class VerifiableReward(ABC):
         """
         The reward of each step of each completion, whose mean over the steps is what a call of this reward returns.
 
-        Takes the columns that a call takes and raises what it raises.
+        Takes the columns that a call takes and raises what it raises. Where the steps are not aggregated by their
+        mean, each comes with its weight: of the last step alone, all others are 0, as what they show does not count.
 
         Returns:
             `torch.Tensor` of shape `(N, S)`: higher is better. An unreadable prediction has the signed `floor` at
@@ -198,7 +238,7 @@ class VerifiableReward(ABC):
         for rows, states, references, masks, given in _readable_batches(predicted, reference, reference_mask, context):
             measured = self._signed(self._measure_checked(states, references, given))
             steps[rows] = _without_padding(measured, masks).float().cpu()
-        return steps
+        return self._shares(steps)
 
     def __call__(
         self,
@@ -289,6 +329,12 @@ class VerifiableReward(ABC):
         with torch.no_grad():
             return self.measure(predicted, reference, context=given)
 
+    def _shares(self, steps: torch.Tensor) -> torch.Tensor:
+        """What each of the steps `(B, S)` adds to the aggregate, in a form in which their mean is the aggregate."""
+        is_measured = ~steps.isnan()
+        weights = step_weights(is_measured, aggregation=self.aggregation, discount=self.discount).to(steps.dtype)
+        return steps * (weights * (is_measured.sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)))
+
     @property
     def _signed_floor(self) -> float:
         return self.floor if self.higher_is_better else -self.floor
@@ -352,6 +398,37 @@ def mean_over_steps(steps: torch.Tensor, reference_mask: Frames | None = None) -
     ```
     """
     return _without_padding(steps, reference_mask).nanmean(dim=1)
+
+
+def step_weights(is_measured: torch.Tensor, *, aggregation: str, discount: float = DISCOUNT) -> torch.Tensor:
+    """
+    What each step weighs in an aggregate over the horizon.
+
+    Args:
+        is_measured (`torch.Tensor` of shape `(B, S)`):
+            False at padding and at steps with nothing to measure.
+        aggregation (`str`):
+            `"mean"`, `"last"` or `"discounted"`; see [`VerifiableReward`].
+        discount (`float`, *optional*, defaults to `0.9`):
+            Weight of a step relative to the one before it.
+
+    Returns:
+        `torch.Tensor` of shape `(B, S)`: 0 where there is nothing to measure.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> is_measured = torch.tensor([[True, True, False]])
+    >>> step_weights(is_measured, aggregation="last"), step_weights(is_measured, aggregation="discounted")
+    (tensor([[0., 1., 0.]]), tensor([[1.0000, 0.9000, 0.0000]]))
+
+    ```
+    """
+    if aggregation == "last":
+        return (is_measured & (is_measured.flip(1).cumsum(dim=1).flip(1) == 1)).float()
+    ratio = discount if aggregation == "discounted" else 1.0
+    return is_measured * ratio ** torch.arange(is_measured.shape[1], device=is_measured.device)
 
 
 def _without_padding(steps: torch.Tensor, reference_mask: Frames | None) -> torch.Tensor:

@@ -20,6 +20,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn.functional import interpolate
 
+from .base import DISCOUNT
 from .pixel import PixelReward
 
 
@@ -40,7 +41,8 @@ class LPIPSReward(PixelReward):
 
     Args:
         net (`str`, *optional*, defaults to `"vgg"`):
-            Trunk: `"vgg"`, `"alex"` or `"squeeze"`.
+            Trunk: `"vgg"`, `"alex"` or `"squeeze"`. Their distances differ, so the metric's name is `lpips` with VGG
+            only, `lpips_alex` or `lpips_squeeze` with another.
         trunk_path (`str` or `Path`, *optional*):
             File with torchvision's weights of the trunk, `.pth` or `.safetensors`. By default torchvision's own file
             name in torch hub's cache.
@@ -54,9 +56,11 @@ class LPIPSReward(PixelReward):
         pixels (`str`, *optional*, defaults to `"all"`):
             `"all"` or `"moving"`; see [`PixelReward`]. For moving pixels the distances of each layer are enlarged to
             the frame's size, as in the package's spatial mode.
+        aggregation, discount (*optional*):
+            Of the steps; see [`VerifiableReward`].
 
     Raises:
-        ValueError: if `net` or `trunk` is none of the above.
+        ValueError: if `net` or `trunk` is none of the above; at the first use, if the file is not that trunk's.
         FileNotFoundError: at the first use, if the trunk's file is not there; it says where to get it.
 
     Example:
@@ -82,12 +86,16 @@ class LPIPSReward(PixelReward):
         seed: int = 0,
         batch_size: int = 32,
         pixels: str = "all",
+        aggregation: str = "mean",
+        discount: float = DISCOUNT,
     ) -> None:
-        super().__init__(pixels=pixels)
         if net not in TRUNKS:
             raise ValueError(f"Expected `net` to be one of {', '.join(TRUNKS)}, got {net!r}.")
         if trunk not in ("pretrained", "random"):
             raise ValueError(f'Expected `trunk` to be "pretrained" or "random", got {trunk!r}.')
+        if net != "vgg":
+            self.name = f"{self.name}_{net}"
+        super().__init__(pixels=pixels, aggregation=aggregation, discount=discount)
         self.net = net
         self.trunk_path = trunk_path
         self.trunk = trunk
@@ -157,8 +165,7 @@ def find_trunk(net: str, *, trunk_path: str | Path | None = None) -> Path:
         raise FileNotFoundError(
             f"LPIPS needs the trunk `{name}` at {path}, which does not exist; it is never downloaded by itself. "
             f"Where there is a network, `torchvision.models.{name}(weights={weights.name!r})` puts the file "
-            f"{Path(weights.url).name} into torch hub's cache; copy it to the path above, or pass its own path as "
-            "`trunk_path`."
+            f"{weights.url} into torch hub's cache; copy it to the path above, or pass its own path as `trunk_path`."
         )
     return path
 
@@ -185,6 +192,7 @@ def load_lpips(net: str, *, trunk_path: str | Path | None = None, trunk: str = "
 
     Raises:
         FileNotFoundError: see [`find_trunk`].
+        ValueError: if the file holds other weights than torchvision's of that trunk.
     """
     import lpips
 
@@ -198,8 +206,7 @@ def load_lpips(net: str, *, trunk_path: str | Path | None = None, trunk: str = "
     if path is None:
         state |= _random_trunk(model.net, seed)
     else:
-        weights = _read_weights(path)
-        state |= {f"net.{name}": weights[_torchvision_name(name)] for name in model.net.state_dict()}
+        state |= _trunk_of_file(path, model.net, TRUNKS[net])
     # The package lists each head twice: as `lin0` and as `lins.0`.
     state |= {name.replace("lin", "lins.", 1): value for name, value in state.items() if name.startswith("lin")}
     model.load_state_dict(state | model.scaling_layer.state_dict(prefix="scaling_layer."), assign=True)
@@ -266,6 +273,19 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
 
         return load_file(path)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _trunk_of_file(path: Path, trunk: nn.Module, name: str) -> dict[str, torch.Tensor]:
+    weights = _read_weights(path)
+    needed = {_torchvision_name(key): parameter.shape for key, parameter in trunk.state_dict().items()}
+    wrong = [key for key, shape in needed.items() if getattr(weights.get(key), "shape", None) != shape]
+    if wrong:
+        raise ValueError(
+            f"Expected torchvision's weights of `{name}` in {path}, got a file in which {len(wrong)} of "
+            f"{len(needed)} entries are missing or of another shape, such as {wrong[0]!r}; pass the file of that "
+            "trunk, or name the trunk of the file as `net`."
+        )
+    return {f"net.{key}": weights[_torchvision_name(key)] for key in trunk.state_dict()}
 
 
 def _torchvision_name(name: str) -> str:

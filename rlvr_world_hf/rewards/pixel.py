@@ -20,7 +20,7 @@ from functools import cache
 import torch
 from einops import rearrange
 
-from .base import VerifiableReward
+from .base import DISCOUNT, VerifiableReward
 
 
 MOTION_THRESHOLD = 0.05
@@ -162,7 +162,7 @@ def ssim(
     batch = predicted.shape[:-3]
     frames = [rearrange(x, "... c h w -> (...) c h w", c=3).split(batch_size) for x in (predicted, reference)]
     masks = [None] * len(frames[0]) if inner is None else rearrange(inner, "... h w -> (...) h w").split(batch_size)
-    parts = [_mean(_ssim_map(x, y), part) for x, y, part in zip(*frames, masks, strict=True)]
+    parts = [_mean(ssim_maps(x, y)[0], part) for x, y, part in zip(*frames, masks, strict=True)]
     return torch.cat(parts).reshape(batch)
 
 
@@ -204,18 +204,23 @@ class PixelReward(VerifiableReward):
     Args:
         pixels (`str`, *optional*, defaults to `"all"`):
             `"all"`, or `"moving"`: those where the reference differs by more than 0.05 in any channel from the last
-            context frame. Frames in which nothing moves are left out of the mean.
+            context frame. Frames in which nothing moves are left out of the aggregate.
+        aggregation (`str`, *optional*, defaults to `"mean"`):
+            `"mean"`, `"last"` or `"discounted"`; see [`VerifiableReward`].
+        discount (`float`, *optional*, defaults to `0.9`):
+            See [`VerifiableReward`].
 
     Raises:
-        ValueError: if `pixels` is neither.
+        ValueError: if `pixels`, `aggregation` or `discount` is none of the above.
     """
 
-    def __init__(self, *, pixels: str = "all") -> None:
+    def __init__(self, *, pixels: str = "all", aggregation: str = "mean", discount: float = DISCOUNT) -> None:
         if pixels not in ("all", "moving"):
             raise ValueError(f'Expected `pixels` to be "all" or "moving", got {pixels!r}.')
         self.pixels = pixels
         if pixels == "moving":
-            self.name = f"{type(self).name}_moving"
+            self.name = f"{self.name}_moving"
+        super().__init__(aggregation=aggregation, discount=discount)
 
     def mask(self, reference: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor | None:
         """
@@ -250,6 +255,8 @@ class MAEReward(PixelReward):
     Args:
         pixels (`str`, *optional*, defaults to `"all"`):
             `"all"` or `"moving"`; see [`PixelReward`].
+        aggregation, discount (*optional*):
+            Of the steps; see [`VerifiableReward`].
 
     Example:
 
@@ -277,6 +284,8 @@ class MSEReward(PixelReward):
     Args:
         pixels (`str`, *optional*, defaults to `"all"`):
             `"all"` or `"moving"`; see [`PixelReward`].
+        aggregation, discount (*optional*):
+            Of the steps; see [`VerifiableReward`].
 
     Example:
 
@@ -304,6 +313,8 @@ class PSNRReward(PixelReward):
     Args:
         pixels (`str`, *optional*, defaults to `"all"`):
             `"all"` or `"moving"`; see [`PixelReward`].
+        aggregation, discount (*optional*):
+            Of the steps; see [`VerifiableReward`].
 
     Example:
 
@@ -332,6 +343,8 @@ class SSIMReward(PixelReward):
     Args:
         pixels (`str`, *optional*, defaults to `"all"`):
             `"all"` or `"moving"`; see [`PixelReward`].
+        aggregation, discount (*optional*):
+            Of the steps; see [`VerifiableReward`].
 
     Example:
 
@@ -377,11 +390,11 @@ def _window_mean(x: torch.Tensor, dim: int) -> torch.Tensor:
     return mean
 
 
-def _ssim_map(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Local SSIM of `(N, C, H, W)` frames, one value a window: `(N, C, H - 10, W - 10)`."""
+def ssim_maps(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Local SSIM of `(N, C, H, W)` frames and its second factor, one value a window: `(N, C, H - 10, W - 10)`."""
     moments = torch.stack([x, y, x.square(), y.square(), x * y])
     # Where nothing varies, a variance is the rounding error of a difference: this order of sums is the official one.
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = _window_mean(_window_mean(moments, -2), -1)
     product, square_x, square_y = mean_x * mean_y, mean_x.square(), mean_y.square()
     contrast = (2 * (mean_xy - product) + SSIM_C2) / ((mean_xx - square_x) + (mean_yy - square_y) + SSIM_C2)
-    return contrast * (2 * product + SSIM_C1) / (square_x + square_y + SSIM_C1)
+    return contrast * (2 * product + SSIM_C1) / (square_x + square_y + SSIM_C1), contrast

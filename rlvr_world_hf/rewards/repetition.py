@@ -1,11 +1,19 @@
-"""
+r"""
 How often a prediction stands still: the failure that likelihood training of a world model tends to, and that RL with
 verifiable rewards repairs (https://huggingface.co/papers/2505.13934).
+
+    repetition = \frac{1}{S - 1} \sum_{s=2}^{S} [x_s = x_{s-1}]
+
+with x_s the predicted frame of step s. The paper adds minus this rate to the video reward, as a penalty; its code was
+not released.
 """
 
 from __future__ import annotations
 
 import torch
+from torch.nn.functional import pad
+
+from .base import DISCOUNT, VerifiableReward, mean_over_steps
 
 
 SAME_FRAME = 0.5 / 255
@@ -65,6 +73,61 @@ def repetition_rate(predicted: torch.Tensor, *, reference_mask: torch.Tensor | N
     ```
     """
     repeated = repeated_steps(predicted).to(predicted.dtype)
-    if reference_mask is not None:
-        repeated = repeated.masked_fill(~reference_mask[:, 1:].to(repeated.device, torch.bool), torch.nan)
-    return repeated.nanmean(dim=1)
+    return mean_over_steps(repeated, None if reference_mask is None else reference_mask[:, 1:])
+
+
+class RepetitionReward(VerifiableReward):
+    """
+    Minus the rate of consecutive identical frames: in [-1, 0]; 0 is a prediction that never stands still.
+
+    The paper's penalty for repetition, a reward beside those that compare with the reference: alone it asks for motion
+    of any kind. As it reads nothing of the reference but its mask, it also punishes standing still where the world
+    does; with a low weight the other rewards decide that.
+
+    Frames are compared as decoded. With a tokenizer that decodes each step from its own tokens and the context, they
+    are the same frame where the tokens are, which is how the authors' evaluation compares; it looks at the last two
+    frames only, as `aggregation="last"` does.
+
+    Args:
+        from_context (`bool`, *optional*, defaults to `False`):
+            Whether the first step counts too, which repeats where it equals the last context frame: the authors'
+            definition for single-step prediction, which without it has no rate. The name then ends in `_from_context`.
+        aggregation, discount (*optional*):
+            Of the steps; see [`VerifiableReward`].
+
+    Raises:
+        ValueError: if `aggregation` or `discount` is none that [`VerifiableReward`] knows; when called, if
+            `from_context` is asked for and the context is not given.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> frames = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> moving, halting = frames, frames[[0, 1, 1]]
+    >>> RepetitionReward()(predicted=[moving, halting], reference=[frames, frames])
+    [0.0, -0.5]
+
+    ```
+    """
+
+    name, higher_is_better, best, floor = "repetition_rate", False, 0.0, 1.0
+
+    def __init__(self, *, from_context: bool = False, aggregation: str = "mean", discount: float = DISCOUNT) -> None:
+        if from_context:
+            self.name = f"{self.name}_from_context"
+        super().__init__(aggregation=aggregation, discount=discount)
+        self.from_context = from_context
+
+    def measure(
+        self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """See [`VerifiableReward.measure`]: 1 where a step repeats the one before, 0 elsewhere."""
+        if not self.from_context:
+            return pad(repeated_steps(predicted).to(predicted.dtype), (1, 0), value=torch.nan)
+        if context is None:
+            raise ValueError(
+                f"`{self.name}`: expected `context`, got `None`; pass the context frames, or make the reward with "
+                "`from_context=False`."
+            )
+        return repeated_steps(torch.cat([context[:, -1:], predicted], dim=1)).to(predicted.dtype)

@@ -14,15 +14,35 @@ def recorded(golden: Path) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in np.load(golden / "video_reward.npz").items()}
 
 
-@pytest.mark.parametrize("reward", [MAEReward(), MSEReward()], ids=["mae", "mse"])
-def test_multi_step_rewards_are_means_over_the_horizon(recorded, reward: VerifiableReward) -> None:
+class Perceptual(VerifiableReward):
+    """Stands for LPIPS, which enters with weight 1: its values are recorded."""
+
+    name, higher_is_better, best, floor = "perceptual", False, 0.0, 1.0
+
+    def measure(self, predicted, reference, *, context=None):
+        return predicted
+
+
+AGGREGATIONS = {"mean": "mean", "last": "last", "discounted": "discount"}
+"""Our name of an aggregation of the steps, and the official one."""
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize("kind", [MAEReward, MSEReward], ids=["mae", "mse"])
+def test_multi_step_rewards_are_aggregated_over_the_horizon(
+    recorded, kind: type[MAEReward | MSEReward], aggregation: str
+) -> None:
+    reward = kind(aggregation=aggregation)
     predicted = recorded["msp_decoded_pixels"][:, 1:].clamp(0, 1)  # the decoder's first frame is the context
     reference = recorded["msp_real_pixels"][:, 2:].repeat_interleave(4, dim=0)  # prompts of 4 samples each
     steps = reward.measure(predicted, reference)
-    assert torch.allclose(steps, recorded[f"msp_{reward.name}_recon"], atol=1e-5)
+    assert torch.allclose(steps, recorded[f"msp_{kind.name}_recon"], atol=1e-5)
     rewards = torch.tensor(reward(predicted=list(predicted), reference=list(reference)))
-    perceptual = recorded["msp_perceptual"].mean(dim=1)  # stands for LPIPS, which enters with weight 1
-    assert torch.allclose(rewards - perceptual, recorded[f"msp_{reward.name}_mean_reward"], atol=1e-5)
+    perceptual = Perceptual(aggregation=aggregation).score(recorded["msp_perceptual"], recorded["msp_perceptual"])
+    expected = recorded[f"msp_{kind.name}_{AGGREGATIONS[aggregation]}_reward"]
+    assert torch.allclose(rewards + perceptual, expected, atol=1e-5)
+    by_step = reward.score_steps(predicted=list(predicted), reference=list(reference))
+    assert torch.allclose(by_step.mean(dim=1) + perceptual, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from rlvr_world_hf.rewards import MAEReward, VerifiableReward
-from rlvr_world_hf.rewards.base import as_frames, mean_over_steps
+from rlvr_world_hf.rewards.base import AGGREGATIONS, as_frames, mean_over_steps
 
 
 def test_a_reward_that_does_not_say_what_it_measures_is_refused() -> None:
@@ -73,6 +73,77 @@ def test_the_mean_leaves_out_padding_and_steps_with_nothing_to_measure() -> None
     steps = torch.tensor([[1.0, torch.nan, 3.0], [torch.nan] * 3])
     mean = mean_over_steps(steps, np.array([[True, True, False], [True, True, True]]))
     assert mean[0] == 1 and mean[1].isnan()
+
+
+class Level(VerifiableReward):
+    """The mean of a frame, as metric; a subclass without a constructor, as a user writes it."""
+
+    name, higher_is_better, best, floor = "level", True, 1.0, 0.0
+
+    def measure(self, predicted, reference, *, context=None):
+        return predicted.mean(dim=(2, 3, 4)).masked_fill(predicted.mean(dim=(2, 3, 4)) == 0, torch.nan)
+
+
+LEVELS = torch.tensor([[1.0, 0.5, 0.25], [0.0, 0.5, 0.25], [0.5, 0.25, 0.0]]).view(3, 3, 1, 1, 1).expand(3, 3, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "expected"),
+    [
+        ("mean", [1.75 / 3, 0.75 / 2, 0.75 / 2]),
+        ("last", [0.25, 0.25, 0.25]),
+        ("discounted", [(1 + 0.45 + 0.81 / 4) / 2.71, (0.45 + 0.81 / 4) / 1.71, (0.5 + 0.9 / 4) / 1.9]),
+    ],
+)
+def test_steps_are_aggregated_where_there_is_something_to_measure(aggregation: str, expected: list[float]) -> None:
+    reward = Level(aggregation=aggregation)
+    assert reward(predicted=LEVELS, reference=LEVELS) == pytest.approx(expected)
+
+
+def test_the_last_step_is_the_last_recorded_one() -> None:
+    mask = torch.tensor([[True, True, False], [True, True, True], [False, False, False]])
+    assert Level(aggregation="last")(predicted=LEVELS, reference=LEVELS, reference_mask=mask) == [0.5, 0.25, None]
+
+
+def test_the_discount_can_be_chosen() -> None:
+    reward = Level(aggregation="discounted", discount=0.5)
+    assert reward.name == "level_discounted_0.5"
+    assert reward(predicted=LEVELS[:1], reference=LEVELS[:1]) == pytest.approx([(1 + 0.25 + 0.0625) / 1.75])
+
+
+def test_each_aggregation_has_its_name() -> None:
+    names = [Level(aggregation=aggregation).name for aggregation in AGGREGATIONS]
+    assert names == ["level", "level_last", "level_discounted"] and Level.name == "level"
+    assert MAEReward(pixels="moving", aggregation="last").name == "mae_moving_last"
+
+
+def test_a_constructor_that_does_not_call_the_base_takes_the_mean() -> None:
+    class Shifted(Level):
+        def __init__(self, shift: float) -> None:
+            self.shift = shift
+
+    assert Shifted(0.1)(predicted=LEVELS, reference=LEVELS) == Level()(predicted=LEVELS, reference=LEVELS)
+
+
+def test_the_steps_of_an_aggregate_come_with_their_weights() -> None:
+    steps = Level(aggregation="last").score_steps(predicted=LEVELS, reference=LEVELS)
+    nan = torch.nan
+    expected = torch.tensor([[0.0, 0.0, 0.75], [nan, 0.0, 0.5], [0.0, 0.5, nan]])
+    torch.testing.assert_close(steps, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"aggregation": "sum"}, "mean, last, discounted, got 'sum'"),
+        ({"aggregation": "discounted", "discount": 0.0}, r"in \(0, 1\], got 0.0"),
+        ({"aggregation": "discounted", "discount": 1.1}, r"in \(0, 1\], got 1.1"),
+        ({"aggregation": "last", "discount": 0.5}, "no meaning for `aggregation='last'`"),
+    ],
+)
+def test_aggregations_that_are_none_are_refused(settings, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        MAEReward(**settings)
 
 
 def test_large_batches_are_measured_in_parts() -> None:

@@ -11,11 +11,18 @@ import torch
 
 import rlvr_world_hf.rewards
 from rlvr_world_hf.rewards import VerifiableReward
+from rlvr_world_hf.rewards.base import AGGREGATIONS
 from rlvr_world_hf.rewards.pixel import PixelReward
 
 
-# What a reward needs to be made without files from elsewhere.
-ARGUMENTS: dict[str, dict[str, Any]] = {"LPIPSReward": {"net": "squeeze", "trunk": "random"}}
+# What a reward needs to be made without files from elsewhere, and for small frames.
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "LPIPSReward": {"net": "squeeze", "trunk": "random"},
+    "MSSSIMReward": {"scales": 3},
+}
+
+# Judges of a prediction alone, to which no reference is near or far; held to that by a test of their own.
+READS_NO_REFERENCE = {"RepetitionReward"}
 
 
 def subclasses(cls: type) -> set[type]:
@@ -27,13 +34,18 @@ def make_rewards() -> list[VerifiableReward]:
         import_module(f"rlvr_world_hf.rewards.{module.name}")
     room = [cls for cls in subclasses(VerifiableReward) if cls.__module__.startswith("rlvr_world_hf.rewards.")]
     concrete = sorted((cls for cls in room if not inspect.isabstract(cls)), key=lambda cls: cls.__name__)
-    rewards = [cls(**ARGUMENTS.get(cls.__name__, {})) for cls in concrete]
     on_pixels = [cls for cls in concrete if issubclass(cls, PixelReward)]
-    return rewards + [cls(**ARGUMENTS.get(cls.__name__, {}), pixels="moving") for cls in on_pixels]
+    forms = [(cls, {"aggregation": aggregation}) for aggregation in AGGREGATIONS for cls in concrete]
+    forms += [(cls, {"pixels": "moving"}) for cls in on_pixels]
+    return [cls(**ARGUMENTS.get(cls.__name__, {}), **form) for cls, form in forms]
 
 
 REWARDS = make_rewards()
+JUDGES = [reward for reward in REWARDS if type(reward).__name__ in READS_NO_REFERENCE]
 every_reward = pytest.mark.parametrize("reward", REWARDS, ids=lambda reward: reward.name)
+every_comparison = pytest.mark.parametrize(
+    "reward", [reward for reward in REWARDS if reward not in JUDGES], ids=lambda reward: reward.name
+)
 
 
 def draw_frame(x: int, y: int) -> torch.Tensor:
@@ -53,7 +65,8 @@ def batch() -> dict[str, list[torch.Tensor]]:
 
 def test_the_room_is_found() -> None:
     names = {reward.name for reward in REWARDS}
-    assert {"mae", "mse", "psnr", "ssim", "lpips", "agent_position_mae", "mae_moving", "lpips_moving"} <= names
+    assert {"mae", "mse", "psnr", "ssim", "ms_ssim_3", "lpips_squeeze", "agent_position_mae"} <= names
+    assert {"repetition_rate", "mae_moving", "lpips_squeeze_moving", "mae_last", "ssim_discounted"} <= names
     assert len(names) == len(REWARDS)
 
 
@@ -63,7 +76,7 @@ def test_identical_states_get_the_best_value(reward: VerifiableReward, batch: di
     assert reward(predicted=batch["reference"], **batch) == pytest.approx([best] * 3, abs=1e-5)
 
 
-@every_reward
+@every_comparison
 def test_the_further_the_worse_and_order_is_kept(reward: VerifiableReward, batch: dict[str, Any]) -> None:
     shifts = [2, 0, 1]
     predicted = [frames.roll(shift, dims=-1) for frames, shift in zip(batch["reference"], shifts, strict=True)]
@@ -77,6 +90,14 @@ def test_the_further_the_worse_and_order_is_kept(reward: VerifiableReward, batch
         for state, reference, context in zip(predicted, batch["reference"], batch["context"], strict=True)
     ]
     assert alone == pytest.approx([twice, perfect, once], abs=1e-5)
+
+
+@pytest.mark.parametrize("reward", JUDGES, ids=lambda reward: reward.name)
+def test_a_judge_of_the_prediction_reads_no_reference(reward: VerifiableReward, batch: dict[str, Any]) -> None:
+    predicted = [frames[[0, row % 2]] for row, frames in enumerate(batch["reference"])]
+    rewards = reward(predicted=predicted, **batch)
+    assert rewards == reward(predicted=predicted, reference=predicted, context=batch["context"])
+    assert rewards[0] == rewards[2] < rewards[1], "a prediction that repeats itself is worse than one that does not"  # type: ignore[operator]
 
 
 @every_reward
@@ -130,7 +151,8 @@ def test_the_mean_of_its_steps_is_the_reward(reward: VerifiableReward, batch: di
     columns = {**batch, "predicted": predicted, "reference_mask": [torch.tensor([True, row < 2]) for row in range(3)]}
     steps = reward.score_steps(**columns)
     assert steps.shape == (3, 2) and steps[2, 1].isnan()
-    assert steps.nanmean(dim=1).tolist() == pytest.approx(reward(**columns), abs=1e-5)
+    rewards = [torch.nan if reward is None else reward for reward in reward(**columns)]
+    assert steps.nanmean(dim=1).tolist() == pytest.approx(rewards, abs=1e-5, nan_ok=True)
 
 
 @every_reward

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rlvr_world_hf.rewards.repetition import repeated_steps, repetition_rate
+from rlvr_world_hf.rewards.repetition import RepetitionReward, repeated_steps, repetition_rate
 
 
 @pytest.fixture
@@ -33,3 +33,32 @@ def test_padding_does_not_count(predicted: torch.Tensor) -> None:
 
 def test_a_single_step_has_no_rate(predicted: torch.Tensor) -> None:
     assert repetition_rate(predicted[:, :1]).isnan().all()
+
+
+@pytest.mark.parametrize("mask", [None, torch.tensor([[True, True, True, False, False]])])
+def test_the_reward_is_minus_the_rate(predicted: torch.Tensor, mask: torch.Tensor | None) -> None:
+    rewards = RepetitionReward()(predicted=predicted, reference=predicted.flip(1), reference_mask=mask)
+    assert rewards == [-repetition_rate(predicted, reference_mask=mask).item()] == [-0.5]
+
+
+def test_the_more_often_it_repeats_itself_the_worse(predicted: torch.Tensor) -> None:
+    often = torch.cat([predicted[:, order] for order in ([0, 1, 3, 1, 0], [0, 1, 1, 3, 0], [0, 0, 1, 1, 1], [0] * 5)])
+    assert RepetitionReward()(predicted=often, reference=often) == [0.0, -0.25, -0.75, -1.0]
+
+
+def test_the_last_two_frames_are_the_authors_flag(predicted: torch.Tensor) -> None:
+    reward = RepetitionReward(aggregation="last")
+    assert reward(predicted=predicted, reference=predicted) == [-1.0]
+    assert reward(predicted=predicted[:, :4], reference=predicted[:, :4]) == [0.0]
+
+
+def test_a_single_step_can_repeat_the_context(predicted: torch.Tensor) -> None:
+    frames = predicted[:, 1:2]
+    assert RepetitionReward()(predicted=frames, reference=frames) == [None]
+    reward = RepetitionReward(from_context=True)
+    assert reward.name == "repetition_rate_from_context"
+    assert reward(predicted=frames, reference=frames, context=predicted[:, :1]) == [0.0]
+    assert reward(predicted=frames, reference=frames, context=predicted[:, 1:3]) == [-1.0]
+    assert reward(predicted=predicted, reference=predicted, context=predicted[:, :1]) == pytest.approx([-0.6])
+    with pytest.raises(ValueError, match="expected `context`"):
+        reward(predicted=frames, reference=frames)
