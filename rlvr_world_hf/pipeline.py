@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,16 +177,15 @@ class WorldModelPipeline:
             raise ValueError(
                 f"Expected frames and actions of the same situations, got {len(frames)} and {len(actions)}."
             )
-        read = _frames_first if "frames" in self.processor.predicts else partial(_rows, name="states", is_given=True)
-        beside = (
-            {} if states is None else {"context_states": torch.stack([_rows(item, name="states") for item in states])}
-        )
+        read = _frames_first if "frames" in self.processor.predicts else _states_first
+        columns = {"context": torch.stack([read(item) for item in frames])}
+        if states is not None:
+            columns["context_states"] = torch.stack([_states_first(item) for item in states])
         record = rollout(
             self.model,
             self.processor,
-            torch.stack([read(item) for item in frames]),
-            torch.stack([_rows(item, name="actions") for item in actions]),
-            **beside,
+            actions=torch.stack([_rows(item, "actions") for item in actions]),
+            **columns,
             horizon=self._horizon(len(actions[0]), horizon),
             num_samples=num_samples,
             seeds=[seed + item for item in range(len(frames))],
@@ -195,11 +193,11 @@ class WorldModelPipeline:
             top_k=top_k,
             top_p=top_p,
         )
-        columns = {
+        futures = {
             name: rearrange(predicted, "(b g) ... -> b g ...", b=len(frames))
             for name, predicted in state_columns(record.predicted).items()
         }
-        return columns if len(columns) > 1 else columns["predicted"]
+        return futures if len(futures) > 1 else futures["predicted"]
 
     def _horizon(self, actions: int, asked: int | None) -> int:
         before = self.processor.layout.prompt_actions
@@ -237,11 +235,14 @@ def _as_rgb(frames: Any) -> Any:
     return frames
 
 
-def _rows(values: Any, *, name: str, is_given: bool = False) -> torch.Tensor:
-    """Actions or states as `(T, dims)`, float32; a single given state is one row."""
+def _states_first(states: Any) -> torch.Tensor:
+    """The given states as `(T, P)`; one of them may come without its first dimension."""
+    rows = states if isinstance(states, torch.Tensor) else np.array(states, dtype=np.float32)
+    return _rows(rows[None] if rows.ndim == 1 else rows, "states")
+
+
+def _rows(values: Any, name: str) -> torch.Tensor:
     tensor = torch.as_tensor(values, dtype=torch.float32)
-    if is_given and tensor.ndim == 1:
-        return tensor[None]
     if tensor.ndim != 2:
         raise ValueError(f"Expected {name} of shape (T, dimensions), one row a frame, got {tuple(tensor.shape)}.")
     return tensor

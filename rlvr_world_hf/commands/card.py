@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from ..evaluation.results import read_results
 from ..evaluation.table import markdown_table
 from ..hub import load_world_model
 from ..hub.cards import card_text
+from .collect import world_source
 from .recipe import Recipe
+
+
+PICTURES = ("strip.png", "sensors.png")
+"""Pictures for a card; the first one that is there is shown."""
 
 
 def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     """
-    Write the README that goes with a `results.json` and a `strip.png`.
+    Write the README that goes with a `results.json` and a picture. A module of a world may say in a mapping `CARD`
+    what the card calls it (`world`) and where its data are from (`data`).
 
     Args:
         recipe (`Recipe`):
@@ -21,7 +28,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         checkpoint (`Path`):
             The checkpoint the card is of.
         folder (`Path`):
-            Folder with `results.json` and `strip.png`; the card is written there.
+            Folder with `results.json` and the picture; the card is written there.
 
     Returns:
         `Path`: The card.
@@ -36,7 +43,8 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         results=results,
         table=markdown_table(results),
         recipe=recipe.to_dict(),
-        picture="strip.png",
+        picture=next(name for name in PICTURES if (folder / name).exists()),
+        **getattr(import_module(world_source(recipe).__module__), "CARD", {}),
     )
     card = folder / "README.md"
     card.write_text(text, encoding="utf-8")

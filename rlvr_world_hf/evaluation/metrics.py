@@ -90,7 +90,9 @@ def metrics_of_processor(processor: Any, *, rewarded: Sequence[VerifiableReward 
         scales = [reward.scale for reward in rewarded if isinstance(reward, SensorReward) and reward.scale]
         ranges = [high - low or 1.0 for low, high in zip(processor.state_low, processor.state_high, strict=True)]
         scale = scales[0] if scales else ranges
-        metrics += [kind(scale=scale) for kind in (SensorMAEReward, SensorMSEReward, SensorAccuracyReward)]
+        own = {reward.name: reward for reward in rewarded if isinstance(reward, SensorReward)}
+        kinds = (SensorMAEReward, SensorMSEReward, SensorAccuracyReward)
+        metrics += [own.get(kind.name) or kind(scale=scale) for kind in kinds]
     return metrics
 
 
@@ -126,15 +128,9 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
     ```
     """
     rows, count = predictions.readable.shape
-    states = predictions.predicted, batch.reference, batch.context
+    first = _compared(predictions.predicted, batch.reference, batch.context)
     sensors = predictions.predicted_states, batch.reference_states, batch.context_states
-    first, second = (
-        (
-            rearrange(predicted, "b j ... -> (b j) ..."),
-            *(repeat(given, "b ... -> (b j) ...", j=count) for given in rest),
-        )
-        for predicted, *rest in (states, states if sensors[0] is None else sensors)
-    )
+    second = first if predictions.predicted_states is None else _compared(*sensors)
     recorded = repeat(batch.reference_mask, "b s -> (b j) s", j=count)
     readable = rearrange(predictions.readable, "b j -> (b j)")
     values = {}
@@ -150,6 +146,16 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
     values["repetition_rate"] = repeated.where(readable, torch.nan)
     values["parse_failure"] = 1 - readable.float()
     return {name: rearrange(value, "(b j) -> b j", b=rows) for name, value in values.items()}
+
+
+def _compared(
+    predicted: torch.Tensor | None, *recorded: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Predictions `(B, J, S, ...)` as `(B J, S, ...)`, and what was recorded of each."""
+    if predicted is None or any(states is None for states in recorded):
+        raise ValueError("Predicted states need rows with `context_states` and `reference_states`; record them.")
+    reference, context = (repeat(states, "b ... -> (b j) ...", j=predicted.shape[1]) for states in recorded)
+    return rearrange(predicted, "b j ... -> (b j) ..."), reference, context
 
 
 def summarize_predictions(
