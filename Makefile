@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 export UV_HTTP_TIMEOUT ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock quickstart test test-slow test-gpu style quality codec reproduce
+.PHONY: help install lock quickstart demo test test-slow test-gpu style quality codec reproduce
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -27,6 +27,9 @@ lock: $(INSTALLED) ## renew requirements.lock from pyproject.toml
 
 quickstart: $(INSTALLED) ## the main job on a CPU: outputs/quickstart
 	$(BIN)/rlvr-world run pusht/quickstart
+
+demo: $(INSTALLED) ## steer the quickstart's models in the browser; RUN=FOLDER for those of another run
+	$(BIN)/rlvr-world demo $(RUN)
 
 test: $(INSTALLED) ## all tests a CPU passes offline in minutes
 	$(BIN)/python -m pytest -q -m "not slow and not gpu and not browser"

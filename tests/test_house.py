@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": BELOW_LEARNING | {"lazy_names"},
     "evaluation": BELOW_LEARNING | {"lazy_names"},
     "pipeline": BELOW_PIPELINE,
+    "playground": BELOW_PIPELINE | {"pipeline"},
     "commands": BELOW_PIPELINE | {"pipeline"},
 }
 TRAVELS_TO_THE_HUB = ("tokenizers", "processors")

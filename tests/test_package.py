@@ -1,4 +1,4 @@
-"""What an installed wheel holds: the library, its recipes, its launch scripts and its bundled checkpoints."""
+"""What an installed wheel holds: the library, its recipes, launch scripts, bundled checkpoints and pages."""
 
 import subprocess
 import sys
@@ -17,6 +17,7 @@ print(rlvr_world_hf.__file__)
 print(recipe_path("pusht/quickstart"))
 print(bundled_path("pusht-codec"))
 print(shipped_folder("trainers"))
+print(shipped_folder("spaces"))
 print(",".join(recipe_names()))
 """
 
@@ -42,6 +43,7 @@ def unpacked(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_wheel_holds_what_the_checkout_holds(unpacked: Path, repository: Path) -> None:
     patterns = ("trainers/recipes/*/*.yaml", "trainers/*.py", "model_cards/*/*.safetensors", "model_cards/*/*.json")
+    patterns += ("spaces/*/*.*",)
     expected = {path.relative_to(repository) for pattern in patterns for path in repository.glob(pattern)}
     assert not {path for path in expected if not (unpacked / "rlvr_world_hf" / path).is_file()}
     assert (unpacked / "rlvr_world_hf" / "py.typed").is_file()

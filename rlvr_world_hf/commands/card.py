@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from importlib import import_module
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     """
     results = read_results(folder / "results.json")
     _, processor = load_world_model(checkpoint)
+    world = world_source(recipe)
+    described = getattr(import_module(world.__module__), "CARD", {})
+    if inspect.isclass(world):
+        described = {"world": world.world, "data": world.source}
     text = card_text(
         processor,
         name=f"rlvr-world-{recipe.world}",
@@ -44,7 +49,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         table=markdown_table(results),
         recipe=recipe.to_dict(),
         picture=next(name for name in PICTURES if (folder / name).exists()),
-        **getattr(import_module(world_source(recipe).__module__), "CARD", {}),
+        **described,
     )
     card = folder / "README.md"
     card.write_text(text, encoding="utf-8")

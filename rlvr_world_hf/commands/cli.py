@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..data.folder import UnusableEpisodesError
 from .keys import Key, keys_of
 from .locations import recipe_names
 from .recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings, load_recipe, parse_overrides
@@ -22,6 +23,9 @@ from .stage import Processes, find_stage, needed_stages
 WHOLE_RUNS = ("run", "reproduce")
 """Commands that run all stages of a recipe."""
 
+TOOLS = ("check", "demo")
+"""Commands that take no recipe, but words of their own: functions of these in a file of their name."""
+
 USAGE = """usage: rlvr-world STAGE RECIPE [--key value ...]
 
 World models trained with verifiable rewards: predict the next frames of a world from frames and actions.
@@ -30,6 +34,9 @@ stages, in the order of a run; each first runs what it needs and is not finished
 {stages}
   run         all stages of a recipe
   reproduce   a recipe with three training seeds, merged into one table with its spread
+
+without a recipe:
+{tools}
 
 recipes: {recipes}, or the path of a YAML file.
 
@@ -54,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Words of the command line; those of the process by default.
 
     Returns:
-        `int`: Exit code: 0, 2 for a command that cannot be understood, 130 when interrupted.
+        `int`: Exit code: 0, 1 for episodes with problems, 2 for what cannot be understood, 130 when interrupted.
 
     Example:
 
@@ -70,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     command, *rest = words
     try:
+        if command in TOOLS:
+            return find_stage(command)(rest)
         if command not in (*STAGES, *WHOLE_RUNS):
             raise ValueError(_unknown_stage(command))
         if not rest or {"-h", "--help"} & set(rest):
@@ -93,6 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _show_progress()
     try:
         job(recipe)
+    except UnusableEpisodesError as error:
+        sys.stderr.write(f"rlvr-world: {error}\n")
+        return 1
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted; the same command resumes from the last checkpoint.\n")
         return 130
@@ -115,30 +127,36 @@ def stage_help(name: str) -> str:
     stage = find_stage(name)
     lines = [f"usage: rlvr-world {name} RECIPE [--key value ...]", "", inspect.cleandoc(stage.work.__doc__ or "")]
     own = keys_of(stage.settings)
-    lines += ["", "keys:", *_describe(own)]
+    lines += ["", "keys:", *describe(own)]
     if stage.passed_on_to is not None:
         target = stage.passed_on_to(Recipe(name="help"))
         not_here = {*own, *SHARED_KEYS, *stage.kept_back}
         lines += [
             "",
             f"and those of {target.__module__}.{target.__qualname__}",
-            *_describe(_declared(target, not_here)),
+            *describe(_declared(target, not_here)),
         ]
     return "\n".join(lines)
 
 
 def _usage() -> str:
-    summaries = {name: (import_module(f".{name}", __package__).__doc__ or "").strip() for name in STAGES}
     shared = {name: known for name, known in keys_of(Recipe).items() if name in SHARED_KEYS}
     return USAGE.format(
-        stages="\n".join(f"  {name:<11} {summary.splitlines()[0]}" for name, summary in summaries.items()),
+        stages=_summaries(STAGES),
+        tools=_summaries(TOOLS),
         recipes=", ".join(recipe_names()),
-        shared="\n".join(_describe(shared)),
-        windows="\n".join(_describe({f"windows.{name}": known for name, known in keys_of(WindowSettings).items()})),
+        shared="\n".join(describe(shared)),
+        windows="\n".join(describe({f"windows.{name}": known for name, known in keys_of(WindowSettings).items()})),
     )
 
 
-def _describe(keys: dict[str, Key]) -> list[str]:
+def _summaries(names: Sequence[str]) -> str:
+    texts = {name: (import_module(f".{name}", __package__).__doc__ or "").strip() for name in names}
+    return "\n".join(f"  {name:<11} {text.splitlines()[0]}" for name, text in texts.items())
+
+
+def describe(keys: dict[str, Key]) -> list[str]:
+    """Lines of `--help` on some keys."""
     described = []
     for name, known in keys.items():
         default = "needed" if known.default is dataclasses.MISSING else _short(known.default)
@@ -150,7 +168,9 @@ def _declared(target: Any, not_here: Collection[str]) -> dict[str, Key]:
     """Keys that a function or class of ours declares itself; another's are in its own documentation."""
     if not target.__module__.startswith("rlvr_world_hf"):
         return {}
-    declared = inspect.get_annotations(target) if inspect.isclass(target) else keys_of(target)
+    kinds = inspect.getmro(target) if inspect.isclass(target) else ()
+    ours = [kind for kind in kinds if kind.__module__.startswith("rlvr_world_hf")]
+    declared = {name for kind in ours for name in inspect.get_annotations(kind)} if ours else keys_of(target)
     return {name: known for name, known in keys_of(target).items() if name in declared and name not in not_here}
 
 
@@ -161,7 +181,7 @@ def _short(default: Any) -> str:
 def _unknown_stage(name: str) -> str:
     from difflib import get_close_matches
 
-    known = [*STAGES, *WHOLE_RUNS]
+    known = [*STAGES, *WHOLE_RUNS, *TOOLS]
     nearest = get_close_matches(name, known, n=1, cutoff=0.0)[0]
     return f"unknown stage {name!r}; the nearest is {nearest!r}. Stages: {', '.join(known)}."
 

@@ -1,13 +1,15 @@
 """
-Collect: records episodes of the world, split by episode, once for all runs.
+Collect: records episodes of the world or reads recorded ones, split by episode, once for all runs.
 
-A world is a file of `rlvr_world_hf/data/` (or a module of your own) with a function `collect_episodes(seeds, *, ...)`;
-the keys of that function are keys of this stage.
+A world is a file of `rlvr_world_hf/data/` (or a module of your own). One that can be recorded has a function
+`collect_episodes(seeds, *, ...)`, one that was recorded a dataclass `RecordedEpisodes`, see `data/folder.py`; the keys
+of the one or the other are keys of this stage.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +21,8 @@ from typing import Any
 import datasets
 from tqdm import tqdm
 
-from ..data import Episode, load_episodes, save_episodes, window_rows
+from ..data import Episode, load_episodes, save_episodes, split_episodes, window_rows
+from ..data.folder import UnusableEpisodesError
 from .keys import key
 from .progress import cache_folder, cached
 from .recipe import Recipe
@@ -34,37 +37,59 @@ SPLITS = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
 class CollectSettings:
     """What to record."""
 
-    train: int = key(700, "Episodes to train on.")
-    validation: int = key(40, "Episodes to choose checkpoints and sampling settings on.")
-    test: int = key(60, "Held-out episodes, for the table alone.")
-    first_seed: int = key(0, "Seed of the first episode; the others count from it.")
+    train: int = key(0, "Episodes to train on; of recorded ones, 0 for all that are left.")
+    validation: int | float = key(40, "Episodes to choose checkpoints and sampling on; of recorded ones also a share.")
+    test: int | float = key(60, "Held-out episodes, for the table alone; of recorded ones also a share.")
+    first_seed: int = key(0, "Seed of the first episode, the others count from it; of recorded ones, of the split.")
     processes: int = key(2, "Processes that record.", shapes_result=False)
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def world_source(recipe: Recipe) -> Callable[..., Any]:
     """
-    The function that records episodes of a recipe's world.
+    The function that records episodes of a recipe's world, or the class that reads recorded ones.
 
     Raises:
         ValueError: If there is no such world.
     """
-    module = recipe.world if "." in recipe.world else f"rlvr_world_hf.data.{recipe.world}"
+    name = recipe.world if "." in recipe.world else f"rlvr_world_hf.data.{recipe.world}"
     try:
-        return import_module(module).collect_episodes
-    except ModuleNotFoundError as error:
-        if error.name != module:
+        module = import_module(name)
+        return getattr(module, "collect_episodes", None) or module.RecordedEpisodes
+    except (ModuleNotFoundError, AttributeError) as error:
+        if getattr(error, "name", None) not in (name, "RecordedEpisodes"):
             raise
         raise ValueError(
             "world: expected the name of a file in rlvr_world_hf/data/, or the import path of a module with a "
-            f"function `collect_episodes`, got {recipe.world!r}."
+            f"function `collect_episodes` or a class `RecordedEpisodes`, got {recipe.world!r}."
         ) from error
 
 
-@stage(settings=CollectSettings, passed_on_to=world_source, shares_seeds=True)
+def _contents(recipe: Recipe) -> Any:
+    """What a folder of recorded episodes holds; `None` for a world that is recorded here."""
+    recorded = _recorded(recipe)
+    return None if recorded is None else [recorded.min_frames, recorded.contents()]
+
+
+def _recorded(recipe: Recipe) -> Any:
+    """The `RecordedEpisodes` of a recipe, each long enough for a window; `None` for a world that is recorded here."""
+    source, windows = world_source(recipe), recipe.windows
+    if not inspect.isclass(source):
+        return None
+    needed = windows.context_frames + windows.observed_steps + windows.horizon
+    return source(**collect.read(recipe).arguments, min_frames=needed)
+
+
+@stage(
+    settings=CollectSettings,
+    passed_on_to=world_source,
+    kept_back=("min_frames",),
+    made_from=_contents,
+    shares_seeds=True,
+)
 def collect(run: StageRun) -> list[Path]:
     """
-    Record episodes and cache them by their settings.
+    Record episodes, or read recorded ones, and cache them by their settings.
 
     The cache lies in `~/.cache/rlvr_world_hf`, or where the environment variable `RLVR_WORLD_CACHE` points: another
     run, another training seed or another output folder starts with the same episodes at once.
@@ -100,8 +125,34 @@ def load_split(recipe: Recipe, split: str) -> Any:
 
 
 def _record(run: StageRun, folder: Path) -> None:
+    recorded = _recorded(run.recipe)
+    if recorded is None:
+        _record_new(run, folder)
+        return
+    for split, episodes in _split(recorded.read(), run.settings).items():
+        save_episodes(episodes, folder / split)
+
+
+def _split(episodes: list[Episode], settings: CollectSettings) -> dict[str, list[Episode]]:
+    try:
+        train, validation, test = split_episodes(
+            episodes, validation=settings.validation, test=settings.test, seed=settings.first_seed
+        )
+    except ValueError as error:
+        raise UnusableEpisodesError(f"collect: {error}") from error
+    if settings.train > len(train):
+        raise UnusableEpisodesError(
+            f"collect.train: expected at most the {len(train)} episodes that are left of {len(episodes)}, got "
+            f"{settings.train}; lower it, or give 0 for all that are left."
+        )
+    return {"train": train[: settings.train or None], "validation": validation, "test": test}
+
+
+def _record_new(run: StageRun, folder: Path) -> None:
     settings, record = run.settings, world_source(run.recipe)
     counts = {split: getattr(settings, split) for split in SPLITS}
+    if any(count != int(count) or count < 1 for count in counts.values()):
+        raise ValueError(f"collect: expected a number of episodes to record for each split, got {counts}; give each.")
     firsts = {split: settings.first_seed + offset for split, offset in SPLITS.items()}
     seeds = [firsts[split] + number for split, count in counts.items() for number in range(count)]
     episodes = iter(record(seeds, processes=settings.processes, **settings.arguments))

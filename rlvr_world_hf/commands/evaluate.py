@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.comparison import evaluate as compare
+from ..evaluation.metrics import metrics_of_processor
 from ..evaluation.predictions import Sampling
 from ..evaluation.results import write_results
 from ..hub import load_world_model
 from .collect import split_rows
 from .keys import key
-from .named_parts import build_rewards
+from .named_parts import build_metrics, build_rewards
 from .recipe import Recipe
 from .stage import StageRun, stage
 
@@ -34,6 +35,9 @@ class EvaluateSettings:
     num_samples: int = key(1, "Predictions a window and seed; with more, the best of them is measured too.")
     best_sampling: tuple[str, ...] = key(("base",), "Checkpoints also measured with their best sampling settings.")
     choose_by: str = key("", "Metric the best settings are chosen by; the first rewarded one if empty.")
+    metrics: list[dict[str, Any]] = key(
+        [], "Metrics of this world, beside the standard ones: import paths of rewards."
+    )
     batch_size: int = key(128, "Predictions in memory at a time.", shapes_result=False)
 
 
@@ -43,13 +47,16 @@ def evaluate(run: StageRun) -> list[Path]:
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
 
     Writes `results.json`: MAE, MSE, PSNR, SSIM, LPIPS where its trunk is there, each also on moving pixels only, the
-    repetition rate and the agent's position error; of sensors MAE, MSE and accuracy.
+    repetition rate; of sensors MAE, MSE and accuracy; and the further `metrics` of the recipe.
     """
     settings = run.settings
     folder = run.recipe.output_dir
     rewards, _ = build_rewards(_grpo_rewards(run.recipe))
+    checkpoints = {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS}
+    _, processor = checkpoints[CHECKPOINTS[0]]
+    standard = metrics_of_processor(processor, rewarded=rewards)
     results = compare(
-        {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS},
+        checkpoints,
         split_rows(run.recipe, "test", count=settings.windows),
         validation_rows=split_rows(run.recipe, "validation", count=settings.validation_windows),
         recipe=run.recipe.name,
@@ -60,6 +67,7 @@ def evaluate(run: StageRun) -> list[Path]:
         sampling=Sampling(temperature=settings.temperature),
         best_sampling=settings.best_sampling,
         choose_by=settings.choose_by or None,
+        metrics=[*standard, *build_metrics(settings.metrics, where="evaluate.metrics")],
         batch_size=settings.batch_size,
     )
     return [write_results(results, folder / "results.json")]

@@ -1,4 +1,4 @@
-"""Where the files that travel with the library lie: recipes and bundled checkpoints, in a checkout or in a wheel."""
+"""Where the files that travel with the library lie: recipes, bundled checkpoints, pages, in a checkout or a wheel."""
 
 import difflib
 from pathlib import Path

@@ -54,6 +54,33 @@ def build_part(entry: Mapping[str, Any], *, where: str, example: str) -> Any:
     return part_class(**settings)
 
 
+def build_metrics(entries: Sequence[Mapping[str, Any]], *, where: str) -> list[Any]:
+    """
+    The metrics that a recipe asks for beside the standard ones.
+
+    Args:
+        entries (`Sequence[Mapping[str, Any]]`):
+            For each its import `path`, that of a reward, and what its constructor takes.
+        where (`str`):
+            Name of that part of the recipe, for errors.
+
+    Returns:
+        `list`: The metrics; a reward is one that is not negated.
+
+    Raises:
+        ValueError: If one cannot be built.
+
+    Example:
+
+    ```python
+    >>> [metric.name for metric in build_metrics([{"path": "rlvr_world_hf.rewards.MAEReward"}], where="...")]
+    ['mae']
+
+    ```
+    """
+    return [build_part(entry, where=where, example="rlvr_world_hf.rewards.MAEReward") for entry in entries]
+
+
 def build_rewards(entries: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[float]]:
     """
     The rewards of a recipe.

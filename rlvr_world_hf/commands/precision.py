@@ -1,4 +1,4 @@
-"""Which precision a device computes in: bfloat16 saves time where the processor has instructions for it, only there."""
+"""Which precision a device computes in: bfloat16 where the processor has instructions for it, and only there."""
 
 from __future__ import annotations
 

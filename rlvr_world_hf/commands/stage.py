@@ -113,7 +113,7 @@ class Stage:
     """Keys of `passed_on_to` that the stage sets itself."""
 
     made_from: Callable[[Recipe], Any] | None
-    """Identifies what else the result is made from, such as files the recipe names."""
+    """Identifies what else the result is made from, such as files the recipe names; `None` if there is nothing."""
 
     shares_seeds: bool
     """Whether its result is the same for every training seed."""
@@ -149,8 +149,9 @@ class Stage:
             content["windows"] = dataclasses.asdict(recipe.windows)
         if not self.shares_seeds:
             content["seed"] = recipe.seed
-        if self.made_from is not None:
-            content["made_from"] = self.made_from(recipe)
+        made_from = None if self.made_from is None else self.made_from(recipe)
+        if made_from is not None:
+            content["made_from"] = made_from
         content["settings"] = _shaping(self.read(recipe))
         content["after"] = [find_stage(earlier).fingerprint(recipe) for earlier in self.after]
         return fingerprint(content)

@@ -17,7 +17,7 @@ from ..processors.base import TRUSTED_PACKAGES
 from .collect import load_split, split_rows
 from .keys import key
 from .locations import bundled_path
-from .named_parts import build_part
+from .named_parts import build_metrics, build_part
 from .precision import BF16, Bfloat16, use_bfloat16
 from .recipe import Recipe
 from .stage import StageRun, stage
@@ -42,6 +42,11 @@ class TokenizerSettings:
     )
     codec: dict[str, Any] = key(
         {"path": "rlvr_world_hf.CompressiveTokenizer"}, "For scratch: import path of the codec and its configuration."
+    )
+    metrics: list[dict[str, Any]] = key(
+        [],
+        "For scratch: metrics of this world to measure the codec by, beside the standard ones.",
+        shapes_result=False,
     )
     bf16: Bfloat16 = BF16
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -146,14 +151,19 @@ def tokenizer(run: StageRun) -> list[Path]:
 
 def write_codec_results(recipe: Recipe) -> Path:
     """Measure the codec of a recipe on its validation episodes, and write `results.json` beside its weights."""
-    from ..evaluation import evaluate_tokenizer
+    from ..evaluation import evaluate_tokenizer, metrics_of_processor
     from ..evaluation.results import write_results
     from .pretrain import build_processor
 
+    processor = build_processor(recipe)
     results = evaluate_tokenizer(
-        build_processor(recipe),
+        processor,
         split_rows(recipe, "validation", count=MEASURED_WINDOWS),
         recipe=recipe.name,
         training_seed=recipe.seed,
+        metrics=[
+            *metrics_of_processor(processor),
+            *build_metrics(tokenizer.read(recipe).metrics, where="tokenizer.metrics"),
+        ],
     )
     return write_results(results, recipe.output_dir / "codec" / "results.json")

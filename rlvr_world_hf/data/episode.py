@@ -77,6 +77,16 @@ class Episode:
         return len(self.observations)
 
     @property
+    def required_frames(self) -> np.ndarray:
+        """The frames, for who can do nothing without them."""
+        if self.frames is None:
+            raise ValueError(
+                f"Episode {self.episode_id!r}: expected frames, got states alone; record it with frames, or set the "
+                "tokenizer's source to none."
+            )
+        return self.frames
+
+    @property
     def observations(self) -> np.ndarray:
         """What a model sees of each step: the frames, or the states where there are no frames."""
         observed = self.states if self.frames is None else self.frames

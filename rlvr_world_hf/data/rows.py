@@ -199,13 +199,15 @@ def split_episodes(
     """
     Split by episode, never by window, so that no frame of a test episode is trained on.
 
+    Episodes of one subfolder (`door-lock/0`, `door-lock/1`), as those of a task, are spread evenly over the parts.
+
     Args:
         episodes (`Sequence[Episode]`):
             All episodes.
         validation (`float`):
-            Share of the episodes for validation, in [0, 1).
+            Share of the episodes for validation, in [0, 1), or from 1 on their number.
         test (`float`):
-            Share for testing, in [0, 1).
+            Share for testing, in [0, 1), or from 1 on their number.
         seed (`int`, *optional*, defaults to 0):
             Decides who goes where.
 
@@ -225,15 +227,27 @@ def split_episodes(
 
     ```
     """
-    order = np.random.default_rng(seed).permutation(len(episodes))
-    counts = [max(1, round(share * len(episodes))) if share else 0 for share in (validation, test)]
+    order = _spread(episodes, np.random.default_rng(seed).permutation(len(episodes)).tolist())
+    counts = [
+        int(share) if share >= 1 else max(1, round(share * len(episodes))) if share else 0
+        for share in (validation, test)
+    ]
     if sum(counts) >= len(episodes):
         raise ValueError(
             f"Expected more than {sum(counts)} episodes to set aside {counts[0]} for validation and {counts[1]} for "
-            f"testing, got {len(episodes)}; bring more or lower the shares."
+            f"testing, got {len(episodes)}; bring more or set fewer aside."
         )
-    names = ["validation"] * counts[0] + ["test"] * counts[1] + ["train"] * (len(episodes) - sum(counts))
+    names = ["test"] * counts[1] + ["validation"] * counts[0] + ["train"] * (len(episodes) - sum(counts))
     parts: dict[str, list[Episode]] = {name: [] for name in ("train", "validation", "test")}
-    for place, name in sorted(zip(order.tolist(), names, strict=True)):
+    for place, name in sorted(zip(order, names, strict=True)):
         parts[name].append(episodes[place])
     return parts["train"], parts["validation"], parts["test"]
+
+
+def _spread(episodes: Sequence[Episode], order: list[int]) -> list[int]:
+    """`order`, changed so that each piece of it holds its share of the episodes of each subfolder."""
+    places: dict[str, list[int]] = {}
+    for place in order:
+        places.setdefault(episodes[place].episode_id.rpartition("/")[0], []).append(place)
+    due = {place: (rank + 0.5) / len(of_one) for of_one in places.values() for rank, place in enumerate(of_one)}
+    return sorted(order, key=due.__getitem__)

@@ -149,6 +149,53 @@ def sensor_lines(
     figure.savefig(_parent_made(path_png), dpi=110)
 
 
+def contact_sheet(
+    episodes: Mapping[str, np.ndarray], *, path_png: str | os.PathLike[str], columns: int = 4, smallest: int = 96
+) -> None:
+    """
+    Draw the first, middle and last frame of some episodes beside each other, under their names.
+
+    Args:
+        episodes (`Mapping[str, numpy.ndarray]`):
+            Name -> frames `(T, 3, H, W)`, uint8 RGB; sizes may differ.
+        path_png (`str` or `PathLike`):
+            Picture to write.
+        columns (`int`, *optional*, defaults to 4):
+            Episodes beside each other.
+        smallest (`int`, *optional*, defaults to 96):
+            Width in pixels at which frames are drawn; narrower ones have each pixel repeated.
+
+    Raises:
+        `ValueError`: If there is no episode.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     contact_sheet({"push": np.zeros((5, 3, 32, 32), np.uint8)}, path_png=f"{folder}/sheet.png")
+    ...     Image.open(f"{folder}/sheet.png").size
+    (304, 123)
+
+    ```
+    """
+    if not episodes:
+        raise ValueError("Expected episodes to draw, got none; give at least one.")
+    shown = {name: _enlarged(frames[[0, len(frames) // 2, -1]], smallest) for name, frames in episodes.items()}
+    font, letter_height = _font(0)
+    height, width = (max(frames.shape[axis] for frames in shown.values()) for axis in (1, 2))
+    wide, high = 3 * (width + GAP) + GAP, height + letter_height + 4 * GAP
+    columns = min(columns, len(shown))
+    sheet = Image.new("RGB", (columns * wide, -(-len(shown) // columns) * high), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    for index, (name, frames) in enumerate(shown.items()):
+        x, y = GAP + index % columns * wide, GAP + index // columns * high
+        draw.text((x, y), _shortened(name, wide - 2 * GAP, font), fill=INK, font=font)
+        for place, frame in enumerate(frames):
+            _paste(sheet, frame, (x + place * (width + GAP), y + letter_height + GAP))
+    sheet.save(_parent_made(path_png))
+
+
 def learning_curves(
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     path: str | os.PathLike[str],
@@ -263,6 +310,19 @@ def _draw_moment(rows: Mapping[str, np.ndarray], time: int, seconds: float) -> I
         for example in range(examples):
             _paste(sheet, frames[example, time], (x + (panel - width) // 2, top + example * (height + GAP)))
     return sheet
+
+
+def _enlarged(frames: np.ndarray, smallest: int) -> np.ndarray:
+    """`(T, 3, H, W)` frames as `(T, H, W, 3)`, each pixel repeated as often as it takes to be so wide."""
+    scale = -(-smallest // frames.shape[-1])
+    return rearrange(frames.repeat(scale, axis=2).repeat(scale, axis=3), "t c h w -> t h w c")
+
+
+def _shortened(text: str, width: int, font: Font) -> str:
+    """The end of a text that fits."""
+    while font.getlength(text) > width:
+        text = f"…{text[2:]}"
+    return text
 
 
 def _paste(sheet: Image.Image, frame: np.ndarray, corner: tuple[int, int]) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from einops import rearrange, repeat
 
-from ..rewards.agent_position import AgentPositionReward
 from ..rewards.base import VerifiableReward, mean_over_steps
 from ..rewards.perceptual import LPIPSReward, find_trunk
 from ..rewards.pixel import MAEReward, MSEReward, PixelReward, PSNRReward, SSIMReward
@@ -26,7 +25,7 @@ RATES = ("repetition_rate", "parse_failure")
 
 def standard_metrics(*, trunk_path: str | Path | None = None) -> list[VerifiableReward]:
     """
-    The metrics of a PushT table.
+    The metrics of every video table; those of one world alone stand in its recipe.
 
     Args:
         trunk_path (`str` or `Path`, *optional*):
@@ -35,8 +34,7 @@ def standard_metrics(*, trunk_path: str | Path | None = None) -> list[Verifiable
 
     Returns:
         `list[VerifiableReward]`: mae, mse, psnr, ssim and, where its trunk is, lpips, each over all pixels and over
-        those that move; the
-        agent's position.
+        those that move.
 
     Raises:
         `FileNotFoundError`: If `trunk_path` is given and there is no such file.
@@ -58,7 +56,7 @@ def standard_metrics(*, trunk_path: str | Path | None = None) -> list[Verifiable
         if trunk_path is not None:
             raise
         logger.info("LPIPS is left out: %s", error)
-    return [*metrics, AgentPositionReward()]
+    return metrics
 
 
 def metrics_of_processor(processor: Any, *, rewarded: Sequence[VerifiableReward | str] = ()) -> list[VerifiableReward]:

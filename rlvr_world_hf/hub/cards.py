@@ -201,9 +201,9 @@ def _results(table: str | None, picture: str | None) -> str:
     if table is None:
         return NOT_EVALUATED
     rows = (
-        "`copy_last` repeats the last given state; `tokenizer_floor` decodes the true codes or bins, so it bounds what "
-        "a model over these tokens can reach; `base` was trained by likelihood, `control` by likelihood for as much "
-        "longer as RL took; `_best_sampling` has temperature and top-k chosen on validation episodes."
+        "`copy_last` repeats the last given state; `tokenizer_floor` decodes the true codes or bins, so it bounds "
+        "what a model over these tokens can reach; `base` was trained by likelihood, `control` by likelihood for as "
+        "much longer as RL took; `_best_sampling` has temperature and top-k chosen on validation episodes."
     )
     shown = f"\n\n![Reference, predictions and their errors over time]({picture})" if picture else ""
     return f"{rows}\n\n{table.strip()}{shown}"

@@ -36,14 +36,20 @@ SHOWN = ("mae", "mae_moving", "dynamics_codes", "context_codes")
 
 
 def sample_clips(
-    frames: torch.Tensor, *, batch_size: int, context_frames: int, later_frames: int, horizon: int, seed: list[int]
+    frames: Sequence[torch.Tensor] | torch.Tensor,
+    *,
+    batch_size: int,
+    context_frames: int,
+    later_frames: int,
+    horizon: int,
+    seed: list[int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Draw context frames and some of the frames that follow them within `horizon` steps.
 
     Args:
-        frames (`torch.Tensor` of shape `(E, T, 3, H, W)`):
-            Episodes of equal length, uint8 RGB.
+        frames (`Sequence[torch.Tensor]` of shape `(T, 3, H, W)` each):
+            Episodes, uint8 RGB.
         batch_size (`int`):
             Number `B` of contexts.
         context_frames (`int`):
@@ -74,26 +80,33 @@ def sample_clips(
 
     ```
     """
-    length = frames.shape[1]
-    if length < context_frames + horizon:
+    lengths = np.array([len(episode) for episode in frames])
+    if lengths.min() < context_frames + horizon:
         raise ValueError(
             f"Expected episodes of at least {context_frames + horizon} frames ({context_frames} of context, {horizon} "
-            f"of horizon), got {length}; shorten the horizon or bring longer episodes."
+            f"of horizon), got one of {lengths.min()}; shorten the horizon or bring longer episodes."
         )
     if not 1 <= later_frames <= horizon:
         raise ValueError(f"Expected `later_frames` from 1 to the horizon, {horizon}, got {later_frames}; lower it.")
     rng = np.random.default_rng(seed)
     episodes = rng.integers(len(frames), size=(batch_size, 1))
-    starts = rng.integers(length - horizon - context_frames + 1, size=(batch_size, 1))
+    starts = rng.integers(lengths[episodes] - horizon - context_frames + 1)
     offsets = np.stack([rng.permutation(horizon)[:later_frames] for _ in range(batch_size)])
-    context = frames[episodes, starts + np.arange(context_frames)]
-    later = frames[episodes, starts + context_frames + offsets]
+    context, later = (
+        torch.stack([frames[episode][chosen] for episode, chosen in zip(episodes[:, 0], times, strict=True)])
+        for times in (starts + np.arange(context_frames), starts + context_frames + offsets)
+    )
     return context.float() / 255, later.float() / 255
 
 
 @torch.no_grad()
 def validate_tokenizer(
-    codec: ModelMixin, frames: torch.Tensor, *, horizon: int, batches: int = 8, batch_size: int = 16
+    codec: ModelMixin,
+    frames: Sequence[torch.Tensor] | torch.Tensor,
+    *,
+    horizon: int,
+    batches: int = 8,
+    batch_size: int = 16,
 ) -> dict[str, float]:
     """
     Reconstruction errors and codebook use on fixed clips of held-out episodes.
@@ -101,8 +114,8 @@ def validate_tokenizer(
     Args:
         codec (`ModelMixin`):
             The tokenizer; left in the mode it was in.
-        frames (`torch.Tensor` of shape `(E, T, 3, H, W)`):
-            Episodes of equal length, uint8 RGB.
+        frames (`Sequence[torch.Tensor]` of shape `(T, 3, H, W)` each):
+            Episodes, uint8 RGB.
         horizon (`int`):
             Steps that are reconstructed after the context.
         batches (`int`, *optional*, defaults to 8):
@@ -291,7 +304,7 @@ def train_tokenizer(
         codec (`ModelMixin`):
             The tokenizer to train.
         episodes (`Sequence[Episode]`):
-            Training episodes of equal length and frame size.
+            Training episodes of equal frame size.
         validation_episodes (`Sequence[Episode]`):
             Held-out episodes.
         output_dir (`str` or `Path`):
@@ -348,7 +361,7 @@ def train_tokenizer(
         is a discriminator, its loss in the last step as `discriminator`.
 
     Raises:
-        `ValueError`: If the episodes differ in shape or are too short, or `resume.pt` is of another kind of run.
+        `ValueError`: If the episodes differ in frame size or are too short, or `resume.pt` is of another kind of run.
         `FileNotFoundError`: If LPIPS is asked for and the weights of its trunk are missing; it says where to get them.
     """
     output_dir = Path(output_dir)
@@ -356,7 +369,7 @@ def train_tokenizer(
     resume = output_dir / "resume.pt"
     draw = partial(
         sample_clips,
-        stack_frames(episodes),
+        frames_of(episodes),
         batch_size=batch_size,
         context_frames=_context_frames(codec),
         later_frames=min(4, horizon) if later_frames is None else later_frames,
@@ -392,7 +405,7 @@ def train_tokenizer(
         run,
         draw=lambda step: draw(seed=[seed, step]),
         learning_rate=partial(learning_rate_at, max_steps=max_steps, warmup_steps=warmup_steps, peak=learning_rate),
-        validate=partial(validate_tokenizer, codec, stack_frames(validation_episodes), horizon=horizon),
+        validate=partial(validate_tokenizer, codec, frames_of(validation_episodes), horizon=horizon),
         max_steps=max_steps,
         save_steps=save_steps,
         adversarial_start=adversarial_start,
@@ -434,16 +447,16 @@ def _train(
     run.codec.eval()
 
 
-def stack_frames(episodes: Sequence[Episode]) -> torch.Tensor:
+def frames_of(episodes: Sequence[Episode]) -> list[torch.Tensor]:
     """
-    Frames of episodes of equal length as one tensor `(E, T, 3, H, W)`, uint8.
+    Frames of each episode as a tensor `(T, 3, H, W)`, uint8.
 
     Raises:
-        `ValueError`: If their shapes differ, or there is none.
+        `ValueError`: If their sizes differ, or there is none, or an episode has no frames.
     """
-    shapes = {np.shape(episode.frames) for episode in episodes if episode.frames is not None}
-    if len(shapes) != 1 or any(episode.frames is None for episode in episodes):
+    sizes = {episode.required_frames.shape[1:] for episode in episodes}
+    if len(sizes) != 1:
         raise ValueError(
-            f"Expected episodes of one length and frame size, got {sorted(shapes) or 'none'}; cut them alike first."
+            f"Expected episodes of one frame size, got {sorted(sizes) or 'none'}; resize their frames first."
         )
-    return torch.from_numpy(np.stack([episode.observations for episode in episodes]))
+    return [torch.from_numpy(np.array(episode.frames)) for episode in episodes]

@@ -30,15 +30,15 @@ def test_help_gives_defaults_of_ours_and_of_the_trainer(capsys):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["grop", "debug"], "'grpo'"),
+        (["grop", "pusht/debug"], "'grpo'"),
         (["grpo", "pusht/debugg"], "'pusht/debug'"),
-        (["grpo", "debug", "--learnin_rate", "1"], "'learning_rate'"),
-        (["grpo", "debug", "--pretrain.max_step", "1"], "'max_steps'"),
-        (["run", "debug", "--grpo.betta", "1"], "'beta'"),
-        (["run", "debug", "--sed", "1"], "'seed'"),
-        (["run", "debug", "--seed", "one"], "expected int"),
-        (["collect", "debug", "--world", "pusht2"], "collect_episodes"),
-        (["run", "debug", "--seed"], "value after"),
+        (["grpo", "pusht/debug", "--learnin_rate", "1"], "'learning_rate'"),
+        (["grpo", "pusht/debug", "--pretrain.max_step", "1"], "'max_steps'"),
+        (["run", "pusht/debug", "--grpo.betta", "1"], "'beta'"),
+        (["run", "pusht/debug", "--sed", "1"], "'seed'"),
+        (["run", "pusht/debug", "--seed", "one"], "expected int"),
+        (["collect", "pusht/debug", "--world", "pusht2"], "collect_episodes"),
+        (["run", "pusht/debug", "--seed"], "value after"),
     ],
 )
 def test_what_cannot_be_understood_is_said_in_one_line(arguments, expected, capsys):
@@ -54,13 +54,13 @@ def test_an_interrupted_command_says_how_to_go_on(monkeypatch, capsys):
 
     monkeypatch.setattr(Stage, "__call__", interrupt)
     monkeypatch.setattr(cli, "_show_progress", lambda: None)
-    assert cli.main(["collect", "debug"]) == 130
+    assert cli.main(["collect", "pusht/debug"]) == 130
     assert "resumes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("script", ["tokenizer", "pretrain", "grpo", "control", "run"])
 def test_launch_scripts_run_the_command_of_their_name(script, repository, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [script, "debug", "--sed", "1"])
+    monkeypatch.setattr(sys, "argv", [script, "pusht/debug", "--sed", "1"])
     with pytest.raises(SystemExit) as ending:
         runpy.run_path(str(repository / "trainers" / f"{script}.py"), run_name="__main__")
     assert ending.value.code == 2

@@ -15,3 +15,4 @@ def test_the_table_has_all_rows_and_the_origin_of_its_numbers(whole_run):
     assert results["rewarded"] == ["mae"]
     assert results["samples"] == 2
     assert (results["training_seeds"], results["sampling_seeds"]) == ([0], [0, 1])
+    assert {"agent_position_mae", "agent_not_found"} <= results["rows"]["rlvr"].keys()

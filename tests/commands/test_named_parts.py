@@ -1,6 +1,6 @@
 import pytest
 
-from rlvr_world_hf.commands.named_parts import build_rewards
+from rlvr_world_hf.commands.named_parts import build_metrics, build_rewards
 
 
 def test_rewards_are_imported_by_path_with_their_weights_and_settings():
@@ -31,3 +31,10 @@ def test_what_cannot_be_built_fails_naming_it(entry, expected):
 def test_no_reward_fails():
     with pytest.raises(ValueError, match="at least one reward"):
         build_rewards([])
+
+
+def test_metrics_are_rewards_by_path() -> None:
+    (metric,) = build_metrics([{"path": "rlvr_world_hf.rewards.AgentPositionReward"}], where="evaluate.metrics")
+    assert metric.name == "agent_position_mae"
+    with pytest.raises(ValueError, match="evaluate.metrics: expected `path`"):
+        build_metrics([{"path": "nowhere.Metric"}], where="evaluate.metrics")

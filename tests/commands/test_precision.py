@@ -4,7 +4,9 @@ import torch
 from rlvr_world_hf.commands.precision import computes_bfloat16, use_bfloat16
 
 
-@pytest.mark.parametrize(("instructions", "expected"), [({"avx2": True}, False), ({"amx_bf16": True}, True), ({}, False)])
+@pytest.mark.parametrize(
+    ("instructions", "expected"), [({"avx2": True}, False), ({"amx_bf16": True}, True), ({}, False)]
+)
 def test_bfloat16_is_native_where_the_processor_has_instructions(monkeypatch, instructions, expected) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
     assert computes_bfloat16("cpu") is expected

@@ -102,7 +102,7 @@ def test_splits_never_share_an_episode(number) -> None:
 def test_a_share_gets_at_least_one_episode_or_none_at_zero(number) -> None:
     parts = split_episodes([number(str(name), 3) for name in range(5)], validation=0.01, test=0.0)
     assert [len(part) for part in parts] == [4, 1, 0]
-    with pytest.raises(ValueError, match="more than 2 episodes .* got 2; bring more or lower the shares"):
+    with pytest.raises(ValueError, match="more than 2 episodes .* got 2; bring more or set fewer aside"):
         split_episodes([number("a", 3), number("b", 3)], validation=0.1, test=0.1)
 
 

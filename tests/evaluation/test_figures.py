@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from rlvr_world_hf.evaluation.figures import learning_curves, strip
+from rlvr_world_hf.evaluation.figures import contact_sheet, learning_curves, strip
 
 
 @pytest.fixture
@@ -58,3 +59,17 @@ def test_curves_of_all_stages_are_drawn(tmp_path):
 def test_curves_of_nothing_fail(tmp_path):
     with pytest.raises(ValueError, match="Nothing to plot"):
         learning_curves({"grpo": [{"step": 1, "reward": 0.5}]}, tmp_path / "curves.png")
+
+
+def test_the_contact_sheet_shows_first_middle_and_last_frame(tmp_path):
+    times = (40 * np.arange(5, dtype=np.uint8))[:, None, None, None]
+    episodes = {
+        "a long name of an episode" * 9: np.broadcast_to(times, (5, 3, 32, 32)),
+        "b": np.zeros((2, 3, 64, 64), np.uint8),
+    }
+    contact_sheet(episodes, path_png=tmp_path / "new" / "sheet.png", columns=1)
+    with Image.open(tmp_path / "new" / "sheet.png") as picture:
+        pixels = np.asarray(picture)
+    assert {0, 80, 160} <= set(pixels[80, ::9, 0].tolist()) and not {40, 120} & set(pixels[80, ::9, 0].tolist())
+    with pytest.raises(ValueError, match="got none"):
+        contact_sheet({}, path_png=tmp_path / "sheet.png")

@@ -40,7 +40,7 @@ def test_standard_metrics_leave_lpips_out_without_its_trunk(monkeypatch, tmp_pat
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     names = [metric.name for metric in standard_metrics()]
     pixel = ["mae", "mae_moving", "mse", "mse_moving", "psnr", "psnr_moving", "ssim", "ssim_moving"]
-    assert names == [*pixel, "agent_position_mae"]
+    assert names == pixel
     with pytest.raises(FileNotFoundError, match="nowhere.pth"):
         standard_metrics(trunk_path=tmp_path / "nowhere.pth")
 

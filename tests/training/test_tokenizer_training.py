@@ -11,9 +11,9 @@ from rlvr_world_hf.tokenizers import CompressiveTokenizer, FrameTokenizer
 from rlvr_world_hf.training import tokenizer_training
 from rlvr_world_hf.training.tokenizer_training import (
     TokenizerRun,
+    frames_of,
     learning_rate_at,
     sample_clips,
-    stack_frames,
     train_tokenizer,
     validate_tokenizer,
 )
@@ -261,15 +261,15 @@ def test_clips_that_cannot_be_cut_are_refused(tmp_path: Path, changes: dict[str,
 
 
 def test_episodes_of_different_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match="one length and frame size, got .*; cut them alike"):
-        stack_frames([*EPISODES, *make_episodes(1, seed=0, length=7)])
+    with pytest.raises(ValueError, match="one frame size, got .*; resize their frames"):
+        frames_of([*EPISODES, *make_episodes(1, seed=0, size=20)])
     with pytest.raises(ValueError, match="got none"):
-        stack_frames([])
+        frames_of([])
 
 
 def test_validation_leaves_the_tokenizer_as_it_was() -> None:
     codec = make_codec().train()
-    values = [validate_tokenizer(codec, stack_frames(VALIDATION), horizon=3, batches=2) for _ in range(2)]
+    values = [validate_tokenizer(codec, frames_of(VALIDATION), horizon=3, batches=2) for _ in range(2)]
     assert values[0] == values[1]
     assert codec.training
     assert all(parameter.grad is None for parameter in codec.parameters())

@@ -1,0 +1,533 @@
+"""
+Episodes of your own: a folder of `.npz` files, or of `.mp4` files with their actions beside them.
+
+An episode is one file, in the folder or anywhere below it, and is named by its path:
+
+- `<name>.npz` with arrays `frames`, uint8 RGB of shape `(T, H, W, 3)` or `(T, 3, H, W)`, `actions` of shape `(T, A)`,
+  and `states` of shape `(T, P)` if you have them;
+- `<name>.mp4` beside `<name>.npz`, `<name>.npy` or `<name>.csv` with one row of actions a frame.
+
+Nothing is repaired, guessed or skipped, and nothing pickled is loaded: what cannot be used is a [`Problem`], and all
+problems of a folder are told at once.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import cv2
+import numpy as np
+
+from .episode import Episode
+
+
+ACTION_SUFFIXES = (".npz", ".npy", ".csv")
+"""Files that may hold the actions of a video."""
+
+TOLD = 20
+"""Problems that an error tells; `rlvr-world check` tells all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """
+    Why an episode cannot be used.
+
+    Example:
+
+    ```python
+    >>> print(Problem(file="push/3.npz", field="actions", found="not finite in row 7", remedy="drop the episode"))
+    push/3.npz: `actions`: not finite in row 7; drop the episode.
+
+    ```
+    """
+
+    file: str
+    """Path of the file below the folder."""
+
+    field: str
+    """Array of the file that it is about, or `file`."""
+
+    found: str
+    """What was expected, and what was found."""
+
+    remedy: str
+    """What to do about it."""
+
+    def __str__(self) -> str:
+        return f"{self.file}: `{self.field}`: {self.found}; {self.remedy}."
+
+
+class UnusableEpisodesError(ValueError):
+    """A folder that is not there, or episodes that cannot be used as asked; its message tells each with the remedy."""
+
+
+def described(default: Any, help: str) -> Any:
+    """A field of [`RecordedEpisodes`][] with what `--help` says of it."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedEpisodes:
+    """
+    A folder of episodes. Its fields are keys of the collect stage.
+
+    A world of recorded data is a file of this room with a subclass of this name that states what its source says:
+    alignment, frames a second, clipping, where it comes from.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     frames, actions = np.full((5, 8, 8, 3), 200, np.uint8), np.arange(5.0)[:, None]
+    ...     np.savez(f"{folder}/push.npz", frames=frames, actions=actions)
+    ...     recorded = RecordedEpisodes(folder=Path(folder), alignment="led_to")
+    ...     [(episode.episode_id, episode.frames.shape, episode.actions.T.tolist()) for episode in recorded.read()]
+    [('push', (5, 3, 8, 8), [[1.0, 2.0, 3.0, 4.0, 4.0]])]
+
+    ```
+    """
+
+    world: ClassVar[str] = "recorded episodes"
+    """What it is, for cards."""
+
+    source: ClassVar[str] = "A folder of your own, see `rlvr_world_hf/data/folder.py` for its form."
+    """Where the data comes from and under which licence, for cards and for the error about a missing folder."""
+
+    folder: Path | None = described(None, "Folder of the episodes; subfolders are read too.")
+    """Folder of the episodes."""
+
+    alignment: Literal["taken_at", "led_to"] | None = described(
+        None, "Whether actions[t] was taken_at frames[t], or led_to frames[t] (and frames[0] has a placeholder)."
+    )
+    """`taken_at`: `actions[t]` is the action taken at `frames[t]`; `led_to`: the one that led to `frames[t]`."""
+
+    fps: float = described(10.0, "Frames a second of arrays; a video states its own.")
+    """Frames a second of arrays, before `frame_stride`."""
+
+    frames_field: str = described("frames", "Array of an .npz file that holds the frames.")
+    """Name of the array of frames."""
+
+    actions_field: str = described("actions", "Array of an .npz file that holds the actions.")
+    """Name of the array of actions."""
+
+    states_field: str | None = described(None, "Array of an .npz file that holds low-dimensional states.")
+    """Name of the array of states, if there is one."""
+
+    image_size: int | tuple[int, int] | None = described(
+        None, "Height and width to resize frames to; theirs if not given."
+    )
+    """Height and width of the frames; pixels are averaged over their area. `None` keeps those of the source."""
+
+    clip_actions: tuple[float, float] | None = described(None, "Lowest and highest value that actions are clipped to.")
+    """Range that the world itself clips actions to."""
+
+    frame_stride: int = described(1, "Keep every so many frames, each with all actions up to the next one.")
+    """Every `frame_stride`-th frame is kept; the actions between two of them are put behind each other."""
+
+    min_frames: int = described(2, "Frames that an episode must have, those left out by frame_stride not counted.")
+    """Shorter episodes are a problem."""
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            UnusableEpisodesError: If a number is out of range.
+        """
+        sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
+        positive = (self.frame_stride, self.min_frames, self.fps, *(size for size in sizes if size is not None))
+        if min(positive) <= 0:
+            raise UnusableEpisodesError(
+                "Expected `image_size`, `frame_stride`, `min_frames` and `fps` above 0, got "
+                f"{self.image_size}, {self.frame_stride}, {self.min_frames} and {self.fps}."
+            )
+        if self.clip_actions is not None and not self.clip_actions[0] < self.clip_actions[1]:
+            raise UnusableEpisodesError(
+                f"Expected `clip_actions` as [lowest, highest], got {list(self.clip_actions)}."
+            )
+
+    def read(self) -> list[Episode]:
+        """
+        All episodes, sorted by name.
+
+        Returns:
+            `list[Episode]`: With `actions[t]` leading from `frames[t]` to `frames[t + 1]`, whatever the alignment of
+            the source; the last one, where the source has none, repeats the one before.
+
+        Raises:
+            UnusableEpisodesError: If the folder or the alignment is not given, the folder is not there, or any file
+                in it cannot be used.
+        """
+        self._refuse_incomplete()
+        found = list(self.scan())
+        problems = [str(item) for item in found if isinstance(item, Problem)]
+        if problems:
+            more = f"\n  and {len(problems) - TOLD} more" if len(problems) > TOLD else ""
+            listed = "".join(f"\n  {problem}" for problem in problems[:TOLD])
+            raise UnusableEpisodesError(
+                f"{self.folder}: {len(problems)} problems; `rlvr-world check {self.folder}` tells all.{listed}{more}"
+            )
+        return [item for item in found if isinstance(item, Episode)]
+
+    def scan(self) -> Iterator[Episode | Problem]:
+        """
+        Read file after file.
+
+        Yields:
+            `Episode | Problem`: The episode of each usable file, the problems of each other one; at the end the
+            problems of files that differ from most others in what must be equal.
+
+        Raises:
+            UnusableEpisodesError: If there is no such folder.
+        """
+        forms: dict[str, dict[str, Any]] = {}
+        files = self.files()
+        if not files:
+            there = Counter(path.suffix or path.name for path in self._all_files())
+            listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(there.items())) or "nothing"
+            yield Problem(
+                file=".",
+                field="file",
+                found=f"expected .npz files, or .mp4 files with actions, found {listed}",
+                remedy="give the folder that holds them, or convert your files to one of the two",
+            )
+        for path in files:
+            for item in self._read_file(path):
+                if isinstance(item, Episode):
+                    forms[self._name(path)] = self._form(item)
+                yield item
+        yield from _unequal(forms)
+
+    def files(self) -> list[Path]:
+        """
+        The file of each episode, sorted; the actions of a video are not listed.
+
+        Raises:
+            UnusableEpisodesError: If there is no such folder.
+        """
+        files = self._all_files()
+        videos = {path.with_suffix("") for path in files if path.suffix == ".mp4"}
+        arrays = (path for path in files if path.suffix == ".npz" and path.with_suffix("") not in videos)
+        return sorted([*arrays, *(path for path in files if path.suffix == ".mp4")])
+
+    def contents(self) -> list[tuple[str, int, int]]:
+        """Name, size and time of change of each file: changes when the data does. Empty without a folder."""
+        if self.folder is None or not self.folder.is_dir():
+            return []
+        stats = {path: path.stat() for path in self._all_files()}
+        return [(self._name(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()]
+
+    def _refuse_incomplete(self) -> None:
+        if self.folder is None:
+            raise UnusableEpisodesError(
+                f"Expected a folder of episodes, got none; add `--collect.folder PATH`. Source: {self.source}"
+            )
+        if self.alignment is None:
+            raise UnusableEpisodesError(
+                f"{self.folder}: expected what actions[t] stands for, got nothing; add `--collect.alignment taken_at` "
+                "if it is the action taken at frames[t], `--collect.alignment led_to` if it is the one that led to "
+                "frames[t]."
+            )
+
+    def _all_files(self) -> list[Path]:
+        if self.folder is None or not self.folder.is_dir():
+            raise UnusableEpisodesError(
+                f"Expected a folder of episodes at {self.folder}, found none; put the data there, or say where it is "
+                f"by `--collect.folder PATH`. Source: {self.source}"
+            )
+        paths = (path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(path for path in paths if not any(part[0] == "." for part in self._name(path).split("/")))
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder or Path()).as_posix()
+
+    def _read_file(self, path: Path) -> Iterator[Episode | Problem]:
+        told = partial(Problem, file=self._name(path))
+        arrays: dict[str, np.ndarray] = {}
+        try:
+            fields, fps = self._open(path)
+        except _Unusable as error:
+            yield told(field="file", found=error.found, remedy=error.remedy)
+            return
+        for name, load in fields.items():
+            try:
+                arrays[name] = load()
+            except _Unusable as error:
+                yield told(field=name, found=error.found, remedy=error.remedy)
+        if arrays.keys() < fields.keys():
+            return
+        frames, *rows = arrays.values()
+        kept = -(-len(frames) // self.frame_stride)
+        problems = [
+            told(
+                field=name,
+                found=f"expected one row for each of the {len(frames)} frames, got {len(arrays[name])} rows",
+                remedy="cut both to the same steps; where the last frame has no action, repeat the one before it",
+            )
+            for name in list(fields)[1:]
+            if len(arrays[name]) != len(frames)
+        ]
+        if kept < self.min_frames:
+            every = f" (every {self.frame_stride}. of {len(frames)})" if self.frame_stride > 1 else ""
+            problems.append(
+                told(
+                    field=next(iter(fields)),
+                    found=f"expected at least {self.min_frames} frames, got {kept}{every}",
+                    remedy="drop the episode, or shorten the horizon of the windows",
+                )
+            )
+        yield from problems or [self._build(self._name(path), frames, *rows, fps=fps)]
+
+    def _open(self, path: Path) -> tuple[dict[str, Callable[[], np.ndarray]], float]:
+        """How to load each array of a file, by its field, frames first; and its frames a second."""
+        frames: Callable[[], np.ndarray]
+        if path.suffix == ".mp4":
+            beside = [path.with_suffix(suffix) for suffix in ACTION_SUFFIXES if path.with_suffix(suffix).is_file()]
+            if len(beside) != 1:
+                expected = ", ".join(f"{path.stem}{suffix}" for suffix in ACTION_SUFFIXES)
+                raise _Unusable(
+                    f"expected its actions in one of {expected} beside it, found {len(beside)} of them",
+                    "write the actions of a frame as one row" if not beside else "leave one of them",
+                )
+            frames, fps = partial(_read_video, path), _video_fps(path)
+            values, fields = beside[0], [self.actions_field]
+        else:
+            frames, fps, values = partial(_read_npz, path, self.frames_field), self.fps, path
+            fields = [self.actions_field]
+        if values.suffix == ".npz":
+            _check_archive(values)
+        elif self.states_field is not None:
+            raise _Unusable(
+                f"{values.name} holds actions alone, and `states_field` asks for {self.states_field!r}",
+                "store both in an .npz file, or leave `states_field` out",
+            )
+        if self.states_field is not None:
+            fields.append(self.states_field)
+        read = _READERS[values.suffix]
+        return {
+            self.frames_field: lambda: _as_frames(frames()),
+            **{name: partial(lambda name: _as_rows(read(values, name)), name) for name in fields},
+        }, fps
+
+    def _build(
+        self, name: str, frames: np.ndarray, actions: np.ndarray, states: np.ndarray | None = None, *, fps: float
+    ) -> Episode:
+        if self.alignment == "led_to":
+            actions = np.concatenate([actions[1:], actions[-1:]])
+        if self.clip_actions is not None:
+            actions = actions.clip(*self.clip_actions)
+        starts = np.arange(0, len(frames), self.frame_stride)
+        acting = np.minimum(starts[:, None] + np.arange(self.frame_stride), len(frames) - 1)  # (kept, stride)
+        return Episode(
+            episode_id=name.rpartition(".")[0],
+            frames=_resize(frames[starts], self.image_size),
+            actions=actions[acting].reshape(len(starts), -1),  # (kept, stride * A)
+            fps=fps / self.frame_stride,
+            states=None if states is None else states[starts],
+        )
+
+    def _form(self, episode: Episode) -> dict[str, Any]:
+        """What must be equal in all episodes of a folder, by field."""
+        _, _, height, width = episode.required_frames.shape
+        form = {
+            self.frames_field: f"frames of {height} x {width} pixels at {episode.fps:g} a second",
+            self.actions_field: f"{episode.actions.shape[1] // self.frame_stride} action dimensions",
+        }
+        if episode.states is not None:
+            form[str(self.states_field)] = f"{episode.states.shape[1]} state dimensions"
+        return form
+
+
+class _Unusable(Exception):
+    """What is wrong with an array, and the remedy; told with file and field as a [`Problem`]."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(found)
+        self.found = found
+        self.remedy = remedy
+
+
+def _unequal(forms: dict[str, dict[str, Any]]) -> Iterator[Problem]:
+    for name in dict.fromkeys(name for form in forms.values() for name in form):
+        usual, _ = Counter(form[name] for form in forms.values()).most_common(1)[0]
+        for file, form in forms.items():
+            if form[name] != usual:
+                yield Problem(
+                    file=file,
+                    field=name,
+                    found=f"expected {usual}, as in most files, got {form[name]}",
+                    remedy="bring all to one form, or keep the others in a folder of their own",
+                )
+
+
+def _check_archive(path: Path) -> None:
+    if zipfile.is_zipfile(path):
+        return
+    with path.open("rb") as file:
+        start = file.read(6)
+    if not start:
+        raise _Unusable("the file is empty", "write it again, or drop it")
+    if start.startswith(b"\x80"):
+        raise _Unusable(*_PICKLED)
+    if start == b"\x93NUMPY":
+        raise _Unusable("expected an .npz archive, got a single .npy array", "write it by `np.savez`")
+    raise _Unusable(*_BROKEN)
+
+
+_PICKLED = (
+    "holds pickled Python objects, which are never loaded",
+    "store plain numbers, as in `np.savez(path, frames=frames, actions=actions.astype(np.float32))`",
+)
+_BROKEN = ("is truncated, or no array file", "copy or write it again, or drop it")
+_READ_ERRORS = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+
+
+def _read_npz(path: Path, name: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if name in archive.files:
+                return archive[name]
+            there = list(archive.files)
+    except _READ_ERRORS as error:
+        raise _unreadable(error) from error
+    near = get_close_matches(name, there, n=1)
+    raise _Unusable(
+        f"is missing; the file has {', '.join(there) or 'no arrays'}",
+        f"name yours{f', such as {near[0]!r},' if near else ''} by one of frames_field, actions_field, states_field",
+    )
+
+
+def _read_npy(path: Path, _: str) -> np.ndarray:
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except _READ_ERRORS as error:
+        raise _unreadable(error) from error
+
+
+def _read_csv(path: Path, _: str) -> np.ndarray:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _Unusable("is no text", "write numbers, separated by commas, one row a frame") from error
+    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
+    if rows and not any(map(_is_number, rows[0])):
+        del rows[0]  # the names of the columns
+    for number, row in enumerate(rows):
+        wrong = next((cell for cell in row if not _is_number(cell)), None)
+        if wrong is not None:
+            raise _Unusable(
+                f"expected numbers, got {wrong!r} in row {number}", "write 0.5 and not 0,5; no empty cells"
+            )
+        if len(row) != len(rows[0]):
+            raise _Unusable(
+                f"expected {len(rows[0])} values in each row, got {len(row)} in row {number}",
+                "the file may be truncated: write it again",
+            )
+    return np.array(rows, dtype=np.float64)
+
+
+_READERS = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _unreadable(error: BaseException) -> _Unusable:
+    if "pickle" in str(error):
+        return _Unusable(*_PICKLED)
+    found, remedy = _BROKEN
+    return _Unusable(f"{found} ({type(error).__name__}: {error})", remedy)
+
+
+def _video_fps(path: Path) -> float:
+    video = cv2.VideoCapture(str(path))
+    fps = float(video.get(cv2.CAP_PROP_FPS)) if video.isOpened() else 0.0
+    video.release()
+    if not fps > 0:
+        raise _Unusable("is truncated, or no video that OpenCV can decode", "encode it again as H.264 or MPEG-4")
+    return fps
+
+
+def _read_video(path: Path) -> np.ndarray:
+    video = cv2.VideoCapture(str(path))
+    stated = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    frames = []
+    while True:
+        there, frame = video.read()
+        if not there:
+            break
+        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    video.release()
+    if len(frames) < stated:
+        raise _Unusable(
+            f"is truncated: states {stated} frames, {len(frames)} can be decoded", "copy or encode it again"
+        )
+    return np.stack(frames) if frames else np.zeros((0, 1, 1, 3), np.uint8)
+
+
+def _as_frames(array: np.ndarray) -> np.ndarray:
+    """Frames of an episode as `(T, 3, H, W)` uint8."""
+    if array.ndim != 4 or 3 not in (array.shape[-1], array.shape[1]):
+        raise _Unusable(
+            f"expected shape (T, H, W, 3) or (T, 3, H, W), got {array.shape}",
+            "store RGB frames of one camera, without an alpha channel",
+        )
+    if not array.size:
+        raise _Unusable(f"is empty: shape {array.shape}", "drop the episode")
+    if array.dtype != np.uint8:
+        raise _Unusable(
+            f"expected dtype uint8 with values 0 to 255, got {array.dtype}",
+            "scale to 0 to 255, round, and convert by `.astype(np.uint8)`",
+        )
+    if array.max() <= 1:
+        raise _Unusable(
+            f"expected values 0 to 255, got none above {array.max()}", "frames in [0, 1] are multiplied by 255 first"
+        )
+    return array.transpose(0, 3, 1, 2) if array.shape[-1] == 3 else array
+
+
+def _as_rows(array: np.ndarray) -> np.ndarray:
+    """Actions or states of an episode as `(T, dims)` float32."""
+    if array.dtype.kind not in "fiub":
+        raise _Unusable(f"expected numbers, got dtype {array.dtype}", "store float32")
+    if not array.size:
+        raise _Unusable(f"is empty: shape {array.shape}", "drop the episode")
+    if array.ndim != 2:
+        one = "one dimension is stored as `values[:, None]`"
+        raise _Unusable(f"expected shape (T, dims), one row a frame, got {array.shape}", one)
+    finite = np.isfinite(array)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise _Unusable(
+            f"holds {np.count_nonzero(~finite)} values that are not finite, the first in row {row}, column {column}",
+            "repair or drop the episode",
+        )
+    if np.abs(array.astype(np.float64)).max() > np.finfo(np.float32).max:
+        raise _Unusable("holds values beyond the range of float32", "give them in a larger unit")
+    return array.astype(np.float32)
+
+
+def _resize(frames: np.ndarray, size: int | tuple[int, int] | None) -> np.ndarray:
+    """`(T, 3, H, W)` frames in another size."""
+    if size is None:
+        return np.ascontiguousarray(frames)
+    height, width = (size, size) if isinstance(size, int) else size
+    resized = [
+        cv2.resize(np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_AREA)
+        for frame in frames.transpose(0, 2, 3, 1)
+    ]
+    return np.ascontiguousarray(np.stack(resized).transpose(0, 3, 1, 2))
