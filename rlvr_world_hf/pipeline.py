@@ -178,7 +178,7 @@ class WorldModelPipeline:
                 f"Expected frames and actions of the same situations, got {len(frames)} and {len(actions)}."
             )
         read = _frames_first if "frames" in self.processor.predicts else _states_first
-        columns = {"context": torch.stack([read(item) for item in frames])}
+        columns: dict[str, Any] = {"context": torch.stack([read(item) for item in frames])}
         if states is not None:
             columns["context_states"] = torch.stack([_states_first(item) for item in states])
         record = rollout(

@@ -127,8 +127,9 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
     """
     rows, count = predictions.readable.shape
     first = _compared(predictions.predicted, batch.reference, batch.context)
-    sensors = predictions.predicted_states, batch.reference_states, batch.context_states
-    second = first if predictions.predicted_states is None else _compared(*sensors)
+    second = first
+    if predictions.predicted_states is not None:
+        second = _compared(predictions.predicted_states, batch.reference_states, batch.context_states)
     recorded = repeat(batch.reference_mask, "b s -> (b j) s", j=count)
     readable = rearrange(predictions.readable, "b j -> (b j)")
     values = {}
@@ -147,13 +148,13 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
 
 
 def _compared(
-    predicted: torch.Tensor | None, *recorded: torch.Tensor | None
+    predicted: torch.Tensor, reference: torch.Tensor | None, context: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Predictions `(B, J, S, ...)` as `(B J, S, ...)`, and what was recorded of each."""
-    if predicted is None or any(states is None for states in recorded):
+    """Predictions `(B, J, S, ...)` as `(B J, S, ...)`, and what was recorded and given of each."""
+    if reference is None or context is None:
         raise ValueError("Predicted states need rows with `context_states` and `reference_states`; record them.")
-    reference, context = (repeat(states, "b ... -> (b j) ...", j=predicted.shape[1]) for states in recorded)
-    return rearrange(predicted, "b j ... -> (b j) ..."), reference, context
+    recorded, given = (repeat(states, "b ... -> (b j) ...", j=predicted.shape[1]) for states in (reference, context))
+    return rearrange(predicted, "b j ... -> (b j) ..."), recorded, given
 
 
 def summarize_predictions(

@@ -201,7 +201,7 @@ class PredictionPictures(TrainerCallback):
     def _draw(self, model: PreTrainedModel) -> np.ndarray:
         rows = [self.rows[index] for index in range(len(self.rows))]
         names = (*self.processor.prompt_columns, "reference")
-        columns = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in names}
+        columns: dict[str, Any] = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in names}
         record = rollout(
             model,
             self.processor,

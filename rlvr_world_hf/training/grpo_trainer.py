@@ -248,7 +248,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         # `prompts` are empty: what a rollout needs was kept by `_generate_and_score_completions`.
-        prompt = {name: torch.stack([row[name] for row in self._rows]) for name in self.processor.prompt_columns}
+        names = self.processor.prompt_columns
+        prompt: dict[str, Any] = {name: torch.stack([row[name] for row in self._rows]) for name in names}
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
