@@ -134,6 +134,8 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
     readable = rearrange(predictions.readable, "b j -> (b j)")
     values = {}
     for metric in metrics:
+        if metric.name in RATES:  # as of a `RepetitionReward`: measured below
+            continue
         predicted, reference, context = second if metric.reads == "sensors" else first
         value = metric.metric(predicted, reference, reference_mask=recorded, context=context)
         values[metric.name] = value.where(readable, metric.floor)

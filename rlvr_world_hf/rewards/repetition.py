@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import pad
 
-from .base import DISCOUNT, VerifiableReward, mean_over_steps
+from .base import VerifiableReward, mean_over_steps
 
 
 SAME_FRAME = 0.5 / 255
@@ -90,18 +90,15 @@ class RepetitionReward(VerifiableReward):
 
     Frames are compared as decoded. With a tokenizer that decodes each step from its own tokens and the context, they
     are the same frame where the tokens are, which is how the authors' evaluation compares; it looks at the last two
-    frames only, as `aggregation="last"` does.
+    frames only, as `aggregation="last"` does. The first step is not compared with the last context frame: that one is
+    as recorded, its decoded copy seldom the same. A single step therefore has no rate, and its reward is `None`.
 
     Args:
-        from_context (`bool`, *optional*, defaults to `False`):
-            Whether the first step counts too, which repeats where it equals the last context frame: the authors'
-            definition for single-step prediction, which without it has no rate. The name then ends in `_from_context`.
         aggregation, discount (*optional*):
             Of the steps; see [`VerifiableReward`].
 
     Raises:
-        ValueError: if `aggregation` or `discount` is none that [`VerifiableReward`] knows; when called, if
-            `from_context` is asked for and the context is not given.
+        ValueError: if `aggregation` or `discount` is none that [`VerifiableReward`] knows.
 
     Example:
 
@@ -117,21 +114,8 @@ class RepetitionReward(VerifiableReward):
 
     name, higher_is_better, best, floor = "repetition_rate", False, 0.0, 1.0
 
-    def __init__(self, *, from_context: bool = False, aggregation: str = "mean", discount: float = DISCOUNT) -> None:
-        if from_context:
-            self.name = f"{self.name}_from_context"
-        super().__init__(aggregation=aggregation, discount=discount)
-        self.from_context = from_context
-
     def measure(
         self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None
     ) -> torch.Tensor:
         """See [`VerifiableReward.measure`]: 1 where a step repeats the one before, 0 elsewhere."""
-        if not self.from_context:
-            return pad(repeated_steps(predicted).to(predicted.dtype), (1, 0), value=torch.nan)
-        if context is None:
-            raise ValueError(
-                f"`{self.name}`: expected `context`, got `None`; pass the context frames, or make the reward with "
-                "`from_context=False`."
-            )
-        return repeated_steps(torch.cat([context[:, -1:], predicted], dim=1)).to(predicted.dtype)
+        return pad(repeated_steps(predicted).to(predicted.dtype), (1, 0), value=torch.nan)

@@ -43,7 +43,8 @@ class WorldModelGRPOConfig(GRPOConfig):
             groups whose rewards are close, as those of pixel errors are.
         credit (`str`, *optional*, defaults to `"completion"`):
             What the advantage of a token is made of: `"completion"`, the reward of its whole completion, as in the
-            paper; or `"reward_to_go"`, the rewards of its own step and of those after it, see [`rewards_to_go`].
+            paper; or `"reward_to_go"`, the rewards of its own step and of those after it, see [`rewards_to_go`]. Where
+            a reward does not aggregate its steps by their mean, they count with the weights of its aggregation.
         restrict_log_probs (`bool`, *optional*, defaults to `True`):
             Whether probabilities in the loss are over the ids valid at a position, as those sampled from are, so that
             the importance ratio is exact. `False`: over the whole vocabulary, as the authors' code has it.

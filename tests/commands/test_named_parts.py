@@ -13,6 +13,17 @@ def test_rewards_are_imported_by_path_with_their_weights_and_settings():
     assert weights == [0.5, 1.0]
 
 
+def test_a_recipe_says_how_steps_are_aggregated_and_what_repetition_costs():
+    entries = [
+        {"path": "rlvr_world_hf.rewards.MAEReward", "aggregation": "last"},
+        {"path": "rlvr_world_hf.rewards.AgentPositionReward", "aggregation": "discounted", "discount": 0.5},
+        {"path": "rlvr_world_hf.rewards.RepetitionReward", "weight": 0.1},
+    ]
+    rewards, weights = build_rewards(entries)
+    assert [reward.name for reward in rewards] == ["mae_last", "agent_position_mae_discounted_0.5", "repetition_rate"]
+    assert weights == [1.0, 1.0, 0.1]
+
+
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [

@@ -16,6 +16,7 @@ from rlvr_world_hf.evaluation.metrics import (
 from rlvr_world_hf.evaluation.predictions import Predictions, RowBatch
 from rlvr_world_hf.rewards.base import VerifiableReward
 from rlvr_world_hf.rewards.pixel import MAEReward, MSEReward, PSNRReward, SSIMReward
+from rlvr_world_hf.rewards.repetition import RepetitionReward
 from rlvr_world_hf.rewards.sensor import SensorAccuracyReward, SensorMAEReward, SensorMSEReward
 from tests.tiny import tiny_joint_processor, tiny_sensor_processor
 
@@ -78,6 +79,21 @@ def test_unreadable_gets_the_floor_and_counts_as_parse_failure(frames):
 def test_still_predictions_repeat(frames):
     predicted = torch.stack([frames, frames[:, :1].expand_as(frames)], dim=1)  # (2, 2, 3, 3, 16, 16)
     assert measure(predictions_of(predicted), batch_of(frames), [])["repetition_rate"].tolist() == [[0.0, 1.0]] * 2
+
+
+def test_a_rewarded_repetition_rate_is_the_one_of_every_table(frames):
+    still = frames[:, :1].expand_as(frames)[:, None]
+    predictions = Predictions(predicted=still, readable=torch.tensor([[True], [False]]))
+
+    class MeasuredTwice(RepetitionReward):
+        def measure(self, predicted, reference, *, context=None):
+            raise AssertionError("the rate of the table is the same")
+
+    usual, rewarded = (measure(predictions, batch_of(frames), metrics) for metrics in ([], [MeasuredTwice()]))
+    torch.testing.assert_close(rewarded, usual, equal_nan=True)
+    assert usual["repetition_rate"][0].item() == 1.0 and usual["repetition_rate"][1].isnan()
+    last = measure(predictions, batch_of(frames), [RepetitionReward(aggregation="last")])
+    assert last["repetition_rate_last"].tolist() == [[1.0], [1.0]]
 
 
 def test_windows_in_which_nothing_moves_are_left_out_of_moving_metrics(frames):

@@ -76,8 +76,45 @@ def test_every_trunk_is_found_in_the_cache_of_torch_hub(net: str, tmp_path: Path
     torch.save(weights, tmp_path / "checkpoints" / file)
     assert find_trunk(net) == tmp_path / "checkpoints" / file
     frames = torch.rand(1, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    random = LPIPSReward(net=net, trunk="random").metric(frames, 1 - frames)
-    assert torch.equal(reward.metric(frames, 1 - frames), random)
+    measured = reward.metric(frames, 1 - frames)
+    assert torch.equal(measured, LPIPSReward(net=net, trunk="random").metric(frames, 1 - frames))
+    explicit = LPIPSReward(net=net, trunk_path=str(tmp_path / "checkpoints" / file))
+    assert torch.equal(measured, explicit.metric(frames, 1 - frames))
+    assert measured.item() == pytest.approx(written_out(net, weights, frames[0], 1 - frames[0]), rel=1e-4)
+
+
+def written_out(net: str, weights: dict[str, torch.Tensor], x: torch.Tensor, y: torch.Tensor) -> float:
+    """Equation 1 with the layers the package takes, by torchvision's own modules."""
+    name, layers = {
+        "vgg": ("vgg16", [3, 8, 15, 22, 29]),
+        "alex": ("alexnet", [1, 4, 7, 9, 11]),
+        "squeeze": ("squeezenet1_1", [1, 4, 7, 9, 10, 11, 12]),
+    }[net]
+    with torch.device("meta"):
+        features = torchvision.models.get_model(name).features
+    features.load_state_dict({key.removeprefix("features."): value for key, value in weights.items()}, assign=True)
+    heads = torch.load(Path(lpips.__file__).parent / f"weights/v0.1/{net}.pth", map_location="cpu", weights_only=True)
+    mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in ([-0.030, -0.088, -0.188], [0.458, 0.448, 0.450]))
+    pair = (torch.cat([x, y]) * 2 - 1 - mean) / deviation
+    distance = 0.0
+    for index, module in enumerate(features):
+        pair = module(pair)
+        if index in layers:
+            unit = pair / (pair.norm(dim=1, keepdim=True) + 1e-10)
+            head = heads[f"lin{layers.index(index)}.model.1.weight"][0]
+            distance += (head * (unit[0] - unit[1]) ** 2).sum(dim=0).mean().item()
+    return distance
+
+
+def test_a_file_of_another_trunk_is_refused(trunk_file: Path) -> None:
+    frames = torch.zeros(1, 1, 3, 64, 64)
+    with pytest.raises(ValueError, match=r"`vgg16` in .*squeezenet1_1\.pth.*such as 'features\."):
+        LPIPSReward(trunk_path=trunk_file).metric(frames, frames)
+
+
+def test_each_trunk_has_its_name() -> None:
+    assert LPIPSReward().name == "lpips" and LPIPSReward(pixels="moving").name == "lpips_moving"
+    assert LPIPSReward(net="alex", pixels="moving", aggregation="last").name == "lpips_alex_moving_last"
 
 
 def test_a_random_trunk_follows_its_seed_and_leaves_the_global_one_alone() -> None:

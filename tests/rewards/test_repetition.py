@@ -33,6 +33,7 @@ def test_padding_does_not_count(predicted: torch.Tensor) -> None:
 
 def test_a_single_step_has_no_rate(predicted: torch.Tensor) -> None:
     assert repetition_rate(predicted[:, :1]).isnan().all()
+    assert RepetitionReward()(predicted=predicted[:, :1], reference=predicted[:, :1]) == [None]
 
 
 @pytest.mark.parametrize("mask", [None, torch.tensor([[True, True, True, False, False]])])
@@ -50,15 +51,3 @@ def test_the_last_two_frames_are_the_authors_flag(predicted: torch.Tensor) -> No
     reward = RepetitionReward(aggregation="last")
     assert reward(predicted=predicted, reference=predicted) == [-1.0]
     assert reward(predicted=predicted[:, :4], reference=predicted[:, :4]) == [0.0]
-
-
-def test_a_single_step_can_repeat_the_context(predicted: torch.Tensor) -> None:
-    frames = predicted[:, 1:2]
-    assert RepetitionReward()(predicted=frames, reference=frames) == [None]
-    reward = RepetitionReward(from_context=True)
-    assert reward.name == "repetition_rate_from_context"
-    assert reward(predicted=frames, reference=frames, context=predicted[:, :1]) == [0.0]
-    assert reward(predicted=frames, reference=frames, context=predicted[:, 1:3]) == [-1.0]
-    assert reward(predicted=predicted, reference=predicted, context=predicted[:, :1]) == pytest.approx([-0.6])
-    with pytest.raises(ValueError, match="expected `context`"):
-        reward(predicted=frames, reference=frames)

@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from rlvr_world_hf.rewards import MAEReward
+from rlvr_world_hf.rewards.base import AGGREGATIONS
 from rlvr_world_hf.training.advantages import group_advantages, rewards_to_go
 
 
@@ -27,3 +29,15 @@ def test_padding_leaves_nothing_to_go() -> None:
     nan = torch.nan
     to_go = rewards_to_go(torch.tensor([[nan, nan], [nan, 1.0], [1.0, nan]]))
     torch.testing.assert_close(to_go, torch.tensor([[nan, nan], [1.0, 1.0], [1.0, nan]]), equal_nan=True)
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_the_first_step_of_any_aggregation_is_credited_with_the_whole_reward(aggregation: str) -> None:
+    predicted = torch.rand(8, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    columns = {"predicted": predicted, "reference": torch.zeros_like(predicted)}
+    reward = MAEReward(aggregation=aggregation)
+    whole = group_advantages(torch.tensor(reward(**columns)), 4)
+    by_step = group_advantages(rewards_to_go(reward.score_steps(**columns)), 4)
+    torch.testing.assert_close(by_step[:, 0], whole, atol=1e-3, rtol=1e-3)
+    every_step_is_credited_alike = torch.allclose(by_step, whole[:, None].expand_as(by_step), atol=1e-3)
+    assert every_step_is_credited_alike == (aggregation == "last"), "all steps lead to the last one, and it is all"

@@ -14,6 +14,7 @@ from trl.trainer import grpo_trainer as host
 
 from rlvr_world_hf.processors.base import state_columns
 from rlvr_world_hf.rewards.pixel import MAEReward
+from rlvr_world_hf.rewards.repetition import RepetitionReward
 from rlvr_world_hf.rewards.sensor import SensorMSEReward
 from rlvr_world_hf.rollouts import rollout
 from rlvr_world_hf.training.checkpoints import last_checkpoint
@@ -195,6 +196,7 @@ def test_first_ratio_is_one_and_the_reference_is_the_start(tmp_path: Path) -> No
         {"bf16": True},
         {"temperature": 0.8, "top_k": 3},
         {"credit": "reward_to_go"},
+        {"credit": "reward_to_go", "rewards": [MAEReward(aggregation="discounted"), RepetitionReward()]},
         {"credit": "reward_to_go", "loss_type": "luspo", "importance_sampling_level": "sequence"},
         {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
     ],
@@ -354,6 +356,20 @@ def test_a_token_is_credited_with_what_follows(tmp_path: Path) -> None:
     whole.train()
     first = torch.cat([batch["advantages"] for batch in whole._buffered_inputs])
     torch.testing.assert_close(steps[:, 0, 0], first, atol=1e-4, rtol=1e-4)
+
+
+def test_all_tokens_are_credited_alike_with_a_reward_of_the_last_step(tmp_path: Path) -> None:
+    by_credit = []
+    for credit in ("reward_to_go", "completion"):
+        torch.manual_seed(0)
+        reward = MAEReward(aggregation="last")
+        changes = {"max_steps": 1, "save_strategy": "no", "learning_rate": 0.0, "credit": credit}
+        trainer = small_trainer(tmp_path, rewards=reward, **changes)
+        trainer.train()
+        by_credit.append(torch.cat([batch["advantages"] for batch in trainer._buffered_inputs]))
+    by_token, whole = by_credit
+    assert whole.abs().max() > 0.5
+    torch.testing.assert_close(by_token, whole[:, None].expand_as(by_token), atol=1e-3, rtol=1e-3)
 
 
 def test_a_reward_without_steps_cannot_be_credited_by_step(tmp_path: Path) -> None:
