@@ -1,21 +1,26 @@
-"""A world model in use: frames and actions in, predicted frames out."""
+"""A world model in use: frames or states of sensors, and actions in; predicted ones out."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
 
 from .hub.checkpoint import load_world_model, save_world_model
+from .processors.base import state_columns
 from .rollouts.sampling import rollout
 
 
 class WorldModelPipeline:
     """
-    Predicts what follows given frames under given actions.
+    Predicts what follows given states under given actions.
+
+    The states are frames in a video world: `pipeline(frames, actions)`. In a world of sensors they are vectors:
+    `pipeline(states, actions)`. Where frames come with sensors, both are given and predicted: `pipeline(frames,
+    actions, states=states)` returns a mapping of `predicted` and `predicted_states`.
 
     A plain class and no `transformers.Pipeline`: that one is made for one input, a task name from a fixed list and
     parameters sorted into preprocess, forward and postprocess, while here two inputs belong together and the processor
@@ -25,7 +30,7 @@ class WorldModelPipeline:
         model (`PreTrainedModel`):
             Causal transformer.
         processor (`WorldModelProcessor`):
-            Writes frames and actions as tokens and reads predictions back.
+            Writes states and actions as tokens and reads predictions back.
 
     Example:
 
@@ -75,25 +80,29 @@ class WorldModelPipeline:
         frames: Any,
         actions: Any,
         *,
+        states: Any = None,
         num_samples: int = 1,
         horizon: int | None = None,
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 0,
-    ) -> torch.Tensor:
+    ) -> Any:
         """
         Predict the future of one situation.
 
         Args:
             frames (array, tensor, PIL image, or list of them):
                 The given frames, oldest first: one `(3, H, W)` or `(H, W, 3)`, or several. uint8, or float in `[0,
-                1]`; RGB.
+                1]`; RGB. In a world of sensors the given states `(K, P)`, or a single one `(P,)`, in the unit of the
+                data.
             actions (array, tensor or nested list of shape `(T, A)`):
                 Actions from the last given frame on, or from the first observed step if the processor has any, in the
                 unit of the data. With `max(observed steps, 1) + S` actions, `S` frames are predicted; the last
                 action is taken at the last predicted frame and influences nothing, so it may be left out if
                 `horizon` is given.
+            states (array, tensor or nested list of shape `(K, P)`, *optional*):
+                States of the given frames, in a world of both.
             num_samples (`int`, *optional*, defaults to 1):
                 Number of predictions.
             horizon (`int`, *optional*):
@@ -108,7 +117,8 @@ class WorldModelPipeline:
                 Seed of the noise.
 
         Returns:
-            `torch.Tensor` of shape `(num_samples, S, 3, H, W)`: float32 in `[0, 1]`, RGB.
+            `torch.Tensor` of shape `(num_samples, S, 3, H, W)`: float32 in `[0, 1]`, RGB; of sensors
+            `(num_samples, S, P)`, in the unit of the data; of both a `dict` of `predicted` and `predicted_states`.
 
         Raises:
             `ValueError`: If number, size or values of frames or actions are not those of the processor.
@@ -117,6 +127,7 @@ class WorldModelPipeline:
         predicted = self.predict_batch(
             [frames],
             [actions],
+            states=None if states is None else [states],
             num_samples=num_samples,
             horizon=horizon,
             temperature=temperature,
@@ -124,20 +135,23 @@ class WorldModelPipeline:
             top_p=top_p,
             seed=seed,
         )
-        return predicted[0]
+        if isinstance(predicted, torch.Tensor):
+            return predicted[0]
+        return {name: of_kind[0] for name, of_kind in predicted.items()}
 
     def predict_batch(
         self,
         frames: Sequence[Any],
         actions: Sequence[Any],
         *,
+        states: Sequence[Any] | None = None,
         num_samples: int = 1,
         horizon: int | None = None,
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 0,
-    ) -> torch.Tensor:
+    ) -> Any:
         """
         Predict the futures of several situations at once.
 
@@ -148,11 +162,13 @@ class WorldModelPipeline:
                 Each as in `__call__`.
             actions (`Sequence` of length `B`):
                 Each as in `__call__`, all of one length.
+            states (`Sequence` of length `B`, *optional*):
+                Each as in `__call__`.
             num_samples, horizon, temperature, top_k, top_p, seed:
                 As in `__call__`.
 
         Returns:
-            `torch.Tensor` of shape `(B, num_samples, S, 3, H, W)`: float32 in `[0, 1]`, RGB.
+            `torch.Tensor` of shape `(B, num_samples, S, 3, H, W)`: float32 in `[0, 1]`, RGB; or as `__call__`.
 
         Raises:
             `ValueError`: If there are not as many actions as frames, or as `__call__`.
@@ -161,11 +177,15 @@ class WorldModelPipeline:
             raise ValueError(
                 f"Expected frames and actions of the same situations, got {len(frames)} and {len(actions)}."
             )
+        read = _frames_first if "frames" in self.processor.predicts else _states_first
+        columns: dict[str, Any] = {"context": torch.stack([read(item) for item in frames])}
+        if states is not None:
+            columns["context_states"] = torch.stack([_states_first(item) for item in states])
         record = rollout(
             self.model,
             self.processor,
-            torch.stack([_frames_first(item) for item in frames]),
-            torch.stack([_action_rows(item) for item in actions]),
+            actions=torch.stack([_rows(item, "actions") for item in actions]),
+            **columns,
             horizon=self._horizon(len(actions[0]), horizon),
             num_samples=num_samples,
             seeds=[seed + item for item in range(len(frames))],
@@ -173,7 +193,11 @@ class WorldModelPipeline:
             top_k=top_k,
             top_p=top_p,
         )
-        return rearrange(cast(torch.Tensor, record.predicted), "(b g) s c h w -> b g s c h w", b=len(frames))
+        futures = {
+            name: rearrange(predicted, "(b g) ... -> b g ...", b=len(frames))
+            for name, predicted in state_columns(record.predicted).items()
+        }
+        return futures if len(futures) > 1 else futures["predicted"]
 
     def _horizon(self, actions: int, asked: int | None) -> int:
         before = self.processor.layout.prompt_actions
@@ -211,8 +235,14 @@ def _as_rgb(frames: Any) -> Any:
     return frames
 
 
-def _action_rows(actions: Any) -> torch.Tensor:
-    tensor = torch.as_tensor(actions, dtype=torch.float32)
+def _states_first(states: Any) -> torch.Tensor:
+    """The given states as `(T, P)`; one of them may come without its first dimension."""
+    rows = states if isinstance(states, torch.Tensor) else np.array(states, dtype=np.float32)
+    return _rows(rows[None] if rows.ndim == 1 else rows, "states")
+
+
+def _rows(values: Any, name: str) -> torch.Tensor:
+    tensor = torch.as_tensor(values, dtype=torch.float32)
     if tensor.ndim != 2:
-        raise ValueError(f"Expected actions of shape (T, A), one row a frame, got {tuple(tensor.shape)}.")
+        raise ValueError(f"Expected {name} of shape (T, dimensions), one row a frame, got {tuple(tensor.shape)}.")
     return tensor

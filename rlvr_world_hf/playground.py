@@ -188,7 +188,9 @@ class Playground:
         agent = recording.agent.copy()
         walked = self._walk(recording, targets)
         episode = recording.episode()
-        recorded = torch.from_numpy(np.stack([*episode.frames, recording.frame()])).float() / 255  # (T, 3, H, W)
+        recorded = (
+            torch.from_numpy(np.stack([*episode.required_frames, recording.frame()])).float() / 255
+        )  # (T, 3, H, W)
         given, reference = recorded[: self.scripted_steps + 1], recorded[self.scripted_steps + 1 :]
         frames, errors = {SIMULATOR: _as_images(recorded[self.scripted_steps :])}, {}
         for name, pipeline in self.pipelines.items():
@@ -319,6 +321,8 @@ def _common_form(pipelines: Mapping[str, WorldModelPipeline]) -> tuple[int, floa
     forms = {}
     for name, pipeline in pipelines.items():
         processor, layout = pipeline.processor, pipeline.processor.layout
+        if processor.predicts != ("frames",):
+            raise ValueError(f"{name!r} predicts {' and '.join(processor.predicts)}; give a model of frames alone.")
         height, width = processor.codec.config.image_size
         if layout.action_dims != 2 or not processor.fps or height != width or WORLD_SIZE % height:
             raise ValueError(

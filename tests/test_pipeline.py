@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from rlvr_world_hf.pipeline import WorldModelPipeline
-from tests.tiny import tiny_model, tiny_processor, tiny_rows
+from tests.tiny import tiny_joint_processor, tiny_model, tiny_processor, tiny_rows, tiny_sensor_processor
 
 
 PROCESSOR = tiny_processor()
@@ -95,3 +95,47 @@ def test_what_does_not_fit_is_refused(frames, actions, error, words):
 def test_batch_needs_actions_for_all_frames():
     with pytest.raises(ValueError, match="same situations, got 2 and 1"):
         PIPELINE.predict_batch([FRAME, FRAME], [ACTIONS])
+
+
+@pytest.fixture(scope="module")
+def sensors():
+    processor = tiny_sensor_processor()
+    return WorldModelPipeline(tiny_model(processor), processor)
+
+
+@pytest.fixture(scope="module")
+def joint():
+    processor = tiny_joint_processor()
+    return WorldModelPipeline(tiny_model(processor), processor)
+
+
+def test_states_are_predicted_from_states(sensors):
+    row = tiny_rows(predicts=("sensors",))[0]
+    predicted = sensors(row["context"], row["actions"], num_samples=2)
+    assert predicted.shape == (2, 3, 3) and predicted.dtype == torch.float32
+    for states in (row["context"][0], row["context"].tolist(), torch.tensor(row["context"])):
+        assert torch.equal(sensors(states, row["actions"], num_samples=2), predicted)
+    assert torch.equal(sensors(row["context"], row["actions"], horizon=1), predicted[:1, :1])
+    with pytest.raises(ValueError, match="Expected states of shape"):
+        sensors(row["context"][None], row["actions"])
+    with pytest.raises(ValueError, match="`context` of shape"):
+        sensors(row["context"][:, :2], row["actions"])
+
+
+def test_frames_and_states_are_predicted_together(joint, tmp_path):
+    rows = tiny_rows(predicts=("frames", "sensors"))
+    first, second = (
+        joint(row["context"], row["actions"], states=row["context_states"], num_samples=2, seed=seed)
+        for seed, row in enumerate([rows[0], rows[1]])
+    )
+    assert first["predicted"].shape == (2, 3, 3, 16, 16) and first["predicted_states"].shape == (2, 3, 3)
+    names = ("context", "actions", "context_states")
+    frames, actions, states = ([rows[0][name], rows[1][name]] for name in names)
+    batch = joint.predict_batch(frames, actions, states=states, num_samples=2)
+    for name, futures in batch.items():
+        torch.testing.assert_close(futures, torch.stack([first[name], second[name]]))
+    loaded = WorldModelPipeline.from_pretrained(joint.save_pretrained(tmp_path / "world"))
+    again = loaded(frames[0], actions[0], states=states[0], num_samples=2)
+    assert all(torch.equal(again[name], first[name]) for name in first)
+    with pytest.raises(ValueError, match="as this world has sensors, got none"):
+        joint(frames[0], actions[0])

@@ -8,6 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from rlvr_world_hf.data.episode import Episode
 from rlvr_world_hf.data.rows import window_rows
+from rlvr_world_hf.processors.sensor import SensorWorldModelProcessor
 from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
 
@@ -21,7 +22,21 @@ def tiny_processor(*, image_size: int = 16, observed_steps: int = 0) -> VideoWor
     )
 
 
-def tiny_model(processor: VideoWorldModelProcessor, *, seed: int = 0) -> LlamaForCausalLM:
+def tiny_sensor_processor() -> SensorWorldModelProcessor:
+    """Of three sensors in [-1, 1], one observed step."""
+    return SensorWorldModelProcessor.from_ranges(
+        [-1.0] * 3, [1.0] * 3, [0.0, 0.0], [512.0, 512.0], sensor_bins=16, action_bins=8, fps=2.0
+    )
+
+
+def tiny_joint_processor() -> VideoWorldModelProcessor:
+    """Of the frames of `tiny_processor` and three sensors in [-1, 1]."""
+    codec = tiny_processor().codec
+    ranges: dict[str, Any] = {"state_low": [-1.0] * 3, "state_high": [1.0] * 3, "sensor_bins": 16}
+    return VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0], action_bins=8, fps=2.0, **ranges)
+
+
+def tiny_model(processor: Any, *, seed: int = 0) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=processor.layout.vocabulary_size,
@@ -35,16 +50,24 @@ def tiny_model(processor: VideoWorldModelProcessor, *, seed: int = 0) -> LlamaFo
     return LlamaForCausalLM(config).eval()
 
 
-def tiny_rows(*, episodes: int = 2, length: int = 5, horizon: int = 3, seed: int = 0) -> Any:
+def tiny_rows(
+    *, episodes: int = 2, length: int = 5, horizon: int = 3, seed: int = 0, predicts: tuple[str, ...] = ("frames",)
+) -> Any:
+    """Windows of noise, padded ones included: of frames, of three sensors in [-1, 1], or of both."""
     numbers = np.random.default_rng(seed)
     made = [
         Episode(
             episode_id=str(index),
-            frames=numbers.integers(0, 256, (length, 3, 16, 16), dtype=np.uint8),
+            frames=numbers.integers(0, 256, (length, 3, 16, 16), dtype=np.uint8) if "frames" in predicts else None,
             actions=numbers.uniform(0, 512, (length, 2)).astype(np.float32),
             fps=2.0,
-            states=None,
+            states=numbers.uniform(-1, 1, (length, 3)).astype(np.float32) if "sensors" in predicts else None,
         )
         for index in range(episodes)
     ]
-    return window_rows(made, horizon=horizon, padded=True)
+    given = (
+        {"context_frames": 1, "observed_steps": 0}
+        if "frames" in predicts
+        else {"context_frames": 0, "observed_steps": 1}
+    )
+    return window_rows(made, **given, horizon=horizon, padded=True)

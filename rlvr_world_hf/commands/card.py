@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from ..evaluation.results import read_results
@@ -12,9 +13,14 @@ from .collect import is_recorded, world_source
 from .recipe import Recipe
 
 
+PICTURES = ("strip.png", "sensors.png")
+"""Pictures for a card; the first one that is there is shown."""
+
+
 def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     """
-    Write the README that goes with a `results.json` and a `strip.png`.
+    Write the README that goes with a `results.json` and a picture. A module of a world may say in a mapping `CARD`
+    what the card calls it (`world`) and where its data are from (`data`).
 
     Args:
         recipe (`Recipe`):
@@ -22,7 +28,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         checkpoint (`Path`):
             The checkpoint the card is of.
         folder (`Path`):
-            Folder with `results.json` and `strip.png`; the card is written there.
+            Folder with `results.json` and the picture; the card is written there.
 
     Returns:
         `Path`: The card.
@@ -30,7 +36,9 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     results = read_results(folder / "results.json")
     _, processor = load_world_model(checkpoint)
     world = world_source(recipe)
-    described = {"world": world.world, "data": world.source} if is_recorded(world) else {}
+    described = getattr(import_module(world.__module__), "CARD", {})
+    if is_recorded(world):
+        described = {"world": world.world, "data": world.source}
     text = card_text(
         processor,
         name=f"rlvr-world-{recipe.world}",
@@ -39,7 +47,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         results=results,
         table=markdown_table(results),
         recipe=recipe.to_dict(),
-        picture="strip.png",
+        picture=next(name for name in PICTURES if (folder / name).exists()),
         **described,
     )
     card = folder / "README.md"

@@ -96,7 +96,7 @@ def check(words: Sequence[str]) -> int:
         name = Path(words[0]).resolve().name
         sheet = Path(settings.sheet or Path("outputs") / "check" / f"{name}.png")
         chosen = [episodes[index] for index in _evenly(len(episodes), SHOWN_EPISODES)]
-        contact_sheet({episode.episode_id: episode.frames for episode in chosen}, path_png=sheet)
+        contact_sheet({episode.episode_id: episode.required_frames for episode in chosen}, path_png=sheet)
         say(f"contact sheet: {sheet}")
     if problems:
         say(f"\n{len(problems)} problems in {len({problem.file for problem in problems})} files:")
@@ -123,15 +123,15 @@ def summary(recorded: RecordedEpisodes, episodes: Sequence[Episode]) -> list[str
     if not episodes:
         return lines
     lengths = [len(episode) for episode in episodes]
-    sizes = Counter(f"{episode.frames.shape[2]} x {episode.frames.shape[3]}" for episode in episodes)
+    sizes = Counter(f"{episode.required_frames.shape[2]} x {episode.required_frames.shape[3]}" for episode in episodes)
     rates = Counter(f"{episode.fps:g}" for episode in episodes)
     tasks = Counter(episode.episode_id.rpartition("/")[0] for episode in episodes)
     lines.append(f"frames: {sum(lengths)}, {_from_to(lengths)} an episode, {_counted(sizes)} pixels, uint8 RGB")
     lines.append(f"frames a second: {_counted(rates)}")
     lines.append(
-        f"brightness: {_from_to([int(episode.frames.mean()) for episode in episodes])} on average of 0 to 255"
+        f"brightness: {_from_to([int(episode.required_frames.mean()) for episode in episodes])} on average of 0 to 255"
     )
-    changes = [np.abs(np.diff(episode.frames.astype(np.int16), axis=0)).mean() / 255 for episode in episodes]
+    changes = [np.abs(np.diff(episode.required_frames.astype(np.int16), axis=0)).mean() / 255 for episode in episodes]
     lines.append(f"change from frame to frame: {np.mean(changes):.4f} on average, of 0 to 1")
     if len(tasks) > 1:
         lines.append(f"subfolders: {_counted(tasks)}")

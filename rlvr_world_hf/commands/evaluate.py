@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.comparison import evaluate as compare
-from ..evaluation.metrics import standard_metrics
+from ..evaluation.metrics import metrics_of_processor
 from ..evaluation.predictions import Sampling
 from ..evaluation.results import write_results
 from ..hub import load_world_model
@@ -47,24 +47,27 @@ def evaluate(run: StageRun) -> list[Path]:
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
 
     Writes `results.json`: MAE, MSE, PSNR, SSIM, LPIPS where its trunk is there, each also on moving pixels only, the
-    repetition rate, and the further `metrics` of the recipe.
+    repetition rate; of sensors MAE, MSE and accuracy; and the further `metrics` of the recipe.
     """
     settings = run.settings
     folder = run.recipe.output_dir
     rewards, _ = build_rewards(_grpo_rewards(run.recipe))
+    checkpoints = {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS}
+    _, processor = checkpoints[CHECKPOINTS[0]]
+    standard = metrics_of_processor(processor, rewarded=rewards)
     results = compare(
-        {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS},
+        checkpoints,
         split_rows(run.recipe, "test", count=settings.windows),
         validation_rows=split_rows(run.recipe, "validation", count=settings.validation_windows),
         recipe=run.recipe.name,
-        rewarded=[reward.name for reward in rewards],
+        rewarded=rewards,
         training_seed=run.recipe.seed,
         sampling_seeds=settings.sampling_seeds,
         num_samples=settings.num_samples,
         sampling=Sampling(temperature=settings.temperature),
         best_sampling=settings.best_sampling,
         choose_by=settings.choose_by or None,
-        metrics=[*standard_metrics(), *build_metrics(settings.metrics, where="evaluate.metrics")],
+        metrics=[*standard, *build_metrics(settings.metrics, where="evaluate.metrics")],
         batch_size=settings.batch_size,
     )
     return [write_results(results, folder / "results.json")]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..evaluation.figures import learning_curves, strip
+from ..evaluation.figures import learning_curves, sensor_lines, strip
 from ..pipeline import WorldModelPipeline
+from ..processors.base import state_columns
 from .card import write_card
 from .collect import split_rows
 from .keys import key
@@ -33,35 +34,57 @@ class PredictSettings:
 @stage(settings=PredictSettings, after=("evaluate",))
 def predict(run: StageRun) -> list[Path]:
     """
-    Draw reference, predictions and errors as `strip.png` and `strip.gif`, and the curves as `learning_curves.png`.
+    Draw reference, predictions and errors as `strip.png` and `strip.gif`, and the curves as `learning_curves.png`;
+    sensors are drawn as lines over time, `sensors.png`.
 
     Of test episodes that are spread evenly over the split, the window is drawn in which most moves: a window in which
     nothing happens shows no difference.
     """
     settings, folder = run.settings, run.recipe.output_dir
     rows = most_moving_rows(split_rows(run.recipe, "test"), settings.examples)
-    context, reference = (torch.as_tensor(np.stack([row[name] for row in rows])) for name in ("context", "reference"))
     pipelines = {
         name: WorldModelPipeline.from_pretrained(folder / name, device=run.processes.device)
         for name in settings.checkpoints
     }
     predictions = {
-        name: torch.stack([_predict(pipeline, row, settings, seed) for seed, row in enumerate(rows)])
+        name: [_predict(pipeline, row, settings, seed) for seed, row in enumerate(rows)]
         for name, pipeline in pipelines.items()
     }
-    files = [folder / name for name in ("strip.png", "strip.gif", "learning_curves.png")]
-    fps = next(iter(pipelines.values())).processor.fps
-    strip(
-        context,
-        reference,
-        predictions,
-        path_png=files[0],
-        path_gif=files[1],
-        scale=settings.scale,
-        seconds_per_frame=1 / fps if fps else 0.5,
-    )
-    learning_curves(log_histories(run.recipe), files[2])
+    processor = next(iter(pipelines.values())).processor
+    pictures = []
+    for kind, suffix in zip(processor.predicts, ("", "_states"), strict=False):
+        given, recorded = (
+            torch.as_tensor(np.stack([row[name + suffix] for row in rows])) for name in ("context", "reference")
+        )
+        predicted = {
+            name: torch.stack([columns["predicted" + suffix] for columns in of_rows])
+            for name, of_rows in predictions.items()
+        }
+        pictures += DRAW[kind](given, recorded, predicted, folder, settings.scale, 1 / (processor.fps or 2.0))
+    files = [*pictures, folder / "learning_curves.png"]
+    learning_curves(log_histories(run.recipe), files[-1])
     return [*files, write_card(run.recipe, checkpoint=folder / "rlvr", folder=folder)]
+
+
+def _draw_frames(
+    context: Any, reference: Any, predictions: Any, folder: Path, scale: int, seconds: float
+) -> list[Path]:
+    files = [folder / "strip.png", folder / "strip.gif"]
+    paths: dict[str, Any] = {"path_png": files[0], "path_gif": files[1]}
+    strip(context, reference, predictions, **paths, scale=scale, seconds_per_frame=seconds)
+    return files
+
+
+def _draw_sensors(
+    context: Any, reference: Any, predictions: Any, folder: Path, scale: int, seconds: float
+) -> list[Path]:
+    file = folder / "sensors.png"
+    sensor_lines(context, reference, predictions, path_png=file, seconds_per_step=seconds)
+    return [file]
+
+
+DRAW = {"frames": _draw_frames, "sensors": _draw_sensors}
+"""How each kind of state is drawn."""
 
 
 def log_histories(recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
@@ -94,12 +117,14 @@ def most_moving_rows(rows: Any, count: int) -> list[dict[str, Any]]:
     return [rows[episodes[place * len(episodes) // count][1]] for place in range(count)]
 
 
-def _predict(pipeline: Any, row: dict[str, Any], settings: PredictSettings, index: int) -> torch.Tensor:
+def _predict(pipeline: Any, row: dict[str, Any], settings: PredictSettings, index: int) -> dict[str, torch.Tensor]:
+    beside = {"states": row["context_states"]} if "context_states" in pipeline.processor.prompt_columns else {}
     predicted = pipeline(
         row["context"],
         row["actions"],
+        **beside,
         num_samples=1,
         temperature=settings.temperature,
         seed=settings.sampling_seed + index,
     )
-    return torch.as_tensor(predicted)[0]
+    return {name: futures[0] for name, futures in state_columns(predicted).items()}

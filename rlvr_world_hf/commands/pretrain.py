@@ -14,6 +14,8 @@ import numpy as np
 
 from ..hub import save_world_model
 from ..hub.checkpoint import choose_attention
+from ..processors.sensor import SensorWorldModelProcessor
+from ..processors.step_blocks import StepBlockProcessor
 from ..processors.video import VideoWorldModelProcessor
 from .collect import collect, load_split, split_rows
 from .keys import key
@@ -34,6 +36,7 @@ class PretrainSettings:
     intermediate_size: int = key(3072, "Width inside its MLPs.")
     tie_word_embeddings: bool = key(False, "Whether input and output embeddings are one.")
     action_bins: int = key(256, "Bins of each action dimension.")
+    sensor_bins: int = key(0, "Bins of each dimension of a state, with frames or without; 0 for no sensors.")
     max_steps: int = key(450_000, "Updates.")
     eval_steps: int = key(500, "Updates between two evaluations, each followed by a checkpoint.")
     batch_size: int = key(32, "Windows an update and process.")
@@ -80,8 +83,7 @@ def pretrain(run: StageRun) -> list[Path]:
     from ..training.pretraining import build_policy
 
     processor = build_processor(run.recipe)
-    codec: Any = processor.codec
-    codec.to(run.processes.device)
+    processor.to(run.processes.device)
     model = choose_attention(build_policy(processor.layout, **run.settings.policy_sizes(), seed=run.recipe.seed))
     return likelihood_training(
         run, model, processor, run.settings, checkpoint="base", max_steps=run.settings.max_steps
@@ -91,7 +93,7 @@ def pretrain(run: StageRun) -> list[Path]:
 def likelihood_training(
     run: StageRun,
     model: Any,
-    processor: VideoWorldModelProcessor,
+    processor: StepBlockProcessor,
     settings: PretrainSettings,
     *,
     checkpoint: str,
@@ -105,7 +107,7 @@ def likelihood_training(
             The stage.
         model (`transformers.PreTrainedModel`):
             What to train.
-        processor (`VideoWorldModelProcessor`):
+        processor (`StepBlockProcessor`):
             Its processor.
         settings (`PretrainSettings`):
             How to train.
@@ -134,33 +136,58 @@ def likelihood_training(
     return outputs
 
 
-def build_processor(recipe: Recipe) -> VideoWorldModelProcessor:
+def build_processor(recipe: Recipe) -> StepBlockProcessor:
     """
-    The processor of a recipe: its codec, and the ranges of the actions of its training episodes.
+    The processor of a recipe: its codec, if it has one, and the ranges of the actions, and of the states if these are
+    to be predicted, of its training episodes.
 
     Args:
         recipe (`Recipe`):
             The recipe; its collect and tokenizer stages are finished.
 
     Returns:
-        `VideoWorldModelProcessor`: The processor.
+        `StepBlockProcessor`: A `VideoWorldModelProcessor`, or, where the tokenizer's source is none, a
+        `SensorWorldModelProcessor`.
+
+    Raises:
+        ValueError: If states are to be predicted and were not recorded, or there is nothing to predict.
     """
-    episodes = load_split(recipe, "train")
-    actions = np.concatenate([episode.actions for episode in episodes])
-    return VideoWorldModelProcessor.from_codec(
-        load_codec(recipe),
-        actions.min(axis=0).tolist(),
-        actions.max(axis=0).tolist(),
-        action_bins=pretrain.read(recipe).action_bins,
-        observed_steps=recipe.windows.observed_steps,
-        fps=episodes[0].fps,
-    )
+    settings, episodes = pretrain.read(recipe), load_split(recipe, "train")
+    codec = load_codec(recipe)
+    arguments: dict[str, Any] = {
+        **_ranges("action", [episode.actions for episode in episodes]),
+        "action_bins": settings.action_bins,
+        "observed_steps": recipe.windows.observed_steps,
+        "fps": episodes[0].fps,
+    }
+    if settings.sensor_bins:
+        arguments |= _ranges("state", [episode.states for episode in episodes]) | {"sensor_bins": settings.sensor_bins}
+    elif codec is None:
+        raise ValueError(
+            "pretrain.sensor_bins: expected a number of bins, as without a tokenizer the sensors are all there is to "
+            "predict, got 0; set it to 256, say."
+        )
+    if codec is None:
+        return SensorWorldModelProcessor.from_ranges(**arguments)
+    return VideoWorldModelProcessor.from_codec(codec, **arguments)
 
 
-def _tokens(run: StageRun, processor: VideoWorldModelProcessor, split: str) -> datasets.Dataset:
+def _ranges(name: str, arrays: list[np.ndarray | None]) -> dict[str, list[float]]:
+    """Lowest and highest value of each dimension."""
+    known = [array for array in arrays if array is not None]
+    if len(known) < len(arrays):
+        raise ValueError(
+            f"pretrain.sensor_bins: {len(arrays) - len(known)} of {len(arrays)} episodes were recorded without "
+            "states; collect them with states, or leave `sensor_bins` at 0."
+        )
+    values = np.concatenate(known)
+    return {f"{name}_low": values.min(axis=0).tolist(), f"{name}_high": values.max(axis=0).tolist()}
+
+
+def _tokens(run: StageRun, processor: StepBlockProcessor, split: str) -> datasets.Dataset:
     recipe = run.recipe
     bf16 = use_bfloat16(pretrain.read(recipe).bf16, run.processes.device)
-    made_from = {
+    made_from: dict[str, Any] = {
         "episodes": collect.fingerprint(recipe),
         "split": split,
         "windows": dataclasses.asdict(recipe.windows),
@@ -169,11 +196,13 @@ def _tokens(run: StageRun, processor: VideoWorldModelProcessor, split: str) -> d
         "actions": [processor.action_low, processor.action_high],
         "bf16": bf16,
     }
+    if "sensors" in processor.predicts:
+        made_from["states"] = [processor.state_low, processor.state_high]
     folder = cached("tokens", fingerprint(made_from), partial(_tokenize, recipe, processor, split, bf16))
     return datasets.load_from_disk(str(folder)).with_format("torch")
 
 
-def _tokenize(recipe: Recipe, processor: VideoWorldModelProcessor, split: str, bf16: bool, folder: Path) -> None:
+def _tokenize(recipe: Recipe, processor: StepBlockProcessor, split: str, bf16: bool, folder: Path) -> None:
     import torch
 
     from ..training import tokenize_rows

@@ -17,8 +17,8 @@ from .say import say
 SEEDS = (0, 1, 2)
 """Training seeds."""
 
-PICTURES = ("strip.png", "strip.gif", "learning_curves.png")
-"""Pictures of the first seed's run that go with the merged table."""
+PICTURES = ("strip.png", "strip.gif", "sensors.png", "learning_curves.png")
+"""Pictures of the first seed's run that go with the merged table, as far as its world has them."""
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The checkout this library is run from, if it is one."""
@@ -46,7 +46,7 @@ def reproduce(recipe: Recipe, *, seeds: tuple[int, ...] = SEEDS) -> Path:
     results = merge_results([read_results(folder / "results.json") for folder in folders])
     for folder in _destinations(recipe):
         write_results(results, folder / "results.json")
-        for picture in PICTURES:
+        for picture in filter(lambda name: (folders[0] / name).exists(), PICTURES):
             shutil.copyfile(folders[0] / picture, folder / picture)
         write_card(recipe, checkpoint=folders[0] / "rlvr", folder=folder)
     say(markdown_table(results))

@@ -12,11 +12,11 @@ from .say import say
 from .stage import Processes, run_stages, stage_folder
 
 
-RESULT_FILES = ("results.json", "README.md", "strip.png", "strip.gif", "learning_curves.png")
-"""What a finished run holds beside its checkpoints."""
+RESULT_FILES = ("results.json", "README.md", "strip.png", "strip.gif", "sensors.png", "learning_curves.png")
+"""What a finished run may hold beside its checkpoints; pictures are those of what its world shows."""
 
 
-ALWAYS_SHOWN = ("psnr", "ssim", "agent_position_mae", "repetition_rate")
+ALWAYS_SHOWN = ("psnr", "ssim", "agent_position_mae", "sensor_mae", "sensor_accuracy", "repetition_rate")
 """Metrics of the table on the terminal, after the rewarded ones; `results.json` has all."""
 
 

@@ -25,7 +25,7 @@ from .stage import StageRun, stage
 
 logger = logging.getLogger(__name__)
 
-SCRATCH, BUNDLED = "scratch", "bundled"
+SCRATCH, BUNDLED, NONE = "scratch", "bundled", "none"
 
 MEASURED_WINDOWS = 512
 """Validation windows on which a trained codec is measured; all, if there are fewer."""
@@ -36,7 +36,9 @@ class TokenizerSettings:
     """Where the codec comes from; other keys are those of its training, read when it is trained."""
 
     source: str = key(
-        BUNDLED, "bundled: the one that ships with the library; scratch: trained here; a folder or Hub id."
+        BUNDLED,
+        "bundled: the one that ships with the library; scratch: trained here; none: a world of sensors has none; a "
+        "folder or Hub id.",
     )
     codec: dict[str, Any] = key(
         {"path": "rlvr_world_hf.CompressiveTokenizer"}, "For scratch: import path of the codec and its configuration."
@@ -67,7 +69,9 @@ def codec_identity(recipe: Recipe) -> str:
 
 
 def load_codec(recipe: Recipe) -> Any:
-    """The codec of a recipe whose tokenizer stage is finished; weights in float32, on the CPU."""
+    """The codec of a recipe whose tokenizer stage is finished, float32, on the CPU; `None` in a world of sensors."""
+    if tokenizer.read(recipe).source == NONE:
+        return None
     place = str(_codec_place(recipe))
     return _codec_class(place).from_pretrained(place).float().eval()
 
@@ -147,15 +151,19 @@ def tokenizer(run: StageRun) -> list[Path]:
 
 def write_codec_results(recipe: Recipe) -> Path:
     """Measure the codec of a recipe on its validation episodes, and write `results.json` beside its weights."""
-    from ..evaluation import evaluate_tokenizer, standard_metrics
+    from ..evaluation import evaluate_tokenizer, metrics_of_processor
     from ..evaluation.results import write_results
     from .pretrain import build_processor
 
+    processor = build_processor(recipe)
     results = evaluate_tokenizer(
-        build_processor(recipe),
+        processor,
         split_rows(recipe, "validation", count=MEASURED_WINDOWS),
         recipe=recipe.name,
         training_seed=recipe.seed,
-        metrics=[*standard_metrics(), *build_metrics(tokenizer.read(recipe).metrics, where="tokenizer.metrics")],
+        metrics=[
+            *metrics_of_processor(processor),
+            *build_metrics(tokenizer.read(recipe).metrics, where="tokenizer.metrics"),
+        ],
     )
     return write_results(results, recipe.output_dir / "codec" / "results.json")

@@ -1,4 +1,4 @@
-"""What happened: one recorded sequence of frames and actions."""
+"""What happened: one recorded sequence of frames, low-dimensional states, or both, and actions."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import numpy as np
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Episode:
     """
-    One recorded sequence. `actions[t]` is the action that leads from `frames[t]` to `frames[t + 1]`.
+    One recorded sequence. `actions[t]` is the action that leads from `frames[t]` to `frames[t + 1]`, and from
+    `states[t]` to `states[t + 1]`. A world of sensors has states and no frames.
 
     Sources with another alignment (an action stored with the frame it led to) shift it before they build an episode,
     so that nothing downstream has to know. The last action leads nowhere that was recorded.
 
     Raises:
-        `ValueError`: If the arrays disagree in length, or are not of the stated shape and type.
+        `ValueError`: If the arrays disagree in length, are not of the stated shape and type, or show no state at all.
 
     Example:
 
@@ -34,8 +35,8 @@ class Episode:
     episode_id: str
     """Name of the episode, unique in its source; splits are made by it."""
 
-    frames: np.ndarray
-    """Frames of shape `(T, 3, H, W)`, uint8 RGB."""
+    frames: np.ndarray | None
+    """Frames of shape `(T, 3, H, W)`, uint8 RGB; `None` in a world of sensors."""
 
     actions: np.ndarray
     """Actions of shape `(T, A)`, float32, in the unit of the source."""
@@ -44,21 +45,24 @@ class Episode:
     """Frames a second."""
 
     states: np.ndarray | None = None
-    """Low-dimensional state of each frame, shape `(T, P)`, float32, in the unit of the source; `None` if unknown."""
+    """Low-dimensional state of each step, shape `(T, P)`, float32, in the unit of the source; `None` if unknown."""
 
     def __post_init__(self) -> None:
-        if self.frames.ndim != 4 or self.frames.shape[1] != 3 or self.frames.dtype != np.uint8:
+        frames = self.frames
+        if frames is None and self.states is None:
+            raise ValueError(f"Episode {self.episode_id!r}: expected `frames`, `states` or both, got neither.")
+        if frames is not None and (frames.ndim != 4 or frames.shape[1] != 3 or frames.dtype != np.uint8):
             raise ValueError(
                 f"Episode {self.episode_id!r}: expected `frames` of shape (T, 3, H, W) and dtype uint8, got "
-                f"{self.frames.shape} {self.frames.dtype}; transpose channel-last frames by `.transpose(0, 3, 1, 2)`."
+                f"{frames.shape} {frames.dtype}; transpose channel-last frames by `.transpose(0, 3, 1, 2)`."
             )
         for name in ("actions", "states"):
             array = getattr(self, name)
             if array is None and name == "states":
                 continue
-            if array.ndim != 2 or len(array) != len(self.frames) or array.dtype != np.float32:
+            if array.ndim != 2 or len(array) != len(self) or array.dtype != np.float32:
                 raise ValueError(
-                    f"Episode {self.episode_id!r}: expected `{name}` of shape ({len(self.frames)}, dims) and dtype "
+                    f"Episode {self.episode_id!r}: expected `{name}` of shape ({len(self)}, dims) and dtype "
                     f"float32, one row a frame, got {array.shape} {array.dtype}."
                 )
             if not np.isfinite(array).all():
@@ -70,4 +74,21 @@ class Episode:
             raise ValueError(f"Episode {self.episode_id!r}: expected `fps` > 0, got {self.fps}.")
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self.observations)
+
+    @property
+    def required_frames(self) -> np.ndarray:
+        """The frames, for who can do nothing without them."""
+        if self.frames is None:
+            raise ValueError(
+                f"Episode {self.episode_id!r}: expected frames, got states alone; record it with frames, or set the "
+                "tokenizer's source to none."
+            )
+        return self.frames
+
+    @property
+    def observations(self) -> np.ndarray:
+        """What a model sees of each step: the frames, or the states where there are no frames."""
+        observed = self.states if self.frames is None else self.frames
+        assert observed is not None  # checked when the episode was made
+        return observed

@@ -337,7 +337,7 @@ class RecordedEpisodes:
 
     def _form(self, episode: Episode) -> dict[str, Any]:
         """What must be equal in all episodes of a folder, by field."""
-        _, _, height, width = episode.frames.shape
+        _, _, height, width = episode.required_frames.shape
         form = {
             self.frames_field: f"frames of {height} x {width} pixels at {episode.fps:g} a second",
             self.actions_field: f"{episode.actions.shape[1] // self.frame_stride} action dimensions",

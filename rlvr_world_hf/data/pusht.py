@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import cv2
 import numpy as np
@@ -31,6 +31,9 @@ CONTROL_HZ = 10
 
 MARGIN = 32.0
 """Targets keep this distance to the walls, in world units."""
+
+States = Literal["agent", "agent_and_block"]
+"""What a state holds: the agent's position (x, y); or that and the block's pose (x, y, cosine, sine of its angle)."""
 
 REACH = 72.0
 """Targets of recorded episodes are, but for noise, at most so far from the agent, in world units."""
@@ -159,9 +162,14 @@ class Recording:
             Height and width of a frame in pixels; divides 512.
         frame_interval (`float`):
             Seconds between two frames, a multiple of 0.1.
+        states (`str`, *optional*, defaults to `"agent"`):
+            `"agent"` or `"agent_and_block"`; see `States`.
+        frames (`bool`, *optional*, defaults to `True`):
+            Whether frames are recorded. Without them, recording costs physics alone.
 
     Raises:
-        ValueError: If the interval is no multiple of the control step, or the size does not divide the drawing.
+        ValueError: If the interval is no multiple of the control step, the size does not divide the drawing, or there
+            are no such states.
 
     Example:
 
@@ -174,7 +182,11 @@ class Recording:
     ```
     """
 
-    def __init__(self, seed: int, *, image_size: int, frame_interval: float) -> None:
+    def __init__(
+        self, seed: int, *, image_size: int, frame_interval: float, states: States = "agent", frames: bool = True
+    ) -> None:
+        if states not in get_args(States):
+            raise ValueError(f"Expected `states` to be one of {', '.join(get_args(States))}, got {states!r}.")
         self.control_steps = round(frame_interval * CONTROL_HZ)
         if self.control_steps < 1 or abs(self.control_steps - frame_interval * CONTROL_HZ) > 1e-6:
             raise ValueError(
@@ -185,6 +197,8 @@ class Recording:
         self.seed = seed
         self.image_size = image_size
         self.frame_interval = frame_interval
+        self.recorded_states = states
+        self.records_frames = frames
         self.world = make_world()
         self._observation, _ = self.world.reset(seed=seed)
         self._frames: list[np.ndarray] = []
@@ -201,30 +215,41 @@ class Recording:
         """Present position of the block `(2,)`, in world units."""
         return self._observation[2:4]
 
+    @property
+    def state(self) -> np.ndarray:
+        """Present state `(2,)` or `(6,)`: what `states` asked for, positions in world units."""
+        if self.recorded_states == "agent":
+            return self.agent
+        angle = self._observation[4]
+        return np.concatenate([self.agent, self.block, [np.cos(angle), np.sin(angle)]])
+
     def frame(self) -> np.ndarray:
         """The present state as a frame `(3, image_size, image_size)`, uint8 RGB, which is not recorded."""
         return render_frame(self.world, self.image_size)
 
     def hold(self, target: np.ndarray) -> None:
         """Record the present frame and the action `target` `(2,)` in world units, and hold it for one interval."""
-        self._frames.append(self.frame())
+        if self.records_frames:
+            self._frames.append(self.frame())
         self._actions.append(target)
-        self._states.append(self.agent)
+        self._states.append(self.state)
         for _ in range(self.control_steps):
             self._observation, *_ = self.world.step(target)
 
     def episode(self) -> Episode:
-        """What was recorded: frames, actions (target position) and states (agent position) in world units."""
+        """What was recorded: frames, actions (target position) and states in world units."""
         return Episode(
             episode_id=f"pusht-{self.seed}",
-            frames=np.stack(self._frames),
+            frames=np.stack(self._frames) if self.records_frames else None,
             actions=np.stack(self._actions).astype(np.float32),
             fps=1 / self.frame_interval,
             states=np.stack(self._states).astype(np.float32),
         )
 
 
-def record_policy(seed: int, *, length: int, image_size: int, frame_interval: float) -> Recording:
+def record_policy(
+    seed: int, *, length: int, image_size: int, frame_interval: float, states: States = "agent", frames: bool = True
+) -> Recording:
     """
     Record `length` frames of the scripted policy and leave the world where the last action led.
 
@@ -237,18 +262,24 @@ def record_policy(seed: int, *, length: int, image_size: int, frame_interval: fl
             Height and width of a frame in pixels.
         frame_interval (`float`):
             Seconds between two frames.
+        states (`str`, *optional*, defaults to `"agent"`):
+            See [`Recording`].
+        frames (`bool`, *optional*, defaults to `True`):
+            See [`Recording`].
 
     Returns:
         `Recording`: To be gone on with.
     """
-    recording = Recording(seed, image_size=image_size, frame_interval=frame_interval)
+    recording = Recording(seed, image_size=image_size, frame_interval=frame_interval, states=states, frames=frames)
     policy = PushingPolicy(np.random.default_rng([seed, 1]))
     for _ in range(length):
         recording.hold(policy(recording.agent, recording.block))
     return recording
 
 
-def collect_episode(seed: int, *, length: int, image_size: int, frame_interval: float) -> Episode:
+def collect_episode(
+    seed: int, *, length: int, image_size: int, frame_interval: float, states: States = "agent", frames: bool = True
+) -> Episode:
     """
     Record one episode of the scripted policy.
 
@@ -261,18 +292,32 @@ def collect_episode(seed: int, *, length: int, image_size: int, frame_interval: 
             Height and width of a frame in pixels.
         frame_interval (`float`):
             Seconds between two frames; the target position is held for so long. A multiple of 0.1 s.
+        states (`str`, *optional*, defaults to `"agent"`):
+            See [`Recording`].
+        frames (`bool`, *optional*, defaults to `True`):
+            See [`Recording`].
 
     Returns:
-        `Episode`: With actions (target position) and states (agent position), both `(length, 2)` in world units.
+        `Episode`: With actions (target position) `(length, 2)` and states `(length, 2)` or `(length, 6)`, positions in
+        world units.
 
     Raises:
-        `ValueError`: If the interval is no multiple of the control step, or the size does not divide the drawing.
+        `ValueError`: As [`Recording`].
     """
-    return record_policy(seed, length=length, image_size=image_size, frame_interval=frame_interval).episode()
+    return record_policy(
+        seed, length=length, image_size=image_size, frame_interval=frame_interval, states=states, frames=frames
+    ).episode()
 
 
 def collect_episodes(
-    seeds: list[int], *, length: int, image_size: int = 64, frame_interval: float = 0.5, processes: int = 1
+    seeds: list[int],
+    *,
+    length: int,
+    image_size: int = 64,
+    frame_interval: float = 0.5,
+    states: States = "agent",
+    frames: bool = True,
+    processes: int = 1,
 ) -> Iterator[Episode]:
     """
     Record one episode for each seed, in order; see [`collect_episode`].
@@ -286,6 +331,10 @@ def collect_episodes(
             Height and width of a frame in pixels; divides 512.
         frame_interval (`float`, *optional*, defaults to 0.5):
             Seconds between two frames, a multiple of 0.1.
+        states (`str`, *optional*, defaults to `"agent"`):
+            `"agent"`, its position; or `"agent_and_block"`, that and the block's x, y, cosine and sine of its angle.
+        frames (`bool`, *optional*, defaults to `True`):
+            Whether to record frames; without them the world is one of sensors.
         processes (`int`, *optional*, defaults to 1):
             Processes that share the work. The episodes do not depend on it.
 
@@ -304,7 +353,8 @@ def collect_episodes(
 
     ```
     """
-    record = partial(collect_episode, length=length, image_size=image_size, frame_interval=frame_interval)
+    settings: dict[str, Any] = {"image_size": image_size, "frame_interval": frame_interval}
+    record = partial(collect_episode, length=length, states=states, frames=frames, **settings)
     if processes == 1:
         yield from map(record, seeds)
         return

@@ -94,7 +94,7 @@ def _from_row(row: dict) -> Episode:
     return Episode(
         episode_id=row["episode"],
         fps=row["fps"],
-        frames=read("frames", np.uint8),
+        frames=read("frames", np.uint8) if row["frames_shape"] else None,
         actions=read("actions", np.float32),
         states=read("states", np.float32) if row["states_shape"] else None,
     )
@@ -121,6 +121,7 @@ class _WindowReader:
             "reference_mask": [cut.reference_mask for cut in cuts],
         }
         if cuts and cuts[0].reference_states is not None:
+            columns["context_states"] = [cut.context_states for cut in cuts]
             columns["reference_states"] = [cut.reference_states for cut in cuts]
         return columns
 
@@ -154,8 +155,9 @@ def window_rows(
     Returns:
         `datasets.Dataset`: Rows `episode` (str), `start` (int), `context` `(context_frames + observed_steps, 3, H, W)`
         uint8, `actions` `(max(observed_steps, 1) + horizon, A)` float32, `reference` `(horizon, 3, H, W)` uint8,
-        `reference_mask` `(horizon,)` bool, and `reference_states` `(horizon, P)` float32 where they are known. See
-        [`~rlvr_world_hf.data.Window`].
+        `reference_mask` `(horizon,)` bool, and `context_states` and `reference_states` `(..., P)` float32 of the same
+        steps where they are known. In a world of sensors, the states stand in `context` and `reference` themselves.
+        See [`~rlvr_world_hf.data.Window`].
 
     Raises:
         `ValueError`: If no episode is long enough.

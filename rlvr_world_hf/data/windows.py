@@ -34,7 +34,10 @@ class Window:
     """Index of its first frame in the episode."""
 
     context: np.ndarray
-    """Frames that are given, shape `(context_frames + observed_steps, 3, H, W)`, uint8 RGB."""
+    """
+    Frames that are given, shape `(context_frames + observed_steps, 3, H, W)`, uint8 RGB; in a world of sensors the
+    states, shape `(context_frames + observed_steps, P)`, float32.
+    """
 
     actions: np.ndarray
     """
@@ -43,13 +46,19 @@ class Window:
     """
 
     reference: np.ndarray
-    """Frames to predict, shape `(horizon, 3, H, W)`, uint8 RGB; padded by repeating the last one."""
+    """Frames or states to predict, as in `context`, `horizon` of them; padded by repeating the last one."""
 
     reference_mask: np.ndarray
     """Shape `(horizon,)`, bool: true where `reference` was recorded, false where it is padding."""
 
+    context_states: np.ndarray | None
+    """
+    Low-dimensional states of the given frames, shape `(context_frames + observed_steps, P)`, float32; `None` if
+    unknown, and in a world of sensors, whose states are the context itself.
+    """
+
     reference_states: np.ndarray | None
-    """Low-dimensional states of the frames to predict, shape `(horizon, P)`, float32; `None` if unknown."""
+    """Those of the frames to predict, shape `(horizon, P)`."""
 
 
 def count_windows(episode: Episode, *, context_frames: int, observed_steps: int, stride: int = 1) -> int:
@@ -104,15 +113,17 @@ def cut_window(episode: Episode, start: int, *, context_frames: int, observed_st
     last = len(episode) - 1
     future = np.arange(observed, observed + horizon)
     first_action = observed - max(observed_steps, 1)
+    states = None if episode.frames is None else episode.states
     acting = np.minimum(np.arange(first_action, observed + horizon), last)
     return Window(
         episode_id=episode.episode_id,
         start=start,
-        context=episode.frames[start:observed],
+        context=episode.observations[start:observed],
         actions=episode.actions[acting],
-        reference=episode.frames[np.minimum(future, last)],
+        reference=episode.observations[np.minimum(future, last)],
         reference_mask=future <= last,
-        reference_states=None if episode.states is None else episode.states[np.minimum(future, last)],
+        context_states=None if states is None else states[start:observed],
+        reference_states=None if states is None else states[np.minimum(future, last)],
     )
 
 

@@ -9,7 +9,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..rewards.base import VerifiableReward
-from .metrics import measure, metric_of, standard_metrics, summarize_predictions
+from .metrics import measure, metric_of, metrics_of_processor, summarize_predictions
 from .predictions import (
     UNRESTRICTED,
     Predictor,
@@ -84,7 +84,7 @@ def evaluate(
         choose_by (`str`, *optional*):
             Metric to choose by. Defaults to the first rewarded one.
         metrics (`Sequence[VerifiableReward]`, *optional*):
-            What to measure. Defaults to [`standard_metrics`].
+            What to measure. Defaults to [`metrics_of_processor`].
         batch_size (`int`, *optional*, defaults to 128):
             Predictions in memory at a time.
 
@@ -112,7 +112,10 @@ def evaluate(
 
     ```
     """
-    metrics = _with_rewards(standard_metrics() if metrics is None else metrics, rewarded)
+    if metrics is None:
+        some = next(iter(checkpoints.values()), None)
+        metrics = [] if some is None else metrics_of_processor(some[1], rewarded=rewarded)
+    metrics = _with_rewards(metrics, rewarded)
     rewarded_names = [reward if isinstance(reward, str) else reward.name for reward in rewarded]
     choose_by = choose_by or next(iter(rewarded_names), None)
     _refuse_impossible(checkpoints, rows, metrics, [*rewarded_names, *filter(None, [choose_by])])
@@ -171,7 +174,7 @@ def evaluate_tokenizer(
         training_seed (`int`, *optional*, defaults to 0):
             Seed of the tokenizer's training.
         metrics (`Sequence[VerifiableReward]`, *optional*):
-            What to measure. Defaults to [`standard_metrics`].
+            What to measure. Defaults to [`metrics_of_processor`].
         batch_size (`int`, *optional*, defaults to 128):
             Reconstructions in memory at a time.
 
@@ -191,9 +194,9 @@ def evaluate_tokenizer(
 
     ```
     """
-    metrics = standard_metrics() if metrics is None else metrics
+    metrics = metrics_of_processor(processor) if metrics is None else metrics
     measure_rows = partial(measure_predictor, metrics=metrics, batch_size=batch_size)
-    table = _yardsticks(processor, rows, measure_rows, device=processor.codec.device)
+    table = _yardsticks(processor, rows, measure_rows, device=processor.device)
     return make_results(
         table,
         recipe=recipe,
@@ -310,7 +313,7 @@ def choose_sampling(
 def _yardsticks(
     processor: Any, rows: Any, measure_rows: Callable[..., dict[str, list[float]]], *, device: torch.device
 ) -> dict[str, dict[str, list[float]]]:
-    """The rows that need no checkpoint: what standing still costs, and what the tokenizer loses."""
+    """The rows that need no checkpoint: what standing still costs, and what the visual tokenizer or the bins lose."""
     floor = partial(predict_tokenizer_floor, processor=processor)
     return {
         "copy_last": measure_rows(predict_copy_last, rows, label="copy_last", device=device),

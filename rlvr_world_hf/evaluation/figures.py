@@ -1,4 +1,7 @@
-"""Pictures of a run: the strip of reference, predictions and errors as PNG and GIF, and the learning curves."""
+"""
+Pictures of a run: the strip of reference, predictions and errors as PNG and GIF, sensors as lines over time, and the
+learning curves.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -73,6 +76,77 @@ def strip(
         images = [_draw_moment(enlarged, time, seconds_per_frame) for time in range(truth.shape[1] + 1)]
         pause = round(1000 * seconds_per_frame)
         images[0].save(_parent_made(path_gif), save_all=True, append_images=images[1:], duration=pause, loop=0)
+
+
+def sensor_lines(
+    context: torch.Tensor,
+    reference: torch.Tensor,
+    predictions: Mapping[str, torch.Tensor],
+    *,
+    path_png: str | os.PathLike[str],
+    seconds_per_step: float = 1.0,
+) -> None:
+    """
+    Draw sensors over time: a row of panels an example, a panel a dimension, in it the reference and each prediction.
+
+    The given states are part of the reference and end at time 0, from which the predictions start.
+
+    Args:
+        context (`torch.Tensor` of shape `(E, K, P)`):
+            Given states of E examples, in the unit of the data.
+        reference (`torch.Tensor` of shape `(E, S, P)`):
+            What happened.
+        predictions (`Mapping[str, torch.Tensor]`):
+            Label -> predicted states of the shape of `reference`, as in `base`, `rlvr`.
+        path_png (`str` or `PathLike`):
+            Picture to write.
+        seconds_per_step (`float`, *optional*, defaults to 1.0):
+            Seconds between two states.
+
+    Raises:
+        `ValueError`: If a prediction has another shape than the reference, or context and reference do not fit.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path, states = Path(folder, "sensors.png"), torch.zeros(1, 4, 2)
+    ...     sensor_lines(states[:, :1], states[:, 1:], {"base": states[:, 1:]}, path_png=path)
+    ...     path.is_file()
+    True
+
+    ```
+    """
+    for name, states in {"context": context[:, :1], **predictions}.items():
+        expected = reference[:, :1] if name == "context" else reference
+        if reference.ndim != 3 or states.shape != expected.shape:
+            raise ValueError(
+                f"{name!r} has shape {tuple(states.shape)}, the reference {tuple(reference.shape)}; give states "
+                "(E, S, P) of the same examples, steps and dimensions."
+            )
+    truth = torch.cat([context, reference], dim=1).float().cpu()
+    (examples, steps, dims), given = truth.shape, context.shape[1]
+    times = (torch.arange(steps) - given + 1) * seconds_per_step
+    figure = Figure(figsize=(2.6 * dims, 2.0 * examples + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(examples, dims, squeeze=False, sharex=True)
+    for example in range(examples):
+        for dim in range(dims):
+            axes = panels[example][dim]
+            axes.plot(times, truth[example, :, dim], label="reference", color="black", marker=".")
+            for number, (name, states) in enumerate(predictions.items()):
+                line = torch.cat([truth[example, given - 1 : given, dim], states[example, :, dim].float().cpu()])
+                axes.plot(times[given - 1 :], line, label=name, color=f"C{number}", marker=".", alpha=0.8)
+            axes.axvline(0, color="grey", linewidth=0.5)
+            axes.grid(alpha=0.3)
+            if example == 0:
+                axes.set_title(f"sensor {dim}", fontsize=9)
+            if example == examples - 1:
+                axes.set_xlabel("seconds", fontsize=8)
+            axes.tick_params(labelsize=7)
+    panels[0][0].legend(fontsize=7)
+    figure.savefig(_parent_made(path_png), dpi=110)
 
 
 def contact_sheet(

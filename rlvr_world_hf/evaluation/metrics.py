@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
@@ -10,7 +11,8 @@ from einops import rearrange, repeat
 from ..rewards.base import VerifiableReward, mean_over_steps
 from ..rewards.perceptual import LPIPSReward, find_trunk
 from ..rewards.pixel import MAEReward, MSEReward, PixelReward, PSNRReward, SSIMReward
-from ..rewards.repetition import repetition_rate
+from ..rewards.repetition import SAME_FRAME, repetition_rate
+from ..rewards.sensor import SensorAccuracyReward, SensorMAEReward, SensorMSEReward, SensorReward
 from .predictions import Predictions, RowBatch
 
 
@@ -57,6 +59,41 @@ def standard_metrics(*, trunk_path: str | Path | None = None) -> list[Verifiable
     return metrics
 
 
+def metrics_of_processor(processor: Any, *, rewarded: Sequence[VerifiableReward | str] = ()) -> list[VerifiableReward]:
+    """
+    The standard metrics of what a processor predicts: [`standard_metrics`] of frames, and of sensors their errors.
+
+    Args:
+        processor (`WorldModelProcessor`):
+            Whose predictions are to be measured.
+        rewarded (`Sequence[VerifiableReward | str]`, *optional*):
+            Rewards of the training. A scale among those of sensors is that of all sensor metrics of the table; without
+            one it is the range of each dimension in the processor.
+
+    Returns:
+        `list[VerifiableReward]`: for sensors, sensor_mae, sensor_mse and sensor_accuracy within 2 % of the scale.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf import SensorWorldModelProcessor
+    >>> processor = SensorWorldModelProcessor.from_ranges([0.0, -1.0], [512.0, 1.0], [-1.0], [1.0])
+    >>> [(metric.name, metric.scale) for metric in metrics_of_processor(processor)][:1]
+    [('sensor_mae', [512.0, 2.0])]
+
+    ```
+    """
+    metrics = standard_metrics() if "frames" in processor.predicts else []
+    if "sensors" in processor.predicts:
+        scales = [reward.scale for reward in rewarded if isinstance(reward, SensorReward) and reward.scale]
+        ranges = [high - low or 1.0 for low, high in zip(processor.state_low, processor.state_high, strict=True)]
+        scale = scales[0] if scales else ranges
+        own = {reward.name: reward for reward in rewarded if isinstance(reward, SensorReward)}
+        kinds = (SensorMAEReward, SensorMSEReward, SensorAccuracyReward)
+        metrics += [own.get(kind.name) or kind(scale=scale) for kind in kinds]
+    return metrics
+
+
 def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[VerifiableReward]) -> dict[str, torch.Tensor]:
     """
     Measure each prediction: the mean over the recorded steps of its horizon.
@@ -89,22 +126,37 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
     ```
     """
     rows, count = predictions.readable.shape
-    predicted = rearrange(predictions.predicted, "b j s c h w -> (b j) s c h w")
-    reference = repeat(batch.reference, "b s c h w -> (b j) s c h w", j=count)
-    context = repeat(batch.context, "b k c h w -> (b j) k c h w", j=count)
+    first = _compared(predictions.predicted, batch.reference, batch.context)
+    second = first
+    if predictions.predicted_states is not None:
+        second = _compared(predictions.predicted_states, batch.reference_states, batch.context_states)
     recorded = repeat(batch.reference_mask, "b s -> (b j) s", j=count)
     readable = rearrange(predictions.readable, "b j -> (b j)")
     values = {}
     for metric in metrics:
         if metric.name in RATES:  # as of a `RepetitionReward`: measured below
             continue
+        predicted, reference, context = second if metric.reads == "sensors" else first
         value = metric.metric(predicted, reference, reference_mask=recorded, context=context)
         values[metric.name] = value.where(readable, metric.floor)
         for name, steps in metric.diagnose(predicted, reference).items():
             values[name] = mean_over_steps(steps, recorded).where(readable, torch.nan)
-    values["repetition_rate"] = repetition_rate(predicted, reference_mask=recorded).where(readable, torch.nan)
+    repeated = repetition_rate(
+        first[0], reference_mask=recorded, tolerance=SAME_FRAME if batch.reference.ndim == 5 else 0.0
+    )
+    values["repetition_rate"] = repeated.where(readable, torch.nan)
     values["parse_failure"] = 1 - readable.float()
     return {name: rearrange(value, "(b j) -> b j", b=rows) for name, value in values.items()}
+
+
+def _compared(
+    predicted: torch.Tensor, reference: torch.Tensor | None, context: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Predictions `(B, J, S, ...)` as `(B J, S, ...)`, and what was recorded and given of each."""
+    if reference is None or context is None:
+        raise ValueError("Predicted states need rows with `context_states` and `reference_states`; record them.")
+    recorded, given = (repeat(states, "b ... -> (b j) ...", j=predicted.shape[1]) for states in (reference, context))
+    return rearrange(predicted, "b j ... -> (b j) ..."), recorded, given
 
 
 def summarize_predictions(

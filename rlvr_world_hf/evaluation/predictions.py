@@ -9,6 +9,7 @@ import torch
 from einops import rearrange, repeat
 from transformers import PreTrainedModel
 
+from ..processors.base import state_columns
 from ..rollouts.sampling import draw_uniforms, sample_completions
 
 
@@ -42,16 +43,26 @@ class RowBatch:
     """Which rows, `B` of them; a row's randomness hangs on this number."""
 
     context: torch.Tensor
-    """Given frames, shape `(B, K, 3, H, W)`, float in `[0, 1]`, RGB."""
+    """Given frames, shape `(B, K, 3, H, W)`, float in `[0, 1]`, RGB; or given states `(B, K, P)`."""
 
     actions: torch.Tensor
     """Shape `(B, steps, A)`, float32."""
 
     reference: torch.Tensor
-    """Frames to predict, shape `(B, S, 3, H, W)`, float in `[0, 1]`, RGB."""
+    """Frames to predict, shape `(B, S, 3, H, W)`, float in `[0, 1]`, RGB; or states `(B, S, P)`."""
 
     reference_mask: torch.Tensor
     """Shape `(B, S)`, bool: true where `reference` was recorded."""
+
+    context_states: torch.Tensor | None = None
+    """States `(B, K, P)`, float32, of the given frames, where the rows have them beside frames."""
+
+    reference_states: torch.Tensor | None = None
+    """States `(B, S, P)`, float32, of the frames to predict."""
+
+    def columns(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Some of its columns by name, such as those of a processor's prompt."""
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +70,13 @@ class Predictions:
     """Predictions of a [`RowBatch`], `J` for each row."""
 
     predicted: torch.Tensor
-    """Shape `(B, J, S, 3, H, W)`, float in `[0, 1]`; zeros where unreadable."""
+    """Shape `(B, J, S, 3, H, W)`, float in `[0, 1]`, or `(B, J, S, P)`; zeros where unreadable."""
 
     readable: torch.Tensor
-    """Shape `(B, J)`, bool: false where a completion could not be read as frames."""
+    """Shape `(B, J)`, bool: false where a completion could not be read."""
+
+    predicted_states: torch.Tensor | None = None
+    """Shape `(B, J, S, P)`, float32: predicted states beside predicted frames, where there are both."""
 
 
 Predictor = Callable[[RowBatch], Predictions]
@@ -96,24 +110,32 @@ def row_batches(rows: Any, *, size: int, device: torch.device | str = "cpu") -> 
     for start in range(0, len(rows), size):
         columns = _columns(rows[start : start + size])
         stacked = {name: _stack(columns[name]) for name in ("context", "actions", "reference", "reference_mask")}
+        beside = [name for name in ("context_states", "reference_states") if name in columns]
         yield RowBatch(
             indices=list(range(start, start + len(columns["reference"]))),
             context=_unit_range(stacked["context"]).to(device),
             actions=stacked["actions"].float().to(device),
             reference=_unit_range(stacked["reference"]).to(device),
             reference_mask=stacked["reference_mask"].bool().to(device),
+            **{name: _stack(columns[name]).float().to(device) for name in beside},
         )
 
 
 def predict_copy_last(batch: RowBatch) -> Predictions:
-    """Nothing moves: the last given frame at every step. A world model that is worse has learned nothing to act on."""
-    predicted = repeat(batch.context[:, -1], "b c h w -> b 1 s c h w", s=batch.reference.shape[1])
-    return Predictions(predicted=predicted, readable=predicted.new_ones(predicted.shape[:2], dtype=torch.bool))
+    """Nothing moves: the last given state at every step. A world model that is worse has learned nothing to act on."""
+    predicted, states = (
+        None if given is None else repeat(given[:, -1], "b ... -> b 1 s ...", s=batch.reference.shape[1])
+        for given in (batch.context, batch.context_states)
+    )
+    assert predicted is not None
+    readable = predicted.new_ones(predicted.shape[:2], dtype=torch.bool)
+    return Predictions(predicted=predicted, readable=readable, predicted_states=states)
 
 
 def predict_tokenizer_floor(batch: RowBatch, *, processor: Any) -> Predictions:
     """
     The reference written as its true tokens and read back: no model over these tokens can be better than about this.
+    Of frames it is what the visual tokenizer loses, of sensors what their bins lose.
 
     Args:
         batch (`RowBatch`):
@@ -124,7 +146,7 @@ def predict_tokenizer_floor(batch: RowBatch, *, processor: Any) -> Predictions:
     Returns:
         `Predictions`: one a row.
     """
-    completion_ids = processor.encode_completion(batch.reference, batch.context, batch.actions)
+    completion_ids = processor.encode_completion(**batch.columns(_window_columns(processor)))
     return _decode(completion_ids, batch, processor)
 
 
@@ -139,7 +161,7 @@ def predict_checkpoint(
     num_samples: int = 1,
 ) -> Predictions:
     """
-    Multi-step prediction: the model writes the frames, the world the actions.
+    Multi-step prediction: the model writes the states, the world the actions.
 
     The noise of a prediction depends on sampling seed, row and sample alone: not on the batch, not on the checkpoint.
 
@@ -165,7 +187,7 @@ def predict_checkpoint(
     if sampling.temperature == 0:
         sampling_seeds, num_samples = sampling_seeds[:1], 1
     horizon = batch.reference.shape[1]
-    prompt_ids = processor.encode_prompt(batch.context, batch.actions)
+    prompt_ids = processor.encode_prompt(**batch.columns(processor.prompt_columns))
     world_tokens = processor.world_tokens(batch.actions, horizon=horizon)
     seeds = [row_seed(seed, index) for index in batch.indices for seed in sampling_seeds]
     completion_ids = sample_completions(
@@ -207,15 +229,18 @@ def row_seed(sampling_seed: int, index: int) -> int:
 
 
 def _decode(completion_ids: torch.Tensor, batch: RowBatch, processor: Any) -> Predictions:
-    decoded = processor.decode_state(completion_ids, batch.context)
-    unreadable = torch.zeros_like(batch.reference[0])
-    predicted = torch.stack([unreadable if state is None else state.to(unreadable) for state in decoded])
-    readable = torch.tensor([state is not None for state in decoded], device=predicted.device)
-    rows = len(batch.indices)
-    return Predictions(
-        predicted=rearrange(predicted, "(b j) s c h w -> b j s c h w", b=rows),
-        readable=rearrange(readable, "(b j) -> b j", b=rows),
-    )
+    decoded = state_columns(processor.decode_state(completion_ids, batch.context))
+    rows, stacked = len(batch.indices), {}
+    for name, states in decoded.items():
+        unreadable = torch.zeros_like(getattr(batch, name.replace("predicted", "reference"))[0])
+        predicted = torch.stack([unreadable if state is None else state.to(unreadable) for state in states])
+        stacked[name] = rearrange(predicted, "(b j) ... -> b j ...", b=rows)
+    readable = torch.tensor([state is not None for state in decoded["predicted"]], device=batch.reference.device)
+    return Predictions(readable=rearrange(readable, "(b j) -> b j", b=rows), **stacked)
+
+
+def _window_columns(processor: Any) -> tuple[str, ...]:
+    return (*processor.prompt_columns, *processor.reference_columns)
 
 
 def _columns(rows: Any) -> Mapping[str, Sequence[Any]]:

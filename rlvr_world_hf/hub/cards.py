@@ -12,7 +12,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 
 PAPER = "https://arxiv.org/abs/2505.13934"
-TAGS = ("world-model", "rlvr", "grpo", "video-prediction", "robotics", "reinforcement-learning")
+TAGS = ("world-model", "rlvr", "grpo", "robotics", "reinforcement-learning")
 NOT_EVALUATED = "Not evaluated yet: `rlvr-world evaluate RECIPE` measures it."
 CITATION = """@article{wu2025rlvrworld,
   title   = {RLVR-World: Training World Models with Reinforcement Learning},
@@ -25,6 +25,11 @@ LIMITS = (
     "ranges. Elsewhere its frames may look right and be wrong.",
     "Errors add up over the horizon; beyond the horizon of the recipe nothing was measured.",
     "A prediction is one sample of what may happen. Do not take it for a safety check of a real robot.",
+)
+SENSOR_LIMITS = (
+    "It predicts what its training data show: one world, one time interval, states and actions within the recorded "
+    "ranges. Beyond them, values fall into the outermost bins.",
+    *LIMITS[1:],
 )
 
 
@@ -43,14 +48,14 @@ def card_text(
     datasets: Sequence[str] | None = None,
     base_model: str | None = None,
     picture: str | None = None,
-    limits: Sequence[str] = LIMITS,
-    pipeline_tag: str = "image-to-video",
+    limits: Sequence[str] | None = None,
+    pipeline_tag: str | None = None,
 ) -> str:
     """
-    Write the README of a video world model.
+    Write the README of a world model.
 
     Args:
-        processor (`VideoWorldModelProcessor`):
+        processor (`VideoWorldModelProcessor` or `SensorWorldModelProcessor`):
             Its processor: sizes, layout and action ranges in text and example.
         name (`str`):
             Title.
@@ -77,9 +82,9 @@ def card_text(
         picture (`str`, *optional*):
             File beside the card with reference and predictions, as in `strip.png`.
         limits (`Sequence[str]`, *optional*):
-            What not to expect of it.
-        pipeline_tag (`str`, *optional*, defaults to `"image-to-video"`):
-            Task, as the Hub names it.
+            What not to expect of it. Defaults to `LIMITS`, or `SENSOR_LIMITS` without frames.
+        pipeline_tag (`str`, *optional*):
+            Task, as the Hub names it. Defaults to `"image-to-video"`, or `"time-series-forecasting"` without frames.
 
     Returns:
         `str`: Markdown with a YAML head.
@@ -103,22 +108,25 @@ def card_text(
         raise ValueError("`results` and `table` belong together: give both, or neither for a card without numbers.")
     if results is not None and row not in results["rows"]:
         raise ValueError(f"The results have no row {row!r} for this checkpoint; they have {list(results['rows'])}.")
+    has_frames = "frames" in processor.predicts
+    pipeline_tag = pipeline_tag or ("image-to-video" if has_frames else "time-series-forecasting")
+    task = f"{'Single' if horizon == 1 else 'Multi'}-step {'video' if has_frames else 'state'} prediction"
     metadata = ModelCardData(
         license="apache-2.0",
         library_name="rlvr_world_hf",
         pipeline_tag=pipeline_tag,
-        tags=[*TAGS, world.lower()],
+        tags=[*TAGS, *(["video-prediction"] if has_frames else []), world.lower()],
         datasets=list(datasets) if datasets else None,
         base_model=base_model,
         metrics=list(results["rows"][row]) if results else None,
         model_name=name if results else None,
-        eval_results=_eval_results(results, row, task=pipeline_tag, world=world, horizon=horizon) if results else None,
+        eval_results=_eval_results(results, row, tag=pipeline_tag, task=task, world=world) if results else None,
     )
     sections = {
         "How to use": _use(processor, repo_id or name, horizon),
         "How it was trained": _training(recipe),
         "Results": _results(table, picture),
-        "Limits": "\n".join(f"- {limit}" for limit in limits),
+        "Limits": "\n".join(f"- {limit}" for limit in limits or (LIMITS if has_frames else SENSOR_LIMITS)),
         "Data": data,
         "Citation": f"The method is that of [RLVR-World]({PAPER}):\n\n```bibtex\n{CITATION}\n```",
     }
@@ -127,26 +135,45 @@ def card_text(
 
 
 def _summary(processor: Any, world: str) -> str:
-    layout = processor.layout
-    height, width = processor.codec.config.image_size
-    pace = f" at {processor.fps:g} frames a second" if processor.fps else ""
+    layout, has_frames = processor.layout, "frames" in processor.predicts
+    pace = f" at {processor.fps:g} {'frames' if has_frames else 'steps'} a second" if processor.fps else ""
     counts = {"context frame": layout.context_frames, "observed step": layout.observed_steps}
     given = " and ".join(_count(number, thing) for thing, number in counts.items() if number)
+    height, width = processor.codec.config.image_size if has_frames else (0, 0)
+    sizes = [f"{height}x{width} pixels"] if has_frames else []
+    sizes += [_count(layout.sensor_dims, "sensor")] if layout.sensor_dims else []
+    states, step = ("frames", "frame") if has_frames else ("states", "step")
     return (
-        f"An action-conditioned video world model of {world}: given {given} "
-        f"of {height}x{width} pixels{pace} and the actions to come, it predicts the frames that follow. A "
-        f"transformer over {layout.vocabulary_size} tokens writes {layout.dynamics_length} of them a frame. It was "
+        f"An action-conditioned {'video ' if has_frames else ''}world model of {world}: given {given} "
+        f"of {' and '.join(sizes)}{pace} and the actions to come, it predicts the {states} that follow. A "
+        f"transformer over {layout.vocabulary_size} tokens writes {layout.predicted_length} of them a {step}. It was "
         "trained by likelihood, then by reinforcement learning with verifiable rewards: prediction metrics on decoded "
-        f"frames are the reward, as in [RLVR-World]({PAPER})."
+        f"{states} are the reward, as in [RLVR-World]({PAPER})."
     )
 
 
 def _use(processor: Any, repo_id: str, horizon: int) -> str:
     layout = processor.layout
-    height, width = processor.codec.config.image_size
     given = layout.context_frames + layout.observed_steps
     since = "first observed step" if layout.observed_steps > 1 else "last given frame"
-    middle = [(low + high) / 2 for low, high in zip(processor.action_low, processor.action_high, strict=True)]
+    inputs, states, shapes = [], [], {}
+    if "frames" in processor.predicts:
+        height, width = processor.codec.config.image_size
+        size = f"({given}, {height}, {width}, 3)"
+        inputs += [f"frames = np.full({size}, 255, dtype=np.uint8)  # your frames, oldest first, RGB"]
+        states += ["frames"]
+        shapes["predicted"] = f"(4, {horizon}, 3, {height}, {width}), float in [0, 1]"
+    if "sensors" in processor.predicts:
+        middle = _middle(processor.state_low, processor.state_high)
+        inputs += [f"states = np.tile({middle}, ({given}, 1))  # your sensors, oldest first, in the unit of the data"]
+        states += ["states"]
+        shapes["predicted_states" if shapes else "predicted"] = f"(4, {horizon}, {layout.sensor_dims})"
+    inputs += [
+        f"actions = np.tile({_middle(processor.action_low, processor.action_high)}, "
+        f"({layout.prompt_actions + horizon}, 1))  # your actions, from the {since} on"
+    ]
+    beside = ", states=states" if len(states) > 1 else ""
+    shown = "; ".join(f"{name} {shape}" if beside else shape for name, shape in shapes.items())
     return f"""With `rlvr_world_hf` installed:
 
 ```python
@@ -154,10 +181,13 @@ import numpy as np
 from rlvr_world_hf import WorldModelPipeline
 
 pipeline = WorldModelPipeline.from_pretrained("{repo_id}")
-frames = np.full(({given}, {height}, {width}, 3), 255, dtype=np.uint8)  # your frames, oldest first, RGB
-actions = np.tile({middle}, ({layout.prompt_actions + horizon}, 1))  # your actions, from the {since} on
-predicted = pipeline(frames, actions, num_samples=4)  # (4, {horizon}, 3, {height}, {width}), float in [0, 1]
+{chr(10).join(inputs)}
+predicted = pipeline({states[0]}, actions{beside}, num_samples=4)  # {shown}
 ```"""
+
+
+def _middle(low: Sequence[float], high: Sequence[float]) -> list[float]:
+    return [(least + most) / 2 for least, most in zip(low, high, strict=True)]
 
 
 def _training(recipe: Mapping[str, Any] | None) -> str:
@@ -171,19 +201,19 @@ def _results(table: str | None, picture: str | None) -> str:
     if table is None:
         return NOT_EVALUATED
     rows = (
-        "`copy_last` repeats the last given frame; `tokenizer_floor` decodes the true codes, so it bounds what a "
-        "model over these tokens can reach; `base` was trained by likelihood, `control` by likelihood for as much "
-        "longer as RL took; `_best_sampling` has temperature and top-k chosen on validation episodes."
+        "`copy_last` repeats the last given state; `tokenizer_floor` decodes the true codes or bins, so it bounds "
+        "what a model over these tokens can reach; `base` was trained by likelihood, `control` by likelihood for as "
+        "much longer as RL took; `_best_sampling` has temperature and top-k chosen on validation episodes."
     )
     shown = f"\n\n![Reference, predictions and their errors over time]({picture})" if picture else ""
     return f"{rows}\n\n{table.strip()}{shown}"
 
 
-def _eval_results(results: Mapping[str, Any], row: str, *, task: str, world: str, horizon: int) -> list[EvalResult]:
+def _eval_results(results: Mapping[str, Any], row: str, *, tag: str, task: str, world: str) -> list[EvalResult]:
     return [
         EvalResult(
-            task_type=task,
-            task_name=f"{'Single' if horizon == 1 else 'Multi'}-step video prediction",
+            task_type=tag,
+            task_name=task,
             dataset_type=world.lower(),
             dataset_name=f"{world}, held-out episodes",
             dataset_split="test",

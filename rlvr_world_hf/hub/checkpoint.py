@@ -3,7 +3,7 @@ A world model on disk or on the Hub: weights, configuration and processor in one
 
     config.json, model.safetensors                                   the transformer, readable by transformers alone
     processor_config.json, tokenizer.json, tokenizer_config.json     the processor: layout, action ranges, fps
-    codec/config.json, codec/diffusion_pytorch_model.safetensors     the visual tokenizer
+    codec/config.json, codec/diffusion_pytorch_model.safetensors     the visual tokenizer, if there are frames
 """
 
 import copy
@@ -132,7 +132,7 @@ def load_world_model(
     processor = _processor_class(folder).from_pretrained(folder)
     if device is not None:
         model.to(device)
-        processor.codec.to(device)
+        processor.to(device)
     return choose_attention(model.eval()), processor
 
 
@@ -191,13 +191,15 @@ def _local_folder(folder_or_repo: str | os.PathLike[str], *, revision: str | Non
 
 
 def _refuse_incomplete(folder: Path) -> None:
-    for needed in ("config.json", "processor_config.json", "codec/config.json"):
+    settings = folder / "processor_config.json"
+    has_codec = not settings.is_file() or "codec" in json.loads(settings.read_text(encoding="utf-8"))
+    for needed in ("config.json", "processor_config.json", *(["codec/config.json"] if has_codec else [])):
         if not (folder / needed).is_file():
             raise FileNotFoundError(
                 f"{folder} is not a world model: it has no {needed}. Save one with `save_world_model`; it writes "
                 "model, processor and codec."
             )
-    for part in (folder, folder / "codec"):
+    for part in (folder, *([folder / "codec"] if has_codec else [])):
         if any(part.glob("*.safetensors")):
             continue
         pickled = sorted(file.name for pattern in PICKLES for file in part.glob(pattern))

@@ -1,5 +1,5 @@
 """
-In: frames and actions of a transition; completions of a model.
+In: frames, sensors and actions of a transition; completions of a model.
 Out: token ids with their layout and masks; decoded states.
 Never: rewards, or any file outside this room: its files travel to the Hub alone.
 """
@@ -7,4 +7,6 @@ Never: rewards, or any file outside this room: its files travel to the Hub alone
 from .base import WorldModelProcessor as WorldModelProcessor
 from .bins import UniformBins as UniformBins
 from .layout import TokenLayout as TokenLayout
+from .sensor import SensorWorldModelProcessor as SensorWorldModelProcessor
+from .step_blocks import StepBlockProcessor as StepBlockProcessor
 from .video import VideoWorldModelProcessor as VideoWorldModelProcessor

@@ -5,6 +5,7 @@ how is a completion read back. And how a processor that holds a codec is saved a
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +56,15 @@ class WorldModelProcessor(ProcessorMixin, ABC):
     `codec`. All other arguments are JSON values, or objects with `to_dict`, kept under their own names; they are saved
     to `processor_config.json`, the codec to the folder `codec/`.
 
+    Attributes:
+        predicts (`tuple[str, ...]`):
+            Kinds of its states, `"frames"` or `"sensors"`. Of two, the second one's columns are `context_states`,
+            `reference_states` and `predicted_states`, beside `context`, `reference` and `predicted` of the first.
+        prompt_columns (`tuple[str, ...]`):
+            Columns of a row that the prompt is made from; keyword arguments of `encode_prompt`.
+        reference_columns (`tuple[str, ...]`):
+            Columns of a row that hold what is to be predicted.
+
     Example:
         >>> class Echo(WorldModelProcessor):
         ...     def __init__(self, fps=None):
@@ -64,12 +74,30 @@ class WorldModelProcessor(ProcessorMixin, ABC):
         TypeError: Can't instantiate abstract class Echo with abstract methods decode_state, ...
     """
 
-    @abstractmethod
-    def encode_prompt(self, context: Any, actions: Any) -> torch.Tensor:
-        """Prompt ids `(B, Lp)`, int64, of what is given: the context state and the actions."""
+    predicts: tuple[str, ...] = ("frames",)
+    prompt_columns: tuple[str, ...] = ("context", "actions")
+    reference_columns: tuple[str, ...] = ("reference",)
+    codec: Any = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where it encodes: on its codec's device, or on the CPU if it has none."""
+        return torch.device("cpu") if self.codec is None else self.codec.device
+
+    def to(self, device: str | torch.device) -> "WorldModelProcessor":
+        """Moves the codec, if it has one, and returns itself."""
+        if self.codec is not None:
+            self.codec.to(device)
+        return self
 
     @abstractmethod
-    def encode_completion(self, reference: Any, context: Any, actions: Any) -> torch.Tensor:
+    def encode_prompt(self, context: Any, actions: Any, *args: Any, **columns: Any) -> torch.Tensor:
+        """Prompt ids `(B, Lp)`, int64, of what is given: the columns that `prompt_columns` names."""
+
+    @abstractmethod
+    def encode_completion(
+        self, reference: Any, context: Any, actions: Any, *args: Any, **columns: Any
+    ) -> torch.Tensor:
         """Completion ids `(B, Lc)`, int64, of the recorded states: the target of likelihood training."""
 
     @abstractmethod
@@ -90,7 +118,10 @@ class WorldModelProcessor(ProcessorMixin, ABC):
 
     @abstractmethod
     def decode_state(self, completion_ids: torch.Tensor, context: Any) -> Any:
-        """Predicted states of completions `(B, Lc)`; those of one context stand together."""
+        """
+        Predicted states of completions `(B, Lc)`; those of one context stand together. Of two kinds, by column:
+        `predicted` and `predicted_states`.
+        """
 
     def to_dict(self) -> dict[str, Any]:
         """
@@ -148,6 +179,23 @@ class WorldModelProcessor(ProcessorMixin, ABC):
             codec = settings[CODEC_FOLDER]["class"]
             settings[CODEC_FOLDER] = _load_codec(codec, str(pretrained_model_name_or_path), trust, **source)
         return settings, unused
+
+
+def state_columns(decoded: Any) -> dict[str, Any]:
+    """
+    What `decode_state` returned, by column.
+
+    Args:
+        decoded (`Any`): states, or a mapping of states.
+
+    Returns:
+        `dict[str, Any]`: `predicted`, and `predicted_states` where there are two kinds.
+
+    Example:
+        >>> list(state_columns(torch.zeros(4, 2, 3)))
+        ['predicted']
+    """
+    return dict(decoded) if isinstance(decoded, Mapping) else {"predicted": decoded}
 
 
 def _class_path(codec: Codec) -> str | None:

@@ -1,13 +1,14 @@
 """
-Where each token of a video world stands: the one home of ids, lengths, ranges and masks.
+Where each token of a world stands: the one home of ids, lengths, ranges and masks.
 
-    ids          [0, D) dynamics codes | [D, D + C) context codes | then action bins | bos | eos
-    prompt       K context frames in full, then M observed step blocks; with M = 0, the last context frame's actions.
-                 K = 0 where frames are coded on their own; C is 0 then, too
+    ids          [0, D) dynamics codes | [D, D + C) context codes | then sensor bins | action bins | bos | eos
+    prompt       K context frames in full, then M observed step blocks; with M = 0, the last context frame's sensors
+                 and actions. K = 0 where frames are coded on their own or there are none; C is 0 then, too
     completion   S step blocks
-    step block   dynamics tokens of one frame, then the tokens of the action taken at it
+    step block   dynamics tokens of one frame, its sensor tokens, then the tokens of the action taken at it
 
-`D`, `C` codebook sizes; `K` context frames; `M` observed steps; `S` steps of the horizon; `A` action dimensions.
+`D`, `C` codebook sizes; `K` context frames; `M` observed steps; `S` steps of the horizon; `P` sensor, `A` action
+dimensions. Without sensors `P` is 0 and there are no ids for them; without frames `D` is 0.
 """
 
 import math
@@ -28,22 +29,26 @@ class TokenLayout:
     How a window of frames and actions is laid out in tokens, after RLVR-World's multi-step and single-step prediction
     ([paper](https://huggingface.co/papers/2505.13934), section 5.1; ids and offsets follow the authors' code).
 
-    Where each frame is coded on its own there are no context frames: the history is a row of observed steps.
+    Where each frame is coded on its own there are no context frames: the history is a row of observed steps. So it is
+    where there are sensors and no frames.
 
     Args:
         context_codebook_size (`int`): codes of a context frame, `C`; 0 without context frames.
-        dynamics_codebook_size (`int`): codes of a later frame, `D`.
+        dynamics_codebook_size (`int`): codes of a later frame, `D`; 0 for sensors without frames.
         context_grid (`tuple[int, int]`): rows and columns of a context frame's codes; `(0, 0)` without context frames.
-        dynamics_grid (`tuple[int, int]`): rows and columns of a later frame's codes.
+        dynamics_grid (`tuple[int, int]`): rows and columns of a later frame's codes; `(0, 0)` for sensors without
+            frames.
         action_bins (`int`): bins of each action dimension.
         action_dims (`int`): dimensions of an action, `A`; 0 for a world without actions.
         context_frames (`int`, *optional*, defaults to 1): context frames in the prompt, `K`; may be 0.
         observed_steps (`int`, *optional*, defaults to 1): later frames given in the prompt, `M`; 0 only where there
             are context frames.
+        sensor_dims (`int`, *optional*, defaults to 0): dimensions of a step's sensors, `P`.
+        sensor_bins (`int`, *optional*, defaults to 0): bins of each sensor dimension; 0 without sensors.
 
     Raises:
         ValueError: for a size below 1 or a negative `action_dims`, `observed_steps` or `context_frames`; for context
-            codes without context frames, and for a prompt without any frame.
+            codes without context frames, for steps without frames and sensors, and for a prompt without any step.
 
     Example:
         The official multi-step recipe on RT-1, seven steps after the context frame and one observed step:
@@ -68,6 +73,15 @@ class TokenLayout:
         (4633, 1332, 333)
         >>> int(layout.model_token_mask(1).sum())
         320
+
+        PushT without pixels: six numbers a step, two steps of history.
+
+        >>> layout = TokenLayout(
+        ...     context_codebook_size=0, dynamics_codebook_size=0, context_grid=(0, 0), dynamics_grid=(0, 0),
+        ...     action_bins=256, action_dims=2, context_frames=0, observed_steps=2, sensor_dims=6, sensor_bins=512,
+        ... )
+        >>> layout.vocabulary_size, layout.prompt_length, layout.completion_length(4)
+        (770, 16, 32)
     """
 
     context_codebook_size: int
@@ -78,6 +92,8 @@ class TokenLayout:
     action_dims: int
     context_frames: int = 1
     observed_steps: int = 1
+    sensor_dims: int = 0
+    sensor_bins: int = 0
 
     def __post_init__(self) -> None:
         """Checks the sizes; grids given as lists (JSON) become tuples."""
@@ -88,6 +104,10 @@ class TokenLayout:
         may_be_zero = ["action_dims", "observed_steps"]
         if not any(of_context):
             may_be_zero += ["context_frames", "context_codebook_size", "context_grid"]
+        if not self.sensor_dims and not self.sensor_bins:
+            may_be_zero += ["sensor_dims", "sensor_bins"]
+        elif not any([*of_context, self.dynamics_codebook_size, *self.dynamics_grid]):
+            may_be_zero += ["dynamics_codebook_size", "dynamics_grid"]
         for name, value in asdict(self).items():
             least = 0 if name in may_be_zero else 1
             if min(value if isinstance(value, tuple) else (value,)) < least:
@@ -99,9 +119,14 @@ class TokenLayout:
             )
 
     @property
+    def sensor_offset(self) -> int:
+        """Id of sensor bin 0."""
+        return self.dynamics_codebook_size + self.context_codebook_size
+
+    @property
     def action_offset(self) -> int:
         """Id of action bin 0."""
-        return self.dynamics_codebook_size + self.context_codebook_size
+        return self.sensor_offset + self.sensor_bins
 
     @property
     def bos_id(self) -> int:
@@ -131,17 +156,23 @@ class TokenLayout:
     @property
     def step_length(self) -> int:
         """Tokens of one step block."""
-        return self.dynamics_length + self.action_dims
+        return self.predicted_length + self.action_dims
+
+    @property
+    def predicted_length(self) -> int:
+        """Tokens of one step block that the model writes: dynamics tokens and sensor tokens."""
+        return self.dynamics_length + self.sensor_dims
 
     @property
     def prompt_actions(self) -> int:
-        """Actions that belong to the prompt: one an observed step, or the last context frame's."""
+        """Actions, and sensor states, that belong to the prompt: of each observed step, or the last context frame."""
         return max(self.observed_steps, 1)
 
     @property
     def prompt_length(self) -> int:
         """Tokens of the prompt."""
-        observed = self.observed_steps * self.step_length if self.observed_steps else self.action_dims
+        last = self.sensor_dims + self.action_dims
+        observed = self.observed_steps * self.step_length if self.observed_steps else last
         return self.context_frames * self.context_length + observed
 
     def completion_length(self, horizon: int) -> int:
@@ -160,7 +191,8 @@ class TokenLayout:
 
     def model_token_mask(self, horizon: int) -> torch.Tensor:
         """
-        Which completion tokens the model writes: dynamics tokens; actions are written by the world and carry no loss.
+        Which completion tokens the model writes: dynamics and sensor tokens; actions are written by the world and
+        carry no loss.
 
         Args:
             horizon (`int`): steps of the completion, `S`.
@@ -176,7 +208,7 @@ class TokenLayout:
             >>> layout.model_token_mask(2).int().tolist()
             [1, 1, 0, 1, 1, 0]
         """
-        return torch.arange(self.completion_length(horizon)) % self.step_length < self.dynamics_length
+        return torch.arange(self.completion_length(horizon)) % self.step_length < self.predicted_length
 
     def token_ranges(self, horizon: int) -> torch.Tensor:
         """
@@ -188,44 +220,60 @@ class TokenLayout:
         Returns:
             `torch.Tensor` of shape `(L, 2)`, int64: lowest valid id, and one past the highest.
         """
-        dynamics = torch.tensor([0, self.dynamics_codebook_size])
-        action = torch.tensor([self.action_offset, self.bos_id])
-        return torch.where(self.model_token_mask(horizon)[:, None], dynamics, action)
+        parts = [
+            ([0, self.dynamics_codebook_size], self.dynamics_length),
+            ([self.sensor_offset, self.action_offset], self.sensor_dims),
+            ([self.action_offset, self.bos_id], self.action_dims),
+        ]
+        step = torch.tensor([ids for ids, length in parts for _ in range(length)])  # (step_length, 2)
+        return step.repeat(self.completion_length(horizon) // self.step_length, 1)
 
     def write_prompt(
-        self, context_codes: torch.Tensor, observed_codes: torch.Tensor | None, action_bins: torch.Tensor
+        self,
+        context_codes: torch.Tensor | None,
+        observed_codes: torch.Tensor | None,
+        action_bins: torch.Tensor,
+        sensor_bins: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """
         Token ids of a prompt.
 
         Args:
-            context_codes (`torch.Tensor` of shape `(B, K, Nc)`): codes of the context frames.
+            context_codes (`torch.Tensor` of shape `(B, K, Nc)`, *optional*): codes of the context frames; `None` when
+                the layout has none.
             observed_codes (`torch.Tensor` of shape `(B, M, N)`, *optional*): codes of the observed steps; `None` when
                 the layout has none.
             action_bins (`torch.Tensor` of shape `(B, max(M, 1), A)`): bins of the prompt's actions.
+            sensor_bins (`torch.Tensor` of shape `(B, max(M, 1), P)`, *optional*): bins of the prompt's sensors; `None`
+                when the layout has none.
 
         Returns:
             `torch.Tensor` of shape `(B, prompt_length)`, int64.
         """
+        observed = self.write_completion(observed_codes, action_bins, sensor_bins)
+        if context_codes is None:
+            return observed
         context = rearrange(context_codes.long(), "B K N -> B (K N)") + self.dynamics_codebook_size
-        if observed_codes is None:
-            observed = rearrange(action_bins.long(), "B 1 A -> B A") + self.action_offset
-        else:
-            observed = self.write_completion(observed_codes, action_bins)
         return torch.cat([context, observed], dim=1)
 
-    def write_completion(self, dynamics_codes: torch.Tensor, action_bins: torch.Tensor) -> torch.Tensor:
+    def write_completion(
+        self, dynamics_codes: torch.Tensor | None, action_bins: torch.Tensor, sensor_bins: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """
         Token ids of step blocks.
 
         Args:
-            dynamics_codes (`torch.Tensor` of shape `(B, S, N)`): codes of the frames.
-            action_bins (`torch.Tensor` of shape `(B, S, A)`): bins of the action taken at each frame.
+            dynamics_codes (`torch.Tensor` of shape `(B, S, N)`, *optional*): codes of the frames; `None` for a world
+                without frames.
+            action_bins (`torch.Tensor` of shape `(B, S, A)`): bins of the action taken at each step.
+            sensor_bins (`torch.Tensor` of shape `(B, S, P)`, *optional*): bins of the sensors; `None` for a world
+                without sensors.
 
         Returns:
             `torch.Tensor` of shape `(B, S * step_length)`, int64.
         """
-        blocks = torch.cat([dynamics_codes.long(), action_bins.long() + self.action_offset], dim=2)
+        parts = [(dynamics_codes, 0), (sensor_bins, self.sensor_offset), (action_bins, self.action_offset)]
+        blocks = torch.cat([ids.long() + offset for ids, offset in parts if ids is not None], dim=2)
         return rearrange(blocks, "B S L -> B (S L)")
 
     def read_dynamics(self, completion_ids: torch.Tensor) -> torch.Tensor:
@@ -242,6 +290,27 @@ class TokenLayout:
             ValueError: for an id outside its position's range. Sampling by `token_ranges` cannot write one; the
                 authors sample the whole vocabulary and clamp instead.
         """
+        return self._read_blocks(completion_ids)[..., : self.dynamics_length]
+
+    def read_sensors(self, completion_ids: torch.Tensor) -> torch.Tensor:
+        """
+        Sensor bins of a completion: the inverse of `write_completion` for the sensors.
+
+        Args:
+            completion_ids (`torch.Tensor` of shape `(B, S * step_length)`, int): a completion's ids.
+
+        Returns:
+            `torch.Tensor` of shape `(B, S, P)`, int64.
+
+        Raises:
+            ValueError: as `read_dynamics`.
+        """
+        return (
+            self._read_blocks(completion_ids)[..., self.dynamics_length : self.predicted_length] - self.sensor_offset
+        )
+
+    def _read_blocks(self, completion_ids: torch.Tensor) -> torch.Tensor:
+        """Step blocks `(B, S, L)`, int64, each id in its position's range."""
         ranges = self.token_ranges(self.horizon(completion_ids.shape[1])).to(completion_ids.device)
         invalid = ((completion_ids < ranges[:, 0]) | (completion_ids >= ranges[:, 1])).nonzero()
         if len(invalid):
@@ -251,7 +320,7 @@ class TokenLayout:
                 f"Completion {row} has id {int(completion_ids[row, position])} at position {position}, where ids in "
                 f"[{low}, {high}) are valid; sample with the processor's `token_ranges`."
             )
-        return rearrange(completion_ids.long(), "B (S L) -> B S L", L=self.step_length)[..., : self.dynamics_length]
+        return rearrange(completion_ids.long(), "B (S L) -> B S L", L=self.step_length)
 
     def labels(
         self,
@@ -278,8 +347,9 @@ class TokenLayout:
         return torch.cat([torch.full_like(prompt_ids, IGNORED_LABEL, dtype=torch.long), completion], dim=1)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON: what `processor_config.json` stores."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """The fields as JSON: what `processor_config.json` stores. Without sensors nothing is said of them."""
+        fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: value for name, value in fields.items() if value or not name.startswith("sensor_")}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "TokenLayout":

@@ -1,26 +1,23 @@
-"""A video world in tokens: frames by a visual tokenizer, actions by uniform bins, positions by a `TokenLayout`."""
+"""
+A video world in tokens: frames by a visual tokenizer, actions, and sensors where there are any, by uniform bins,
+positions by a `TokenLayout`.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from einops import repeat
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import BatchFeature, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-from .base import Codec, WorldModelProcessor
-from .bins import UniformBins
+from .base import Codec
 from .layout import TokenLayout
+from .step_blocks import Array, StepBlockProcessor, build_tokenizer, check_batches, to_tensor
 
 
-Array = torch.Tensor | np.ndarray
 CODEC_FIELDS = ("context_codebook_size", "dynamics_codebook_size", "context_grid", "dynamics_grid")
 
 
-class VideoWorldModelProcessor(WorldModelProcessor):
+class VideoWorldModelProcessor(StepBlockProcessor):
     r"""
     Writes context frames, observed steps and actions as a prompt, and reads predicted frames back from a completion.
 
@@ -31,6 +28,10 @@ class VideoWorldModelProcessor(WorldModelProcessor):
     the unit of their ranges; `actions[:, j]` is taken at the `j`-th frame counted from the last context frame if there
     are no observed steps, and from the first observed step otherwise. The one taken at the last predicted frame moves
     nothing in the window and may be left out: its tokens repeat the one before.
+
+    With the ranges of a low-dimensional state, its numbers stand beside the codes of each step and are predicted, too,
+    as the paper does with the proprioception of PushT (appendix). The columns `context_states` and `reference_states`
+    are then needed, and a decoded state is a mapping of `predicted` frames and `predicted_states`.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
@@ -45,9 +46,13 @@ class VideoWorldModelProcessor(WorldModelProcessor):
             Highest value of each action dimension. Values beyond are put into the outermost bin.
         fps (`float`, *optional*):
             Frames a second of the data the codec and model were trained on; kept for who feeds them.
+        state_low (`Sequence[float]` of length `P`, *optional*):
+            Lowest value of each sensor dimension, where the layout has sensors.
+        state_high (`Sequence[float]` of length `P`, *optional*):
+            Highest value of each sensor dimension. Values beyond are put into the outermost bin.
 
     Raises:
-        ValueError: if codec, tokenizer or action ranges do not fit the layout.
+        ValueError: if codec, tokenizer or ranges do not fit the layout.
 
     Example:
         >>> from rlvr_world_hf import CompressiveTokenizer
@@ -70,16 +75,26 @@ class VideoWorldModelProcessor(WorldModelProcessor):
         action_low: Sequence[float],
         action_high: Sequence[float],
         fps: float | None = None,
+        state_low: Sequence[float] | None = None,
+        state_high: Sequence[float] | None = None,
     ) -> None:
-        self.layout = layout if isinstance(layout, TokenLayout) else TokenLayout.from_dict(layout)
-        self.action_low = [float(value) for value in action_low]
-        self.action_high = [float(value) for value in action_high]
-        self.bins = UniformBins(low=self.action_low, high=self.action_high, bins=self.layout.action_bins)
-        self.fps = fps
+        layout = layout if isinstance(layout, TokenLayout) else TokenLayout.from_dict(layout)
+        _check_fit(layout, codec)
         self.codec = codec
-        _check_fit(self.layout, codec, words=len(tokenizer), action_dims=len(self.action_low))
         codec.eval()
-        super().__init__(tokenizer)
+        super().__init__(
+            tokenizer,
+            layout,
+            action_low=action_low,
+            action_high=action_high,
+            state_low=state_low,
+            state_high=state_high,
+            fps=fps,
+        )
+        if layout.sensor_dims:
+            self.predicts = ("frames", "sensors")
+            self.prompt_columns = ("context", "actions", "context_states")
+            self.reference_columns = ("reference", "reference_states")
 
     @classmethod
     def from_codec(
@@ -91,6 +106,9 @@ class VideoWorldModelProcessor(WorldModelProcessor):
         action_bins: int = 256,
         observed_steps: int = 0,
         fps: float | None = None,
+        state_low: Sequence[float] | None = None,
+        state_high: Sequence[float] | None = None,
+        sensor_bins: int = 256,
     ) -> "VideoWorldModelProcessor":
         """
         Builds the layout and the tokenizer that belong to a codec.
@@ -102,6 +120,10 @@ class VideoWorldModelProcessor(WorldModelProcessor):
             action_bins (`int`, *optional*, defaults to 256): bins of each action dimension, as in the paper.
             observed_steps (`int`, *optional*, defaults to 0): later frames given in the prompt, `M`.
             fps (`float`, *optional*): frames a second of the data.
+            state_low (`Sequence[float]` of length `P`, *optional*): lowest value of each sensor dimension; with it,
+                sensors are predicted beside the frames.
+            state_high (`Sequence[float]` of length `P`, *optional*): highest value of each sensor dimension.
+            sensor_bins (`int`, *optional*, defaults to 256): bins of each sensor dimension.
 
         Returns:
             [`VideoWorldModelProcessor`]
@@ -112,42 +134,14 @@ class VideoWorldModelProcessor(WorldModelProcessor):
             action_dims=len(action_low),
             context_frames=codec.config.context_frames,
             observed_steps=observed_steps,
+            sensor_dims=len(state_low or ()),
+            sensor_bins=sensor_bins if state_low else 0,
         )
-        return cls(build_tokenizer(layout), codec, layout, action_low, action_high, fps=fps)
-
-    def __call__(
-        self,
-        context: Array,
-        actions: Array,
-        *,
-        reference: Array | None = None,
-        reference_mask: Array | None = None,
-        **kwargs: Any,
-    ) -> BatchFeature:
-        """
-        Model inputs: a prompt, or a whole sequence with labels if the reference is given.
-
-        Args:
-            context (`torch.Tensor` or `np.ndarray` of shape `(B, K + M, 3, H, W)`): context frames and observed steps.
-            actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)`): actions of the window.
-            reference (`torch.Tensor` or `np.ndarray` of shape `(B, S, 3, H, W)`, *optional*): the frames that follow.
-            reference_mask (`torch.Tensor` or `np.ndarray` of shape `(B, S)`, bool, *optional*): False for padding.
-            kwargs (`dict[str, Any]`, *optional*): none is known; `return_tensors="pt"` is accepted, as it is the case.
-
-        Returns:
-            [`~transformers.BatchFeature`]: `input_ids` `(B, L)`, and with a reference `labels` `(B, L)`, int64: -100
-            on prompt, actions and padding.
-        """
-        if kwargs.pop("return_tensors", "pt") != "pt" or kwargs:
-            raise TypeError(f"Expected no further arguments than `return_tensors='pt'`, got {sorted(kwargs)}.")
-        if reference is None:
-            return BatchFeature({"input_ids": self.encode_prompt(context, actions)})
-        prompt_ids, completion_ids = self.encode_window(context, reference, actions)
-        labels = self.labels(prompt_ids, completion_ids, reference_mask)
-        return BatchFeature({"input_ids": torch.cat([prompt_ids, completion_ids], dim=1), "labels": labels})
+        ranges: dict[str, Any] = {"state_low": state_low, "state_high": state_high}
+        return cls(build_tokenizer(layout), codec, layout, action_low, action_high, fps=fps, **ranges)
 
     @torch.no_grad()
-    def encode_prompt(self, context: Array, actions: Array) -> torch.Tensor:
+    def encode_prompt(self, context: Array, actions: Array, context_states: Array | None = None) -> torch.Tensor:
         """
         Token ids of the prompt.
 
@@ -156,6 +150,8 @@ class VideoWorldModelProcessor(WorldModelProcessor):
                 `K` context frames, then `M` observed steps.
             actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)`):
                 Actions of the window, of which the first `max(M, 1)` are used.
+            context_states (`torch.Tensor` or `np.ndarray` of shape `(B, K + M, P)`, *optional*):
+                States of the given frames, where the world has sensors; the last `max(M, 1)` are used.
 
         Returns:
             `torch.Tensor` of shape `(B, prompt_length)`, int64, on the codec's device.
@@ -170,27 +166,19 @@ class VideoWorldModelProcessor(WorldModelProcessor):
         observed_codes = None
         if self.layout.observed_steps:
             observed_codes = self.codec.encode(observed_frames, context_frames=context_frames)
-        return self.layout.write_prompt(context_codes, observed_codes, action_bins)
-
-    def encode_completion(self, reference: Array, context: Array, actions: Array) -> torch.Tensor:
-        """
-        Token ids of the frames that followed: the target of likelihood training.
-
-        Args:
-            reference (`torch.Tensor` or `np.ndarray` of shape `(B, S, 3, H, W)`): the recorded frames.
-            context (`torch.Tensor` or `np.ndarray` of shape `(B, K + M, 3, H, W)`): as in `encode_prompt`.
-            actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)`): `max(M, 1) + S` actions, or one fewer.
-
-        Returns:
-            `torch.Tensor` of shape `(B, S * step_length)`, int64.
-
-        Raises:
-            ValueError: as `encode_prompt`.
-        """
-        return self.encode_window(context, reference, actions)[1]
+        sensor_bins = self._prompt_states(context_states, len(context_frames))
+        return self.layout.write_prompt(context_codes, observed_codes, action_bins, sensor_bins)
 
     @torch.no_grad()
-    def encode_window(self, context: Array, reference: Array, actions: Array) -> tuple[torch.Tensor, torch.Tensor]:
+    def encode_window(
+        self,
+        context: Array,
+        reference: Array,
+        actions: Array,
+        *,
+        context_states: Array | None = None,
+        reference_states: Array | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Token ids of prompt and completion, as `encode_prompt` and `encode_completion` give them, with one pass of the
         codec for all later frames.
@@ -199,6 +187,10 @@ class VideoWorldModelProcessor(WorldModelProcessor):
             context (`torch.Tensor` or `np.ndarray` of shape `(B, K + M, 3, H, W)`): as in `encode_prompt`.
             reference (`torch.Tensor` or `np.ndarray` of shape `(B, S, 3, H, W)`): the recorded frames.
             actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)`): `max(M, 1) + S` actions, or one fewer.
+            context_states (`torch.Tensor` or `np.ndarray` of shape `(B, K + M, P)`, *optional*): as in
+                `encode_prompt`.
+            reference_states (`torch.Tensor` or `np.ndarray` of shape `(B, S, P)`, *optional*): the recorded states,
+                where the world has sensors.
 
         Returns:
             `tuple[torch.Tensor, torch.Tensor]`: prompt `(B, prompt_length)`, completion `(B, S * step_length)`, int64.
@@ -217,55 +209,16 @@ class VideoWorldModelProcessor(WorldModelProcessor):
             self.codec.encode_context(context_frames),
             codes[:, :observed] if observed else None,
             self._bin_actions(actions, len(context_frames), count=self.layout.prompt_actions),
+            self._prompt_states(context_states, len(context_frames)),
         )
         bins = self._bin_completion_actions(actions, reference.shape[1])
-        return prompt_ids, self.layout.write_completion(codes[:, observed:], bins)
-
-    def horizon(self, completion_length: int) -> int:
-        """Steps of a completion of `completion_length` tokens; see [`TokenLayout`]."""
-        return self.layout.horizon(completion_length)
-
-    def model_token_mask(self, horizon: int) -> torch.Tensor:
-        """True where the model writes, bool `(S * step_length,)`; see [`TokenLayout`]."""
-        return self.layout.model_token_mask(horizon)
-
-    def token_ranges(self, horizon: int) -> torch.Tensor:
-        """Valid ids `[low, high)` of each position, int64 `(S * step_length, 2)`; see [`TokenLayout`]."""
-        return self.layout.token_ranges(horizon)
-
-    def labels(
-        self, prompt_ids: torch.Tensor, completion_ids: torch.Tensor, reference_mask: Array | None = None
-    ) -> torch.Tensor:
-        """Labels of prompt and completion, int64 `(B, L)`: -100 on prompt, actions, padding; see [`TokenLayout`]."""
-        return self.layout.labels(prompt_ids, completion_ids, reference_mask)
-
-    def world_tokens(self, actions: Array, *, horizon: int | None = None) -> torch.Tensor:
-        """
-        Completion ids that the world writes: the actions.
-
-        Args:
-            actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)`):
-                `max(M, 1) + S` actions, or, where the horizon is given, one fewer or more.
-            horizon (`int`, *optional*):
-                Steps to predict, `S`; by default all that the actions cover, `T - max(M, 1)`.
-
-        Returns:
-            `torch.Tensor` of shape `(B, S * step_length)`, int64; -1 where the model writes.
-
-        Raises:
-            ValueError: for a wrong shape, too few actions, or NaN.
-        """
-        if horizon is None:
-            horizon = np.shape(actions)[1] - self.layout.prompt_actions
-        mask = self.model_token_mask(horizon).to(self.codec.device)
-        bins = self._bin_completion_actions(actions, horizon)
-        codes = bins.new_zeros(len(bins), horizon, self.layout.dynamics_length)
-        return self.layout.write_completion(codes, bins).masked_fill(mask, -1)
+        sensors = self._given_states(reference_states, "reference_states", reference.shape[1], len(reference))
+        return prompt_ids, self.layout.write_completion(codes[:, observed:], bins, sensors)
 
     @torch.no_grad()
-    def decode_state(self, completion_ids: torch.Tensor, context: Array) -> torch.Tensor:
+    def decode_state(self, completion_ids: torch.Tensor, context: Array) -> torch.Tensor | dict[str, torch.Tensor]:
         """
-        Predicted frames of completions.
+        Predicted frames of completions, and predicted states where the world has sensors.
 
         Args:
             completion_ids (`torch.Tensor` of shape `(B, S * step_length)`, int):
@@ -274,19 +227,41 @@ class VideoWorldModelProcessor(WorldModelProcessor):
                 Contexts; `B` is a multiple of `B0`, and each context is encoded once.
 
         Returns:
-            `torch.Tensor` of shape `(B, S, 3, H, W)`, float32 in `[0, 1]`.
+            `torch.Tensor` of shape `(B, S, 3, H, W)`, float32 in `[0, 1]`; where the world has sensors, a `dict` with
+            it as `predicted` and, as `predicted_states`, a float32 `torch.Tensor` of shape `(B, S, P)` in the unit of
+            the ranges.
 
         Raises:
             ValueError: for an id that is not valid at its position, or a `B` that is no multiple of `B0`.
         """
         context_frames, _ = self._split_context(context)
-        if len(completion_ids) % len(context_frames):
+        check_batches(completion_ids, len(context_frames))
+        completion_ids = torch.as_tensor(completion_ids).to(self.codec.device)
+        codes = self.layout.read_dynamics(completion_ids)
+        frames = self.codec.decode(codes, context_frames=context_frames).float()
+        if not self.layout.sensor_dims:
+            return frames
+        return {"predicted": frames, "predicted_states": self._read_states(completion_ids)}
+
+    def _prompt_states(self, states: Array | None, batch: int) -> torch.Tensor | None:
+        """Bins `(B, max(M, 1), P)` of the prompt's states; `None` without sensors."""
+        given = self.layout.context_frames + self.layout.observed_steps
+        bins = self._given_states(states, "context_states", given, batch)
+        return None if bins is None else bins[:, -self.layout.prompt_actions :]
+
+    def _given_states(self, states: Array | None, name: str, steps: int, batch: int) -> torch.Tensor | None:
+        """Bins `(B, T, P)` of states that must be there if the world has sensors, and only then."""
+        dims = self.layout.sensor_dims
+        if states is None and dims:
             raise ValueError(
-                f"Expected equally many completions of each context, got {len(completion_ids)} completions of "
-                f"{len(context_frames)} contexts."
+                f"Expected `{name}` of shape (B, {steps}, {dims}), as this world has sensors, got none; rows of "
+                "episodes with states hold them."
             )
-        codes = self.layout.read_dynamics(torch.as_tensor(completion_ids).to(self.codec.device))
-        return self.codec.decode(codes, context_frames=context_frames).float()
+        if states is not None and not dims:
+            raise ValueError(
+                f"This world has no sensors, got `{name}`; give `state_low` and `state_high` to add them."
+            )
+        return None if states is None else self._bin_states(states, name, steps=steps, batch=batch)
 
     def _split_context(self, context: Array) -> tuple[torch.Tensor, torch.Tensor]:
         """Context frames `(B, K, 3, H, W)` and observed steps `(B, M, 3, H, W)`."""
@@ -300,7 +275,7 @@ class VideoWorldModelProcessor(WorldModelProcessor):
 
     def _read_frames(self, frames: Array, name: str) -> torch.Tensor:
         """Frames as the codec takes them: float32 in `[0, 1]`, contiguous, on its device."""
-        frames = _to_tensor(frames, name)
+        frames = to_tensor(frames, name)
         height, width = self.codec.config.image_size
         if frames.ndim != 5 or tuple(frames.shape[2:]) != (3, height, width):
             raise ValueError(
@@ -319,72 +294,11 @@ class VideoWorldModelProcessor(WorldModelProcessor):
             )
         return frames.float().contiguous()
 
-    def _bin_actions(self, actions: Array, batch: int | None, *, count: int) -> torch.Tensor:
-        """Bins `(B, count, A)` of the first `count` actions."""
-        actions = _to_tensor(actions, "actions").to(self.codec.device, torch.float32)
-        dims = self.layout.action_dims
-        if actions.ndim != 3 or actions.shape[2] != dims or actions.shape[1] < count:
-            raise ValueError(f"Expected `actions` of shape (B, {count}, {dims}), got {tuple(actions.shape)}.")
-        if batch is not None and len(actions) != batch:
-            raise ValueError(f"Expected actions for each of {batch} contexts, got {len(actions)}.")
-        return self.bins.encode(actions[:, :count])
 
-    def _bin_completion_actions(self, actions: Array, horizon: int) -> torch.Tensor:
-        """Bins `(B, S, A)` of the actions after the prompt's; the last one, if left out, repeats the one before."""
-        start = self.layout.prompt_actions
-        actions = _to_tensor(actions, "actions")
-        if actions.ndim == 3 and actions.shape[1] == start + horizon - 1:
-            last = repeat(actions[:, -1], "B A -> B 1 A")
-            actions = torch.cat([actions, last], dim=1)
-        return self._bin_actions(actions, None, count=start + horizon)[:, start:]
-
-
-def build_tokenizer(layout: TokenLayout) -> PreTrainedTokenizerFast:
-    """
-    A text tokenizer with one word an id, so that text-minded tools can hold, pad, print and read completions.
-
-    Args:
-        layout ([`TokenLayout`]): ids of the world.
-
-    Returns:
-        [`~transformers.PreTrainedTokenizerFast`]: words `<d…>` dynamics, `<c…>` context, `<a…>` action, `<bos>`,
-        `<eos>`, in the order of their ids; padded with `<eos>`.
-
-    Example:
-        >>> layout = TokenLayout(
-        ...     context_codebook_size=8, dynamics_codebook_size=4, context_grid=(2, 2), dynamics_grid=(1, 2),
-        ...     action_bins=3, action_dims=1,
-        ... )
-        >>> tokenizer = build_tokenizer(layout)
-        >>> tokenizer.decode([3, 4, 12, layout.eos_id])
-        '<d3> <c0> <a0> <eos>'
-        >>> tokenizer("<d3> <c0> <a0> <eos>").input_ids
-        [3, 4, 12, 16]
-    """
-    sizes = {"d": layout.dynamics_codebook_size, "c": layout.context_codebook_size, "a": layout.action_bins}
-    words = [f"<{kind}{code}>" for kind, size in sizes.items() for code in range(size)] + ["<bos>", "<eos>"]
-    backend = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
-    backend.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>", pad_token="<eos>", padding_side="left"
-    )
-
-
-def _check_fit(layout: TokenLayout, codec: Codec, *, words: int, action_dims: int) -> None:
-    """Raises where the parts of a processor contradict its layout."""
+def _check_fit(layout: TokenLayout, codec: Codec) -> None:
+    """Raises where the codec contradicts the layout."""
     given = {name: getattr(codec, name) for name in CODEC_FIELDS} | {"context_frames": codec.config.context_frames}
     for name, value in given.items():
         value = tuple(value) if isinstance(value, Sequence) else value
         if value != getattr(layout, name):
             raise ValueError(f"The layout has {name} {getattr(layout, name)}, the codec {value}; use `from_codec`.")
-    if words != layout.vocabulary_size:
-        raise ValueError(f"The layout has {layout.vocabulary_size} ids, the tokenizer {words}; use `build_tokenizer`.")
-    if action_dims != layout.action_dims:
-        raise ValueError(f"The layout has {layout.action_dims} action dimensions, the ranges have {action_dims}.")
-
-
-def _to_tensor(array: Array, name: str) -> torch.Tensor:
-    if not isinstance(array, torch.Tensor | np.ndarray):
-        raise TypeError(f"Expected `{name}` as a torch tensor or numpy array, got {type(array).__name__}.")
-    # torch warns about memory it may not write to, such as a dataset's; such an array is copied.
-    return torch.as_tensor(np.require(array, requirements="W") if isinstance(array, np.ndarray) else array)

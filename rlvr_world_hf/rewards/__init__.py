@@ -25,5 +25,8 @@ if TYPE_CHECKING:
     from .pixel import ssim as ssim
     from .repetition import RepetitionReward as RepetitionReward
     from .repetition import repetition_rate as repetition_rate
+    from .sensor import SensorAccuracyReward as SensorAccuracyReward
+    from .sensor import SensorMAEReward as SensorMAEReward
+    from .sensor import SensorMSEReward as SensorMSEReward
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -57,6 +57,9 @@ class VerifiableReward(ABC):
             Value of the unsigned metric on identical states.
         floor (`float`):
             Value of the unsigned metric that an unreadable prediction gets.
+        reads (`str`):
+            Kind of states it compares: `"frames"` by default, or `"sensors"`. Where a world has both, the latter are
+            the columns `predicted_states`, `reference_states` and `context_states`.
 
     Raises:
         ValueError: if `aggregation` or `discount` is none of the above.
@@ -84,6 +87,7 @@ class VerifiableReward(ABC):
     higher_is_better: bool
     best: float
     floor: float
+    reads: str = "frames"
 
     # Of the class too: a subclass may have a constructor that does not call this one.
     aggregation: str = "mean"
@@ -205,6 +209,7 @@ class VerifiableReward(ABC):
         reference: Sequence[Frames | None] | Frames,
         reference_mask: Sequence[Frames] | Frames | None = None,
         context: Sequence[Frames] | Frames | None = None,
+        **columns: Any,
     ) -> torch.Tensor:
         """
         The reward of each step of each completion, whose mean over the steps is what a call of this reward returns.
@@ -229,6 +234,7 @@ class VerifiableReward(ABC):
 
         ```
         """
+        predicted, reference, context = self._read(predicted, reference, context, columns)
         self._check_columns(predicted=predicted, reference=reference, reference_mask=reference_mask, context=context)
         horizon = next((len(state) for state in reference if state is not None), 0)
         steps = torch.full((len(predicted), horizon), torch.nan)
@@ -269,7 +275,8 @@ class VerifiableReward(ABC):
                 Called with name and value: `parse_failure`, the rate of unreadable predictions among those with a
                 reference, and the metrics of [`~VerifiableReward.diagnose`].
             **columns:
-                What else TRL hands to a reward; not read.
+                What else TRL hands to a reward; read are the three that hold states beside frames, by a reward that
+                `reads` sensors.
 
         Returns:
             `list[float | None]`: in the order of the batch. An unreadable prediction gets the signed `floor`; where
@@ -278,6 +285,7 @@ class VerifiableReward(ABC):
         Raises:
             ValueError: if the columns differ in length, or see [`~VerifiableReward.metric`].
         """
+        predicted, reference, context = self._read(predicted, reference, context, columns)
         self._check_columns(predicted=predicted, reference=reference, reference_mask=reference_mask, context=context)
         scorable = [row for row, state in enumerate(reference) if state is not None]
         unreadable = [row for row in scorable if predicted[row] is None]
@@ -299,6 +307,12 @@ class VerifiableReward(ABC):
                 log_metric(name, torch.cat(values).nanmean().item())
         return rewards
 
+    def _read(self, predicted: Any, reference: Any, context: Any, columns: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """Predicted, reference and given states of the kind that it reads."""
+        if self.reads == "frames" or "predicted_states" not in columns:
+            return predicted, reference, context
+        return columns["predicted_states"], columns["reference_states"], columns.get("context_states")
+
     def _check_columns(self, **columns: Any) -> None:
         lengths = {name: len(column) for name, column in columns.items() if column is not None}
         if len(set(lengths.values())) > 1:
@@ -319,6 +333,11 @@ class VerifiableReward(ABC):
             raise ValueError(
                 f"`{self.name}`: expected predicted and reference states of one shape, got {tuple(predicted.shape)} "
                 f"and {tuple(reference.shape)}; cut both to the same steps and size."
+            )
+        if self.reads == "frames" and predicted.ndim != 5:
+            raise ValueError(
+                f"`{self.name}`: expected frames of shape (B, S, 3, H, W), got states of shape "
+                f"{tuple(predicted.shape)}; sensors have rewards of their own, such as `SensorMSEReward`."
             )
         if not torch.isfinite(predicted.sum()):
             raise ValueError(

@@ -45,7 +45,9 @@ def repeated_steps(states: torch.Tensor, *, tolerance: float = SAME_FRAME) -> to
     return (states[:, 1:] - states[:, :-1]).abs_().flatten(2).amax(dim=2) <= tolerance
 
 
-def repetition_rate(predicted: torch.Tensor, *, reference_mask: torch.Tensor | None = None) -> torch.Tensor:
+def repetition_rate(
+    predicted: torch.Tensor, *, reference_mask: torch.Tensor | None = None, tolerance: float = SAME_FRAME
+) -> torch.Tensor:
     """
     Rate of consecutive identical frames in a prediction, in [0, 1]. Lower is better as long as the world moves.
 
@@ -57,6 +59,8 @@ def repetition_rate(predicted: torch.Tensor, *, reference_mask: torch.Tensor | N
             Predicted frames, float in `[0, 1]`, RGB.
         reference_mask (`torch.Tensor` of shape `(B, S)`, *optional*):
             False where the reference is padding; such steps do not count.
+        tolerance (`float`, *optional*, defaults to `0.5 / 255`):
+            See [`repeated_steps`]; 0 for the states of sensors, which are equal where their bins are.
 
     Returns:
         `torch.Tensor` of shape `(B,)`: nan for fewer than two steps.
@@ -72,7 +76,7 @@ def repetition_rate(predicted: torch.Tensor, *, reference_mask: torch.Tensor | N
 
     ```
     """
-    repeated = repeated_steps(predicted).to(predicted.dtype)
+    repeated = repeated_steps(predicted, tolerance=tolerance).to(predicted.dtype)
     return mean_over_steps(repeated, None if reference_mask is None else reference_mask[:, 1:])
 
 

@@ -1,5 +1,6 @@
 """What a rollout is: a group of predictions of each prompt."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -27,8 +28,9 @@ class Rollout:
     logprobs: torch.Tensor | None = None
     """`(B * G, Lc)`, float32: log-probability of each sampled token at the sampling temperature, among the ids valid
     at its position and before top-k and top-p; 0 where the world wrote. `None` if not asked for."""
-    predicted: torch.Tensor | None = None
-    """`(B * G, S, 3, H, W)`, float32 in `[0, 1]`: the decoded state. `None` if not asked for."""
+    predicted: torch.Tensor | Mapping[str, torch.Tensor] | None = None
+    """The decoded states as the processor gives them: `(B * G, S, 3, H, W)`, float32 in `[0, 1]`, of a video world,
+    `(B * G, S, P)` of a world of sensors, a mapping where there are both. `None` if not asked for."""
 
     @property
     def group_size(self) -> int:

@@ -159,6 +159,7 @@ def rollout(
     autocast_dtype: torch.dtype | None = None,
     return_logprobs: bool = False,
     decode: bool = True,
+    **columns: Any,
 ) -> Rollout:
     """
     Predicts a group of futures of each context: prompt, sampling, decoded states.
@@ -190,6 +191,8 @@ def rollout(
             Whether the record holds log-probabilities.
         decode (`bool`, *optional*, defaults to `True`):
             Whether the record holds the decoded states.
+        columns (`dict[str, Any]`, *optional*):
+            What else the prompt is made from, by the processor's `prompt_columns`.
 
     Returns:
         [`Rollout`]
@@ -211,7 +214,7 @@ def rollout(
         >>> record.predicted.shape  # (B * G, S, 3, H, W)
         torch.Size([8, 3, 3, 16, 16])
     """
-    prompt_ids = processor.encode_prompt(context, actions).to(model.device)
+    prompt_ids = processor.encode_prompt(context, actions, **columns).to(model.device)
     world_tokens = processor.world_tokens(actions, horizon=horizon).to(model.device)
     if len(seeds) != len(prompt_ids):
         raise ValueError(f"Expected a seed for each of {len(prompt_ids)} prompts, got {len(seeds)}.")

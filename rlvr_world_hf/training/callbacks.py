@@ -20,7 +20,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from ..processors.base import WorldModelProcessor
+from ..processors.base import WorldModelProcessor, state_columns
 from ..rollouts import rollout
 from .checkpoints import trained_seconds, write_seconds
 
@@ -157,6 +157,9 @@ class PredictionPictures(TrainerCallback):
         seed (`int`, *optional*, defaults to `0`):
             Seed of the noise.
 
+    Raises:
+        ValueError: if the processor predicts no frames.
+
     Example:
 
     ```python
@@ -174,6 +177,8 @@ class PredictionPictures(TrainerCallback):
     """
 
     def __init__(self, processor: WorldModelProcessor, rows: Dataset, *, every_steps: int = 50, seed: int = 0) -> None:
+        if "frames" not in processor.predicts:
+            raise ValueError(f"Expected a processor that predicts frames, got one of {', '.join(processor.predicts)}.")
         self.processor = processor
         self.rows = rows
         self.every_steps = every_steps
@@ -195,21 +200,18 @@ class PredictionPictures(TrainerCallback):
 
     def _draw(self, model: PreTrainedModel) -> np.ndarray:
         rows = [self.rows[index] for index in range(len(self.rows))]
-        columns = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in _PICTURED}
+        names = (*self.processor.prompt_columns, "reference")
+        columns: dict[str, Any] = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in names}
         record = rollout(
             model,
             self.processor,
-            columns["context"],
-            columns["actions"],
+            **{name: columns[name] for name in self.processor.prompt_columns},
             horizon=columns["reference"].shape[1],
             seeds=[self.seed + index for index in range(len(rows))],
             decode=False,
         )
-        predicted = self.processor.decode_state(record.completion_ids, columns["context"])
-        predicted = (predicted.cpu() * 255).round().to(torch.uint8)
+        decoded = self.processor.decode_state(record.completion_ids, columns["context"])
+        predicted = (state_columns(decoded)["predicted"].cpu() * 255).round().to(torch.uint8)
         given = columns["context"][:, -1:]
         lines = torch.stack([torch.cat([given, columns["reference"]], 1), torch.cat([given, predicted], 1)], 1)
         return rearrange(lines, "B line T C H W -> (B line H) (T W) C").numpy()
-
-
-_PICTURED = ("context", "actions", "reference")

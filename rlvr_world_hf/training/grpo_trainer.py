@@ -19,7 +19,7 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer import grpo_trainer as host
 from trl.trainer.utils import split_tensor_dict
 
-from ..processors.base import WorldModelProcessor
+from ..processors.base import WorldModelProcessor, state_columns
 from ..rollouts import rollout
 from .advantages import group_advantages, rewards_to_go
 from .callbacks import ProgressLine
@@ -30,7 +30,8 @@ from .range_head import RangeHead, accept_range_head
 
 Rows = list[dict[str, Any]]
 
-SCORED_COLUMNS = ("predicted", "reference", "reference_mask", "context")
+STATES = ("predicted", "reference", "context")
+SCORED_COLUMNS = (*STATES, *(f"{name}_states" for name in STATES), "reference_mask")
 """What a reward is measured from, step by step."""
 
 
@@ -247,7 +248,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     def _rollout(self, prompts: list[str], trainer: GRPOTrainer) -> dict[str, Any]:
         # `prompts` are empty: what a rollout needs was kept by `_generate_and_score_completions`.
-        context, actions = (torch.stack([row[name] for row in self._rows]) for name in ("context", "actions"))
+        names = self.processor.prompt_columns
+        prompt: dict[str, Any] = {name: torch.stack([row[name] for row in self._rows]) for name in names}
         with unwrap_model_for_generation(
             self.model_wrapped,
             self.accelerator,
@@ -257,8 +259,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             record = rollout(
                 model,
                 self.processor,
-                context,
-                actions,
+                **prompt,
                 horizon=self.horizon,
                 num_samples=self._samples,
                 seeds=self._seeds(),
@@ -269,13 +270,13 @@ class WorldModelGRPOTrainer(GRPOTrainer):
                 decode=False,
             )
         with self.accelerator.autocast():
-            predicted = self.processor.decode_state(record.completion_ids, context)
+            decoded = self.processor.decode_state(record.completion_ids, prompt["context"])
         return {
             "prompt_ids": [ids for ids in record.prompt_ids.tolist() for _ in range(self._samples)],
             "completion_ids": record.completion_ids.tolist(),
             "logprobs": None,
             "env_mask": [self._env_mask] * len(prompts),
-            "predicted": list(predicted),
+            **{name: list(states) for name, states in state_columns(decoded).items()},
         }
 
     def _seeds(self) -> list[int]:

@@ -121,7 +121,7 @@ def tokenize_rows(
         rows ([`~datasets.Dataset`]):
             Rows of [`~rlvr_world_hf.data.window_rows`], all of one horizon.
         processor ([`WorldModelProcessor`]):
-            Writes rows as tokens, on its codec's device.
+            Writes rows as tokens, on its device.
         batch_size (`int`, *optional*, defaults to 64):
             Rows encoded at a time.
         autocast_dtype (`torch.dtype`, *optional*):
@@ -149,11 +149,11 @@ def tokenize_rows(
 
     ```
     """
-    names = ("context", "actions", "reference", "reference_mask")
+    names = (*processor.prompt_columns, *processor.reference_columns, "reference_mask")
     parts: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": []}
     for start in tqdm(range(0, len(rows), batch_size), desc="tokenize", disable=None, leave=False):
         batch = rows[start : start + batch_size]
-        with torch.autocast(processor.codec.device.type, dtype=autocast_dtype) if autocast_dtype else nullcontext():
+        with torch.autocast(processor.device.type, dtype=autocast_dtype) if autocast_dtype else nullcontext():
             encoded = processor(**{name: np.stack(batch[name]) for name in names})
         for name, part in parts.items():
             part.append(encoded[name].cpu().numpy().astype(np.int32))

@@ -452,9 +452,9 @@ def frames_of(episodes: Sequence[Episode]) -> list[torch.Tensor]:
     Frames of each episode as a tensor `(T, 3, H, W)`, uint8.
 
     Raises:
-        `ValueError`: If their sizes differ, or there is none.
+        `ValueError`: If their sizes differ, or there is none, or an episode has no frames.
     """
-    sizes = {episode.frames.shape[1:] for episode in episodes}
+    sizes = {episode.required_frames.shape[1:] for episode in episodes}
     if len(sizes) != 1:
         raise ValueError(
             f"Expected episodes of one frame size, got {sorted(sizes) or 'none'}; resize their frames first."

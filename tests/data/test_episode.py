@@ -46,3 +46,13 @@ def test_an_episode_counts_its_frames_and_does_not_change() -> None:
 def test_arrays_that_disagree_are_refused_by_name(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=f"(?s)^Episode 'push 7': .*{told}"):
         Episode(**arrays(**changes))
+
+
+def test_a_world_of_sensors_has_no_frames() -> None:
+    states = np.zeros((3, 2), np.float32)
+    episode = Episode(episode_id="0", frames=None, actions=np.zeros((3, 1), np.float32), fps=2.0, states=states)
+    assert len(episode) == 3 and episode.observations is states
+    with pytest.raises(ValueError, match="`frames`, `states` or both, got neither"):
+        Episode(episode_id="0", frames=None, actions=np.zeros((3, 1), np.float32), fps=2.0)
+    with pytest.raises(ValueError, match=r"`actions` of shape \(3, dims\)"):
+        Episode(episode_id="0", frames=None, actions=np.zeros((2, 1), np.float32), fps=2.0, states=states)

@@ -108,3 +108,13 @@ def test_a_frame_can_be_looked_at_without_being_recorded() -> None:
     recording.hold(recording.agent + 30)
     assert np.array_equal(recording.episode().frames, seen[None])
     assert not np.array_equal(recording.frame(), seen)
+
+
+def test_states_hold_the_blocks_pose_and_frames_may_be_left_out(episode: Episode) -> None:
+    sensors = collect_episode(3, length=16, image_size=64, frame_interval=0.5, states="agent_and_block", frames=False)
+    assert sensors.frames is None and sensors.states.shape == (16, 6) and len(sensors) == 16
+    assert np.array_equal(sensors.actions, episode.actions)
+    assert np.array_equal(sensors.states[:, :2], episode.states)
+    np.testing.assert_allclose(np.linalg.norm(sensors.states[:, 4:], axis=1), 1, rtol=1e-5)
+    with pytest.raises(ValueError, match="one of agent, agent_and_block, got 'block'"):
+        collect_episode(3, length=1, image_size=64, frame_interval=0.5, states="block")  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ def test_rows_have_the_shapes_they_state(number) -> None:
     assert row["actions"].shape == (6, 2)
     assert row["reference"].shape == (4, 3, 4, 4)
     assert row["reference_mask"].shape == (4,)
-    assert row["reference_states"].shape == (4, 2)
+    assert row["context_states"].shape == row["reference_states"].shape == (4, 2)
 
 
 def test_rows_of_single_step_prediction_give_history_and_one_frame(number) -> None:
@@ -60,7 +60,23 @@ def test_padded_windows_are_kept_on_request(number) -> None:
 
 
 def test_unknown_states_are_no_column(number) -> None:
-    assert "reference_states" not in window_rows([number("a", 6, with_states=False)], horizon=2)[0]
+    row = window_rows([number("a", 6, with_states=False)], horizon=2)[0]
+    assert not {"context_states", "reference_states"} & set(row)
+
+
+def test_without_frames_the_states_are_context_and_reference(number) -> None:
+    rows = window_rows([number("a", 9, with_frames=False)], context_frames=0, observed_steps=2, horizon=3)
+    row = rows[1]
+    assert row["context"].dtype == row["reference"].dtype == np.float32
+    assert row["context"].tolist() == [[1, 1], [2, 2]] and row["reference"].tolist() == [[3, 3], [4, 4], [5, 5]]
+    assert row["actions"][:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert not {"context_states", "reference_states"} & set(row)
+
+
+def test_states_of_given_and_predicted_frames_stand_beside_them(number) -> None:
+    row = window_rows([number("a", 9)], context_frames=1, observed_steps=1, horizon=2)[3]
+    for name in ("context", "reference"):
+        assert row[f"{name}_states"][:, 0].tolist() == row[name][:, 0, 0, 0].tolist()
 
 
 def test_episodes_that_are_too_short_give_no_rows(number) -> None:
@@ -90,13 +106,13 @@ def test_a_share_gets_at_least_one_episode_or_none_at_zero(number) -> None:
         split_episodes([number("a", 3), number("b", 3)], validation=0.1, test=0.1)
 
 
-@pytest.mark.parametrize("with_states", [True, False])
-def test_stored_episodes_come_back_unchanged(tmp_path: Path, with_states: bool) -> None:
+@pytest.mark.parametrize(("with_frames", "with_states"), [(True, True), (True, False), (False, True)])
+def test_stored_episodes_come_back_unchanged(tmp_path: Path, with_frames: bool, with_states: bool) -> None:
     numbers = np.random.default_rng(0)
     episodes = [
         Episode(
             episode_id=f"push {length}",
-            frames=numbers.integers(0, 256, (length, 3, 6, 4), dtype=np.uint8),
+            frames=numbers.integers(0, 256, (length, 3, 6, 4), dtype=np.uint8) if with_frames else None,
             actions=numbers.normal(size=(length, 3)).astype(np.float32),
             fps=10 / 3,
             states=numbers.normal(size=(length, 2)).astype(np.float32) if with_states else None,

@@ -2,11 +2,17 @@ import pytest
 import torch
 
 from rlvr_world_hf.evaluation.comparison import choose_sampling, evaluate, evaluate_tokenizer, measure_predictor
-from rlvr_world_hf.evaluation.predictions import Sampling, predict_copy_last
+from rlvr_world_hf.evaluation.predictions import (
+    Sampling,
+    predict_copy_last,
+    predict_tokenizer_floor,
+    row_batches,
+)
 from rlvr_world_hf.evaluation.results import validate_results
 from rlvr_world_hf.rewards.base import VerifiableReward
 from rlvr_world_hf.rewards.pixel import MAEReward, PSNRReward
-from tests.tiny import tiny_model, tiny_processor, tiny_rows
+from rlvr_world_hf.rewards.sensor import SensorMSEReward
+from tests.tiny import tiny_joint_processor, tiny_model, tiny_processor, tiny_rows, tiny_sensor_processor
 
 
 PROCESSOR = tiny_processor()
@@ -114,3 +120,36 @@ def test_what_cannot_be_reported_fails_before_any_work():
         evaluate_tiny(rewarded=["lpips"])
     with pytest.raises(ValueError, match="needs checkpoints and rows"):
         evaluate({}, ROWS, recipe="r", rewarded=["mae"])
+
+
+@pytest.mark.parametrize("make", [tiny_sensor_processor, tiny_joint_processor], ids=["sensors", "video and sensors"])
+def test_sensors_have_rows_and_metrics_of_their_own(make):
+    processor = make()
+    rows = tiny_rows(predicts=processor.predicts)
+    results = evaluate(
+        {"base": (tiny_model(processor), processor)},
+        rows,
+        recipe="pusht/sensor",
+        rewarded=[SensorMSEReward(scale=[1, 1, 4])],
+    )
+    validate_results(results)
+    assert list(results["rows"]) == ["copy_last", "tokenizer_floor", "base"] and results["rewarded"] == ["sensor_mse"]
+    sensors = {"sensor_mae", "sensor_mse", "sensor_accuracy"}
+    rates = {"repetition_rate", "parse_failure"}
+    measured = set(results["rows"]["base"])
+    assert measured == sensors | rates if make is tiny_sensor_processor else {"mae", *sensors, *rates} < measured
+    assert results["rows"]["copy_last"]["repetition_rate"]["mean"] == 1.0
+    floor, base = results["rows"]["tokenizer_floor"], results["rows"]["base"]
+    half_bin = 1 / 16
+    assert floor["sensor_mae"]["mean"] <= half_bin * (1 + 1 + 1 / 4) / 3 < base["sensor_mae"]["mean"]
+    assert results["higher_is_better"]["sensor_accuracy"] is True
+
+
+def test_copy_last_and_floor_are_of_the_recorded_states():
+    processor = tiny_joint_processor()
+    rows = tiny_rows(predicts=processor.predicts)
+    batch = next(row_batches(rows, size=2))
+    copied = predict_copy_last(batch)
+    assert torch.equal(copied.predicted_states[:, 0, 2], batch.context_states[:, -1])
+    floor = predict_tokenizer_floor(batch, processor=processor)
+    assert (floor.predicted_states[:, 0] - batch.reference_states).abs().max() <= 1 / 16 * (1 + 1e-5)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rlvr_world_hf.evaluation.figures import contact_sheet, learning_curves, strip
+from rlvr_world_hf.evaluation.figures import contact_sheet, learning_curves, sensor_lines, strip
 
 
 @pytest.fixture
@@ -73,3 +73,17 @@ def test_the_contact_sheet_shows_first_middle_and_last_frame(tmp_path):
     assert {0, 80, 160} <= set(pixels[80, ::9, 0].tolist()) and not {40, 120} & set(pixels[80, ::9, 0].tolist())
     with pytest.raises(ValueError, match="got none"):
         contact_sheet({}, path_png=tmp_path / "sheet.png")
+
+
+def test_sensors_are_drawn_as_lines_a_panel_a_dimension(tmp_path):
+    states = torch.rand(2, 6, 3, generator=torch.Generator().manual_seed(0))
+    png = tmp_path / "new" / "sensors.png"
+    sensor_lines(states[:, :2], states[:, 2:], {"base": states[:, 2:] + 1, "rlvr": states[:, 2:]}, path_png=png)
+    with Image.open(png) as image:
+        colours = {colour[:3] for _, colour in image.getcolors(maxcolors=10**6)}
+        assert image.width > image.height > 400
+    assert {(31, 119, 180), (0, 0, 0)} & colours, "lines are drawn"
+    with pytest.raises(ValueError, match="'base' has shape"):
+        sensor_lines(states[:, :2], states[:, 2:], {"base": states}, path_png=png)
+    with pytest.raises(ValueError, match="'context' has shape"):
+        sensor_lines(states[:1, :2], states[:, 2:], {}, path_png=png)

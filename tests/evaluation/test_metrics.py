@@ -1,14 +1,24 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from einops import rearrange
 
 from rlvr_world_hf.evaluation import metrics as metrics_module
-from rlvr_world_hf.evaluation.metrics import measure, metric_of, standard_metrics, summarize_predictions
+from rlvr_world_hf.evaluation.metrics import (
+    measure,
+    metric_of,
+    metrics_of_processor,
+    standard_metrics,
+    summarize_predictions,
+)
 from rlvr_world_hf.evaluation.predictions import Predictions, RowBatch
 from rlvr_world_hf.rewards.base import VerifiableReward
 from rlvr_world_hf.rewards.pixel import MAEReward, MSEReward, PSNRReward, SSIMReward
 from rlvr_world_hf.rewards.repetition import RepetitionReward
+from rlvr_world_hf.rewards.sensor import SensorAccuracyReward, SensorMAEReward, SensorMSEReward
+from tests.tiny import tiny_joint_processor, tiny_sensor_processor
 
 
 PIXEL = (MAEReward(), MSEReward(), PSNRReward(), SSIMReward())
@@ -140,3 +150,27 @@ def test_official_video_metrics_are_reproduced(golden, case):
     suffix = "" if samples == 1 else f"_best_of_{samples}"
     measured = [summary[f"{metric.name}{suffix}"][0] for metric in PIXEL]
     np.testing.assert_allclose(measured, expected[:4], rtol=1e-5, atol=1e-4)
+
+
+def test_sensors_are_measured_in_the_scale_of_the_reward_or_in_their_ranges():
+    processor = tiny_sensor_processor()
+    assert [(metric.name, metric.scale) for metric in metrics_of_processor(processor)] == [
+        (name, [2.0, 2.0, 2.0]) for name in ("sensor_mae", "sensor_mse", "sensor_accuracy")
+    ]
+    own = SensorAccuracyReward(scale=[1, 1, 4], tolerance=0.1)
+    metrics = metrics_of_processor(processor, rewarded=["mae", own])
+    assert {tuple(metric.scale) for metric in metrics} == {(1, 1, 4)} and metrics[2] is own
+    names = [metric.name for metric in metrics_of_processor(tiny_joint_processor())]
+    assert names[0] == "mae" and names[-3:] == ["sensor_mae", "sensor_mse", "sensor_accuracy"]
+
+
+def test_frames_and_sensors_are_measured_by_their_own_metrics(frames):
+    states = torch.zeros(2, 3, 4)
+    batch = batch_of(frames)
+    batch = dataclasses.replace(batch, context_states=states[:, :1], reference_states=states)
+    predicted = dataclasses.replace(predictions_of(frames[:, None]), predicted_states=states[:, None] + 0.5)
+    values = measure(predicted, batch, [MAEReward(), SensorMAEReward(), SensorMSEReward()])
+    assert values["mae"].tolist() == [[0.0]] * 2
+    assert values["sensor_mae"].tolist() == [[0.5]] * 2 and values["sensor_mse"].tolist() == [[0.25]] * 2
+    with pytest.raises(ValueError, match="need rows with `context_states` and `reference_states`"):
+        measure(predicted, batch_of(frames), [])

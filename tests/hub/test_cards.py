@@ -8,7 +8,7 @@ from rlvr_world_hf.evaluation.results import make_results
 from rlvr_world_hf.evaluation.table import markdown_table
 from rlvr_world_hf.hub.cards import NOT_EVALUATED, card_text
 from rlvr_world_hf.hub.checkpoint import save_world_model
-from tests.tiny import tiny_model, tiny_processor
+from tests.tiny import tiny_joint_processor, tiny_model, tiny_processor, tiny_sensor_processor
 
 
 PROCESSOR = tiny_processor()
@@ -88,3 +88,31 @@ def test_code_of_the_card_runs(tmp_path):
     names = {}
     exec(code[1], names)
     assert names["predicted"].shape == (4, 3, 3, 16, 16)
+
+
+def test_card_of_sensors_speaks_of_states(results):
+    text = card_text(
+        tiny_sensor_processor(),
+        name="world",
+        horizon=3,
+        results=results,
+        table=markdown_table(results),
+        world="Pendulum",
+    )
+    assert "world model of Pendulum: given 1 observed step of 3 sensors at 2 steps a second" in text
+    assert "writes 3 of them a step" in text and "frames" not in text.split("## Limits")[1].split("## Data")[0]
+    data = ModelCard(text).data
+    assert data.pipeline_tag == "time-series-forecasting" and "video-prediction" not in data.tags
+    assert {result.task_name for result in data.eval_results} == {"Multi-step state prediction"}
+
+
+@pytest.mark.parametrize("make", [tiny_sensor_processor, tiny_joint_processor])
+def test_code_of_the_card_with_sensors_runs(tmp_path, make):
+    processor = make()
+    folder = save_world_model(tmp_path / "world", tiny_model(processor), processor)
+    text = card_text(processor, name="world", horizon=3, repo_id=str(folder))
+    code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict = {}
+    exec(code[1], names)
+    states = names["predicted"] if make is tiny_sensor_processor else names["predicted"]["predicted_states"]
+    assert states.shape == (4, 3, 3)

@@ -6,7 +6,7 @@ from transformers import LlamaForCausalLM
 
 from rlvr_world_hf.hub.checkpoint import load_world_model, save_world_model
 from rlvr_world_hf.pipeline import WorldModelPipeline
-from tests.tiny import tiny_model, tiny_processor, tiny_rows
+from tests.tiny import tiny_model, tiny_processor, tiny_rows, tiny_sensor_processor
 
 
 PROCESSOR = tiny_processor()
@@ -135,3 +135,15 @@ def test_repository_id_goes_to_the_hub_without_pickles(folder, monkeypatch):
     load_world_model("owner/world", revision="v1", token="secret")
     assert (asked["repo_id"], asked["revision"], asked["token"]) == ("owner/world", "v1", "secret")
     assert "*.bin" in asked["ignore_patterns"]
+
+
+def test_a_world_of_sensors_needs_no_codec(tmp_path):
+    processor, row = tiny_sensor_processor(), tiny_rows(predicts=("sensors",))[0]
+    folder = save_world_model(tmp_path / "world", tiny_model(processor), processor)
+    assert not (folder / "codec").exists()
+    model, loaded = load_world_model(folder, device="cpu")
+    predicted, expected = (
+        WorldModelPipeline(*pair)(row["context"], row["actions"], num_samples=2)
+        for pair in ((model, loaded), (tiny_model(processor), processor))
+    )
+    assert torch.equal(predicted, expected)

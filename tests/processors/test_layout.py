@@ -141,3 +141,35 @@ def test_impossible_length_is_named() -> None:
         make_layout().horizon(9)
     with pytest.raises(ValueError, match="at least 1 step"):
         make_layout().completion_length(0)
+
+
+def test_sensors_stand_between_codes_and_action() -> None:
+    layout = make_layout(sensor_dims=3, sensor_bins=10)
+    codes, sensors, bins = (torch.randint(0, high, (5, 2, size)) for high, size in ((40, 6), (10, 3), (16, 2)))
+    ids, ranges, mask = (
+        layout.write_completion(codes, bins, sensors),
+        layout.token_ranges(2),
+        layout.model_token_mask(2),
+    )
+    assert ids.shape[1] == layout.completion_length(2) == 22
+    assert ((ids >= ranges[:, 0]) & (ids < ranges[:, 1])).all()
+    assert ranges[[0, 6, 9]].tolist() == [[0, 40], [90, 100], [100, 116]]
+    assert mask.tolist() == ([True] * 9 + [False] * 2) * 2
+    assert torch.equal(layout.read_dynamics(ids), codes) and torch.equal(layout.read_sensors(ids), sensors)
+    assert TokenLayout.from_dict(layout.to_dict()) == layout
+
+
+def test_a_layout_without_sensors_says_nothing_of_them() -> None:
+    assert not [name for name in make_layout().to_dict() if "sensor" in name]
+    assert make_layout().action_offset == make_layout().sensor_offset == 90
+
+
+def test_sensors_need_no_frames_but_steps() -> None:
+    none = {"context_codebook_size": 0, "dynamics_codebook_size": 0, "context_grid": (0, 0), "dynamics_grid": (0, 0)}
+    layout = make_layout(**none, context_frames=0, observed_steps=2, sensor_dims=3, sensor_bins=10)
+    assert (layout.vocabulary_size, layout.prompt_length, layout.completion_length(4)) == (28, 10, 20)
+    for change, name in (({"observed_steps": 0}, "observed_steps"), ({"sensor_bins": 0}, "sensor_bins")):
+        with pytest.raises(ValueError, match=name):
+            make_layout(**none, context_frames=0, sensor_dims=3, **({"sensor_bins": 10} | change))
+    with pytest.raises(ValueError, match="dynamics_codebook_size"):
+        make_layout(**none, context_frames=0)

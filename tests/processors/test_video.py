@@ -1,13 +1,15 @@
 """Frames and actions become tokens and come back; wrong inputs are named."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from rlvr_world_hf.processors.layout import TokenLayout
-from rlvr_world_hf.processors.video import VideoWorldModelProcessor, build_tokenizer
+from rlvr_world_hf.processors.step_blocks import build_tokenizer
+from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 
 
 def test_decodes_what_it_encodes(processor: VideoWorldModelProcessor, window: dict) -> None:
@@ -155,3 +157,77 @@ def test_tokenizer_reads_what_it_writes(processor: VideoWorldModelProcessor) -> 
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (layout.bos_id, layout.eos_id)
     assert tokenizer.pad_token_id == layout.eos_id
     assert processor.batch_decode([[0, layout.action_offset]]) == ["<d0> <a0>"]
+
+
+@pytest.fixture
+def joint(make_processor: Callable[..., VideoWorldModelProcessor]) -> VideoWorldModelProcessor:
+    """Of frames and three sensors."""
+    return make_processor(state_low=[0.0, -1.0, -1.0], state_high=[512.0, 1.0, 1.0], sensor_bins=64)
+
+
+@pytest.fixture
+def joint_window(window: dict) -> dict[str, np.ndarray]:
+    numbers = np.random.default_rng(1)
+    states = numbers.uniform((0, -1, -1), (512, 1, 1), (2, 4, 3)).astype(np.float32)
+    return window | {"context_states": states[:, :1], "reference_states": states[:, 1:]}
+
+
+def test_sensors_stand_beside_the_codes_and_come_back(
+    joint: VideoWorldModelProcessor, processor: VideoWorldModelProcessor, window: dict, joint_window: dict
+) -> None:
+    prompt, ids = joint.encode_window(**joint_window)
+    alone_prompt, alone = processor.encode_window(**window)
+    layout, codes = joint.layout, processor.layout.dynamics_length
+    blocks, alone_blocks = ids.reshape(2, 3, -1), alone.reshape(2, 3, -1)
+    assert torch.equal(blocks[..., :codes], alone_blocks[..., :codes])
+    assert torch.equal(
+        blocks[..., -2:] - layout.action_offset, alone_blocks[..., -2:] - processor.layout.action_offset
+    )
+    assert prompt.shape[1] == layout.prompt_length == alone_prompt.shape[1] + 3
+    assert torch.equal(prompt, joint.encode_prompt(**{name: joint_window[name] for name in joint.prompt_columns}))
+    mask = joint.model_token_mask(3)
+    assert int(mask.sum()) == 3 * (codes + 3) and torch.equal(
+        joint.world_tokens(window["actions"])[:, ~mask], ids[:, ~mask]
+    )
+    decoded = joint.decode_state(ids, window["context"])
+    assert torch.equal(decoded["predicted"], processor.decode_state(alone, window["context"]))
+    half_bins = torch.tensor([512.0, 2.0, 2.0]) / 64 / 2
+    errors = (decoded["predicted_states"] - torch.from_numpy(joint_window["reference_states"])).abs()
+    assert decoded["predicted_states"].shape == (2, 3, 3) and (errors <= half_bins * (1 + 1e-5)).all()
+
+
+def test_sensors_survive_save_and_load(joint: VideoWorldModelProcessor, joint_window: dict, tmp_path: Path) -> None:
+    joint.save_pretrained(tmp_path)
+    loaded = VideoWorldModelProcessor.from_pretrained(tmp_path)
+    assert loaded.layout == joint.layout and loaded.predicts == joint.predicts == ("frames", "sensors")
+    assert torch.equal(loaded(**joint_window)["labels"], joint(**joint_window)["labels"])
+
+
+def test_states_are_needed_by_a_world_of_sensors_and_refused_by_others(
+    joint: VideoWorldModelProcessor, processor: VideoWorldModelProcessor, window: dict, joint_window: dict
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"`context_states` of shape \(B, 1, 3\), as this world has sensors, got none"
+    ):
+        joint.encode_window(**window)
+    with pytest.raises(ValueError, match="no sensors, got `context_states`"):
+        processor.encode_window(**joint_window)
+    with pytest.raises(ValueError, match=r"`reference_states` of shape \(2, 3, 3\), got \(2, 2, 3\)"):
+        joint.encode_window(**(joint_window | {"reference_states": joint_window["reference_states"][:, 1:]}))
+
+
+def test_observed_steps_have_their_sensors(
+    make_processor: Callable[..., VideoWorldModelProcessor], joint_window: dict
+) -> None:
+    ranges = {"state_low": [0.0, -1.0, -1.0], "state_high": [512.0, 1.0, 1.0], "sensor_bins": 64}
+    processor = make_processor(observed_steps=1, **ranges)
+    given = {
+        name: np.concatenate([joint_window[name], joint_window[name.replace("context", "reference")][:, :1]], axis=1)
+        for name in ("context", "context_states")
+    }
+    prompt = processor.encode_prompt(**given, actions=joint_window["actions"])
+    codes = processor.layout.dynamics_length
+    block = prompt[:, processor.layout.context_length :]
+    assert block.shape[1] == codes + 3 + 2
+    expected = make_processor(**ranges).encode_window(**joint_window)[1][:, codes : codes + 3]
+    assert torch.equal(block[:, codes : codes + 3], expected), "those of the observed step, not of the context frame"

@@ -48,6 +48,11 @@ every_comparison = pytest.mark.parametrize(
 )
 
 
+def draw_sensors(x: int) -> torch.Tensor:
+    """64 sensors in a row, excited around one of them: `(64,)`."""
+    return torch.exp(-(torch.arange(64) - x).square() / 72)
+
+
 def draw_frame(x: int, y: int) -> torch.Tensor:
     """A table with the agent's disc at a pixel and a textured patch at its side: `(3, 64, 64)`."""
     frame = torch.ones(3, 64, 64)
@@ -57,8 +62,11 @@ def draw_frame(x: int, y: int) -> torch.Tensor:
 
 
 @pytest.fixture
-def batch() -> dict[str, list[torch.Tensor]]:
-    """Three samples of two steps; their context shows the same things elsewhere."""
+def batch(reward: VerifiableReward) -> dict[str, list[torch.Tensor]]:
+    """Three samples of two steps of what the reward reads; their context shows the same things elsewhere."""
+    if reward.reads == "sensors":
+        reference = [torch.stack([draw_sensors(20 + 4 * row), draw_sensors(22 + 4 * row)]) for row in range(3)]
+        return {"reference": reference, "context": [draw_sensors(30).unsqueeze(0)] * 3}
     reference = [torch.stack([draw_frame(20 + 4 * row, 20), draw_frame(22 + 4 * row, 24)]) for row in range(3)]
     return {"reference": reference, "context": [draw_frame(30, 40).unsqueeze(0)] * 3}
 
@@ -66,6 +74,7 @@ def batch() -> dict[str, list[torch.Tensor]]:
 def test_the_room_is_found() -> None:
     names = {reward.name for reward in REWARDS}
     assert {"mae", "mse", "psnr", "ssim", "ms_ssim_3", "lpips_squeeze", "agent_position_mae"} <= names
+    assert {"sensor_mae", "sensor_mse", "sensor_accuracy"} <= names
     assert {"repetition_rate", "mae_moving", "lpips_squeeze_moving", "mae_last", "ssim_discounted"} <= names
     assert len(names) == len(REWARDS)
 

@@ -12,14 +12,18 @@ from peft import LoraConfig
 from trl import GRPOTrainer
 from trl.trainer import grpo_trainer as host
 
+from rlvr_world_hf.processors.base import state_columns
 from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rewards.repetition import RepetitionReward
+from rlvr_world_hf.rewards.sensor import SensorMSEReward
 from rlvr_world_hf.rollouts import rollout
 from rlvr_world_hf.training.checkpoints import last_checkpoint
 from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer
 from tests.training.world import (
     HORIZON,
+    joint_processor,
     parameters,
+    sensor_processor,
     single_step_processor,
     small_policy,
     small_processor,
@@ -47,34 +51,39 @@ def rewards_of(trainer: WorldModelGRPOTrainer) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("make_processor", "horizon"),
-    [(small_processor, HORIZON), (single_step_processor, 1)],
-    ids=["multi-step", "single-step"],
+    ("make_processor", "horizon", "rewards", "credit"),
+    [
+        (small_processor, HORIZON, [MAEReward()], "completion"),
+        (single_step_processor, 1, [MAEReward()], "completion"),
+        (sensor_processor, HORIZON, [SensorMSEReward()], "completion"),
+        (joint_processor, HORIZON, [MAEReward(), SensorMSEReward()], "reward_to_go"),
+    ],
+    ids=["multi-step", "single-step", "sensors", "video and sensors"],
 )
 def test_reward_rises_and_the_checkpoint_reloads(
-    tmp_path: Path, make_processor: Callable[[], Any], horizon: int
+    tmp_path: Path, make_processor: Callable[[], Any], horizon: int, rewards: list[Any], credit: str
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    from rlvr_world_hf.processors.video import VideoWorldModelProcessor
-
-    world = {"processor": make_processor(), "horizon": horizon}
+    world = {"processor": make_processor(), "horizon": horizon, "rewards": rewards, "credit": credit}
     trainer = small_trainer(tmp_path, **world, max_steps=24, save_strategy="no", learning_rate=5e-3)
     before = parameters(trainer.model).clone()
     trainer.train()
-    rewards = rewards_of(trainer)
-    assert sum(rewards[-4:]) / 4 > sum(rewards[:4]) / 4 * 0.7, "the error falls by 30 %"
+    logged = rewards_of(trainer)
+    assert sum(logged[-4:]) / 4 > sum(logged[:4]) / 4 * 0.7, "the error falls by 30 %"
     assert not torch.equal(before, parameters(trainer.model))
 
     trainer.save_model(str(tmp_path / "final"))
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "final")
-    processor = VideoWorldModelProcessor.from_pretrained(tmp_path / "final")
+    processor = type(world["processor"]).from_pretrained(tmp_path / "final")
     row = small_rows(processor, horizon=horizon)[0]
-    given = [torch.tensor(row[name])[None] for name in ("context", "actions")]
-    saved = rollout(trainer.model, trainer.processor, *given, horizon=horizon, num_samples=3, seeds=[5])
-    loaded = rollout(model, processor, *given, horizon=horizon, num_samples=3, seeds=[5])
+    given = {name: torch.tensor(row[name])[None] for name in processor.prompt_columns}
+    saved = rollout(trainer.model, trainer.processor, **given, horizon=horizon, num_samples=3, seeds=[5])
+    loaded = rollout(model, processor, **given, horizon=horizon, num_samples=3, seeds=[5])
     assert torch.equal(saved.completion_ids, loaded.completion_ids)
-    assert torch.equal(saved.predicted, loaded.predicted)
+    columns = state_columns(loaded.predicted)
+    for name, states in state_columns(saved.predicted).items():
+        assert torch.equal(states, columns[name])
 
 
 def test_rewards_get_predicted_and_reference_states(tmp_path: Path) -> None:
@@ -101,6 +110,16 @@ def test_rewards_get_predicted_and_reference_states(tmp_path: Path) -> None:
     assert columns["reference"][0].dtype == torch.uint8 and columns["predicted"][0].dtype == torch.float32
     assert columns["context"][0] is columns["context"][3], "a group shares its row"
     assert columns["context"][3] is not columns["context"][4]
+
+
+def test_rewards_of_sensors_get_the_states_beside_the_frames(tmp_path: Path) -> None:
+    recorder = Recorder()
+    trainer = small_trainer(tmp_path, processor=joint_processor(), rewards=recorder, max_steps=2, save_strategy="no")
+    trainer.train()
+    (columns,) = recorder.calls
+    assert len(columns["predicted_states"]) == len(columns["reference_states"]) == len(columns["predicted"]) == 32
+    assert columns["predicted_states"][0].shape == columns["reference_states"][0].shape == (HORIZON, 3)
+    assert columns["predicted"][0].shape == (HORIZON, 3, 16, 16)
 
 
 @pytest.mark.parametrize("value", [1.0, None])

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from transformers import LlamaForCausalLM
 
+from rlvr_world_hf.processors.base import state_columns
+from rlvr_world_hf.processors.sensor import SensorWorldModelProcessor
 from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
@@ -39,7 +41,22 @@ def single_step_processor() -> VideoWorldModelProcessor:
     return VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [1.0, 1.0], action_bins=4, observed_steps=2)
 
 
-def small_policy(processor: VideoWorldModelProcessor, *, seed: int = 0) -> LlamaForCausalLM:
+def sensor_processor() -> SensorWorldModelProcessor:
+    """Of three sensors and no frames, two states as history."""
+    return SensorWorldModelProcessor.from_ranges(
+        [-1.0] * 3, [1.0] * 3, [0.0, 0.0], [1.0, 1.0], sensor_bins=6, action_bins=4, observed_steps=2, fps=2.0
+    )
+
+
+def joint_processor() -> VideoWorldModelProcessor:
+    """Of the frames of `small_processor` and three sensors."""
+    torch.manual_seed(0)
+    codec = small_processor().codec
+    ranges: dict[str, Any] = {"state_low": [-1.0] * 3, "state_high": [1.0] * 3, "sensor_bins": 6}
+    return VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [1.0, 1.0], action_bins=4, fps=2.0, **ranges)
+
+
+def small_policy(processor: Any, *, seed: int = 0) -> LlamaForCausalLM:
     return build_policy(
         processor.layout,
         hidden_size=32,
@@ -50,22 +67,28 @@ def small_policy(processor: VideoWorldModelProcessor, *, seed: int = 0) -> Llama
     )
 
 
-def small_rows(
-    processor: VideoWorldModelProcessor, *, count: int = 16, horizon: int = HORIZON, seed: int = 0
-) -> datasets.Dataset:
-    """Rows whose reference is what the codec makes of code 0 everywhere."""
+def small_rows(processor: Any, *, count: int = 16, horizon: int = HORIZON, seed: int = 0) -> datasets.Dataset:
+    """Rows whose reference is what the processor reads from code 0, and from sensor bin 0, everywhere."""
     numbers, layout = np.random.default_rng(seed), processor.layout
     given = layout.context_frames + layout.observed_steps
-    context = numbers.integers(0, 256, (count, given, 3, 16, 16), dtype=np.uint8)
+    frames = numbers.integers(0, 256, (count, given, 3, 16, 16), dtype=np.uint8)
+    states = numbers.uniform(-1, 1, (count, given, 3)).astype(np.float32)
+    context, *beside = [{"frames": frames, "sensors": states}[kind] for kind in processor.predicts]
     actions = numbers.random((count, layout.prompt_actions + horizon, 2), dtype=np.float32)
     world = processor.world_tokens(actions, horizon=horizon)
-    reference = processor.decode_state(world.clamp(min=0), context)
+    lowest = world.where(world >= 0, processor.token_ranges(horizon)[:, 0])
+    decoded = state_columns(processor.decode_state(lowest, context))
+    reference = decoded["predicted"]
+    if processor.predicts[0] == "frames":
+        reference = (reference * 255).round().to(torch.uint8)
     columns: dict[str, Any] = {
         "context": context,
         "actions": actions,
-        "reference": (reference * 255).round().to(torch.uint8).numpy(),
+        "reference": reference.numpy(),
         "reference_mask": np.ones((count, horizon), dtype=bool),
     }
+    if beside:
+        columns |= {"context_states": beside[0], "reference_states": decoded["predicted_states"].numpy()}
 
     def read(batch: dict[str, list[int]]) -> dict[str, Any]:
         return {name: [column[index] for index in batch["index"]] for name, column in columns.items()}
@@ -95,7 +118,7 @@ def small_trainer(
     *,
     model: Any = None,
     rewards: Any = None,
-    processor: VideoWorldModelProcessor | None = None,
+    processor: Any = None,
     horizon: int = HORIZON,
     **changes: Any,
 ) -> Any:
