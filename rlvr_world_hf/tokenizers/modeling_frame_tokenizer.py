@@ -105,7 +105,7 @@ class FrameTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             norm_num_groups,
             attention=mid_attention,
         )
-        nn.init.constant_(self.decoder.conv_out.bias, 0.5)  # training starts from grey frames
+        self.decoder.conv_out.bias = nn.Parameter(torch.full((pixels,), 0.5))  # training starts from grey frames
         self.quantizer = FiniteScalarQuantizer(list(levels))
         self.quantizer_in = nn.Conv2d(latent_channels, len(levels), 1)
         self.quantizer_out = nn.Conv2d(len(levels), latent_channels, 1)

@@ -79,4 +79,4 @@ def test_codes_and_frames_are_the_recorded_ones(golden: Path, case: str, frames:
         pooled = reduce(decoded, "b t c (h p) (w q) -> b t c h w", "mean", p=16, q=16)
         expected = recorded[f"{kind}recon_pool"].reshape(pooled.shape)
         torch.testing.assert_close(pooled, torch.from_numpy(expected), atol=2e-4, rtol=0)
-        torch.testing.assert_close(tokenizer.decode(tokens), decoded.clamp(0, 1), atol=1e-5, rtol=0)
+        torch.testing.assert_close(tokenizer.decode(tokens), decoded.clamp(0, 1), atol=2e-4, rtol=0)

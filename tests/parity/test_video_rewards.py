@@ -18,6 +18,7 @@ class Perceptual(VerifiableReward):
     """Stands for LPIPS, which enters with weight 1: its values are recorded."""
 
     name, higher_is_better, best, floor = "perceptual", False, 0.0, 1.0
+    reads = "sensors"  # so that recorded numbers can stand for states
 
     def measure(self, predicted, reference, *, context=None):
         return predicted
