@@ -13,20 +13,25 @@ problems of a folder are told at once.
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import cv2
 import numpy as np
 
+from .array_files import (
+    READERS,
+    UnusableArrayError,
+    as_frames,
+    as_rows,
+    check_archive,
+    read_video,
+    resize_frames,
+    video_fps,
+)
 from .episode import Episode
 
 
@@ -255,13 +260,13 @@ class RecordedEpisodes:
         arrays: dict[str, np.ndarray] = {}
         try:
             fields, fps = self._open(path)
-        except _Unusable as error:
+        except UnusableArrayError as error:
             yield told(field="file", found=error.found, remedy=error.remedy)
             return
         for name, load in fields.items():
             try:
                 arrays[name] = load()
-            except _Unusable as error:
+            except UnusableArrayError as error:
                 yield told(field=name, found=error.found, remedy=error.remedy)
         if arrays.keys() < fields.keys():
             return
@@ -294,28 +299,28 @@ class RecordedEpisodes:
             beside = [path.with_suffix(suffix) for suffix in ACTION_SUFFIXES if path.with_suffix(suffix).is_file()]
             if len(beside) != 1:
                 expected = ", ".join(f"{path.stem}{suffix}" for suffix in ACTION_SUFFIXES)
-                raise _Unusable(
+                raise UnusableArrayError(
                     f"expected its actions in one of {expected} beside it, found {len(beside)} of them",
                     "write the actions of a frame as one row" if not beside else "leave one of them",
                 )
-            frames, fps = partial(_read_video, path), _video_fps(path)
+            frames, fps = partial(read_video, path), video_fps(path)
             values, fields = beside[0], [self.actions_field]
         else:
-            frames, fps, values = partial(_read_npz, path, self.frames_field), self.fps, path
+            frames, fps, values = partial(READERS[".npz"], path, self.frames_field), self.fps, path
             fields = [self.actions_field]
         if values.suffix == ".npz":
-            _check_archive(values)
+            check_archive(values)
         elif self.states_field is not None:
-            raise _Unusable(
+            raise UnusableArrayError(
                 f"{values.name} holds actions alone, and `states_field` asks for {self.states_field!r}",
                 "store both in an .npz file, or leave `states_field` out",
             )
         if self.states_field is not None:
             fields.append(self.states_field)
-        read = _READERS[values.suffix]
+        read = READERS[values.suffix]
         return {
-            self.frames_field: lambda: _as_frames(frames()),
-            **{name: partial(lambda name: _as_rows(read(values, name)), name) for name in fields},
+            self.frames_field: lambda: as_frames(frames()),
+            **{name: partial(lambda name: as_rows(read(values, name)), name) for name in fields},
         }, fps
 
     def _build(
@@ -329,7 +334,7 @@ class RecordedEpisodes:
         acting = np.minimum(starts[:, None] + np.arange(self.frame_stride), len(frames) - 1)  # (kept, stride)
         return Episode(
             episode_id=name.rpartition(".")[0],
-            frames=_resize(frames[starts], self.image_size),
+            frames=resize_frames(frames[starts], self.image_size),
             actions=actions[acting].reshape(len(starts), -1),  # (kept, stride * A)
             fps=fps / self.frame_stride,
             states=None if states is None else states[starts],
@@ -347,15 +352,6 @@ class RecordedEpisodes:
         return form
 
 
-class _Unusable(Exception):
-    """What is wrong with an array, and the remedy; told with file and field as a [`Problem`]."""
-
-    def __init__(self, found: str, remedy: str) -> None:
-        super().__init__(found)
-        self.found = found
-        self.remedy = remedy
-
-
 def _unequal(forms: dict[str, dict[str, Any]]) -> Iterator[Problem]:
     for name in dict.fromkeys(name for form in forms.values() for name in form):
         usual, _ = Counter(form[name] for form in forms.values()).most_common(1)[0]
@@ -367,167 +363,3 @@ def _unequal(forms: dict[str, dict[str, Any]]) -> Iterator[Problem]:
                     found=f"expected {usual}, as in most files, got {form[name]}",
                     remedy="bring all to one form, or keep the others in a folder of their own",
                 )
-
-
-def _check_archive(path: Path) -> None:
-    if zipfile.is_zipfile(path):
-        return
-    with path.open("rb") as file:
-        start = file.read(6)
-    if not start:
-        raise _Unusable("the file is empty", "write it again, or drop it")
-    if start.startswith(b"\x80"):
-        raise _Unusable(*_PICKLED)
-    if start == b"\x93NUMPY":
-        raise _Unusable("expected an .npz archive, got a single .npy array", "write it by `np.savez`")
-    raise _Unusable(*_BROKEN)
-
-
-_PICKLED = (
-    "holds pickled Python objects, which are never loaded",
-    "store plain numbers, as in `np.savez(path, frames=frames, actions=actions.astype(np.float32))`",
-)
-_BROKEN = ("is truncated, or no array file", "copy or write it again, or drop it")
-_READ_ERRORS = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
-
-
-def _read_npz(path: Path, name: str) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if name in archive.files:
-                return archive[name]
-            there = list(archive.files)
-    except _READ_ERRORS as error:
-        raise _unreadable(error) from error
-    near = get_close_matches(name, there, n=1)
-    raise _Unusable(
-        f"is missing; the file has {', '.join(there) or 'no arrays'}",
-        f"name yours{f', such as {near[0]!r},' if near else ''} by one of frames_field, actions_field, states_field",
-    )
-
-
-def _read_npy(path: Path, _: str) -> np.ndarray:
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except _READ_ERRORS as error:
-        raise _unreadable(error) from error
-
-
-def _read_csv(path: Path, _: str) -> np.ndarray:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _Unusable("is no text", "write numbers, separated by commas, one row a frame") from error
-    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
-    if rows and not any(map(_is_number, rows[0])):
-        del rows[0]  # the names of the columns
-    for number, row in enumerate(rows):
-        wrong = next((cell for cell in row if not _is_number(cell)), None)
-        if wrong is not None:
-            raise _Unusable(
-                f"expected numbers, got {wrong!r} in row {number}", "write 0.5 and not 0,5; no empty cells"
-            )
-        if len(row) != len(rows[0]):
-            raise _Unusable(
-                f"expected {len(rows[0])} values in each row, got {len(row)} in row {number}",
-                "the file may be truncated: write it again",
-            )
-    return np.array(rows, dtype=np.float64)
-
-
-_READERS = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _unreadable(error: BaseException) -> _Unusable:
-    if "pickle" in str(error):
-        return _Unusable(*_PICKLED)
-    found, remedy = _BROKEN
-    return _Unusable(f"{found} ({type(error).__name__}: {error})", remedy)
-
-
-def _video_fps(path: Path) -> float:
-    video = cv2.VideoCapture(str(path))
-    fps = float(video.get(cv2.CAP_PROP_FPS)) if video.isOpened() else 0.0
-    video.release()
-    if not fps > 0:
-        raise _Unusable("is truncated, or no video that OpenCV can decode", "encode it again as H.264 or MPEG-4")
-    return fps
-
-
-def _read_video(path: Path) -> np.ndarray:
-    video = cv2.VideoCapture(str(path))
-    stated = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    frames = []
-    while True:
-        there, frame = video.read()
-        if not there:
-            break
-        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-    video.release()
-    if len(frames) < stated:
-        raise _Unusable(
-            f"is truncated: states {stated} frames, {len(frames)} can be decoded", "copy or encode it again"
-        )
-    return np.stack(frames) if frames else np.zeros((0, 1, 1, 3), np.uint8)
-
-
-def _as_frames(array: np.ndarray) -> np.ndarray:
-    """Frames of an episode as `(T, 3, H, W)` uint8."""
-    if array.ndim != 4 or 3 not in (array.shape[-1], array.shape[1]):
-        raise _Unusable(
-            f"expected shape (T, H, W, 3) or (T, 3, H, W), got {array.shape}",
-            "store RGB frames of one camera, without an alpha channel",
-        )
-    if not array.size:
-        raise _Unusable(f"is empty: shape {array.shape}", "drop the episode")
-    if array.dtype != np.uint8:
-        raise _Unusable(
-            f"expected dtype uint8 with values 0 to 255, got {array.dtype}",
-            "scale to 0 to 255, round, and convert by `.astype(np.uint8)`",
-        )
-    if array.max() <= 1:
-        raise _Unusable(
-            f"expected values 0 to 255, got none above {array.max()}", "frames in [0, 1] are multiplied by 255 first"
-        )
-    return array.transpose(0, 3, 1, 2) if array.shape[-1] == 3 else array
-
-
-def _as_rows(array: np.ndarray) -> np.ndarray:
-    """Actions or states of an episode as `(T, dims)` float32."""
-    if array.dtype.kind not in "fiub":
-        raise _Unusable(f"expected numbers, got dtype {array.dtype}", "store float32")
-    if not array.size:
-        raise _Unusable(f"is empty: shape {array.shape}", "drop the episode")
-    if array.ndim != 2:
-        one = "one dimension is stored as `values[:, None]`"
-        raise _Unusable(f"expected shape (T, dims), one row a frame, got {array.shape}", one)
-    finite = np.isfinite(array)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        raise _Unusable(
-            f"holds {np.count_nonzero(~finite)} values that are not finite, the first in row {row}, column {column}",
-            "repair or drop the episode",
-        )
-    if np.abs(array.astype(np.float64)).max() > np.finfo(np.float32).max:
-        raise _Unusable("holds values beyond the range of float32", "give them in a larger unit")
-    return array.astype(np.float32)
-
-
-def _resize(frames: np.ndarray, size: int | tuple[int, int] | None) -> np.ndarray:
-    """`(T, 3, H, W)` frames in another size."""
-    if size is None:
-        return np.ascontiguousarray(frames)
-    height, width = (size, size) if isinstance(size, int) else size
-    resized = [
-        cv2.resize(np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_AREA)
-        for frame in frames.transpose(0, 2, 3, 1)
-    ]
-    return np.ascontiguousarray(np.stack(resized).transpose(0, 3, 1, 2))

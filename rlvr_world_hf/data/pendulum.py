@@ -8,14 +8,13 @@ It holds all that the future depends on, so one observed step is history enough.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 
 import numpy as np
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from .episode import Episode
+from .recording import record_episodes
 
 
 CONTROL_INTERVAL = 0.05
@@ -119,8 +118,8 @@ def collect_episodes(
         processes (`int`, *optional*, defaults to 1):
             Processes that share the work. The episodes do not depend on it.
 
-    Yields:
-        `Episode`: The episodes.
+    Returns:
+        `Iterator[Episode]`: The episodes.
 
     Raises:
         `ValueError`: See [`collect_episode`].
@@ -135,8 +134,4 @@ def collect_episodes(
     ```
     """
     record = partial(collect_episode, length=length, frame_interval=frame_interval)
-    if processes == 1:
-        yield from map(record, seeds)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(record, seeds, chunksize=16)
+    return record_episodes(record, seeds, processes=processes, chunk=16)

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import cv2
 import numpy as np
 
 from .episode import Episode
+from .recording import record_episodes
 
 
 if TYPE_CHECKING:
@@ -338,8 +337,8 @@ def collect_episodes(
         processes (`int`, *optional*, defaults to 1):
             Processes that share the work. The episodes do not depend on it.
 
-    Yields:
-        `Episode`: The episodes.
+    Returns:
+        `Iterator[Episode]`: The episodes.
 
     Raises:
         `ValueError`: See [`collect_episode`].
@@ -355,8 +354,4 @@ def collect_episodes(
     """
     settings: dict[str, Any] = {"image_size": image_size, "frame_interval": frame_interval}
     record = partial(collect_episode, length=length, states=states, frames=frames, **settings)
-    if processes == 1:
-        yield from map(record, seeds)
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(record, seeds, chunksize=4)
+    return record_episodes(record, seeds, processes=processes)

@@ -74,9 +74,12 @@ def test_codes_and_frames_are_the_recorded_ones(golden: Path, case: str, frames:
 
     for kind in ("", "rand_"):
         tokens = torch.from_numpy(recorded[f"{kind}tokens"].reshape(len(video), -1, codes.shape[2])).long()
-        # The recorded pictures are not clamped, as in training.
-        decoded = tokenizer._decode(tokenizer.quantizer.indices_to_values(tokens))
+        # The recorded pictures are not clamped, as in training. One video at a time, as `decode` takes large ones:
+        # another batch size moves the last digits.
+        decoded = torch.cat(
+            [tokenizer._decode(tokenizer.quantizer.indices_to_values(of_one)) for of_one in tokens.split(1)]
+        )
         pooled = reduce(decoded, "b t c (h p) (w q) -> b t c h w", "mean", p=16, q=16)
         expected = recorded[f"{kind}recon_pool"].reshape(pooled.shape)
         torch.testing.assert_close(pooled, torch.from_numpy(expected), atol=2e-4, rtol=0)
-        torch.testing.assert_close(tokenizer.decode(tokens), decoded.clamp(0, 1), atol=2e-4, rtol=0)
+        torch.testing.assert_close(tokenizer.decode(tokens), decoded.clamp(0, 1), atol=1e-5, rtol=0)

@@ -75,16 +75,22 @@ def find_tokenizers() -> list[type[ModelMixin]]:
     return sorted(found, key=lambda cls: cls.__name__)
 
 
-TOKENIZERS = find_tokenizers()
-every_tokenizer = pytest.mark.parametrize(
-    "codec",
-    [
+def sees_context(codec: ModelMixin) -> bool:
+    return codec.config.context_frames > 0
+
+
+def parametrize(classes: list[type[ModelMixin]]) -> pytest.MarkDecorator:
+    cases = [
         pytest.param((cls, arguments), id=f"{cls.__name__}, {case}")
-        for cls in TOKENIZERS
+        for cls in classes
         for case, arguments in CASES.get(cls.__name__, {"defaults": {}}).items()
-    ],
-    indirect=True,
-)
+    ]
+    return pytest.mark.parametrize("codec", cases, indirect=True)
+
+
+TOKENIZERS = find_tokenizers()
+every_tokenizer = parametrize(TOKENIZERS)
+every_tokenizer_that_sees_context = parametrize([cls for cls in TOKENIZERS if sees_context(cls())])
 
 
 @pytest.fixture
@@ -93,10 +99,6 @@ def codec(request: pytest.FixtureRequest) -> ModelMixin:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return tokenizer_class(**arguments).eval()
-
-
-def sees_context(codec: ModelMixin) -> bool:
-    return codec.config.context_frames > 0
 
 
 def draw_clips(codec: ModelMixin, *, clips: int = 2, steps: int = STEPS) -> tuple[torch.Tensor, dict[str, Any]]:
@@ -205,12 +207,10 @@ def test_each_frame_is_coded_for_itself(codec: ModelMixin) -> None:
     torch.testing.assert_close(torch.cat(decoded, dim=1), codec.decode(codes, **context), atol=1e-5, rtol=0)
 
 
-@every_tokenizer
+@every_tokenizer_that_sees_context
 @torch.no_grad()
 def test_a_group_that_shares_a_context_is_decoded_as_each_alone(codec: ModelMixin) -> None:
     """Item b of `B` uses context `b // (B // B0)`, as a group of rollouts of one prompt does."""
-    if not sees_context(codec):
-        pytest.skip("this tokenizer sees no context")
     _, context = draw_clips(codec)
     codes = draw_codes(codec, clips=6)
     shared = codec.decode(codes, **context)

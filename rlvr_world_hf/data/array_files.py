@@ -1,0 +1,196 @@
+"""
+Arrays of one file: `.npz`, `.npy`, `.csv` and `.mp4` read as frames and rows, with nothing repaired or guessed.
+
+What cannot be used raises [`UnusableArrayError`][], which says what was found and the remedy.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+
+class UnusableArrayError(Exception):
+    """What is wrong with an array, and the remedy; told with file and field by who reads it."""
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(found)
+        self.found = found
+        self.remedy = remedy
+
+
+def check_archive(path: Path) -> None:
+    """Refuse a file that is no `.npz` archive."""
+    if zipfile.is_zipfile(path):
+        return
+    with path.open("rb") as file:
+        start = file.read(6)
+    if not start:
+        raise UnusableArrayError("the file is empty", "write it again, or drop it")
+    if start.startswith(b"\x80"):
+        raise UnusableArrayError(*_PICKLED)
+    if start == b"\x93NUMPY":
+        raise UnusableArrayError("expected an .npz archive, got a single .npy array", "write it by `np.savez`")
+    raise UnusableArrayError(*_BROKEN)
+
+
+_PICKLED = (
+    "holds pickled Python objects, which are never loaded",
+    "store plain numbers, as in `np.savez(path, frames=frames, actions=actions.astype(np.float32))`",
+)
+_BROKEN = ("is truncated, or no array file", "copy or write it again, or drop it")
+_READ_ERRORS = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
+
+
+def _read_npz(path: Path, name: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if name in archive.files:
+                return archive[name]
+            there = list(archive.files)
+    except _READ_ERRORS as error:
+        raise _unreadable(error) from error
+    near = get_close_matches(name, there, n=1)
+    raise UnusableArrayError(
+        f"is missing; the file has {', '.join(there) or 'no arrays'}",
+        f"name yours{f', such as {near[0]!r},' if near else ''} by one of frames_field, actions_field, states_field",
+    )
+
+
+def _read_npy(path: Path, _: str) -> np.ndarray:
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except _READ_ERRORS as error:
+        raise _unreadable(error) from error
+
+
+def _read_csv(path: Path, _: str) -> np.ndarray:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UnusableArrayError("is no text", "write numbers, separated by commas, one row a frame") from error
+    rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
+    if rows and not any(map(_is_number, rows[0])):
+        del rows[0]  # the names of the columns
+    for number, row in enumerate(rows):
+        wrong = next((cell for cell in row if not _is_number(cell)), None)
+        if wrong is not None:
+            raise UnusableArrayError(
+                f"expected numbers, got {wrong!r} in row {number}", "write 0.5 and not 0,5; no empty cells"
+            )
+        if len(row) != len(rows[0]):
+            raise UnusableArrayError(
+                f"expected {len(rows[0])} values in each row, got {len(row)} in row {number}",
+                "the file may be truncated: write it again",
+            )
+    return np.array(rows, dtype=np.float64)
+
+
+READERS: dict[str, Callable[[Path, str], np.ndarray]] = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
+"""How to read the array of a name in a file, by its suffix."""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _unreadable(error: BaseException) -> UnusableArrayError:
+    if "pickle" in str(error):
+        return UnusableArrayError(*_PICKLED)
+    found, remedy = _BROKEN
+    return UnusableArrayError(f"{found} ({type(error).__name__}: {error})", remedy)
+
+
+def video_fps(path: Path) -> float:
+    """Frames a second that a video states."""
+    video = cv2.VideoCapture(str(path))
+    fps = float(video.get(cv2.CAP_PROP_FPS)) if video.isOpened() else 0.0
+    video.release()
+    if not fps > 0:
+        raise UnusableArrayError(
+            "is truncated, or no video that OpenCV can decode", "encode it again as H.264 or MPEG-4"
+        )
+    return fps
+
+
+def read_video(path: Path) -> np.ndarray:
+    """All frames of a video, `(T, H, W, 3)` uint8 RGB."""
+    video = cv2.VideoCapture(str(path))
+    stated = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    frames = []
+    while True:
+        there, frame = video.read()
+        if not there:
+            break
+        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    video.release()
+    if len(frames) < stated:
+        raise UnusableArrayError(
+            f"is truncated: states {stated} frames, {len(frames)} can be decoded", "copy or encode it again"
+        )
+    return np.stack(frames) if frames else np.zeros((0, 1, 1, 3), np.uint8)
+
+
+def as_frames(array: np.ndarray) -> np.ndarray:
+    """Frames of an episode as `(T, 3, H, W)` uint8."""
+    if array.ndim != 4 or 3 not in (array.shape[-1], array.shape[1]):
+        raise UnusableArrayError(
+            f"expected shape (T, H, W, 3) or (T, 3, H, W), got {array.shape}",
+            "store RGB frames of one camera, without an alpha channel",
+        )
+    if not array.size:
+        raise UnusableArrayError(f"is empty: shape {array.shape}", "drop the episode")
+    if array.dtype != np.uint8:
+        raise UnusableArrayError(
+            f"expected dtype uint8 with values 0 to 255, got {array.dtype}",
+            "scale to 0 to 255, round, and convert by `.astype(np.uint8)`",
+        )
+    if array.max() <= 1:
+        raise UnusableArrayError(
+            f"expected values 0 to 255, got none above {array.max()}", "frames in [0, 1] are multiplied by 255 first"
+        )
+    return array.transpose(0, 3, 1, 2) if array.shape[-1] == 3 else array
+
+
+def as_rows(array: np.ndarray) -> np.ndarray:
+    """Actions or states of an episode as `(T, dims)` float32."""
+    if array.dtype.kind not in "fiub":
+        raise UnusableArrayError(f"expected numbers, got dtype {array.dtype}", "store float32")
+    if not array.size:
+        raise UnusableArrayError(f"is empty: shape {array.shape}", "drop the episode")
+    if array.ndim != 2:
+        one = "one dimension is stored as `values[:, None]`"
+        raise UnusableArrayError(f"expected shape (T, dims), one row a frame, got {array.shape}", one)
+    finite = np.isfinite(array)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise UnusableArrayError(
+            f"holds {np.count_nonzero(~finite)} values that are not finite, the first in row {row}, column {column}",
+            "repair or drop the episode",
+        )
+    if np.abs(array.astype(np.float64)).max() > np.finfo(np.float32).max:
+        raise UnusableArrayError("holds values beyond the range of float32", "give them in a larger unit")
+    return array.astype(np.float32)
+
+
+def resize_frames(frames: np.ndarray, size: int | tuple[int, int] | None) -> np.ndarray:
+    """`(T, 3, H, W)` frames in another size."""
+    if size is None:
+        return np.ascontiguousarray(frames)
+    height, width = (size, size) if isinstance(size, int) else size
+    resized = [
+        cv2.resize(np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_AREA)
+        for frame in frames.transpose(0, 2, 3, 1)
+    ]
+    return np.ascontiguousarray(np.stack(resized).transpose(0, 3, 1, 2))
