@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Collection, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from ..data.folder import UnusableEpisodesError
@@ -91,9 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         job = find_stage(command)
         stage = command if command in STAGES else None
         overrides = parse_overrides(rest[1:])
-        if command == "reproduce":
-            overrides = {"output_dir": f"outputs/reproduce/{Path(rest[0]).stem}"} | overrides
         recipe = load_recipe(_full_name(rest[0]), overrides=overrides, stage=stage)
+        if command == "reproduce" and "output_dir" not in overrides:
+            of_one_seed = recipe.output_dir
+            recipe = dataclasses.replace(recipe, output_dir=of_one_seed.parent / "reproduce" / of_one_seed.name)
         for name in needed_stages(recipe.sections if stage is None else [stage]):
             find_stage(name).read(recipe)
     except (ValueError, TypeError, FileNotFoundError) as error:

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from rlvr_world_hf.commands import cli
+from rlvr_world_hf.commands import reproduce as reproduce_module
 from rlvr_world_hf.commands.recipe import STAGES
 from rlvr_world_hf.commands.stage import Stage
 
@@ -46,6 +47,22 @@ def test_what_cannot_be_understood_is_said_in_one_line(arguments, expected, caps
     message = capsys.readouterr().err
     assert expected in message
     assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["pendulum/cpu"], "outputs/reproduce/pendulum"),
+        (["metaworld/cpu"], "outputs/reproduce/metaworld"),
+        (["metaworld/cpu", "--output_dir", "elsewhere"], "elsewhere"),
+    ],
+)
+def test_seeds_of_each_recipe_have_a_folder_of_their_own(words, expected, monkeypatch):
+    seen = []
+    monkeypatch.setattr(reproduce_module, "reproduce", seen.append)
+    monkeypatch.setattr(cli, "_show_progress", lambda: None)
+    assert cli.main(["reproduce", *words]) == 0
+    assert [recipe.output_dir.as_posix() for recipe in seen] == [expected]
 
 
 def test_an_interrupted_command_says_how_to_go_on(monkeypatch, capsys):
