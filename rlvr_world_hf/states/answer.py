@@ -1,0 +1,47 @@
+"""Which part of what a language model wrote is its answer: reasoning may come before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+
+MARKERS = ("The final answer is:", "the final answer is:", "The final state is:", "the final state is:",
+           "The final game state is:", "the final game state is:")  # fmt: skip
+"""What announces an answer; the first of them that occurs anywhere counts, as in the authors' code."""
+
+SPECIAL_TOKEN = re.compile(r"<[|｜][^<>|｜\s]{1,64}[|｜]>|</?s>|<(?:pad|bos|eos|unk)>")
+"""How tokenizers write their special tokens, such as `<|im_end|>`, `<｜end▁of▁sentence｜>` and `</s>`."""
+
+
+class UnreadableAnswerError(ValueError):
+    """A prediction that its world cannot read; it is data and no bug: it earns the floor and is counted."""
+
+
+def find_answer(completion: str, markers: Sequence[str] = MARKERS) -> str:
+    """
+    The answer in a completion: what follows the last occurrence of a marker, without special tokens.
+
+    Args:
+        completion (`str`):
+            What the model wrote.
+        markers (`Sequence[str]`, *optional*, defaults to `MARKERS`):
+            What announces the answer; the first that occurs counts. Without any, the whole completion is the answer,
+            less reasoning between `<think>` and `</think>`.
+
+    Returns:
+        `str`: stripped; empty if nothing follows the marker.
+
+    Example:
+
+    ```python
+    >>> find_answer("The cup falls. The final answer is: {'removed': [3]}<|im_end|>")
+    "{'removed': [3]}"
+    >>> find_answer("<think>it opens</think>door open")
+    'door open'
+
+    ```
+    """
+    text = SPECIAL_TOKEN.sub("", completion)
+    marker = next((known for known in markers if known in text), "</think>")
+    return text.rpartition(marker)[2].strip()
