@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .hub.checkpoint import save_world_model as save_world_model
     from .pipeline import WorldModelPipeline as WorldModelPipeline
     from .processors.sensor import SensorWorldModelProcessor as SensorWorldModelProcessor
+    from .processors.text import LanguageWorldModelProcessor as LanguageWorldModelProcessor
     from .processors.video import VideoWorldModelProcessor as VideoWorldModelProcessor
     from .rewards.agent_position import AgentPositionReward as AgentPositionReward
     from .rewards.base import VerifiableReward as VerifiableReward

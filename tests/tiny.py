@@ -11,6 +11,7 @@ from rlvr_world_hf.data.rows import window_rows
 from rlvr_world_hf.processors.sensor import SensorWorldModelProcessor
 from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
+from rlvr_world_hf.training.language import train_text_tokenizer
 
 
 def tiny_processor(*, image_size: int = 16, observed_steps: int = 0) -> VideoWorldModelProcessor:
@@ -34,6 +35,11 @@ def tiny_joint_processor() -> VideoWorldModelProcessor:
     codec = tiny_processor().codec
     ranges: dict[str, Any] = {"state_low": [-1.0] * 3, "state_high": [1.0] * 3, "sensor_bins": 16}
     return VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0], action_bins=8, fps=2.0, **ranges)
+
+
+def text_tokenizer() -> Any:
+    """Bytes, and a few pairs of them."""
+    return train_text_tokenizer(["open(door)", "shut(door)"], vocab_size=264)
 
 
 def tiny_model(processor: Any, *, seed: int = 0) -> LlamaForCausalLM:

@@ -1,6 +1,6 @@
 """
-The four questions of a modality: what is the prompt; which tokens does the model write; which does the world write;
-how is a completion read back. And how a processor that holds a codec is saved and loaded.
+What every modality answers: what is the prompt, what the completion, and how is a completion read back. Which tokens
+of a completion the world writes is a question for step blocks alone. And how a processor with a codec is saved.
 """
 
 import inspect
@@ -58,8 +58,12 @@ class WorldModelProcessor(ProcessorMixin, ABC):
 
     Attributes:
         predicts (`tuple[str, ...]`):
-            Kinds of its states, `"frames"` or `"sensors"`. Of two, the second one's columns are `context_states`,
-            `reference_states` and `predicted_states`, beside `context`, `reference` and `predicted` of the first.
+            Kinds of its states, `"frames"`, `"sensors"` or `"text"`. Of two, the second one's columns are
+            `context_states`, `reference_states` and `predicted_states`, beside `context`, `reference` and `predicted`
+            of the first.
+        fixed_length (`bool`):
+            Whether each position of a completion is known beforehand: who writes it, and which ids it may hold. If
+            not, the model writes all of a completion and ends it by itself.
         prompt_columns (`tuple[str, ...]`):
             Columns of a row that the prompt is made from; keyword arguments of `encode_prompt`.
         reference_columns (`tuple[str, ...]`):
@@ -77,6 +81,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
     predicts: tuple[str, ...] = ("frames",)
     prompt_columns: tuple[str, ...] = ("context", "actions")
     reference_columns: tuple[str, ...] = ("reference",)
+    fixed_length: bool = True
     codec: Any = None
 
     @property
@@ -91,36 +96,18 @@ class WorldModelProcessor(ProcessorMixin, ABC):
         return self
 
     @abstractmethod
-    def encode_prompt(self, context: Any, actions: Any, *args: Any, **columns: Any) -> torch.Tensor:
-        """Prompt ids `(B, Lp)`, int64, of what is given: the columns that `prompt_columns` names."""
+    def encode_prompt(self, *args: Any, **columns: Any) -> Any:
+        """Token ids of prompts: of the columns that `prompt_columns` names."""
 
     @abstractmethod
-    def encode_completion(
-        self, reference: Any, context: Any, actions: Any, *args: Any, **columns: Any
-    ) -> torch.Tensor:
-        """Completion ids `(B, Lc)`, int64, of the recorded states: the target of likelihood training."""
+    def encode_completion(self, *args: Any, **columns: Any) -> Any:
+        """Token ids of what was recorded: the target of likelihood training."""
 
     @abstractmethod
-    def horizon(self, completion_length: int) -> int:
-        """Steps of a completion of `completion_length` tokens."""
-
-    @abstractmethod
-    def model_token_mask(self, horizon: int) -> torch.Tensor:
-        """Bool mask `(Lc,)`: True where the model writes the token, False where the world does."""
-
-    @abstractmethod
-    def token_ranges(self, horizon: int) -> torch.Tensor:
-        """Valid ids `[low, high)` of each completion position, `(Lc, 2)`, int64."""
-
-    @abstractmethod
-    def world_tokens(self, actions: Any, *, horizon: int | None = None) -> torch.Tensor:
-        """Completion ids `(B, Lc)`, int64, that the world writes, and -1 where the model does."""
-
-    @abstractmethod
-    def decode_state(self, completion_ids: torch.Tensor, context: Any) -> Any:
+    def decode_state(self, completion_ids: Any, context: Any, **options: Any) -> Any:
         """
-        Predicted states of completions `(B, Lc)`; those of one context stand together. Of two kinds, by column:
-        `predicted` and `predicted_states`.
+        Predicted states of completions; those of one context stand together. Of two kinds, by column: `predicted` and
+        `predicted_states`.
         """
 
     def to_dict(self) -> dict[str, Any]:

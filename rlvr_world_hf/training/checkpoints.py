@@ -4,8 +4,12 @@ import json
 import os
 from pathlib import Path
 
-from transformers import TrainerState
+from peft import PeftModel, set_peft_model_state_dict
+from peft.utils import SAFETENSORS_WEIGHTS_NAME as ADAPTER_WEIGHTS
+from safetensors.torch import load_file, load_model
+from transformers import PreTrainedModel, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 
 SECONDS_FILE = "seconds.json"
@@ -95,6 +99,22 @@ def write_seconds(output_dir: str | Path, step: int, seconds: float) -> None:
     draft = file.with_suffix(".draft")
     draft.write_text(json.dumps(earlier | {str(step): seconds}), encoding="utf-8")
     os.replace(draft, file)  # a kill leaves the old or the new one, never a piece
+
+
+def load_weights(model: PreTrainedModel | PeftModel, checkpoint: str | Path) -> None:
+    """
+    Puts the weights of a checkpoint into a model, those of its adapter if it has one.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            The model, changed in place.
+        checkpoint (`str` or `Path`):
+            Folder of the checkpoint; its weights are safetensors.
+    """
+    if isinstance(model, PeftModel):
+        set_peft_model_state_dict(model, load_file(Path(checkpoint, ADAPTER_WEIGHTS)))
+    else:
+        load_model(model, Path(checkpoint, SAFE_WEIGHTS_NAME))
 
 
 def _read_seconds(output_dir: str | Path) -> dict[str, float]:

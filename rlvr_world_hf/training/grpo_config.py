@@ -11,7 +11,7 @@ from trl import GRPOConfig
 logger = logging.get_logger(__name__)
 
 # Options of the host that have no meaning when a world model is sampled at fixed positions and lengths.
-_WITHOUT_MEANING = {
+WITHOUT_MEANING = {
     "use_vllm": False,
     "use_transformers_continuous_batching": False,
     "use_transformers_paged": False,
@@ -67,7 +67,7 @@ class WorldModelGRPOConfig(GRPOConfig):
             can a run be resumed to the same parameters as an uninterrupted one.
 
     Raises:
-        ValueError: if an option is set that has no meaning here (such as `use_vllm`), or `save_steps` is a share of
+        ValueError: if `credit` is none of the two, or does not go with other settings, or `save_steps` is a share of
             an unknown number of steps.
 
     Example:
@@ -121,7 +121,6 @@ class WorldModelGRPOConfig(GRPOConfig):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # else the host refuses bf16 on a CPU
         super().__post_init__()
         self.updates_per_generation = max(self.steps_per_generation // self.gradient_accumulation_steps, 1)
-        self._refuse_what_has_no_meaning()
         self._check_credit()
         self._align_checkpoints()
 
@@ -130,11 +129,17 @@ class WorldModelGRPOConfig(GRPOConfig):
         """Updates between two batches of rollouts: where a checkpoint can be resumed exactly."""
         return self.updates_per_generation * self.num_iterations
 
-    def _refuse_what_has_no_meaning(self) -> None:
-        for name, value in _WITHOUT_MEANING.items():
+    def refuse_what_has_no_meaning(self) -> None:
+        """
+        Holds the settings to worlds whose completions have fixed lengths; called by the trainer of one.
+
+        Raises:
+            ValueError: if an option is set that only free text has a use for.
+        """
+        for name, value in WITHOUT_MEANING.items():
             if getattr(self, name) != value:
                 raise ValueError(
-                    f"`{name}={getattr(self, name)!r}` has no meaning for a world model, whose completions have fixed "
+                    f"`{name}={getattr(self, name)!r}` has no meaning for a world model whose completions have fixed "
                     f"lengths and are sampled by `rlvr_world_hf.rollouts`; leave it at {value!r}."
                 )
 

@@ -42,14 +42,20 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     What differs from [`~trl.GRPOTrainer`]:
 
+    - a group stays in one micro-batch as far as it fits;
+    - the reference policy of a model in memory is a copy made in memory;
+
+    and in worlds of frames and sensors, whose completions have a fixed length:
+
     - prompts come from rows of frames and actions, encoded once a group, and completions are sampled at fixed
       positions with noise that belongs to the row: two processes draw what one draws, a resumed run what an
       uninterrupted one draws;
     - each completion is decoded once; rewards receive `predicted`, and the columns of the row (`reference`,
       `reference_mask`, `context`, ...), as lists with one tensor a completion;
-    - tokens the world writes carry no loss, and log-probabilities are over the ids valid at a position;
-    - a group stays in one micro-batch as far as it fits;
-    - the reference policy of a model in memory is a copy made in memory.
+    - tokens the world writes carry no loss, and log-probabilities are over the ids valid at a position.
+
+    In worlds of text the host samples, vLLM included, from the `prompt` of the rows; rewards receive `completions` and
+    the columns of the row.
 
     All else is inherited.
 
@@ -61,7 +67,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         args ([`WorldModelGRPOConfig`], *optional*):
             Settings.
         train_dataset ([`~datasets.Dataset`] or [`~datasets.IterableDataset`]):
-            Rows of [`~rlvr_world_hf.data.window_rows`], all of one horizon.
+            Rows of [`~rlvr_world_hf.data.window_rows`], all of one horizon; of text, those of
+            [`~rlvr_world_hf.data.transition.transition_row`].
         eval_dataset ([`~datasets.Dataset`] or `dict[str, Dataset]`, *optional*):
             Rows to evaluate on, sampled with the same noise at each evaluation.
         processing_class ([`WorldModelProcessor`]):
@@ -134,11 +141,11 @@ class WorldModelGRPOTrainer(GRPOTrainer):
                 "`VerifiableReward`, or leave `credit` at 'completion'."
             )
         self.processor = processing_class
-        self.horizon = len(next(iter(train_dataset))["reference"])
-        mask = processing_class.model_token_mask(self.horizon)
-        args.max_completion_length = len(mask)
-        self._env_mask = mask.int().tolist()
-        self._range_head = RangeHead(processing_class.token_ranges(self.horizon), mask, temperature=args.temperature)
+        self._range_head: RangeHead | None = None
+        if processing_class.fixed_length:
+            self._fix_lengths(args, horizon=len(next(iter(train_dataset))["reference"]))
+        elif args.credit == "reward_to_go":
+            raise ValueError("`credit='reward_to_go'` needs steps of known length, which text has not; leave it out.")
         in_memory = args.beta != 0.0 and peft_config is None and isinstance(model, PreTrainedModel)
         with _reference_copied_from(model) if in_memory else nullcontext():
             super().__init__(
@@ -152,12 +159,21 @@ class WorldModelGRPOTrainer(GRPOTrainer):
                 optimizers=optimizers,
                 peft_config=peft_config,
             )
-        self.rollout_func = self._rollout  # set here, as the constructor warns of it
-        for policy in filter(None, (self.model, self.ref_model)):
-            accept_range_head(self.accelerator.unwrap_model(policy))
+        if self._range_head is not None:
+            self.rollout_func = self._rollout  # set here, as the constructor warns of it
+            for policy in filter(None, (self.model, self.ref_model)):
+                accept_range_head(self.accelerator.unwrap_model(policy))
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(ProgressLine("reward", "kl"))
+
+    def _fix_lengths(self, args: WorldModelGRPOConfig, *, horizon: int) -> None:
+        """What is known of a completion beforehand, in a world of step blocks; of text, nothing is."""
+        args.refuse_what_has_no_meaning()
+        mask = self.processor.model_token_mask(horizon)
+        args.max_completion_length = len(mask)
+        self.horizon, self._env_mask = horizon, mask.int().tolist()
+        self._range_head = RangeHead(self.processor.token_ranges(horizon), mask, temperature=args.temperature)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """
@@ -215,7 +231,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         group_size = self.num_generations if self.model.training else self.num_generations_eval
         self._samples = math.gcd(len(inputs), group_size)  # completions of a prompt in this process
         self._rows = [{name: _as_tensor(value) for name, value in row.items()} for row in inputs[:: self._samples]]
-        inputs = [{**row, "prompt": ""} for row in self._rows for _ in range(self._samples)]
+        if self._range_head is not None:  # the host wants a prompt in text; ours are the rows
+            inputs = [{**row, "prompt": ""} for row in self._rows for _ in range(self._samples)]
         output = super()._generate_and_score_completions(inputs)
         advantages = self._advantages(group_size)
         if advantages is not None:
@@ -302,8 +319,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         compute_entropy: bool = False,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        # All sequences have one length and no padding, so there is no attention mask to give.
-        if not self.args.restrict_log_probs:
+        # Sequences of one length need no padding, so there is no attention mask to give.
+        if self._range_head is None or not self.args.restrict_log_probs:
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
             )

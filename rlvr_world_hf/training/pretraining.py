@@ -1,6 +1,6 @@
 """Likelihood training of a world model: the cross-entropy of the tokens it writes, by transformers' `Trainer`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, Features, List, Value
-from safetensors.torch import load_model
 from tqdm.auto import tqdm
 from transformers import (
     LlamaConfig,
@@ -20,12 +19,11 @@ from transformers import (
     TrainerCallback,
     TrainingArguments,
 )
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
 from .callbacks import ENDLESS, Clock, ProgressLine
-from .checkpoints import checkpoint_state, last_checkpoint, trained_seconds
+from .checkpoints import checkpoint_state, last_checkpoint, load_weights, trained_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,9 +243,71 @@ def pretrain(
 
     ```
     """
+    collator = _CompletionCollator(_first_label(train_tokens))
+
+    def make_trainer(callbacks: Sequence[TrainerCallback], **settings: Any) -> Trainer:
+        return Trainer(
+            model,
+            TrainingArguments(**settings),
+            data_collator=collator,
+            train_dataset=train_tokens,
+            eval_dataset=validation_tokens,
+            callbacks=list(callbacks),
+        )
+
+    settings = {
+        "per_device_train_batch_size": batch_size,
+        "per_device_eval_batch_size": 4 * batch_size,
+        "learning_rate": learning_rate,
+        "warmup_steps": warmup_steps,
+        "eval_steps": eval_steps,
+        "seed": seed,
+    }
+    return train_by_likelihood(
+        model,
+        make_trainer,
+        output_dir=output_dir,
+        max_steps=max_steps,
+        minimum_seconds=minimum_seconds,
+        continue_from=continue_from,
+        callbacks=callbacks,
+        **settings | training_arguments,
+    )
+
+
+def train_by_likelihood(
+    model: PreTrainedModel,
+    make_trainer: Callable[..., Trainer],
+    *,
+    output_dir: str | Path,
+    max_steps: int,
+    minimum_seconds: float = 0.0,
+    continue_from: str | Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    **training_arguments: Any,
+) -> Pretraining:
+    """
+    The course of a likelihood training, whatever the trainer: checkpoints, the best of them, where to stop and go on.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            The policy, trained in place.
+        make_trainer (`Callable[..., Trainer]`):
+            Makes the trainer of it from callbacks and training arguments.
+        output_dir, max_steps, minimum_seconds, continue_from, callbacks (*optional*):
+            As in [`pretrain`].
+        training_arguments (`dict[str, Any]`, *optional*):
+            Fields of [`~transformers.TrainingArguments`], `eval_steps` among them.
+
+    Returns:
+        [`Pretraining`]: History, checkpoints and seconds.
+
+    Raises:
+        ValueError: as [`pretrain`].
+    """
+    eval_steps = training_arguments["eval_steps"]
     settings = {
         "lr_scheduler_type": "constant_with_warmup",
-        "per_device_eval_batch_size": 4 * batch_size,
         "logging_steps": min(eval_steps, 50),
         "save_total_limit": 2,  # the best and the last
         "report_to": "none",
@@ -258,15 +318,12 @@ def pretrain(
             f"`minimum_seconds={minimum_seconds}` leaves the number of updates open, which the schedule "
             f"{settings['lr_scheduler_type']!r} needs; use 'constant_with_warmup' or 'constant'."
         )
-    args = TrainingArguments(
+    clock = Clock(minimum_steps=max_steps, minimum_seconds=minimum_seconds)
+    trainer = make_trainer(
+        [clock, *callbacks],
         output_dir=str(output_dir),
         max_steps=ENDLESS if minimum_seconds else max_steps,
-        per_device_train_batch_size=batch_size,
-        learning_rate=learning_rate,
-        warmup_steps=warmup_steps,
-        seed=seed,
         eval_strategy="steps",
-        eval_steps=eval_steps,
         save_strategy="steps",
         save_steps=eval_steps,
         load_best_model_at_end=True,
@@ -275,16 +332,7 @@ def pretrain(
         prediction_loss_only=True,
         **settings,
     )
-    clock = Clock(minimum_steps=max_steps, minimum_seconds=minimum_seconds)
-    trainer = Trainer(
-        model,
-        args,
-        data_collator=_CompletionCollator(_first_label(train_tokens)),
-        train_dataset=train_tokens,
-        eval_dataset=validation_tokens,
-        callbacks=[clock, *callbacks],
-    )
-    if not args.disable_tqdm:
+    if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(ProgressLine("loss", "eval_loss"))
     checkpoint = last_checkpoint(output_dir)
@@ -294,7 +342,7 @@ def pretrain(
         checkpoint = str(last_checkpoint(output_dir))
     state = checkpoint_state(checkpoint)
     best = state.best_model_checkpoint or checkpoint
-    load_model(model, Path(best, SAFE_WEIGHTS_NAME))
+    load_weights(trainer.accelerator.unwrap_model(trainer.model), best)
     return Pretraining(
         history=state.log_history,
         best_checkpoint=best,

@@ -49,7 +49,7 @@ def test_the_hosts_batch_size_is_kept(tmp_path: Path) -> None:
 )
 def test_what_has_no_meaning_is_refused(tmp_path: Path, changes: dict) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(changes))}.*leave it at"):
-        settings(tmp_path, **changes)
+        settings(tmp_path, **changes).refuse_what_has_no_meaning()
 
 
 def test_settings_survive_json(tmp_path: Path) -> None:

@@ -1,0 +1,253 @@
+"""Likelihood training of a language world model: a tokenizer of its own text, a small policy, TRL's `SFTTrainer`."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftConfig
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Trainer,
+    TrainerCallback,
+)
+from trl import SFTConfig, SFTTrainer
+
+from ..processors.layout import IGNORED_LABEL
+from ..processors.text import LanguageWorldModelProcessor
+from .pretraining import Pretraining, train_by_likelihood
+
+
+END = "<|endoftext|>"
+"""End token of a tokenizer that [`train_text_tokenizer`] trains; it also pads."""
+
+
+def train_text_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048) -> PreTrainedTokenizerFast:
+    r"""
+    Train a byte-level BPE tokenizer: any text can be written with it and read back.
+
+    Args:
+        texts (`Iterable[str]`):
+            What it is trained on: prompts and completions of the training split.
+        vocab_size (`int`, *optional*, defaults to 2048):
+            Tokens at most; 256 bytes and the end token are among them.
+
+    Returns:
+        [`~transformers.PreTrainedTokenizerFast`]: The tokenizer; it adds no token by itself.
+
+    Raises:
+        ValueError: if the vocabulary cannot hold all bytes.
+
+    Example:
+
+    ```python
+    >>> tokenizer = train_text_tokenizer(["open(door)"] * 8, vocab_size=300)
+    >>> tokenizer.decode(tokenizer("shut(door)\n").input_ids)
+    'shut(door)\n'
+
+    ```
+    """
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if vocab_size <= len(alphabet):
+        raise ValueError(f"Expected `vocab_size` above the {len(alphabet)} bytes and the end token, got {vocab_size}.")
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=[END], initial_alphabet=alphabet, show_progress=False
+    )
+    backend.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, eos_token=END, pad_token=END, padding_side="left", clean_up_tokenization_spaces=False
+    )
+
+
+def build_language_policy(
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    hidden_size: int = 256,
+    num_hidden_layers: int = 4,
+    num_attention_heads: int = 4,
+    num_key_value_heads: int | None = None,
+    intermediate_size: int = 768,
+    tie_word_embeddings: bool = True,
+    max_position_embeddings: int = 2048,
+    seed: int = 0,
+) -> Qwen3ForCausalLM:
+    """
+    A policy over a tokenizer's vocabulary with fresh weights, in the architecture of Qwen3.
+
+    Args:
+        tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
+            Gives vocabulary and special ids.
+        hidden_size (`int`, *optional*, defaults to 256):
+            Width.
+        num_hidden_layers (`int`, *optional*, defaults to 4):
+            Depth.
+        num_attention_heads (`int`, *optional*, defaults to 4):
+            Heads of each attention.
+        num_key_value_heads (`int`, *optional*):
+            Heads of keys and values; as many by default.
+        intermediate_size (`int`, *optional*, defaults to 768):
+            Width inside the MLPs.
+        tie_word_embeddings (`bool`, *optional*, defaults to `True`):
+            Whether input and output embeddings are one.
+        max_position_embeddings (`int`, *optional*, defaults to 2048):
+            Longest sequence the model declares.
+        seed (`int`, *optional*, defaults to 0):
+            Decides the weights.
+
+    Returns:
+        [`~transformers.Qwen3ForCausalLM`]: The model, float32 on the CPU.
+
+    Example:
+
+    ```python
+    >>> tokenizer = train_text_tokenizer(["open(door)"], vocab_size=260)
+    >>> build_language_policy(tokenizer, hidden_size=16, num_hidden_layers=1, num_attention_heads=2).num_parameters()
+    42112
+
+    ```
+    """
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden_size,
+        num_hidden_layers=num_hidden_layers,
+        num_attention_heads=num_attention_heads,
+        num_key_value_heads=num_key_value_heads or num_attention_heads,
+        head_dim=hidden_size // num_attention_heads,
+        intermediate_size=intermediate_size,
+        tie_word_embeddings=tie_word_embeddings,
+        max_position_embeddings=max_position_embeddings,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Qwen3ForCausalLM(config)
+
+
+def tokenize_transitions(rows: Dataset, processor: LanguageWorldModelProcessor, *, max_length: int) -> Dataset:
+    """
+    Sequences and labels of transitions.
+
+    Args:
+        rows ([`~datasets.Dataset`]):
+            Rows with `prompt` and `completion`; see [`~rlvr_world_hf.data.transition.transition_row`].
+        processor ([`LanguageWorldModelProcessor`]):
+            Writes them as tokens.
+        max_length (`int`):
+            Longest sequence, prompt and completion together; longer ones are left out, as a state that is cut is
+            another state.
+
+    Returns:
+        [`~datasets.Dataset`]: Columns `input_ids` and `labels`, -100 on the prompt; of different lengths.
+
+    Raises:
+        ValueError: if none is short enough.
+    """
+    prompts, completions = processor.encode_prompt(rows["prompt"]), processor.encode_completion(rows["completion"])
+    pairs = [pair for pair in zip(prompts, completions, strict=True) if sum(map(len, pair)) <= max_length]
+    if not pairs:
+        lengths = [len(prompt) + len(completion) for prompt, completion in zip(prompts, completions, strict=True)]
+        raise ValueError(
+            f"`max_length={max_length}` leaves none of {len(rows)} transitions, the shortest of which takes "
+            f"{min(lengths, default=0)} tokens; raise it."
+        )
+    return Dataset.from_dict(
+        {
+            "input_ids": [prompt + completion for prompt, completion in pairs],
+            "labels": [[IGNORED_LABEL] * len(prompt) + completion for prompt, completion in pairs],
+        }
+    )
+
+
+def finetune(
+    model: PreTrainedModel,
+    processor: LanguageWorldModelProcessor,
+    train_tokens: Dataset,
+    validation_tokens: Dataset,
+    *,
+    output_dir: str | Path,
+    max_steps: int,
+    minimum_seconds: float = 0.0,
+    continue_from: str | Path | None = None,
+    eval_steps: int = 500,
+    batch_size: int = 32,
+    learning_rate: float = 1e-5,
+    warmup_steps: int = 0,
+    seed: int = 0,
+    peft_config: PeftConfig | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    **training_arguments: Any,
+) -> Pretraining:
+    """
+    Trains a language world model on recorded answers (SFT) and keeps the checkpoint with the least validation loss, as
+    [`~rlvr_world_hf.training.pretrain`] does for fixed lengths.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            The policy, trained in place.
+        processor ([`LanguageWorldModelProcessor`]):
+            Its processor.
+        train_tokens ([`~datasets.Dataset`]):
+            What [`tokenize_transitions`] returns.
+        validation_tokens ([`~datasets.Dataset`]):
+            The same of other transitions.
+        output_dir, max_steps, minimum_seconds, continue_from, eval_steps, batch_size, seed, callbacks (*optional*):
+            As in [`~rlvr_world_hf.training.pretrain`].
+        learning_rate (`float`, *optional*, defaults to 1e-5):
+            That of the paper's table for text.
+        warmup_steps (`int`, *optional*, defaults to 0):
+            Updates over which the learning rate rises from 0.
+        peft_config ([`~peft.PeftConfig`], *optional*):
+            Adapter to train in place of the whole policy.
+        training_arguments (`dict[str, Any]`, *optional*):
+            Any other field of [`~trl.SFTConfig`].
+
+    Returns:
+        [`Pretraining`]: History, checkpoints and seconds.
+
+    Raises:
+        ValueError: as [`~rlvr_world_hf.training.pretrain`].
+    """
+
+    def make_trainer(callbacks: Sequence[TrainerCallback], **settings: Any) -> Trainer:
+        return SFTTrainer(
+            model,
+            SFTConfig(**{"gradient_checkpointing": False, "max_length": None} | settings),
+            train_dataset=train_tokens,
+            eval_dataset=validation_tokens,
+            processing_class=processor.tokenizer,
+            callbacks=list(callbacks),
+            peft_config=peft_config,
+        )
+
+    settings = {
+        "per_device_train_batch_size": batch_size,
+        "per_device_eval_batch_size": 4 * batch_size,
+        "learning_rate": learning_rate,
+        "warmup_steps": warmup_steps,
+        "eval_steps": eval_steps,
+        "seed": seed,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "train_sampling_strategy": "group_by_length",
+    }
+    return train_by_likelihood(
+        model,
+        make_trainer,
+        output_dir=output_dir,
+        max_steps=max_steps,
+        minimum_seconds=minimum_seconds,
+        continue_from=continue_from,
+        callbacks=callbacks,
+        **settings | training_arguments,
+    )

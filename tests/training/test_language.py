@@ -1,0 +1,128 @@
+import datasets
+import pytest
+import torch
+from peft import LoraConfig
+
+from rlvr_world_hf import LanguageWorldModelProcessor, WorldModelGRPOConfig, WorldModelGRPOTrainer
+from rlvr_world_hf.processors.layout import IGNORED_LABEL
+from rlvr_world_hf.rewards.text import TextReward
+from rlvr_world_hf.training.language import build_language_policy, finetune, tokenize_transitions, train_text_tokenizer
+from tests.tiny import text_tokenizer
+
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+THINGS = ("door", "box", "lid", "gate")
+
+
+class OpensReward(TextReward):
+    """Share of the answer's letters that are of the word `open`; what a policy of random weights can learn at once."""
+
+    name, higher_is_better, best, floor, columns = "opens", True, 1.0, 0.0, ("ground_truth",)
+
+    def measure(self, completion, *, ground_truth):
+        text = completion.replace("<|endoftext|>", "")
+        return sum(letter in "open" for letter in text) / max(len(text), 1)
+
+
+@pytest.fixture
+def processor():
+    return LanguageWorldModelProcessor(text_tokenizer(), prompt_template="{state}\n> {action}\n")
+
+
+@pytest.fixture
+def rows():
+    columns = {"prompt": [f"shut({thing})\n> open {thing}\n" for thing in THINGS] * 4}
+    columns["completion"] = [f"open({thing})" for thing in THINGS] * 4
+    return datasets.Dataset.from_dict(columns | {"ground_truth": columns["completion"]})
+
+
+def train(processor, rows, folder, *, max_steps=8, **arguments):
+    model = build_language_policy(processor.tokenizer, **SIZES)
+    tokens = tokenize_transitions(rows, processor, max_length=128)
+    settings = {"eval_steps": 4, "batch_size": 8, "learning_rate": 1e-2, "disable_tqdm": True} | arguments
+    return model, finetune(model, processor, tokens, tokens, output_dir=folder, max_steps=max_steps, **settings)
+
+
+def test_a_tokenizer_writes_anything():
+    tokenizer = train_text_tokenizer(["open(door)"] * 9, vocab_size=300)
+    text = "Ünseen 123\n\t- lid  (4)"
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+    assert len(tokenizer("open(door)").input_ids) < len("open(door)")
+    with pytest.raises(ValueError, match="256 bytes"):
+        train_text_tokenizer([], vocab_size=256)
+
+
+def test_only_answers_are_learned(processor, rows):
+    tokens = tokenize_transitions(rows.select([0]), processor, max_length=128)[0]
+    learned = [token for token, label in zip(tokens["input_ids"], tokens["labels"], strict=True) if label >= 0]
+    assert processor.decode_state([learned]) == ["open(door)"]
+    assert tokens["labels"].count(IGNORED_LABEL) == len(processor.encode_prompt(rows["prompt"][:1])[0])
+
+
+def test_what_is_too_long_is_left_out_not_cut(processor, rows):
+    shortest = len(tokenize_transitions(rows, processor, max_length=128)[2]["input_ids"])  # of the lid
+    assert len(tokenize_transitions(rows, processor, max_length=shortest)) < len(rows)
+    with pytest.raises(ValueError, match="raise it"):
+        tokenize_transitions(rows, processor, max_length=3)
+
+
+def test_the_loss_falls_and_the_best_checkpoint_is_kept(processor, rows, tmp_path):
+    model, result = train(processor, rows, tmp_path)
+    losses = [entry["eval_loss"] for entry in result.history if "eval_loss" in entry]
+    assert losses[-1] < 0.8 * losses[0]
+    assert result.best_checkpoint.endswith("checkpoint-8")
+    again, same = train(processor, rows, tmp_path)
+    assert same.best_checkpoint == result.best_checkpoint
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(processor, rows, tmp_path):
+    train(processor, rows, tmp_path / "cut", max_steps=4)
+    resumed, _ = train(processor, rows, tmp_path / "cut")
+    whole, _ = train(processor, rows, tmp_path / "whole")
+    assert all(torch.equal(one, other) for one, other in zip(resumed.parameters(), whole.parameters(), strict=True))
+
+
+def test_an_adapter_is_trained_in_place_of_the_policy(processor, rows, tmp_path):
+    model, result = train(
+        processor, rows, tmp_path, peft_config=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    )
+    losses = [entry["eval_loss"] for entry in result.history if "eval_loss" in entry]
+    assert losses[-1] < losses[0]
+    fresh = build_language_policy(processor.tokenizer, **SIZES)
+    assert torch.equal(model.model.embed_tokens.weight, fresh.model.embed_tokens.weight)
+
+
+def test_reward_rises_on_free_text(processor, rows, tmp_path):
+    args = WorldModelGRPOConfig(
+        str(tmp_path),
+        per_device_train_batch_size=16,
+        num_generations=8,
+        updates_per_generation=1,
+        max_completion_length=8,
+        max_steps=12,
+        learning_rate=2e-2,
+        save_strategy="no",
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    model = build_language_policy(processor.tokenizer, **SIZES)
+    trainer = WorldModelGRPOTrainer(model, OpensReward(), args, rows, processing_class=processor)
+    trainer.train()
+    rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+    assert sum(rewards[-3:]) > sum(rewards[:3]) + 0.3
+    trainer.save_model(str(tmp_path / "rlvr"))
+    assert (tmp_path / "rlvr" / "processor_config.json").exists()
+
+
+def test_text_has_no_steps_to_credit(processor, rows, tmp_path):
+    args = WorldModelGRPOConfig(str(tmp_path), credit="reward_to_go")
+    model = build_language_policy(processor.tokenizer, **SIZES)
+
+    class SteppedReward(OpensReward):
+        def score_steps(self):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match="known length"):
+        WorldModelGRPOTrainer(model, SteppedReward(), args, rows, processing_class=processor)
