@@ -12,6 +12,7 @@ from einops import rearrange
 from .hub.checkpoint import load_world_model, save_world_model
 from .processors.base import state_columns
 from .rollouts.sampling import rollout
+from .rollouts.text import sample_answers
 
 
 class WorldModelPipeline:
@@ -20,7 +21,8 @@ class WorldModelPipeline:
 
     The states are frames in a video world: `pipeline(frames, actions)`. In a world of sensors they are vectors:
     `pipeline(states, actions)`. Where frames come with sensors, both are given and predicted: `pipeline(frames,
-    actions, states=states)` returns a mapping of `predicted` and `predicted_states`.
+    actions, states=states)` returns a mapping of `predicted` and `predicted_states`. In a world of text,
+    `pipeline(state, action)` returns answers, texts that say what changes; a whole prompt may stand in for the two.
 
     A plain class and no `transformers.Pipeline`: that one is made for one input, a task name from a fixed list and
     parameters sorted into preprocess, forward and postprocess, while here two inputs belong together and the processor
@@ -78,7 +80,7 @@ class WorldModelPipeline:
     def __call__(
         self,
         frames: Any,
-        actions: Any,
+        actions: Any = None,
         *,
         states: Any = None,
         num_samples: int = 1,
@@ -95,12 +97,12 @@ class WorldModelPipeline:
             frames (array, tensor, PIL image, or list of them):
                 The given frames, oldest first: one `(3, H, W)` or `(H, W, 3)`, or several. uint8, or float in `[0,
                 1]`; RGB. In a world of sensors the given states `(K, P)`, or a single one `(P,)`, in the unit of the
-                data.
+                data. In a world of text the state, or, without an action, the whole prompt.
             actions (array, tensor or nested list of shape `(T, A)`):
                 Actions from the last given frame on, or from the first observed step if the processor has any, in the
                 unit of the data. With `max(observed steps, 1) + S` actions, `S` frames are predicted; the last
                 action is taken at the last predicted frame and influences nothing, so it may be left out if
-                `horizon` is given.
+                `horizon` is given. In a world of text the action, a `str`.
             states (array, tensor or nested list of shape `(K, P)`, *optional*):
                 States of the given frames, in a world of both.
             num_samples (`int`, *optional*, defaults to 1):
@@ -118,12 +120,19 @@ class WorldModelPipeline:
 
         Returns:
             `torch.Tensor` of shape `(num_samples, S, 3, H, W)`: float32 in `[0, 1]`, RGB; of sensors
-            `(num_samples, S, P)`, in the unit of the data; of both a `dict` of `predicted` and `predicted_states`.
+            `(num_samples, S, P)`, in the unit of the data; of both a `dict` of `predicted` and `predicted_states`. Of
+            text a `list[str]`.
 
         Raises:
             `ValueError`: If number, size or values of frames or actions are not those of the processor.
             `TypeError`: If the frames are no images.
         """
+        if "text" in self.processor.predicts:
+            prompt = frames if actions is None else self.processor.write_prompt(frames, actions)
+            return sample_answers(
+                self.model, self.processor, [prompt], num_samples=num_samples, temperature=temperature, top_k=top_k,
+                top_p=top_p, seed=seed,
+            )[0]  # fmt: skip
         predicted = self.predict_batch(
             [frames],
             [actions],

@@ -11,7 +11,7 @@ from rlvr_world_hf.data.rows import window_rows
 from rlvr_world_hf.processors.sensor import SensorWorldModelProcessor
 from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer
-from rlvr_world_hf.training.language import train_text_tokenizer
+from rlvr_world_hf.training.language import build_language_policy, train_text_tokenizer
 
 
 def tiny_processor(*, image_size: int = 16, observed_steps: int = 0) -> VideoWorldModelProcessor:
@@ -40,6 +40,11 @@ def tiny_joint_processor() -> VideoWorldModelProcessor:
 def text_tokenizer() -> Any:
     """Bytes, and a few pairs of them."""
     return train_text_tokenizer(["open(door)", "shut(door)"], vocab_size=264)
+
+
+def tiny_language_model(tokenizer: Any, *, seed: int = 0) -> Any:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    return build_language_policy(tokenizer, **sizes, tie_word_embeddings=False, seed=seed).eval()
 
 
 def tiny_model(processor: Any, *, seed: int = 0) -> LlamaForCausalLM:

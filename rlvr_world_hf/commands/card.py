@@ -47,7 +47,8 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         results=results,
         table=markdown_table(results),
         recipe=recipe.to_dict(),
-        picture=next(name for name in PICTURES if (folder / name).exists()),
+        picture=next((name for name in PICTURES if (folder / name).exists()), None),
+        examples=(folder / "examples.md").read_text(encoding="utf-8") if (folder / "examples.md").exists() else None,
         **described,
     )
     card = folder / "README.md"

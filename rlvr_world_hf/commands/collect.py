@@ -3,7 +3,8 @@ Collect: records episodes of the world or reads recorded ones, split by episode,
 
 A world is a file of `rlvr_world_hf/data/` (or a module of your own). One that can be recorded has a function
 `collect_episodes(seeds, *, ...)`, one that was recorded a dataclass `RecordedEpisodes`, see `data/folder.py`; the keys
-of the one or the other are keys of this stage.
+of the one or the other are keys of this stage. In a world of text these are `collect_transitions` and
+`RecordedTransitions`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from ..data import Episode, load_episodes, save_episodes, split_episodes, window_rows
 from ..data.folder import UnusableEpisodesError
+from ..data.transition import save_transitions
 from .keys import key
 from .progress import cache_folder, cached
 from .recipe import Recipe
@@ -31,6 +33,10 @@ from .stage import StageRun, find_stage, stage
 
 SPLITS = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
 """The splits, and what is added to the first seed of each, so that the size of one leaves the others as they are."""
+
+
+SOURCES = ("collect_episodes", "RecordedEpisodes", "collect_transitions", "RecordedTransitions")
+"""What the module of a world has one of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +61,22 @@ def world_source(recipe: Recipe) -> Any:
     name = recipe.world if "." in recipe.world else f"rlvr_world_hf.data.{recipe.world}"
     try:
         module = import_module(name)
-        return getattr(module, "collect_episodes", None) or module.RecordedEpisodes
-    except (ModuleNotFoundError, AttributeError) as error:
-        if getattr(error, "name", None) not in (name, "RecordedEpisodes"):
+    except ModuleNotFoundError as error:
+        if error.name != name:
             raise
+        module = None
+    source = next((getattr(module, known) for known in SOURCES if hasattr(module, known)), None)
+    if source is None:
         raise ValueError(
-            "world: expected the name of a file in rlvr_world_hf/data/, or the import path of a module with a "
-            f"function `collect_episodes` or a class `RecordedEpisodes`, got {recipe.world!r}."
-        ) from error
+            "world: expected the name of a file in rlvr_world_hf/data/, or the import path of a module with one of "
+            f"{', '.join(SOURCES)}, got {recipe.world!r}."
+        )
+    return source
+
+
+def is_text(recipe: Recipe) -> bool:
+    """Whether the world of a recipe is one of text."""
+    return "transitions" in world_source(recipe).__name__.lower()
 
 
 def is_recorded(source: Any) -> bool:
@@ -73,14 +87,18 @@ def is_recorded(source: Any) -> bool:
 def _contents(recipe: Recipe) -> Any:
     """What a folder of recorded episodes holds; `None` for a world that is recorded here."""
     recorded = _recorded(recipe)
-    return None if recorded is None else [recorded.min_frames, recorded.contents()]
+    if recorded is None:
+        return None
+    return recorded.contents() if is_text(recipe) else [recorded.min_frames, recorded.contents()]
 
 
 def _recorded(recipe: Recipe) -> Any:
-    """The `RecordedEpisodes` of a recipe, each long enough for a window; `None` for a world that is recorded here."""
+    """What was recorded, episodes each long enough for a window; `None` for a world that is recorded here."""
     source = world_source(recipe)
     if not is_recorded(source):
         return None
+    if is_text(recipe):
+        return source(**collect.read(recipe).arguments)
     windows = recipe.windows
     needed = windows.context_frames + windows.observed_steps + windows.horizon
     return source(**collect.read(recipe).arguments, min_frames=needed)
@@ -106,7 +124,7 @@ def collect(run: StageRun) -> list[Path]:
 
 def split_rows(recipe: Recipe, split: str, *, count: int = 0) -> datasets.Dataset:
     """
-    Rows of one split, cut as the recipe says; see [`window_rows`].
+    Rows of one split, cut as the recipe says, see [`window_rows`]; of text, its transitions.
 
     Args:
         recipe (`Recipe`):
@@ -119,21 +137,27 @@ def split_rows(recipe: Recipe, split: str, *, count: int = 0) -> datasets.Datase
     Returns:
         `datasets.Dataset`: The rows.
     """
-    rows = window_rows(load_split(recipe, split), **dataclasses.asdict(recipe.windows))
+    stored = load_split(recipe, split)
+    rows = stored if is_text(recipe) else window_rows(stored, **dataclasses.asdict(recipe.windows))
     if count == 0 or count >= len(rows):
         return rows
     return rows.select([index * len(rows) // count for index in range(count)])
 
 
 def load_split(recipe: Recipe, split: str) -> Any:
-    """Episodes of one split of a recipe whose collect stage is finished."""
-    return load_episodes(cache_folder("episodes", find_stage("collect").fingerprint(recipe)) / split)
+    """Episodes, or rows of transitions, of one split of a recipe whose collect stage is finished."""
+    folder = cache_folder("episodes", find_stage("collect").fingerprint(recipe)) / split
+    return datasets.load_from_disk(str(folder)) if is_text(recipe) else load_episodes(folder)
 
 
 def _record(run: StageRun, folder: Path) -> None:
     recorded = _recorded(run.recipe)
     if recorded is None:
         _record_new(run, folder)
+        return
+    if is_text(run.recipe):
+        for split, transitions in recorded.read().items():
+            save_transitions(transitions[: int(getattr(run.settings, split)) or None], folder / split)
         return
     for split, episodes in _split(recorded.read(), run.settings).items():
         save_episodes(episodes, folder / split)
@@ -161,6 +185,12 @@ def _record_new(run: StageRun, folder: Path) -> None:
         raise ValueError(f"collect: expected a number of episodes to record for each split, got {counts}; give each.")
     firsts = {split: settings.first_seed + offset for split, offset in SPLITS.items()}
     seeds = [firsts[split] + number for split, count in counts.items() for number in range(count)]
+    if is_text(run.recipe):
+        for split, first in firsts.items():
+            of_split = range(first, first + int(counts[split]))
+            transitions = record(of_split, processes=settings.processes, **settings.arguments)
+            save_transitions(tqdm(transitions, desc=f"collect {split}", unit="transition"), folder / split)
+        return
     episodes = iter(record(seeds, processes=settings.processes, **settings.arguments))
     with tqdm(total=len(seeds), desc="collect", unit="episode") as bar:
         for split, count in counts.items():

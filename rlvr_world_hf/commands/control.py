@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..hub import load_world_model
+from . import text_world
+from .collect import is_text
 from .keys import key
 from .pretrain import likelihood_training, pretrain
 from .progress import read_json
@@ -30,7 +32,12 @@ def control(run: StageRun) -> list[Path]:
     settings, steps = pretrain.read(run.recipe), run.settings.max_steps
     model, processor = load_world_model(run.recipe.output_dir / "base", device=run.processes.device)
     history = read_json(stage_folder(run.recipe, "pretrain") / "history.json")
-    return likelihood_training(
+    train = likelihood_training
+    if is_text(run.recipe):
+        train = text_world.likelihood_training
+        if settings.adapter() is not None:  # it is merged into the base; the checkpoint holds it apart
+            model = text_world.build_text_policy(run.recipe, processor)
+    return train(
         run,
         model,
         processor,

@@ -11,7 +11,8 @@ from ..evaluation.metrics import metrics_of_processor
 from ..evaluation.predictions import Sampling
 from ..evaluation.results import write_results
 from ..hub import load_world_model
-from .collect import split_rows
+from . import text_world
+from .collect import is_text, split_rows
 from .keys import key
 from .named_parts import build_metrics, build_rewards
 from .recipe import Recipe
@@ -38,6 +39,7 @@ class EvaluateSettings:
     metrics: list[dict[str, Any]] = key(
         [], "Metrics of this world, beside the standard ones: import paths of rewards."
     )
+    max_new_tokens: int = key(256, "Of text: tokens after which an answer is cut off.")
     batch_size: int = key(128, "Predictions in memory at a time.", shapes_result=False)
 
 
@@ -47,12 +49,16 @@ def evaluate(run: StageRun) -> list[Path]:
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
 
     Writes `results.json`: MAE, MSE, PSNR, SSIM, LPIPS where its trunk is there, each also on moving pixels only, the
-    repetition rate; of sensors MAE, MSE and accuracy; and the further `metrics` of the recipe.
+    repetition rate; of sensors MAE, MSE and accuracy; and the further `metrics` of the recipe. Of text: the rewards'
+    metrics and those of the recipe, also apart for transitions that change something and those that do not.
     """
     settings = run.settings
     folder = run.recipe.output_dir
     rewards, _ = build_rewards(_grpo_rewards(run.recipe))
     checkpoints = {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS}
+    if is_text(run.recipe):
+        own = build_metrics(settings.metrics, where="evaluate.metrics")
+        return [write_results(text_world.evaluate(run, checkpoints, rewards, own), folder / "results.json")]
     _, processor = checkpoints[CHECKPOINTS[0]]
     standard = metrics_of_processor(processor, rewarded=rewards)
     results = compare(

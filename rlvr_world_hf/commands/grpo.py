@@ -13,6 +13,7 @@ from .collect import split_rows
 from .keys import key
 from .named_parts import build_rewards
 from .precision import BF16, Bfloat16, use_bfloat16
+from .pretrain import pretrain
 from .progress import write_json
 from .recipe import Recipe
 from .stage import StageRun, stage
@@ -69,6 +70,7 @@ def grpo(run: StageRun) -> list[Path]:
         split_rows(recipe, "validation", count=settings.validation_windows),
         processing_class=processor,
         callbacks=[Clock()],
+        peft_config=pretrain.read(recipe).adapter(),
     )
     run.clock.continue_from(trained_seconds(run.folder))
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))

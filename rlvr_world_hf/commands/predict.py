@@ -12,11 +12,13 @@ import torch
 from ..evaluation.figures import learning_curves, sensor_lines, strip
 from ..pipeline import WorldModelPipeline
 from ..processors.base import state_columns
+from . import text_world
 from .card import write_card
-from .collect import split_rows
+from .collect import is_text, split_rows
 from .keys import key
 from .progress import read_json
 from .recipe import Recipe
+from .say import say
 from .stage import StageRun, stage, stage_folder
 
 
@@ -24,11 +26,13 @@ from .stage import StageRun, stage, stage_folder
 class PredictSettings:
     """What to draw."""
 
-    examples: int = key(4, "Test episodes to draw; of each, the window in which most moves.")
+    examples: int = key(4, "Test episodes to draw, of each the window in which most moves; of text, right and wrong.")
     checkpoints: tuple[str, ...] = key(("base", "rlvr"), "Checkpoints to draw, below the reference.")
     sampling_seed: int = key(0, "Seed of the sampled predictions.")
     temperature: float = key(1.0, "Sampling temperature.")
     scale: int = key(2, "Times that each pixel is repeated.")
+    state: str = key("", "Of text: a state to predict from, in place of all this; its prediction is printed.")
+    action: str = key("", "Of text: the action taken in that state.")
 
 
 @stage(settings=PredictSettings, after=("evaluate",))
@@ -38,9 +42,12 @@ def predict(run: StageRun) -> list[Path]:
     sensors are drawn as lines over time, `sensors.png`.
 
     Of test episodes that are spread evenly over the split, the window is drawn in which most moves: a window in which
-    nothing happens shows no difference.
+    nothing happens shows no difference. Of text, right and wrong answers are written to `examples.md`; with `state`
+    and `action`, the last of the checkpoints predicts what changes.
     """
     settings, folder = run.settings, run.recipe.output_dir
+    if is_text(run.recipe):
+        return _predict_text(run)
     rows = most_moving_rows(split_rows(run.recipe, "test"), settings.examples)
     pipelines = {
         name: WorldModelPipeline.from_pretrained(folder / name, device=run.processes.device)
@@ -63,6 +70,22 @@ def predict(run: StageRun) -> list[Path]:
         pictures += DRAW[kind](given, recorded, predicted, folder, settings.scale, 1 / (processor.fps or 2.0))
     files = [*pictures, folder / "learning_curves.png"]
     learning_curves(log_histories(run.recipe), files[-1])
+    return [*files, write_card(run.recipe, checkpoint=folder / "rlvr", folder=folder)]
+
+
+def _predict_text(run: StageRun) -> list[Path]:
+    settings, folder = run.settings, run.recipe.output_dir
+    pipelines = {
+        name: WorldModelPipeline.from_pretrained(folder / name, device=run.processes.device)
+        for name in settings.checkpoints
+    }
+    if settings.state:
+        last = list(pipelines.values())[-1]
+        say(last(settings.state, settings.action, temperature=settings.temperature, seed=settings.sampling_seed)[0])
+        return []
+    files = [folder / "examples.md", folder / "learning_curves.png"]
+    files[0].write_text(text_world.examples(run, pipelines), encoding="utf-8")
+    learning_curves(log_histories(run.recipe), files[1])
     return [*files, write_card(run.recipe, checkpoint=folder / "rlvr", folder=folder)]
 
 

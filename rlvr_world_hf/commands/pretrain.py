@@ -17,7 +17,8 @@ from ..hub.checkpoint import choose_attention
 from ..processors.sensor import SensorWorldModelProcessor
 from ..processors.step_blocks import StepBlockProcessor
 from ..processors.video import VideoWorldModelProcessor
-from .collect import collect, load_split, split_rows
+from . import text_world
+from .collect import collect, is_text, load_split, split_rows
 from .keys import key
 from .precision import BF16, Bfloat16, use_bfloat16
 from .progress import cached, fingerprint, write_json
@@ -28,7 +29,7 @@ from .tokenizer import codec_identity, load_codec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainSettings:
-    """The transformer and its training; other keys are those of transformers' `TrainingArguments`."""
+    """The transformer and its training; other keys are those of `TrainingArguments`, of text `SFTConfig`."""
 
     hidden_size: int = key(768, "Width of the transformer.")
     num_hidden_layers: int = key(12, "Its depth.")
@@ -43,7 +44,21 @@ class PretrainSettings:
     learning_rate: float = key(5e-5, "Learning rate of AdamW.")
     warmup_steps: int = key(5000, "Updates over which the learning rate rises from 0.")
     bf16: Bfloat16 = BF16
+    start_from: str = key("", "Of text: folder or Hub id of a language model to start from; a fresh one if empty.")
+    max_length: int = key(1024, "Of text: longest prompt and answer, in tokens; longer ones are left out.")
+    lora_rank: int = key(0, "Of text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
+    lora_alpha: int = key(16, "Of text: its scale.")
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def adapter(self) -> Any:
+        """The `peft.LoraConfig` of it, or `None`."""
+        if not self.lora_rank:
+            return None
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=self.lora_rank, lora_alpha=self.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
 
     def policy_sizes(self) -> dict[str, Any]:
         """What `build_policy` is called with."""
@@ -65,6 +80,10 @@ class PretrainSettings:
 
 def training_arguments(recipe: Recipe) -> Callable[..., Any]:
     """Where the other keys of the stage go; imported on use."""
+    if is_text(recipe):
+        from trl import SFTConfig
+
+        return SFTConfig
     from transformers import TrainingArguments
 
     return TrainingArguments
@@ -82,6 +101,12 @@ def pretrain(run: StageRun) -> list[Path]:
     """
     from ..training.pretraining import build_policy
 
+    if is_text(run.recipe):
+        processor = text_world.build_text_processor(run.recipe)
+        model = text_world.build_text_policy(run.recipe, processor)
+        return text_world.likelihood_training(
+            run, model, processor, run.settings, checkpoint="base", max_steps=run.settings.max_steps
+        )
     processor = build_processor(run.recipe)
     processor.to(run.processes.device)
     model = choose_attention(build_policy(processor.layout, **run.settings.policy_sizes(), seed=run.recipe.seed))

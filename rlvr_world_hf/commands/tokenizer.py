@@ -8,13 +8,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..processors.base import TRUSTED_PACKAGES
-from .collect import load_split, split_rows
+from .collect import is_text, load_split, split_rows
 from .keys import key
 from .locations import bundled_path
 from .named_parts import build_metrics, build_part
@@ -26,6 +27,9 @@ from .stage import StageRun, stage
 logger = logging.getLogger(__name__)
 
 SCRATCH, BUNDLED, NONE = "scratch", "bundled", "none"
+
+TEXT_TOKENIZER = "text_tokenizer"
+"""Folder of a run's output that holds a text tokenizer trained in it."""
 
 MEASURED_WINDOWS = 512
 """Validation windows on which a trained codec is measured; all, if there are fewer."""
@@ -54,6 +58,10 @@ class TokenizerSettings:
 
 def training_function(recipe: Recipe) -> Callable[..., Any]:
     """Where the other keys of the stage go; imported on use."""
+    if is_text(recipe):
+        from ..training.language import train_text_tokenizer
+
+        return train_text_tokenizer
     from ..training.tokenizer_training import train_tokenizer
 
     return train_tokenizer
@@ -102,7 +110,10 @@ def _weights_hash(recipe: Recipe) -> str:
 
 
 def _made_from(recipe: Recipe) -> str:
-    return SCRATCH if tokenizer.read(recipe).source == SCRATCH else _weights_hash(recipe)
+    source = tokenizer.read(recipe).source
+    if is_text(recipe):
+        return source
+    return SCRATCH if source == SCRATCH else _weights_hash(recipe)
 
 
 def _codec_place(recipe: Recipe) -> Path | str:
@@ -118,7 +129,7 @@ def _codec_place(recipe: Recipe) -> Path | str:
     settings=TokenizerSettings,
     after=("collect",),
     passed_on_to=training_function,
-    kept_back=("validation_episodes",),
+    kept_back=("validation_episodes", "texts"),
     made_from=_made_from,
 )
 def tokenizer(run: StageRun) -> list[Path]:
@@ -126,9 +137,11 @@ def tokenizer(run: StageRun) -> list[Path]:
     Train the visual tokenizer on the training episodes and save it as `codec/`, with what it loses as `results.json`.
 
     Only for `--tokenizer scratch`: by default the codec that ships with the library is used, as people take a
-    tokenizer from the Hub.
+    tokenizer from the Hub. In a world of text, a text tokenizer is trained on its prompts and answers.
     """
     recipe, settings = run.recipe, run.settings
+    if is_text(recipe):
+        return train_text(run) if settings.source == SCRATCH else []
     if settings.source != SCRATCH:
         logger.info("tokenizer: %s", _codec_place(recipe))
         return []
@@ -147,6 +160,17 @@ def tokenizer(run: StageRun) -> list[Path]:
     folder = recipe.output_dir / "codec"
     codec.save_pretrained(folder)
     return [folder, write_codec_results(recipe)]
+
+
+def train_text(run: StageRun) -> list[Path]:
+    """Train a text tokenizer on the prompts and answers of the training split, and save it as `text_tokenizer/`."""
+    rows = load_split(run.recipe, "train")
+    prompts = (one if isinstance(one, str) else "\n".join(turn["content"] for turn in one) for one in rows["prompt"])
+    folder = run.recipe.output_dir / TEXT_TOKENIZER
+    training_function(run.recipe)(chain(prompts, rows["completion"]), **run.settings.arguments).save_pretrained(
+        str(folder)
+    )
+    return [folder]
 
 
 def write_codec_results(recipe: Recipe) -> Path:

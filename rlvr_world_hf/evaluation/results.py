@@ -4,11 +4,12 @@
     {"recipe", "commit", "machine", "versions", "samples", "training_seeds": [...], "sampling_seeds": [...],
      "rewarded": [metric, ...], "higher_is_better": {metric: bool},
      "rows": {row: {metric: {"mean", "std", "values": [...]}}},
-     "spread": "training_seeds" | "sampling_seeds", "sampling": {row: [{"temperature", "top_k", "top_p"}, ...]}}
+     "spread": "training_seeds" | "sampling_seeds", "sampling": {row: [{"temperature", "top_k", "top_p"}, ...]},
+     "groups": {group: {"samples", "rows": {row: {metric: mean}}}}}
 
 Metrics are unsigned. `values` holds one number a training seed, or one a sampling seed where there is one training
 seed; `spread` says which, and `std` is their sample standard deviation. `sampling` holds, for each row that was
-sampled, the settings of each training seed.
+sampled, the settings of each training seed; `groups`, where there are any, the means of parts of the samples.
 """
 
 import json
@@ -41,8 +42,9 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "rows": dict,
     "spread": str,
     "sampling": dict,
+    "groups": dict,
 }
-OPTIONAL = ("spread", "sampling")
+OPTIONAL = ("spread", "sampling", "groups")
 
 
 def summarize(values: Sequence[float]) -> dict[str, Any]:
@@ -79,6 +81,7 @@ def make_results(
     rewarded: Sequence[str],
     higher_is_better: Mapping[str, bool],
     sampling: Mapping[str, Mapping[str, float]] | None = None,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Results:
     """
     The record of one training seed.
@@ -101,6 +104,8 @@ def make_results(
             Direction of every metric.
         sampling (`Mapping`, *optional*):
             Sampling settings by row.
+        groups (`Mapping`, *optional*):
+            For parts of the samples, by name, their number (`samples`) and the mean of each row and metric (`rows`).
 
     Returns:
         `dict`: the record, with commit, machine and versions filled in; it passes [`validate_results`].
@@ -142,6 +147,8 @@ def make_results(
         "spread": "sampling_seeds",
         "sampling": {row: [dict(settings)] for row, settings in (sampling or {}).items()},
     }
+    if groups:
+        results["groups"] = {group: dict(of_group) for group, of_group in groups.items()}
     validate_results(results)
     return results
 
@@ -196,6 +203,7 @@ def merge_results(per_seed: Sequence[Mapping[str, Any]]) -> Results:
             row: [settings for results in per_seed for settings in results.get("sampling", {}).get(row, [])]
             for row in first.get("sampling", {})
         },
+        **_merge_groups([results.get("groups", {}) for results in per_seed]),
     }
 
 
@@ -344,6 +352,20 @@ def _merge_row(row: str, of_seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any
     if dropped:
         logger.warning("Row %r has no %s for some training seeds; left out.", row, ", ".join(sorted(dropped)))
     return {metric: summarize([metrics[metric]["mean"] for metrics in of_seeds]) for metric in shared}
+
+
+def _merge_groups(of_seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The means over seeds of the groups' means; nothing where there are no groups."""
+    merged = {}
+    for group, first in of_seeds[0].items():
+        rows = {
+            row: {
+                metric: statistics.fmean(groups[group]["rows"][row][metric] for groups in of_seeds) for metric in means
+            }
+            for row, means in first["rows"].items()
+        }
+        merged[group] = {"samples": first["samples"], "rows": rows}
+    return {"groups": merged} if merged else {}
 
 
 def _all_of(per_seed: Sequence[Mapping[str, Any]], key: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from .results import validate_results
 
 
-NOT_PREDICTIONS = ("tokenizer_floor",)  # it sees the answer, so it is never the best
+NOT_PREDICTIONS = ("tokenizer_floor", "oracle")  # they see the answer, so they are never the best
 
 
 def markdown_table(
@@ -16,8 +16,8 @@ def markdown_table(
     """
     Table of rows and metrics as mean ± spread, and one line on samples, seeds, recipe and commit.
 
-    The best prediction of a rewarded metric is bold, whichever row it is in; `tokenizer_floor` is decoded from the
-    true codes and does not compete.
+    The best prediction of a rewarded metric is bold, whichever row it is in; `tokenizer_floor` and `oracle` are made
+    of what is to be predicted and do not compete.
 
     Args:
         results (`Mapping`):
@@ -71,7 +71,7 @@ def markdown_table(
 
 def best_row(results: Mapping[str, Any], metric: str, *, rows: Sequence[str] | None = None) -> str | None:
     """
-    Row whose mean is best on a metric, `tokenizer_floor` apart.
+    Row whose mean is best on a metric, `tokenizer_floor` and `oracle` apart.
 
     Args:
         results (`Mapping`):
@@ -98,8 +98,9 @@ def provenance_line(results: Mapping[str, Any]) -> str:
     """One line: samples, seeds and what the spread is over, recipe and commit of a record."""
     training, sampling = results["training_seeds"], results["sampling_seeds"]
     over = "training seeds" if len(training) > 1 else "sampling seeds"
+    held_out = "transitions" if "oracle" in results["rows"] else "windows"
     return (
-        f"{results['samples']} held-out windows; mean ± sample standard deviation over {over}; "
+        f"{results['samples']} held-out {held_out}; mean ± sample standard deviation over {over}; "
         f"training seeds {_join(training)}, sampling seeds {_join(sampling)}{_temperature(results)}; "
         f"recipe `{results['recipe']}`, commit `{_short(results['commit'])}`."
     )

@@ -4,7 +4,8 @@ The README of a checkpoint: metadata the Hub reads, code that runs, recipe, meas
 A card is generated, never edited: its numbers come from `results.json` alone; where nothing was measured it says so.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -12,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 
 PAPER = "https://arxiv.org/abs/2505.13934"
-TAGS = ("world-model", "rlvr", "grpo", "robotics", "reinforcement-learning")
+TAGS = ("world-model", "rlvr", "grpo", "reinforcement-learning")
 NOT_EVALUATED = "Not evaluated yet: `rlvr-world evaluate RECIPE` measures it."
 CITATION = """@article{wu2025rlvrworld,
   title   = {RLVR-World: Training World Models with Reinforcement Learning},
@@ -32,6 +33,23 @@ SENSOR_LIMITS = (
     *LIMITS[1:],
 )
 
+TEXT_LIMITS = (
+    "It predicts what its training data show: one kind of game or page, in the form of text that its prompts have.",
+    "It is small and was trained from scratch, unless the recipe names a model it starts from: it knows nothing else.",
+    "A prediction is one sample of what may happen; where the table says so, it is more often wrong than right.",
+)
+STEP_ROWS = (
+    "`copy_last` repeats the last given state; `tokenizer_floor` decodes the true codes or bins, so it bounds "
+    "what a model over these tokens can reach; `base` was trained by likelihood, `control` by likelihood for as "
+    "much longer as RL took; `_best_sampling` has temperature and top-k chosen on validation episodes."
+)
+TEXT_ROWS = (
+    "`nothing_changes` answers that nothing changes, whatever the action; `oracle` gives the recorded answer; `base` "
+    "was trained on recorded answers, `control` for as much longer as RL took; `_best_sampling` has its temperature "
+    "chosen on validation transitions. `_changed` and `_unchanged` measure apart transitions that change something "
+    "and such as do not."
+)
+
 
 def card_text(
     processor: Any,
@@ -48,6 +66,7 @@ def card_text(
     datasets: Sequence[str] | None = None,
     base_model: str | None = None,
     picture: str | None = None,
+    examples: str | None = None,
     limits: Sequence[str] | None = None,
     pipeline_tag: str | None = None,
 ) -> str:
@@ -55,7 +74,7 @@ def card_text(
     Write the README of a world model.
 
     Args:
-        processor (`VideoWorldModelProcessor` or `SensorWorldModelProcessor`):
+        processor (`WorldModelProcessor`):
             Its processor: sizes, layout and action ranges in text and example.
         name (`str`):
             Title.
@@ -81,10 +100,12 @@ def card_text(
             Repository of the checkpoint that RL started from.
         picture (`str`, *optional*):
             File beside the card with reference and predictions, as in `strip.png`.
+        examples (`str`, *optional*):
+            Markdown with predictions of a world of text.
         limits (`Sequence[str]`, *optional*):
-            What not to expect of it. Defaults to `LIMITS`, or `SENSOR_LIMITS` without frames.
+            What not to expect of it. Defaults to `LIMITS`, or `SENSOR_LIMITS` or `TEXT_LIMITS`.
         pipeline_tag (`str`, *optional*):
-            Task, as the Hub names it. Defaults to `"image-to-video"`, or `"time-series-forecasting"` without frames.
+            Task, as the Hub names it. Defaults to that of [`KINDS`].
 
     Returns:
         `str`: Markdown with a YAML head.
@@ -108,14 +129,14 @@ def card_text(
         raise ValueError("`results` and `table` belong together: give both, or neither for a card without numbers.")
     if results is not None and row not in results["rows"]:
         raise ValueError(f"The results have no row {row!r} for this checkpoint; they have {list(results['rows'])}.")
-    has_frames = "frames" in processor.predicts
-    pipeline_tag = pipeline_tag or ("image-to-video" if has_frames else "time-series-forecasting")
-    task = f"{'Single' if horizon == 1 else 'Multi'}-step {'video' if has_frames else 'state'} prediction"
+    kind = KINDS[processor.predicts[0]]
+    pipeline_tag = pipeline_tag or kind.pipeline_tag
+    task = kind.task if kind.task else f"{'Single' if horizon == 1 else 'Multi'}-step {kind.states} prediction"
     metadata = ModelCardData(
         license="apache-2.0",
         library_name="rlvr_world_hf",
         pipeline_tag=pipeline_tag,
-        tags=[*TAGS, *(["video-prediction"] if has_frames else []), world.lower()],
+        tags=[*TAGS, *kind.tags, world.lower()],
         datasets=list(datasets) if datasets else None,
         base_model=base_model,
         metrics=list(results["rows"][row]) if results else None,
@@ -123,15 +144,16 @@ def card_text(
         eval_results=_eval_results(results, row, tag=pipeline_tag, task=task, world=world) if results else None,
     )
     sections = {
-        "How to use": _use(processor, repo_id or name, horizon),
+        "How to use": kind.use(processor, repo_id or name, horizon),
         "How it was trained": _training(recipe),
-        "Results": _results(table, picture),
-        "Limits": "\n".join(f"- {limit}" for limit in limits or (LIMITS if has_frames else SENSOR_LIMITS)),
+        "Results": _results(table, picture, kind.rows),
+        **({"Examples": examples.strip()} if examples else {}),
+        "Limits": "\n".join(f"- {limit}" for limit in limits or kind.limits),
         "Data": data,
         "Citation": f"The method is that of [RLVR-World]({PAPER}):\n\n```bibtex\n{CITATION}\n```",
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
-    return f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n\n{_summary(processor, world)}\n\n{body}\n"
+    return f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n\n{kind.summary(processor, world)}\n\n{body}\n"
 
 
 def _summary(processor: Any, world: str) -> str:
@@ -197,16 +219,71 @@ def _training(recipe: Mapping[str, Any] | None) -> str:
     return f"<details><summary>The complete recipe</summary>\n\n```yaml\n{text}```\n\n</details>"
 
 
-def _results(table: str | None, picture: str | None) -> str:
+def _results(table: str | None, picture: str | None, rows: str) -> str:
     if table is None:
         return NOT_EVALUATED
-    rows = (
-        "`copy_last` repeats the last given state; `tokenizer_floor` decodes the true codes or bins, so it bounds "
-        "what a model over these tokens can reach; `base` was trained by likelihood, `control` by likelihood for as "
-        "much longer as RL took; `_best_sampling` has temperature and top-k chosen on validation episodes."
-    )
     shown = f"\n\n![Reference, predictions and their errors over time]({picture})" if picture else ""
     return f"{rows}\n\n{table.strip()}{shown}"
+
+
+def _text_summary(processor: Any, world: str) -> str:
+    return (
+        f"A language world model of {world}: given a state and an action in text, it writes what changes. A "
+        f"transformer over {len(processor.tokenizer)} tokens, trained on recorded answers, then by reinforcement "
+        "learning with verifiable rewards: what an answer says is compared with the recorded change, as in "
+        f"[RLVR-World]({PAPER})."
+    )
+
+
+def _text_use(processor: Any, repo_id: str, horizon: int) -> str:
+    inputs = '"your state", "your action"' if processor.prompt_template else '[{"role": "user", ...}]'
+    return f"""With `rlvr_world_hf` installed:
+
+```python
+from rlvr_world_hf import WorldModelPipeline
+
+pipeline = WorldModelPipeline.from_pretrained("{repo_id}")
+answers = pipeline({inputs}, num_samples=4)  # 4 texts that say what changes
+```"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How a card speaks of one kind of state."""
+
+    states: str
+    """What is predicted, in the name of the task."""
+    task: str
+    """Name of the task, where it does not depend on the horizon."""
+    pipeline_tag: str
+    """Task, as the Hub names it."""
+    tags: tuple[str, ...]
+    """Further tags."""
+    limits: tuple[str, ...]
+    """What not to expect."""
+    rows: str
+    """What the rows of the table are."""
+    summary: Callable[[Any, str], str]
+    """Writes the first paragraph, of processor and world."""
+    use: Callable[[Any, str, int], str]
+    """Writes the example, of processor, repository and horizon."""
+
+
+KINDS = {
+    "frames": Kind(
+        states="video", task="", pipeline_tag="image-to-video", tags=("robotics", "video-prediction"), limits=LIMITS,
+        rows=STEP_ROWS, summary=_summary, use=_use,
+    ),
+    "sensors": Kind(
+        states="state", task="", pipeline_tag="time-series-forecasting", tags=("robotics",), limits=SENSOR_LIMITS,
+        rows=STEP_ROWS, summary=_summary, use=_use,
+    ),
+    "text": Kind(
+        states="state", task="State prediction", pipeline_tag="text-generation", tags=("text-games",),
+        limits=TEXT_LIMITS, rows=TEXT_ROWS, summary=_text_summary, use=_text_use,
+    ),
+}  # fmt: skip
+"""By what a processor predicts first."""
 
 
 def _eval_results(results: Mapping[str, Any], row: str, *, tag: str, task: str, world: str) -> list[EvalResult]:

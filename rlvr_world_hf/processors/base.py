@@ -104,7 +104,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
         """Token ids of what was recorded: the target of likelihood training."""
 
     @abstractmethod
-    def decode_state(self, completion_ids: Any, context: Any, **options: Any) -> Any:
+    def decode_state(self, completion_ids: Any, context: Any) -> Any:
         """
         Predicted states of completions; those of one context stand together. Of two kinds, by column: `predicted` and
         `predicted_states`.

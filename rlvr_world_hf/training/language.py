@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import PeftConfig
+from peft import PeftModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     PreTrainedModel,
@@ -171,7 +171,7 @@ def tokenize_transitions(rows: Dataset, processor: LanguageWorldModelProcessor, 
 
 
 def finetune(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     processor: LanguageWorldModelProcessor,
     train_tokens: Dataset,
     validation_tokens: Dataset,
@@ -185,7 +185,6 @@ def finetune(
     learning_rate: float = 1e-5,
     warmup_steps: int = 0,
     seed: int = 0,
-    peft_config: PeftConfig | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     **training_arguments: Any,
 ) -> Pretraining:
@@ -194,8 +193,8 @@ def finetune(
     [`~rlvr_world_hf.training.pretrain`] does for fixed lengths.
 
     Args:
-        model ([`~transformers.PreTrainedModel`]):
-            The policy, trained in place.
+        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            The policy, trained in place; of the second, the adapter.
         processor ([`LanguageWorldModelProcessor`]):
             Its processor.
         train_tokens ([`~datasets.Dataset`]):
@@ -208,8 +207,6 @@ def finetune(
             That of the paper's table for text.
         warmup_steps (`int`, *optional*, defaults to 0):
             Updates over which the learning rate rises from 0.
-        peft_config ([`~peft.PeftConfig`], *optional*):
-            Adapter to train in place of the whole policy.
         training_arguments (`dict[str, Any]`, *optional*):
             Any other field of [`~trl.SFTConfig`].
 
@@ -228,7 +225,6 @@ def finetune(
             eval_dataset=validation_tokens,
             processing_class=processor.tokenizer,
             callbacks=list(callbacks),
-            peft_config=peft_config,
         )
 
     settings = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset, Features, List, Value
+from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import (
     LlamaConfig,
@@ -276,7 +277,7 @@ def pretrain(
 
 
 def train_by_likelihood(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     make_trainer: Callable[..., Trainer],
     *,
     output_dir: str | Path,
@@ -290,7 +291,7 @@ def train_by_likelihood(
     The course of a likelihood training, whatever the trainer: checkpoints, the best of them, where to stop and go on.
 
     Args:
-        model ([`~transformers.PreTrainedModel`]):
+        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
             The policy, trained in place.
         make_trainer (`Callable[..., Trainer]`):
             Makes the trainer of it from callbacks and training arguments.
@@ -342,7 +343,7 @@ def train_by_likelihood(
         checkpoint = str(last_checkpoint(output_dir))
     state = checkpoint_state(checkpoint)
     best = state.best_model_checkpoint or checkpoint
-    load_weights(trainer.accelerator.unwrap_model(trainer.model), best)
+    load_weights(model, best)
     return Pretraining(
         history=state.log_history,
         best_checkpoint=best,

@@ -1,7 +1,7 @@
 import datasets
 import pytest
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 
 from rlvr_world_hf import LanguageWorldModelProcessor, WorldModelGRPOConfig, WorldModelGRPOTrainer
 from rlvr_world_hf.processors.layout import IGNORED_LABEL
@@ -36,8 +36,9 @@ def rows():
     return datasets.Dataset.from_dict(columns | {"ground_truth": columns["completion"]})
 
 
-def train(processor, rows, folder, *, max_steps=8, **arguments):
+def train(processor, rows, folder, *, max_steps=8, adapter=None, **arguments):
     model = build_language_policy(processor.tokenizer, **SIZES)
+    model = get_peft_model(model, adapter) if adapter else model
     tokens = tokenize_transitions(rows, processor, max_length=128)
     settings = {"eval_steps": 4, "batch_size": 8, "learning_rate": 1e-2, "disable_tqdm": True} | arguments
     return model, finetune(model, processor, tokens, tokens, output_dir=folder, max_steps=max_steps, **settings)
@@ -85,12 +86,12 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(processor,
 
 def test_an_adapter_is_trained_in_place_of_the_policy(processor, rows, tmp_path):
     model, result = train(
-        processor, rows, tmp_path, peft_config=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+        processor, rows, tmp_path, adapter=LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     )
     losses = [entry["eval_loss"] for entry in result.history if "eval_loss" in entry]
     assert losses[-1] < losses[0]
     fresh = build_language_policy(processor.tokenizer, **SIZES)
-    assert torch.equal(model.model.embed_tokens.weight, fresh.model.embed_tokens.weight)
+    assert torch.equal(model.get_base_model().model.embed_tokens.weight, fresh.model.embed_tokens.weight)
 
 
 def test_reward_rises_on_free_text(processor, rows, tmp_path):

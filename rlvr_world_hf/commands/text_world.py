@@ -1,0 +1,158 @@
+"""
+What the stages do in a world of text; a stage asks `is_text` and hands its run over.
+
+The module of such a world says how it speaks: `PROMPT_TEMPLATE`, with `{state}` and `{action}`, if its prompts follow
+one, and `nothing_changes(**keys)`, the answer that nothing changes, of the keys of its collect stage.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .collect import collect, split_rows, world_source
+from .progress import write_json
+from .recipe import Recipe
+from .stage import StageRun
+
+
+EXAMPLES_FROM = 200
+"""Test transitions among which examples are looked for."""
+
+
+def build_text_processor(recipe: Recipe) -> Any:
+    """
+    The processor of a recipe whose tokenizer stage is finished.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+
+    Returns:
+        `LanguageWorldModelProcessor`: With the tokenizer trained in the run, or that of the recipe.
+    """
+    from transformers import AutoTokenizer
+
+    from ..processors.text import LanguageWorldModelProcessor
+    from .tokenizer import SCRATCH, TEXT_TOKENIZER, tokenizer
+
+    source = tokenizer.read(recipe).source
+    place = recipe.output_dir / TEXT_TOKENIZER if source == SCRATCH else source
+    template = getattr(_world_module(recipe), "PROMPT_TEMPLATE", None)
+    return LanguageWorldModelProcessor(AutoTokenizer.from_pretrained(place), prompt_template=template)
+
+
+def build_text_policy(recipe: Recipe, processor: Any) -> Any:
+    """The model that likelihood training starts from: one of the Hub, or one with fresh weights."""
+    from transformers import AutoModelForCausalLM
+
+    from ..training.language import build_language_policy
+    from .pretrain import pretrain
+
+    settings = pretrain.read(recipe)
+    if settings.start_from:
+        return AutoModelForCausalLM.from_pretrained(settings.start_from, use_safetensors=True)
+    return build_language_policy(processor.tokenizer, **settings.policy_sizes(), seed=recipe.seed)
+
+
+def likelihood_training(
+    run: StageRun, model: Any, processor: Any, settings: Any, *, checkpoint: str, **limits: Any
+) -> list[Path]:
+    """As `pretrain.likelihood_training`, by TRL's `SFTTrainer`; with an adapter, if the recipe asks for one."""
+    from peft import get_peft_model
+
+    from ..hub import save_world_model
+    from ..training.checkpoints import trained_seconds
+    from ..training.language import finetune, tokenize_transitions
+
+    recipe, adapter = run.recipe, settings.adapter()
+    tokens = {
+        split: tokenize_transitions(split_rows(recipe, split), processor, max_length=settings.max_length)
+        for split in ("train", "validation")
+    }
+    run.clock.continue_from(trained_seconds(run.folder))
+    settings_of_run: dict[str, Any] = {"seed": recipe.seed, "report_to": recipe.report_to}
+    settings_of_run |= settings.training(run.processes.device)
+    model = model if adapter is None else get_peft_model(model, adapter)
+    result = finetune(
+        model, processor, tokens["train"], tokens["validation"], output_dir=run.folder, **limits, **settings_of_run
+    )
+    outputs = [recipe.output_dir / checkpoint, run.folder / "history.json"]
+    if run.processes.is_first:
+        save_world_model(outputs[0], model, processor)
+        write_json(outputs[1], {"log_history": result.history, "last_checkpoint": result.last_checkpoint})
+    return outputs
+
+
+def evaluate(run: StageRun, checkpoints: Any, rewards: list[Any], metrics: list[Any]) -> Any:
+    """The results of [`~rlvr_world_hf.evaluation.answers.evaluate_answers`] for a recipe."""
+    from ..evaluation.answers import evaluate_answers
+    from ..evaluation.predictions import Sampling
+
+    recipe, settings = run.recipe, run.settings
+    rewarded = list(dict.fromkeys(reward.name for reward in rewards))
+    named = {metric.name: metric for metric in (*rewards, *metrics)}
+    return evaluate_answers(
+        checkpoints,
+        split_rows(recipe, "test", count=settings.windows),
+        validation_rows=split_rows(recipe, "validation", count=settings.validation_windows),
+        metrics=list(named.values()),
+        nothing_changes=nothing_changes(recipe),
+        recipe=recipe.name,
+        rewarded=rewarded,
+        training_seed=recipe.seed,
+        sampling_seeds=settings.sampling_seeds,
+        num_samples=settings.num_samples,
+        sampling=Sampling(temperature=settings.temperature),
+        best_sampling=settings.best_sampling,
+        choose_by=settings.choose_by or None,
+        max_new_tokens=settings.max_new_tokens,
+        batch_size=settings.batch_size,
+    )
+
+
+def nothing_changes(recipe: Recipe) -> str:
+    """The world's answer that nothing changes, in the form that the recipe asks for."""
+    answer = _world_module(recipe).nothing_changes
+    known = inspect.signature(answer).parameters
+    return answer(**{name: value for name, value in collect.read(recipe).arguments.items() if name in known})
+
+
+def _world_module(recipe: Recipe) -> Any:
+    return import_module(world_source(recipe).__module__)
+
+
+def examples(run: StageRun, pipelines: Any) -> str:
+    """Right and wrong answers of the last checkpoint to test prompts, with those of the others, as Markdown."""
+    from ..evaluation.answers import measure_answers, predict_answers
+    from ..evaluation.predictions import Sampling
+    from .grpo import grpo
+    from .named_parts import build_rewards
+
+    recipe, settings = run.recipe, run.settings
+    rows = split_rows(recipe, "test", count=EXAMPLES_FROM)
+    options: dict[str, Any] = {
+        "sampling": Sampling(temperature=settings.temperature),
+        "sampling_seeds": [settings.sampling_seed],
+    }
+    answers = {
+        name: predict_answers(pipeline.model, pipeline.processor, rows, **options)
+        for name, pipeline in pipelines.items()
+    }
+    reward = build_rewards(grpo.read(recipe).rewards)[0][0]
+    last = measure_answers(answers[settings.checkpoints[-1]], rows, [reward])[reward.name][:, 0].tolist()
+    is_right = [value == reward.best for value in last]
+    sections = []
+    for title, wanted in (("Right", True), ("Wrong", False)):
+        of_kind = [index for index, right in enumerate(is_right) if right == wanted]
+        chosen = [of_kind[place * len(of_kind) // settings.examples] for place in range(settings.examples) if of_kind]
+        sections += [f"### {title}", *(_example(rows[index], index, answers) for index in dict.fromkeys(chosen))]
+    return "\n\n".join(sections) + "\n"
+
+
+def _example(row: dict[str, Any], index: int, answers: dict[str, list[list[str]]]) -> str:
+    lines = [f"state:    {row['data_state']}", f"action:   {row['data_action']}", f"recorded: {row['completion']}"]
+    lines += [f"{name + ':':<9} {of_rows[index][0]}" for name, of_rows in answers.items()]
+    return "```text\n" + "\n".join(lines) + "\n```"
