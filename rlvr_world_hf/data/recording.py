@@ -1,23 +1,25 @@
-"""Recording of many episodes of an embedded world, by one process or several."""
+"""Recording of many episodes of an embedded world, or games of one of text, by one process or several."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from typing import TypeVar
 
-from .episode import Episode
+
+Recorded = TypeVar("Recorded")
 
 
 def record_episodes(
-    record: Callable[[int], Episode], seeds: list[int], *, processes: int, chunk: int = 4
-) -> Iterator[Episode]:
+    record: Callable[[int], Recorded], seeds: list[int], *, processes: int, chunk: int = 4
+) -> Iterator[Recorded]:
     """
     Record one episode for each seed, in order.
 
     Args:
-        record (`Callable[[int], Episode]`):
-            Records the episode of a seed; can be sent to another process.
+        record (`Callable[[int], Recorded]`):
+            Records the episode of a seed, or the transitions of a game; can be sent to another process.
         seeds (`list[int]`):
             One an episode.
         processes (`int`):
@@ -26,7 +28,7 @@ def record_episodes(
             Episodes that a process is given at a time.
 
     Yields:
-        `Episode`: The episodes.
+        `Recorded`: The episodes, as `record` returns them.
     """
     if processes == 1:
         yield from map(record, seeds)

@@ -12,6 +12,8 @@ from ..lazy_names import lazy_names
 if TYPE_CHECKING:
     from .agent_position import AgentPositionReward as AgentPositionReward
     from .base import VerifiableReward as VerifiableReward
+    from .fact_state import FactF1Reward as FactF1Reward
+    from .fact_state import FactMatchReward as FactMatchReward
     from .multi_scale import MSSSIMReward as MSSSIMReward
     from .multi_scale import ms_ssim as ms_ssim
     from .perceptual import LPIPSReward as LPIPSReward

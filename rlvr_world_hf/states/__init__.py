@@ -10,6 +10,8 @@ from ..lazy_names import lazy_names
 
 
 if TYPE_CHECKING:
+    from .fact_state import FactChange as FactChange
+    from .fact_state import FactState as FactState
     from .pusht_state import locate_agent as locate_agent
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)
