@@ -12,11 +12,21 @@ from .say import say
 from .stage import Processes, run_stages, stage_folder
 
 
-RESULT_FILES = ("results.json", "README.md", "strip.png", "strip.gif", "sensors.png", "learning_curves.png")
+RESULT_FILES = (
+    "results.json", "README.md", "strip.png", "strip.gif", "sensors.png", "examples.md", "learning_curves.png",
+)  # fmt: skip
 """What a finished run may hold beside its checkpoints; pictures are those of what its world shows."""
 
 
-ALWAYS_SHOWN = ("psnr", "ssim", "agent_position_mae", "sensor_mae", "sensor_accuracy", "repetition_rate")
+ALWAYS_SHOWN = (
+    "psnr",
+    "ssim",
+    "agent_position_mae",
+    "sensor_mae",
+    "sensor_accuracy",
+    "repetition_rate",
+    "parse_failure",
+)
 """Metrics of the table on the terminal, after the rewarded ones; `results.json` has all."""
 
 
@@ -51,6 +61,11 @@ def summary(recipe: Recipe) -> str:
 
 def _table(results: Results) -> str:
     """The measures of the rewarded metrics and a few others: what fits into a terminal."""
-    asked = [*results["rewarded"], *(f"{name}_moving" for name in results["rewarded"]), *ALWAYS_SHOWN]
+    parts = ("moving", "changed", "unchanged")
+    asked = [
+        *results["rewarded"],
+        *(f"{name}_{part}" for name in results["rewarded"] for part in parts),
+        *ALWAYS_SHOWN,
+    ]
     measured = {metric for metrics in results["rows"].values() for metric in metrics}
     return markdown_table(results, metrics=[name for name in dict.fromkeys(asked) if name in measured])

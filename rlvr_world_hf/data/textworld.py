@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..states.fact_state import FactState, canonical_fact
+from ..states.fact_state import NO_CHANGE, FactState, canonical_fact
 from .recording import record_episodes
 from .transition import Transition
 
@@ -324,3 +324,8 @@ def _draw(rng: np.random.Generator, commands: list[str]) -> str:
         by_verb[_verb(command)].append(command)
     of_verb = by_verb[str(rng.choice(sorted(by_verb)))]
     return of_verb[int(rng.integers(len(of_verb)))]
+
+
+def nothing_changes() -> str:
+    """The answer that nothing changes."""
+    return NO_CHANGE
