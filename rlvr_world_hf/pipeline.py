@@ -129,10 +129,11 @@ class WorldModelPipeline:
         """
         if "text" in self.processor.predicts:
             prompt = frames if actions is None else self.processor.write_prompt(frames, actions)
-            return sample_answers(
+            completions = sample_answers(
                 self.model, self.processor, [prompt], num_samples=num_samples, temperature=temperature, top_k=top_k,
                 top_p=top_p, seed=seed,
             )[0]  # fmt: skip
+            return [self.processor.find_answer(completion) for completion in completions]
         predicted = self.predict_batch(
             [frames],
             [actions],

@@ -220,7 +220,7 @@ def finetune(
     def make_trainer(callbacks: Sequence[TrainerCallback], **settings: Any) -> Trainer:
         return SFTTrainer(
             model,
-            SFTConfig(**{"gradient_checkpointing": False, "max_length": None} | settings),
+            SFTConfig(**{"gradient_checkpointing": None, "max_length": None} | settings),
             train_dataset=train_tokens,
             eval_dataset=validation_tokens,
             processing_class=processor.tokenizer,
