@@ -5,8 +5,8 @@ TextWorld (https://huggingface.co/papers/1806.11532) generates a game from a see
 facts. Games are played by its own logic (`.json` games), which needs neither Inform 7 nor a Z-machine; the commands
 chosen here are those on which it agrees with the compiled game.
 
-The recorded facts say the same as TextWorld's in fewer words (see [`describe`]): a connection of two rooms and its door
-are one fact, and which ways are free follows from it and from `open(door)`.
+The recorded facts say the same as TextWorld's in fewer words (see [`describe`]): a connection of two rooms and its
+door are one fact, and which ways are free follows from it and from `open(door)`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ PROMPT_TEMPLATE = "{state}\n> {action}\n"
 LOOKING = ("look", "inventory", "examine")
 """Verbs that never change anything."""
 
-PATIENCE = 20
-"""Commands played for each transition asked for, after which a small game is given up as exhausted."""
+PATIENCE = 100
+"""Commands in a row without a new transition, after which a small game is given up as exhausted."""
 
 
 def describe(facts: Iterable[Any]) -> FactState:
@@ -182,7 +182,7 @@ def collect_game(
     length: int = 40,
     rooms: tuple[int, int] = (1, 4),
     objects: tuple[int, int] = (3, 8),
-    quest_length: tuple[int, int] = (1, 5),
+    quest_length: tuple[int, int] = (2, 5),
     unchanged: float = 0.3,
     walkthrough: float = 0.3,
 ) -> list[Transition]:
@@ -198,7 +198,7 @@ def collect_game(
             Fewest and most rooms.
         objects (`tuple[int, int]`, *optional*, defaults to `(3, 8)`):
             Fewest and most things.
-        quest_length (`tuple[int, int]`, *optional*, defaults to `(1, 5)`):
+        quest_length (`tuple[int, int]`, *optional*, defaults to `(2, 5)`):
             Shortest and longest quest.
         unchanged (`float`, *optional*, defaults to 0.3):
             Share of commands that change nothing.
@@ -220,18 +220,19 @@ def collect_game(
     game = Playthrough(make_game(seed, **drawn))
     recorded: dict[tuple[FactState, str], Transition] = {}
     is_idle = rng.random() < unchanged
-    for _ in range(PATIENCE * length):
-        if len(recorded) == length:
-            break
+    last_new = played = 0
+    while len(recorded) < length and played - last_new < PATIENCE:
         state = game.state
         fresh = [command for command in game.idle if (state, command) not in recorded] if is_idle else []
         follows_quest = not fresh and game.walkthrough and rng.random() < walkthrough
         command = game.walkthrough[0] if follows_quest else _draw(rng, fresh or game.effective or game.idle)
         following = game.play(command)
+        played += 1
         if (state, command) not in recorded:
             transition_id = f"textworld-{seed}-{len(recorded)}"
             recorded[state, command] = _transition(transition_id, state, command.lower(), following)
             is_idle = rng.random() < unchanged
+            last_new = played
     return list(recorded.values())
 
 
@@ -241,7 +242,7 @@ def collect_transitions(
     length: int = 40,
     rooms: tuple[int, int] = (1, 4),
     objects: tuple[int, int] = (3, 8),
-    quest_length: tuple[int, int] = (1, 5),
+    quest_length: tuple[int, int] = (2, 5),
     unchanged: float = 0.3,
     walkthrough: float = 0.3,
     processes: int = 2,
@@ -261,7 +262,7 @@ def collect_transitions(
             Fewest and most rooms of a game.
         objects (`tuple[int, int]`, *optional*, defaults to `(3, 8)`):
             Fewest and most things of a game; a quest may need more.
-        quest_length (`tuple[int, int]`, *optional*, defaults to `(1, 5)`):
+        quest_length (`tuple[int, int]`, *optional*, defaults to `(2, 5)`):
             Fewest and most commands that solve a game.
         unchanged (`float`, *optional*, defaults to 0.3):
             Share of transitions that change nothing: looking, going where no way leads, opening what is open. The
@@ -282,8 +283,17 @@ def collect_transitions(
     Example:
 
     ```python
-    >>> transition = next(collect_transitions([1], rooms=(2, 2), objects=(2, 2), unchanged=0.0, processes=1))
+    >>> small = {"rooms": (2, 2), "objects": (2, 2), "quest_length": (1, 1)}
+    >>> transition = next(collect_transitions([5], unchanged=0.0, processes=1, **small))
     >>> print(transition.prompt + transition.answer)
+    at(bureau, study)
+    at(player, study)
+    held(spoon)
+    open(bureau)
+    west_of(kitchenette, study)
+    > insert spoon into bureau
+    - held(spoon)
+    + in(spoon, bureau)
 
     ```
     """
