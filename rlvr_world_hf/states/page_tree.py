@@ -215,7 +215,8 @@ def _property(node: Mapping[str, Any], name: str) -> Any:
 
 
 def _properties(node: Mapping[str, Any]) -> str:
-    written = [f"value: {_value(node, 'value')!r}"] if "value" in node else []
+    has_value = "value" in node or _value(node, "role") in FIELD_ROLES  # an empty field is said to have none
+    written = [f"value: {_value(node, 'value')!r}"] if has_value else []
     for name, when_false in PROPERTIES.items():
         value = _property(node, name)
         is_true = value in (True, "true")
