@@ -121,6 +121,7 @@ class Site:
 
         Raises:
             KeyError: if there is no such form, or it lacks a field.
+            ValueError: if a quantity is no number.
         """
         area, _, what = path.strip("/").partition("/")
         if path == "/account":
@@ -161,7 +162,8 @@ class Site:
                 self.notice = f"Only {self.stock[name]} of {name} in stock."
             else:
                 self.cart[name], self.notice = count, f"{name} is in the cart."
-        return form.get("back", "/cart")
+        back = form.get("back", "")
+        return back if back in ("/shop", f"/shop/{name}") else "/cart"
 
     def _change_tasks(self, what: str, form: Form) -> None:
         if what == "save":
@@ -246,8 +248,8 @@ class Site:
 
 
 def _form(action: str, button: str, fields: str = "", *, method: str = "post", **hidden: str) -> str:
-    inputs = "".join(f'<input type="hidden" name="{name}" value="{value}">' for name, value in hidden.items())
-    return f'<form action="{action}" method="{method}">{inputs}{fields}<button>{button}</button></form>'
+    inputs = "".join(f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in hidden.items())
+    return f'<form action="{action}" method="{method}">{inputs}{fields}<button>{escape(button)}</button></form>'
 
 
 def _field(label: str, name: str, *, kind: str = "text", value: str = "", extra: str = "") -> str:
@@ -256,7 +258,8 @@ def _field(label: str, name: str, *, kind: str = "text", value: str = "", extra:
 
 
 def _box(label: str, name: str, *, is_checked: bool) -> str:
-    return f'<label><input type="checkbox" name="{name}" {"checked" if is_checked else ""}>{label}</label>'
+    given = f'name="{escape(name)}" {"checked" if is_checked else ""}'
+    return f'<label><input type="checkbox" {given}>{escape(label)}</label>'
 
 
 def _choice(label: str, name: str, options: tuple[str, ...], chosen: str) -> str:
@@ -290,6 +293,7 @@ def serve_site(seed: int) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # an answer is one packet; two would wait for each other
 
         def do_GET(self) -> None:
             try:
@@ -302,7 +306,7 @@ def serve_site(seed: int) -> Iterator[str]:
             try:
                 place = self._site().post(self.path, dict(parse_qsl(body, keep_blank_values=True)))
                 self._answer(303, "", Location=place)
-            except KeyError:
+            except (KeyError, ValueError):
                 self._answer(404, "There is no such form.")
 
         def log_message(self, format: str, *args: Any) -> None:

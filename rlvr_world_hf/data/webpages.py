@@ -48,8 +48,10 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 GROUPS = {"field": 0.3, "tick": 0.2, "button": 0.3, "link": 0.2}
 """How often a visitor turns to each kind of element, of those on the page."""
 
-KINDS = {"button": "button", "link": "link", "checkbox": "tick", "combobox": "tick", "DisclosureTriangle": "tick",
-         **dict.fromkeys(FIELD_ROLES, "field")}  # fmt: skip
+KINDS = {"button": "button", "link": "link"}
+KINDS |= dict.fromkeys(("checkbox", "radio", "combobox", "DisclosureTriangle"), "tick")
+KINDS |= dict.fromkeys(FIELD_ROLES, "field")
+"""The kind of each role that can be acted on."""
 
 PREPARE = """
 addEventListener("submit", event => { window.isLeaving = !event.defaultPrevented });
@@ -61,10 +63,15 @@ addEventListener("invalid", event => event.preventDefault(), true);
 """A page says when it is about to be replaced by another, which does not; and shows no hint that fades with time."""
 
 PERFORM = """function (verb, text) {
-  if (verb === "click") return this.click();
-  this.value = text;
-  for (const name of ["input", "change"]) this.dispatchEvent(new Event(name, { bubbles: true }));
+  if (verb === "click") {
+    this.click();
+  } else {
+    this.value = text;
+    for (const name of ["input", "change"]) this.dispatchEvent(new Event(name, { bubbles: true }));
+  }
+  return Boolean(window.isLeaving);
 }"""
+"""Acts on an element, and says whether its page is about to be replaced."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,8 +213,8 @@ def _record_session(browser: Browser, address: str, *, seed: int, steps: int, si
         elements = [element for element, _ in before]
         area = urlsplit(page.url).path.split("/")[1]
         action = choose_action(elements, texts, rng)
-        _perform(devtools, action, before[elements.index(action.element)][1])
-        page.wait_for_function("!window.isLeaving && document.readyState === 'complete'")
+        if _perform(devtools, action, before[elements.index(action.element)][1]):
+            page.wait_for_function("!window.isLeaving && document.readyState === 'complete'")
         after = _snapshot(devtools)
         change = page_difference(elements, [element for element, _ in after])
         state = write_page(elements)
@@ -229,10 +236,12 @@ def _snapshot(devtools: CDPSession) -> list[tuple[PageElement, Mapping[str, Any]
     return numbered_nodes(devtools.send("Accessibility.getFullAXTree")["nodes"])
 
 
-def _perform(devtools: CDPSession, action: PageAction, node: Mapping[str, Any]) -> None:
+def _perform(devtools: CDPSession, action: PageAction, node: Mapping[str, Any]) -> bool:
+    """Act, and return whether the page is about to be replaced."""
     resolved = devtools.send("DOM.resolveNode", {"backendNodeId": node["backendDOMNodeId"]})
-    call = {"objectId": resolved["object"]["objectId"], "functionDeclaration": PERFORM}
-    devtools.send("Runtime.callFunctionOn", {**call, "arguments": [{"value": action.verb}, {"value": action.content}]})
+    call = {"objectId": resolved["object"]["objectId"], "functionDeclaration": PERFORM, "returnByValue": True}
+    arguments = [{"value": action.verb}, {"value": action.content}]
+    return devtools.send("Runtime.callFunctionOn", {**call, "arguments": arguments})["result"]["value"]
 
 
 @contextmanager
