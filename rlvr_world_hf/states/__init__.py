@@ -1,5 +1,5 @@
 """
-In: decoded frames (later: text) of one moment.
+In: decoded frames or text of one moment.
 Out: what is in them, such as the agent's position, in a form two of which can be compared.
 Never: tokens, scores, or who asks.
 """
@@ -12,6 +12,13 @@ from ..lazy_names import lazy_names
 if TYPE_CHECKING:
     from .fact_state import FactChange as FactChange
     from .fact_state import FactState as FactState
+    from .page_change import PageChange as PageChange
+    from .page_change import page_difference as page_difference
+    from .page_change import parse_page_change as parse_page_change
+    from .page_tree import PageElement as PageElement
+    from .page_tree import parse_page as parse_page
+    from .page_tree import read_accessibility_tree as read_accessibility_tree
+    from .page_tree import write_page as write_page
     from .pusht_state import locate_agent as locate_agent
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

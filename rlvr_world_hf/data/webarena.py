@@ -1,0 +1,116 @@
+"""
+Transitions of WebArena pages as the authors publish them: the Hub dataset `thuml/webarena-world-model-cot`.
+
+RLVR-World (https://huggingface.co/papers/2505.13934) trains on half of the 14,000 transitions that were recorded for
+https://huggingface.co/papers/2410.13232. A row holds what the authors' trainers read: `prompt`, the messages of a
+conversation; `reward_model`, with the recorded change as `ground_truth`; `data_source`; and `question` and `answer`,
+the texts of their likelihood training, where `answer` reasons before it answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from ..states.page_change import parse_page_change
+from .transition import Transition
+
+
+REPOSITORY = "thuml/webarena-world-model-cot"
+"""Where the dataset is on the Hub."""
+
+SPLITS = ("train", "test")
+"""Its splits, each a file `{split}.parquet`."""
+
+
+def read_transitions(split: str, *, folder: str | Path | None = None) -> Iterator[Transition]:
+    """
+    Read a split of the dataset.
+
+    Args:
+        split (`str`):
+            `"train"` or `"test"`.
+        folder (`str` or `Path`, *optional*):
+            Folder that holds `train.parquet` and `test.parquet`; by default they are downloaded from the Hub.
+
+    Returns:
+        `Iterator[Transition]`: in the order of the file; see [`row_transition`].
+
+    Raises:
+        ValueError: if there is no such split, or a row lacks what is read of it.
+        FileNotFoundError: if the folder has no file of the split.
+
+    Example:
+
+    ```python
+    >>> transitions = read_transitions("test")  # downloads nothing until it is asked for the first
+    >>> next(read_transitions("test", folder="nowhere"))
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: Expected nowhere/test.parquet; download thuml/webarena-world-model-cot from the Hub to nowhere.
+
+    ```
+    """
+    if split not in SPLITS:
+        raise ValueError(f"Expected `split` to be one of {', '.join(SPLITS)}, got {split!r}.")
+    return _read(split, folder)
+
+
+def _read(split: str, folder: str | Path | None) -> Iterator[Transition]:
+    if folder is None:
+        rows = datasets.load_dataset(REPOSITORY, data_files={split: f"{split}.parquet"}, split=split)
+    else:
+        file = Path(folder) / f"{split}.parquet"
+        if not file.is_file():
+            raise FileNotFoundError(f"Expected {file}; download {REPOSITORY} from the Hub to {folder}.")
+        rows = datasets.Dataset.from_parquet(str(file))
+    for number, row in enumerate(rows):
+        yield row_transition(row, transition_id=f"{split}/{number}")
+
+
+def row_transition(row: Mapping[str, Any], *, transition_id: str) -> Transition:
+    r"""
+    A row of the dataset as a transition.
+
+    Page and action stand in the prompt alone: the state is the text of its messages, and the action is left empty.
+
+    Args:
+        row (`Mapping[str, Any]`):
+            The row, with `prompt` (messages, or `question` in its place) and `reward_model`; `answer` and
+            `data_source` are read if they are there.
+        transition_id (`str`):
+            Its name.
+
+    Returns:
+        `Transition`: the group is the data source; the answer is `answer` or, without it, the recorded change.
+
+    Raises:
+        ValueError: if the row has no prompt, or no recorded change with a section.
+
+    Example:
+
+    ```python
+    >>> change = "New items:\n[3] link 'Undo'\n\nDeleted items:\nNone\n\nUpdated items:\nNone"
+    >>> row = {"prompt": [{"role": "user", "content": "A page."}], "reward_model": {"ground_truth": change}}
+    >>> row_transition(row, transition_id="test/0").is_changed
+    True
+
+    ```
+    """
+    messages = row.get("prompt") or ([{"role": "user", "content": row["question"]}] if row.get("question") else None)
+    if not messages:
+        raise ValueError(f"Row {transition_id!r}: expected `prompt` or `question`, got the columns {', '.join(row)}.")
+    change = (row.get("reward_model") or {}).get("ground_truth") or ""
+    return Transition(
+        transition_id=transition_id,
+        group=row.get("data_source") or "webarena",
+        prompt=[{"role": message["role"], "content": message["content"]} for message in messages],
+        answer=row.get("answer") or change,
+        state="\n".join(message["content"] for message in messages),
+        action="",
+        next_state=change,
+        is_changed=not parse_page_change(change).is_empty,
+    )

@@ -1,0 +1,277 @@
+r"""
+Transitions of real web pages: a browser explores a small site, and each action is recorded with what it changes.
+
+The site is [`Site`]; Chromium renders it, and Playwright steers it. State and change have the form of the authors' web
+data, see `states/page_tree.py` and `states/page_change.py`. A seed is one visitor's session, and gives the same
+transitions each time.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ..states.page_change import page_difference
+from ..states.page_tree import FIELD_ROLES, PageElement, numbered_nodes, write_page
+from .small_site import AREAS, Site, serve_site
+from .transition import Transition
+
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, CDPSession
+
+PROMPT_TEMPLATE = """\
+A web page is shown as its accessibility tree, one element a line: [id] role 'name' properties.
+Say what the action changes: the elements under "New items:", "Deleted items:" and "Updated items:", one a line, \
+"None" where there is none. New elements are numbered on from the largest id; updated ones are as they are afterwards.
+
+Page:
+{state}
+
+Action: {action}
+
+Changes:
+"""
+"""What the model is told of a state and an action."""
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+"""Programs that are looked for; without them, the browser that Playwright has downloaded is started."""
+
+GROUPS = {"field": 0.3, "tick": 0.2, "button": 0.3, "link": 0.2}
+"""How often a visitor turns to each kind of element, of those on the page."""
+
+KINDS = {"button": "button", "link": "link"}
+KINDS |= dict.fromkeys(("checkbox", "radio", "combobox", "DisclosureTriangle"), "tick")
+KINDS |= dict.fromkeys(FIELD_ROLES, "field")
+"""The kind of each role that can be acted on."""
+
+PREPARE = """
+addEventListener("submit", event => { window.isLeaving = !event.defaultPrevented });
+addEventListener("click", event => {
+  if (event.target.closest("a[href]")) window.isLeaving = !event.defaultPrevented;
+});
+addEventListener("invalid", event => event.preventDefault(), true);
+"""
+"""A page says when it is about to be replaced by another, which does not; and shows no hint that fades with time."""
+
+PERFORM = """function (verb, text) {
+  if (verb === "click") {
+    this.click();
+  } else {
+    this.value = text;
+    for (const name of ["input", "change"]) this.dispatchEvent(new Event(name, { bubbles: true }));
+  }
+  return Boolean(window.isLeaving);
+}"""
+"""Acts on an element, and says whether its page is about to be replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageAction:
+    """What a visitor does to an element."""
+
+    verb: str
+    """`click`, `type` or `select`."""
+
+    element: PageElement
+    """What it is done to."""
+
+    content: str = ""
+    """The text typed, or the option selected."""
+
+    @property
+    def text(self) -> str:
+        """The action in words, such as `type [4] [Mug] where [4] is textbox 'Search'`."""
+        number = f"[{self.element.element_id}]"
+        content = "" if self.verb == "click" else f" [{self.content}]"
+        return f"{self.verb} {number}{content} where {number} is {self.element.role} {self.element.name!r}"
+
+
+def choose_action(page: Sequence[PageElement], texts: Mapping[str, Sequence[str]], rng: random.Random) -> PageAction:
+    """
+    A sensible action at random: a field is filled before it is filled again, with a text that suits it.
+
+    Args:
+        page (`Sequence[PageElement]`):
+            The page.
+        texts (`Mapping[str, Sequence[str]]`):
+            What may be written into a field, by its name; others get a word of no meaning.
+        rng (`random.Random`):
+            Source of all randomness.
+
+    Returns:
+        `PageAction`: on an element that is not disabled.
+
+    Raises:
+        ValueError: if the page has nothing to act on.
+
+    Example:
+
+    ```python
+    >>> page = [PageElement(element_id=2, depth=1, role="link", name="Cart")]
+    >>> choose_action(page, {}, random.Random(0)).text
+    "click [2] where [2] is link 'Cart'"
+
+    ```
+    """
+    groups: dict[str, list[PageElement]] = {}
+    for element in page:
+        if element.role in KINDS and "disabled: True" not in element.properties:
+            groups.setdefault(KINDS[element.role], []).append(element)
+    if not groups:
+        raise ValueError(f"Expected a link, button or field to act on, got {len(page)} element(s) without one.")
+    group = rng.choices(list(groups), [GROUPS[name] for name in groups])[0]
+    empty = [element for element in groups[group] if "value: ''" in element.properties]
+    element = rng.choice(empty or groups[group])
+    if group == "field":
+        return PageAction(verb="type", element=element, content=rng.choice(texts.get(element.name, ("word",))))
+    if element.role == "combobox":
+        return PageAction(verb="select", element=element, content=rng.choice(_options(page, element)))
+    return PageAction(verb="click", element=element)
+
+
+def _options(page: Sequence[PageElement], combobox: PageElement) -> list[str]:
+    """Names of the options that stand below an element."""
+    names: list[str] = []
+    for element in page[page.index(combobox) + 1 :]:
+        if element.depth <= combobox.depth:
+            break
+        names += [element.name] if element.role == "option" else []
+    return names
+
+
+def collect_transitions(
+    seeds: Sequence[int], *, steps: int = 25, site_seed: int = 0, processes: int = 1
+) -> Iterator[Transition]:
+    """
+    Explore the site once for each seed and record every action, in order.
+
+    Args:
+        seeds (`Sequence[int]`):
+            One a session: each decides what the visitor begins with and does.
+        steps (`int`, *optional*, defaults to 25):
+            Actions of a session.
+        site_seed (`int`, *optional*, defaults to 0):
+            Decides what the site offers, which is the same to all visitors.
+        processes (`int`, *optional*, defaults to 1):
+            Processes that share the work, each with its browser. The transitions do not depend on it.
+
+    Returns:
+        `Iterator[Transition]`: `steps` a seed. The group is the site's area, such as `cart`; answer and next state are
+        the page change.
+
+    Raises:
+        ModuleNotFoundError: if Playwright is not installed.
+        FileNotFoundError: if there is no Chromium.
+
+    Example:
+
+    ```python
+    >>> transitions = collect_transitions([0, 1], steps=10)  # starts no browser until it is asked for the first
+
+    ```
+    """
+    record = partial(_record_sessions, steps=steps, site_seed=site_seed)
+    if processes == 1:
+        yield from record(seeds)
+        return
+    parts = [seeds[start : start + 4] for start in range(0, len(seeds), 4)]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for transitions in pool.map(partial(_listed_sessions, steps=steps, site_seed=site_seed), parts):
+            yield from transitions
+
+
+def _listed_sessions(seeds: Sequence[int], *, steps: int, site_seed: int) -> list[Transition]:
+    return list(_record_sessions(seeds, steps=steps, site_seed=site_seed))
+
+
+def _record_sessions(seeds: Sequence[int], *, steps: int, site_seed: int) -> Iterator[Transition]:
+    with serve_site(site_seed) as address, open_browser() as browser:
+        for seed in seeds:
+            yield from _record_session(browser, address, seed=seed, steps=steps, site_seed=site_seed)
+
+
+def _record_session(browser: Browser, address: str, *, seed: int, steps: int, site_seed: int) -> Iterator[Transition]:
+    rng = random.Random(f"visitor {seed}")
+    texts = Site(seed=site_seed, session=seed).texts
+    context = browser.new_context()
+    context.add_cookies([{"name": "session", "value": str(seed), "url": address}])
+    context.add_init_script(PREPARE)
+    page = context.new_page()
+    page.goto(f"{address}/{rng.choice(AREAS)}")
+    devtools = context.new_cdp_session(page)
+    before = _snapshot(devtools)
+    for step in range(steps):
+        elements = [element for element, _ in before]
+        area = urlsplit(page.url).path.split("/")[1]
+        action = choose_action(elements, texts, rng)
+        if _perform(devtools, action, before[elements.index(action.element)][1]):
+            page.wait_for_function("!window.isLeaving && document.readyState === 'complete'")
+        after = _snapshot(devtools)
+        change = page_difference(elements, [element for element, _ in after])
+        state = write_page(elements)
+        yield Transition(
+            transition_id=f"{seed}/{step}",
+            group=area,
+            prompt=PROMPT_TEMPLATE.format(state=state, action=action.text),
+            answer=change.text,
+            state=state,
+            action=action.text,
+            next_state=change.text,
+            is_changed=not change.is_empty,
+        )
+        before = after
+    context.close()
+
+
+def _snapshot(devtools: CDPSession) -> list[tuple[PageElement, Mapping[str, Any]]]:
+    return numbered_nodes(devtools.send("Accessibility.getFullAXTree")["nodes"])
+
+
+def _perform(devtools: CDPSession, action: PageAction, node: Mapping[str, Any]) -> bool:
+    """Act, and return whether the page is about to be replaced."""
+    resolved = devtools.send("DOM.resolveNode", {"backendNodeId": node["backendDOMNodeId"]})
+    call = {"objectId": resolved["object"]["objectId"], "functionDeclaration": PERFORM, "returnByValue": True}
+    arguments = [{"value": action.verb}, {"value": action.content}]
+    return devtools.send("Runtime.callFunctionOn", {**call, "arguments": arguments})["result"]["value"]
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """
+    A headless Chromium, closed at the end.
+
+    Yields:
+        `Browser`: Playwright's.
+
+    Raises:
+        ModuleNotFoundError: if Playwright is not installed.
+        FileNotFoundError: if there is no Chromium.
+    """
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            "Web pages are recorded through Playwright, which is not installed: `pip install playwright`."
+        ) from error
+    program = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=program)
+        except Error as error:
+            raise FileNotFoundError(
+                f"Chromium did not start from {program or 'where Playwright keeps it'}: `apt-get install chromium` or "
+                f"`playwright install chromium`. {error.message}"
+            ) from error
+        try:
+            yield browser
+        finally:
+            browser.close()
