@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 export UV_HTTP_TIMEOUT ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock quickstart demo test test-slow test-gpu style quality codec reproduce
+.PHONY: help install lock quickstart demo test test-slow test-gpu test-browser style quality codec reproduce
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -23,7 +23,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 lock: $(INSTALLED) ## renew requirements.lock from pyproject.toml
 	$$(command -v uv || echo $(BIN)/uv) pip compile --quiet --no-header --no-emit-index-url --universal \
-		--python-version 3.11 --extra dev --extra textworld --extra tracking --upgrade pyproject.toml -o requirements.lock
+		--python-version 3.11 --extra browser --extra dev --extra textworld --extra tracking \
+		--upgrade pyproject.toml -o requirements.lock
 
 quickstart: $(INSTALLED) ## the main job on a CPU: outputs/quickstart
 	$(BIN)/rlvr-world run pusht/quickstart
@@ -39,6 +40,9 @@ test-slow: $(INSTALLED) ## the tests that take long
 
 test-gpu: $(INSTALLED) ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu
+
+test-browser: $(INSTALLED) ## the tests that need Chromium (apt-get install chromium)
+	$(BIN)/python -m pytest -q -m browser
 
 style: $(INSTALLED) ## format and mend what ruff can mend
 	$(BIN)/ruff format .

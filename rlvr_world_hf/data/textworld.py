@@ -11,12 +11,15 @@ door are one fact, and which ways are free follows from it and from `open(door)`
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +60,8 @@ def describe(facts: Iterable[Any]) -> FactState:
     Example:
 
     ```python
-    >>> from textworld.logic import Proposition, Variable
+    >>> logic = import_textworld().logic
+    >>> Proposition, Variable = logic.Proposition, logic.Variable
     >>> player, kitchen, apple = Variable("P"), Variable("kitchen", "r"), Variable("apple", "f")
     >>> print(describe([Proposition("at", [player, kitchen]), Proposition("in", [apple, Variable("I")])]))
     at(player, kitchen)
@@ -83,6 +87,27 @@ def describe(facts: Iterable[Any]) -> FactState:
     return FactState(facts=frozenset(canonical_fact(fact) for fact in told))
 
 
+def import_textworld() -> Any:
+    """
+    TextWorld's package. On its way it imports jericho, a Z-machine that games in `.json` have no use for and that is
+    compiled when it is installed; where that is missing, an empty module stands in.
+
+    Returns:
+        `ModuleType`: `textworld`.
+
+    Raises:
+        ImportError: If TextWorld is not installed.
+    """
+    if find_spec("jericho") is None:
+        sys.modules.setdefault("jericho", ModuleType("jericho"))
+    try:
+        import textworld
+        import textworld.generator
+    except ImportError as error:
+        raise ImportError("TextWorld is missing: install it with `pip install 'rlvr-world-hf[textworld]'`.") from error
+    return textworld
+
+
 def make_game(seed: int, *, rooms: int, objects: int, quest_length: int) -> Game:
     """
     Generate a game.
@@ -103,15 +128,11 @@ def make_game(seed: int, *, rooms: int, objects: int, quest_length: int) -> Game
     Raises:
         ImportError: If TextWorld is not installed.
     """
-    try:
-        from textworld import GameOptions
-        from textworld.generator import make_game as generate
-    except ImportError as error:
-        raise ImportError("TextWorld is missing: install it with `pip install 'rlvr-world-hf[textworld]'`.") from error
-    options = GameOptions()
+    textworld = import_textworld()
+    options = textworld.GameOptions()
     options.seeds = seed
     options.nb_rooms, options.nb_objects, options.quest_length = rooms, objects, quest_length
-    return generate(options)
+    return textworld.generator.make_game(options)
 
 
 class Playthrough:
@@ -124,8 +145,7 @@ class Playthrough:
     """
 
     def __init__(self, game: Game) -> None:
-        import textworld
-
+        textworld = import_textworld()
         asked = textworld.EnvInfos(
             facts=True, admissible_commands=True, policy_commands=True, possible_admissible_commands=True
         )

@@ -42,7 +42,7 @@ class FactMatchReward(TextReward):
 
     name, higher_is_better, best, floor, columns = "exact_match", True, 1.0, 0.0, ("ground_truth",)
 
-    def measure(self, completion: str, *, ground_truth: str) -> float:  # type: ignore[override] # its one column
+    def measure(self, completion: str, *, ground_truth: str) -> float:
         """
         The metric of one answer.
 
@@ -81,7 +81,7 @@ class FactF1Reward(TextReward):
 
     name, higher_is_better, best, floor, columns = "fact_f1", True, 1.0, 0.0, ("ground_truth",)
 
-    def measure(self, completion: str, *, ground_truth: str) -> float:  # type: ignore[override] # its one column
+    def measure(self, completion: str, *, ground_truth: str) -> float:
         """
         The metric of one answer.
 

@@ -101,7 +101,7 @@ class PageChangeReward(TextReward):
         self.parity = parity
         self.matching_cost = matching_cost
 
-    def measure(self, completion: str, *, ground_truth: str) -> float | None:  # type: ignore[override]
+    def measure(self, completion: str, *, ground_truth: str) -> float | None:
         """See [`TextReward.measure`]."""
         predicted = parse_page_change(completion if self.parity else find_answer(completion), none_is_item=self.parity)
         try:

@@ -96,7 +96,7 @@ class TextReward(ABC):
         return self.name
 
     @abstractmethod
-    def measure(self, completion: str, **row: str) -> float | None:
+    def measure(self, completion: str, *args: Any, **row: Any) -> float | None:
         """
         The unsigned metric of one answer.
 

@@ -4,19 +4,17 @@ import sys
 
 import pytest
 
-
-textworld = pytest.importorskip("textworld", reason="TextWorld is an extra: pip install 'rlvr-world-hf[textworld]'")
-
-from rlvr_world_hf.data.textworld import (  # noqa: E402
+from rlvr_world_hf.data.textworld import (
     LOOKING,
     PROMPT_TEMPLATE,
     Playthrough,
     collect_game,
     collect_transitions,
     describe,
+    import_textworld,
     make_game,
 )
-from rlvr_world_hf.states import FactChange, FactState  # noqa: E402
+from rlvr_world_hf.states import FactChange, FactState
 
 
 SEEDS = [2, 5, 9]
@@ -161,10 +159,13 @@ def test_a_missing_textworld_is_said_with_its_remedy(monkeypatch):
         make_game(0, rooms=1, objects=1, quest_length=1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Game .* is not fully supported")  # jericho knows no scores of generated games
 @pytest.mark.parametrize("seed", [1, 3])
 def test_the_compiled_game_agrees(seed, tmp_path):
     """Inform 7's compiled game, played on a Z-machine, next to TextWorld's own logic."""
+    pytest.importorskip("jericho.jericho", reason="jericho, the Z-machine, is not installed: pip install jericho")
+    textworld = import_textworld()
     game = make_game(seed, rooms=4, objects=8, quest_length=4)
     options = textworld.GameOptions()
     options.path = str(tmp_path / "game.z8")
