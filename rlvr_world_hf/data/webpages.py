@@ -19,7 +19,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..states.page_change import page_difference
+from ..states.page_change import PageChange, page_difference
 from ..states.page_tree import FIELD_ROLES, PageElement, numbered_nodes, write_page
 from .small_site import AREAS, Site, serve_site
 from .transition import Transition
@@ -275,3 +275,8 @@ def open_browser() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def nothing_changes() -> str:
+    """The answer that nothing changes."""
+    return PageChange().text

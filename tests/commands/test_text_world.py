@@ -96,3 +96,12 @@ def test_an_adapter_goes_through_all_stages(cache: Path, finished: Recipe, tmp_p
 def test_stages_name_what_text_takes() -> None:
     with pytest.raises(ValueError, match="vocab_size"):
         find_stage("tokenizer").read(load_recipe("textworld/debug", overrides={"tokenizer.vocab_sise": 300}))
+
+
+@pytest.mark.browser
+def test_pages_go_through_all_stages(cache: Path, tmp_path: Path) -> None:
+    changes = {name: value for name, value in FEW_UPDATES.items() if "length" not in name}
+    recipe = load_recipe("webpages/debug", overrides={**changes, "output_dir": str(tmp_path / "run")})
+    run(recipe)
+    rows = read_results(recipe.output_dir / "results.json")["rows"]
+    assert rows["oracle"]["page_change_f1"]["mean"] == 1.0 and "rlvr" in rows
