@@ -43,7 +43,7 @@ SOURCES = ("collect_episodes", "RecordedEpisodes", "collect_transitions", "Recor
 class CollectSettings:
     """What to record."""
 
-    train: int = key(0, "Episodes to train on; of recorded ones, 0 for all that are left.")
+    train: int = key(0, "Episodes, or recorded transitions, to train on; of recorded ones 0 for all that are left.")
     validation: int | float = key(40, "Episodes to choose checkpoints and sampling on; of recorded ones also a share.")
     test: int | float = key(60, "Held-out episodes, for the table alone; of recorded ones also a share.")
     first_seed: int = key(0, "Seed of the first episode, the others count from it; of recorded ones, of the split.")
@@ -157,10 +157,15 @@ def _record(run: StageRun, folder: Path) -> None:
         return
     if is_text(run.recipe):
         for split, transitions in recorded.read().items():
-            save_transitions(transitions[: int(getattr(run.settings, split)) or None], folder / split)
+            save_transitions(_spread(transitions, int(getattr(run.settings, split))), folder / split)
         return
     for split, episodes in _split(recorded.read(), run.settings).items():
         save_episodes(episodes, folder / split)
+
+
+def _spread(items: list[Any], count: int) -> list[Any]:
+    """So many of some items, spread evenly, or all for 0."""
+    return [items[index * len(items) // count] for index in range(count)] if 0 < count < len(items) else items
 
 
 def _split(episodes: list[Episode], settings: CollectSettings) -> dict[str, list[Episode]]:

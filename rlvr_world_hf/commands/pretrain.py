@@ -81,9 +81,9 @@ class PretrainSettings:
 def training_arguments(recipe: Recipe) -> Callable[..., Any]:
     """Where the other keys of the stage go; imported on use."""
     if is_text(recipe):
-        from trl import SFTConfig
+        from ..training.language import FinetuningConfig
 
-        return SFTConfig
+        return FinetuningConfig
     from transformers import TrainingArguments
 
     return TrainingArguments

@@ -10,12 +10,14 @@ the texts of their likelihood training, where `answer` reasons before it answers
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datasets
 
-from ..states.page_change import parse_page_change
+from ..states.page_change import PageChange, parse_page_change
+from .folder import described
 from .transition import Transition
 
 
@@ -24,6 +26,67 @@ REPOSITORY = "thuml/webarena-world-model-cot"
 
 SPLITS = ("train", "test")
 """Its splits, each a file `{split}.parquet`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedTransitions:
+    """
+    The dataset, split for training. Its fields are keys of the collect stage.
+
+    Example:
+
+    ```python
+    >>> RecordedTransitions(folder=Path("nowhere")).read()
+    Traceback (most recent call last):
+    ...
+    FileNotFoundError: Expected nowhere/train.parquet; download thuml/webarena-world-model-cot from the Hub to nowhere.
+
+    ```
+    """
+
+    world: ClassVar[str] = "WebArena pages"
+    """What it is, for cards."""
+
+    source: ClassVar[str] = f"https://huggingface.co/datasets/{REPOSITORY}"
+    """Where the data comes from, for cards."""
+
+    folder: Path | None = described(None, "Folder of train.parquet and test.parquet; from the Hub if not given.")
+    """Folder of `train.parquet` and `test.parquet`; by default they are downloaded from the Hub."""
+
+    validation_share: float = described(0.01, "Share of the training file that becomes the validation split.")
+    """Share of the training file, its last rows, that becomes the validation split, in (0, 1)."""
+
+    def contents(self) -> Any:
+        """What is read: size and time of the files, or the name of the Hub's dataset."""
+        if self.folder is None:
+            return REPOSITORY
+        files = [self.folder / f"{split}.parquet" for split in SPLITS]
+        return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
+
+    def read(self) -> dict[str, list[Transition]]:
+        """
+        All transitions.
+
+        Returns:
+            `dict[str, list[Transition]]`: under `train`, `validation` and `test`.
+
+        Raises:
+            FileNotFoundError: if the folder lacks a file.
+            ValueError: if a row lacks what is read of it, or too few are left to train on.
+        """
+        train, test = (list(read_transitions(split, folder=self.folder)) for split in SPLITS)
+        kept = len(train) - max(1, round(self.validation_share * len(train)))
+        if kept < 1:
+            raise ValueError(
+                f"Expected enough rows to train on beside {self.validation_share:.0%} for validation, got {len(train)}; "
+                "lower `validation_share`."
+            )
+        return {"train": train[:kept], "validation": train[kept:], "test": test}
+
+
+def nothing_changes() -> str:
+    """The answer that nothing changes."""
+    return PageChange().text
 
 
 def read_transitions(split: str, *, folder: str | Path | None = None) -> Iterator[Transition]:

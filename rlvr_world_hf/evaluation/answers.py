@@ -156,8 +156,16 @@ def predict_answers(
             Its processor.
         rows (`datasets.Dataset`):
             Rows with `prompt`.
-        sampling, sampling_seeds, num_samples, max_new_tokens, batch_size (*optional*):
-            As in [`evaluate_answers`].
+        sampling (`Sampling`, *optional*):
+            How tokens are drawn; greedy by default.
+        sampling_seeds (`Sequence[int]`, *optional*, defaults to `(0,)`):
+            Seeds; each has its own answers.
+        num_samples (`int`, *optional*, defaults to 1):
+            Answers for each row and sampling seed.
+        max_new_tokens (`int`, *optional*, defaults to 256):
+            Tokens after which an answer is cut off.
+        batch_size (`int`, *optional*, defaults to 64):
+            Answers in memory at a time.
         label (`str`, *optional*):
             What the progress bar calls it.
 

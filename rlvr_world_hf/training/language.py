@@ -23,6 +23,9 @@ from ..processors.text import LanguageWorldModelProcessor
 from .pretraining import Pretraining, train_by_likelihood
 
 
+FinetuningConfig = SFTConfig
+"""Where further settings of [`finetune`] go: TRL's."""
+
 END = "<|endoftext|>"
 """End token of a tokenizer that [`train_text_tokenizer`] trains; it also pads."""
 
@@ -201,8 +204,22 @@ def finetune(
             What [`tokenize_transitions`] returns.
         validation_tokens ([`~datasets.Dataset`]):
             The same of other transitions.
-        output_dir, max_steps, minimum_seconds, continue_from, eval_steps, batch_size, seed, callbacks (*optional*):
-            As in [`~rlvr_world_hf.training.pretrain`].
+        output_dir (`str` or `Path`):
+            Folder for checkpoints.
+        max_steps (`int`):
+            Updates, those before `continue_from` included.
+        minimum_seconds (`float`, *optional*, defaults to 0.0):
+            If `max_steps` takes less than these seconds of training, more updates are made until they are over.
+        continue_from (`str` or `Path`, *optional*):
+            Checkpoint of another run to go on from, with its optimizer and its place in the data.
+        eval_steps (`int`, *optional*, defaults to 500):
+            Updates between two evaluations, each followed by a checkpoint.
+        batch_size (`int`, *optional*, defaults to 32):
+            Sequences an update and device.
+        seed (`int`, *optional*, defaults to 0):
+            Decides the order of the data.
+        callbacks (`Sequence[TrainerCallback]`, *optional*):
+            Callbacks to add.
         learning_rate (`float`, *optional*, defaults to 1e-5):
             That of the paper's table for text.
         warmup_steps (`int`, *optional*, defaults to 0):
@@ -220,7 +237,7 @@ def finetune(
     def make_trainer(callbacks: Sequence[TrainerCallback], **settings: Any) -> Trainer:
         return SFTTrainer(
             model,
-            SFTConfig(**{"gradient_checkpointing": None, "max_length": None} | settings),
+            FinetuningConfig(**{"gradient_checkpointing": None, "max_length": None} | settings),
             train_dataset=train_tokens,
             eval_dataset=validation_tokens,
             processing_class=processor.tokenizer,

@@ -295,8 +295,16 @@ def train_by_likelihood(
             The policy, trained in place.
         make_trainer (`Callable[..., Trainer]`):
             Makes the trainer of it from callbacks and training arguments.
-        output_dir, max_steps, minimum_seconds, continue_from, callbacks (*optional*):
-            As in [`pretrain`].
+        output_dir (`str` or `Path`):
+            Folder for checkpoints.
+        max_steps (`int`):
+            Updates, those before `continue_from` included.
+        minimum_seconds (`float`, *optional*, defaults to 0.0):
+            Seconds of training at least.
+        continue_from (`str` or `Path`, *optional*):
+            Checkpoint of another run to go on from.
+        callbacks (`Sequence[TrainerCallback]`, *optional*):
+            Callbacks to add.
         training_arguments (`dict[str, Any]`, *optional*):
             Fields of [`~transformers.TrainingArguments`], `eval_steps` among them.
 

@@ -4,7 +4,8 @@ import datasets
 import pytest
 
 from rlvr_world_hf.data.transition import save_transitions
-from rlvr_world_hf.data.webarena import read_transitions, row_transition
+from rlvr_world_hf.data.webarena import RecordedTransitions, nothing_changes, read_transitions, row_transition
+from rlvr_world_hf.rewards import PageChangeReward
 from rlvr_world_hf.states import PageChange
 
 
@@ -63,3 +64,19 @@ def test_splits_and_files_are_checked(tmp_path: Path) -> None:
         read_transitions("dev")
     with pytest.raises(FileNotFoundError, match=r"train\.parquet; download thuml/webarena-world-model-cot"):
         next(read_transitions("train", folder=tmp_path))
+
+
+def test_the_last_training_rows_are_for_validation(folder: Path, tmp_path: Path) -> None:
+    (folder / "train.parquet").write_bytes((folder / "test.parquet").read_bytes())
+    recorded = RecordedTransitions(folder=folder)
+    assert [item.transition_id for item in recorded.read()["validation"]] == ["train/1"]
+    assert {name: len(items) for name, items in recorded.read().items()} == {"train": 1, "validation": 1, "test": 2}
+    with pytest.raises(ValueError, match="Expected enough rows"):
+        RecordedTransitions(folder=folder, validation_share=0.9).read()
+    before = recorded.contents()
+    (folder / "test.parquet").unlink()
+    assert before != recorded.contents()
+
+
+def test_the_answer_that_nothing_changes_says_so() -> None:
+    assert PageChangeReward()(completions=[nothing_changes()], ground_truth=[CHANGES[1].text]) == [1.0]
