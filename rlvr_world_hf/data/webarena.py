@@ -78,8 +78,8 @@ class RecordedTransitions:
         kept = len(train) - max(1, round(self.validation_share * len(train)))
         if kept < 1:
             raise ValueError(
-                f"Expected enough rows to train on beside {self.validation_share:.0%} for validation, got {len(train)}; "
-                "lower `validation_share`."
+                f"Expected enough rows to train on beside {self.validation_share:.0%} for validation, got "
+                f"{len(train)}; lower `validation_share`."
             )
         return {"train": train[:kept], "validation": train[kept:], "test": test}
 
