@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .base import VerifiableReward as VerifiableReward
     from .multi_scale import MSSSIMReward as MSSSIMReward
     from .multi_scale import ms_ssim as ms_ssim
+    from .object_state import ObjectStateReward as ObjectStateReward
     from .perceptual import LPIPSReward as LPIPSReward
     from .pixel import MAEReward as MAEReward
     from .pixel import MSEReward as MSEReward

@@ -1,8 +1,8 @@
 """
 Properties of an object as short items: `+isOpen`, `-isOn`, `temperature=35`, `color=red`, `foodMessName=@11`.
 
-A value is bare text where it could not be taken for JSON, else JSON without spaces; `@11` stands for the name of object
-11, and `@@` for one `@` at the start of a text.
+A value is bare text where it could not be taken for JSON, else JSON without spaces; `@11` stands for the name of
+object 11, and `@@` for one `@` at the start of a text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KEY = re.compile(r"[A-Za-z_]\w*")
 BARE = re.compile(r"[^|;\r\n]*")
 REFERENCE = re.compile(r"@(\d{1,9})")
 ESCAPES = {"|": "\\u007c", ";": "\\u003b"}
-MAX_BRACKETS = 200
+MAX_BRACKETS = 64
 """A value with more opening brackets is read as a text."""
 
 

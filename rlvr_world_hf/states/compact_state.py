@@ -2,9 +2,9 @@ r"""
 A short text of an object state, for small models that learn to read and write from it alone.
 
 A line an object, `uuid|name|type|items`, and a last line `score|items`. The items, between `;`, are the properties as
-[`~states.compact_items.write_item`] writes them, and `>5` for each object that it contains. ` (ID: uuid)` at the end of
-an object's name is left out; a name without it begins with `=`. A difference has the same lines for objects that were
-added or renamed, and for others only what changed:
+[`~states.compact_items.write_item`] writes them, and `>5` for each object that it contains. ` (ID: uuid)` at the end
+of an object's name is left out; a name without it begins with `=`. A difference has the same lines for objects that
+were added or renamed, and for others only what changed:
 
     5|+isOn;temperature=36;~cover;>7;<8     values, a property that is gone, what came into it, what left it
     -5                                      the object is gone
@@ -192,7 +192,7 @@ def apply_compact_answer(state: ObjectState, answer: str) -> ObjectState:
 
 
 def _names(state: ObjectState) -> dict[int, str]:
-    return {uuid: item["name"] for uuid, item in state.objects.items()}
+    return {uuid: item["name"] for uuid, item in state.objects.items() if "name" in item}
 
 
 def _inverted(names: Mapping[int, str]) -> dict[str, int]:
@@ -207,14 +207,17 @@ def _object_line(item: Mapping[str, Any], uuids: Mapping[str, int]) -> str:
     for label in (shown, item["type"]):
         if not BARE.fullmatch(label):
             raise ValueError(f"Expected a name or type without `|`, `;` and line breaks, got {label!r}.")
-    return f"{uuid}|{shown}|{item['type']}|{';'.join(_changes({}, item['properties'], uuids) + _moves({}, item, {}, uuids))}"
+    items = _changes({}, item["properties"], uuids) + _moves({}, item, {}, uuids)
+    return f"{uuid}|{shown}|{item['type']}|{';'.join(items)}"
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], uuids: Mapping[str, int]) -> list[str]:
     return [write_item(key, new[key], uuids) if key in new else f"~{key}" for key in differing(old, new)]
 
 
-def _moves(old: Mapping[str, Any], new: Mapping[str, Any], left: Mapping[str, int], came: Mapping[str, int]) -> list[str]:
+def _moves(
+    old: Mapping[str, Any], new: Mapping[str, Any], left: Mapping[str, int], came: Mapping[str, int]
+) -> list[str]:
     old_names, new_names = old.get("contains", []), new["contains"]
     if strangers := [name for name in new_names if name not in came]:
         raise ValueError(f"Expected objects of the state as contents, got {strangers[0]!r}.")
@@ -224,7 +227,7 @@ def _moves(old: Mapping[str, Any], new: Mapping[str, Any], left: Mapping[str, in
 
 
 def _surplus(names: list[str], others: list[str]) -> list[str]:
-    """What is in one list more often than in another, in its order."""
+    """What one list has more often than another, in its order, the last ones of equal names."""
     spare, surplus = Counter(others), []
     for name in names:
         spare[name] -= 1
@@ -234,21 +237,24 @@ def _surplus(names: list[str], others: list[str]) -> list[str]:
 
 
 def _apply(state: ObjectState, lines: Iterable[str]) -> ObjectState:
-    matches = [LINE.fullmatch(line.rstrip("\r")) for line in lines]
-    if None in matches:
-        raise UnreadableAnswerError(f"Expected lines such as `5|+isOn`, got {list(lines)[matches.index(None)]:.80}")
-    parts = [match.groups() for match in matches if match is not None]
+    parts = []
+    for line in lines:
+        match = LINE.fullmatch(line.rstrip("\r"))
+        if match is None:
+            raise UnreadableAnswerError(f"Expected lines such as `5|+isOn`, got {line:.80}")
+        parts.append(match.groups())
     objects, score, left = dict(state.objects), dict(state.score), _names(state)
-    came = left | {int(key): _full(key, short) for _, key, short, _, _ in parts if short is not None and key != "score"}
+    labels = [(key, short) for _, key, short, _, _ in parts if short is not None and key != "score"]
+    came = left | {int(key): _full(key, short) for key, short in labels}
     for gone, key, short, kind, items in parts:
         if gone is not None:
             objects.pop(int(gone), None)
         elif key == "score":
             score, _ = _changed(score, [], items, left, came)
         elif short is not None:
+            label = {"name": came[int(key)], "uuid": int(key), "type": kind}
             properties, contains = _changed({}, [], items, left, came)
-            uuid = int(key)
-            objects[uuid] = {"name": came[uuid], "uuid": uuid, "type": kind, "properties": properties, "contains": contains}
+            objects[int(key)] = label | {"properties": properties, "contains": contains}
         elif int(key) in objects:
             old = objects[int(key)]
             properties, contains = _changed(old["properties"], old["contains"], items, left, came)
@@ -275,8 +281,7 @@ def _changed(
         elif MOVE.fullmatch(item) and item[0] == ">":
             contains.append(came.get(int(item[1:]), f"@{item[1:]}"))
         elif MOVE.fullmatch(item):
-            name = left.get(int(item[1:]))
-            contains = [*contains[: contains.index(name)], *contains[contains.index(name) + 1 :]] if name in contains else contains
+            contains = _surplus(contains, [left.get(int(item[1:]), "")])
         else:
             raise UnreadableAnswerError(f"Expected items such as `+isOn`, got {item:.80}")
     return properties, contains

@@ -7,7 +7,7 @@ from typing import Any
 
 from .answer import UnreadableAnswerError, find_answer
 from .compact_state import apply_compact_answer, is_compact
-from .object_state import ObjectState, apply_difference, state_of
+from .object_state import ObjectState, apply_difference, is_number, state_of
 from .repaired_json import read_repaired_json
 
 
@@ -53,7 +53,8 @@ def read_following_state(completion: str, state: ObjectState) -> ObjectState:
     if isinstance(told, dict) and _are_lists(told, "modified", "removed"):
         return apply_difference(state, told)
     if isinstance(told, dict) and _are_lists(told, "game_state"):
-        return state_of([item for item in told["game_state"] if isinstance(item, dict)])
+        items = [item for item in told["game_state"] if isinstance(item, dict)]
+        return state_of([item for item in items if is_number(item.get("uuid", 0))])
     raise UnreadableAnswerError(f"Expected the lists `modified` and `removed`, or `game_state`, got {answer:.80}")
 
 

@@ -1,10 +1,10 @@
 """
 States of text games: objects with properties and contents, and a score (ByteSized32).
 
-The form is that of ByteSized32-State-Prediction (https://huggingface.co/papers/2406.06485): a list of objects, each with
-`name`, `uuid`, `type`, `properties` and `contains` (names), and at its end the score, which has no `uuid`. Objects are
-told apart by `uuid`; two states are equal if objects have equal properties and contain the same, in any order, and the
-scores are equal. Names and types are labels and are not compared, as in the authors' code.
+The form is that of ByteSized32-State-Prediction (https://huggingface.co/papers/2406.06485): a list of objects, each
+with `name`, `uuid`, `type`, `properties` and `contains` (names), and at its end the score, which has no `uuid`. Objects
+are told apart by `uuid`; two states are equal if objects have equal properties and contain the same, in any order, and
+the scores are equal. Names and types are labels and are not compared, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -227,7 +227,7 @@ def apply_difference(state: ObjectState, difference: Mapping[str, Any]) -> Objec
     ```
     """
     modified = {item["uuid"]: item for item in difference["modified"] if _is_object(item)}
-    removed = [uuid for uuid in difference["removed"] if _is_number(uuid)]
+    removed = [uuid for uuid in difference["removed"] if is_number(uuid)]
     objects = {uuid: item for uuid, item in {**state.objects, **modified}.items() if uuid not in removed}
     score = difference.get("score")
     if score == {}:
@@ -235,9 +235,10 @@ def apply_difference(state: ObjectState, difference: Mapping[str, Any]) -> Objec
     return ObjectState(objects=objects, score=score if isinstance(score, dict) else {})
 
 
-def _is_number(uuid: Any) -> bool:
+def is_number(uuid: Any) -> bool:
+    """Whether objects can be told apart by this, which a model may have written."""
     return isinstance(uuid, int | float) and not isinstance(uuid, bool)
 
 
 def _is_object(item: Any) -> bool:
-    return isinstance(item, dict) and _is_number(item.get("uuid"))
+    return isinstance(item, dict) and is_number(item.get("uuid"))
