@@ -212,7 +212,7 @@ class RecordedTransitions:
 
 
 def read_hub_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Transition]:
-    """
+    r"""
     Rows of the authors' dataset `thuml/bytesized32-world-model-cot`, prompts and states in their own words.
 
     Args:
@@ -230,7 +230,7 @@ def read_hub_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Transition]:
     >>> row = {"data_source": "llm_simulator", "prompt": [{"role": "user", "content": "..."}],
     ...        "reward_model": {"ground_truth": state}, "extra_info": {"data_state": state, "data_action": "look"}}
     >>> next(read_hub_rows([row])).answer
-    'The final answer is:\\n{"modified": [], "removed": [], "score": {}}'
+    'The final answer is:\n{"modified": [], "removed": [], "score": {}}'
 
     ```
     """

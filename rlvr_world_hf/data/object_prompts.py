@@ -26,8 +26,8 @@ ASKED: dict[str, str] = {
 }
 
 FORMS: dict[str, str] = {
-    "difference": 'Answer with one JSON object of three keys. "modified" lists each object that is new or no longer as '
-    'it was, written out completely. "removed" lists the uuid of each object that no longer exists. "score" is '
+    "difference": 'Answer with one JSON object of three keys. "modified" lists each object that is new or no longer '
+    'as it was, written out completely. "removed" lists the uuid of each object that no longer exists. "score" is '
     '{"score": number, "gameOver": boolean, "gameWon": boolean} if one of the three changes, else {}.',
     "state": "Answer with the whole state afterwards, in the JSON form of the state below.",
 }

@@ -1,9 +1,9 @@
 """
-The rewards on object states as the authors' code gives them, its faults included, to compare numbers with the paper's.
+The rewards on object states as the authors' code gives them, its faults included, to compare numbers with the paper.
 
-Facts about that code, none of it copied: `bytesized32` rewards of https://github.com/thuml/RLVR-World, as recorded in the
-cases that `tests/parity/test_text_rewards.py` reads. Where it raises, its reward is 0; here that is an unreadable answer.
-Not for training: it is open to what [`ObjectStateReward`] closes.
+Facts about the text game rewards of https://github.com/thuml/RLVR-World, none of it copied, held to the cases that
+`tests/parity/test_text_rewards.py` reads. Where that code raises, its reward is 0; here the answer is unreadable. Not
+for training: it is open to what [`ObjectStateReward`] closes.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 States of text games: objects with properties and contents, and a score (ByteSized32).
 
 The form is that of ByteSized32-State-Prediction (https://huggingface.co/papers/2406.06485): a list of objects, each
-with `name`, `uuid`, `type`, `properties` and `contains` (names), and at its end the score, which has no `uuid`. Objects
-are told apart by `uuid`; two states are equal if objects have equal properties and contain the same, in any order, and
-the scores are equal. Names and types are labels and are not compared, as in the authors' code.
+with `name`, `uuid`, `type`, `properties` and `contains` (names), and at its end the score, which has no `uuid`. The
+`uuid` tells objects apart. Two states are equal if objects have equal properties and contain the same, in any order,
+and the scores are equal. Names and types are labels and are not compared, as in the authors' code.
 """
 
 from __future__ import annotations

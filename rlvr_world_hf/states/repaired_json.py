@@ -26,8 +26,11 @@ MAX_STEPS = 100_000
 BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 """A string, which may lack its end, or a bracket; nothing is looked at twice."""
 
-PYTHON_CONSTANT = re.compile(r"(?<=[\[{(:,\s])(True|False|None)(?=\s*(?:[,\]})]|$))")
 IN_JSON = {"True": "true", "False": "false", "None": "null"}
+PYTHON_TOKEN = re.compile(r"""("(?:[^"\\]++|\\.?)*+"?)|'((?:[^'\\]++|\\.?)*+)'?|\b(True|False|None)\b""", re.DOTALL)
+PYTHON_CONSTANT = re.compile(
+    r"""("(?:[^"\\]++|\\.?)*+"?)|(?<=[\[{(:,\s])(True|False|None)(?=[\s,\]})]|$)""", re.DOTALL
+)
 
 
 class _TooManyStepsError(Exception):
@@ -63,7 +66,7 @@ def read_repaired_json(text: str) -> Any:
     """
     Read JSON, or what was meant as such.
 
-    Proper JSON is read as it is, anything else after a repair by `json_repair`.
+    Proper JSON is read as it is, and so are most literals of Python; anything else after a repair by `json_repair`.
 
     Args:
         text (`str`):
@@ -90,16 +93,26 @@ def read_repaired_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        pass  # it is repaired
+        pass  # a model may have meant it
     if len(text) > MAX_REPAIRED_CHARACTERS:
         raise UnreadableAnswerError(
             f"Expected JSON, or at most {MAX_REPAIRED_CHARACTERS} characters to repair, got {len(text)}: {text:.80}"
         )
-    proper = PYTHON_CONSTANT.sub(lambda match: IN_JSON[match[1]], text)
+    try:
+        return json.loads(PYTHON_TOKEN.sub(_python_as_json, text))
+    except (ValueError, RecursionError):
+        pass  # nor is it a literal of Python
+    proper = PYTHON_CONSTANT.sub(lambda match: match[1] or IN_JSON[match[2]], text)
     try:
         return json.loads(repair_json(_counted(proper, [0]), skip_json_loads=True))
     except (ValueError, RecursionError, _TooManyStepsError) as error:
         raise UnreadableAnswerError(f"Expected JSON, got {text:.80}") from error
+
+
+def _python_as_json(match: re.Match[str]) -> str:
+    if match[2] is None:
+        return match[1] or IN_JSON[match[3]]
+    return '"{}"'.format(match[2].replace("\\'", "'").replace('"', '\\"'))
 
 
 def _refuse_deep(text: str) -> None:
