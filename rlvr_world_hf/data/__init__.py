@@ -10,6 +10,8 @@ from ..lazy_names import lazy_names
 
 
 if TYPE_CHECKING:
+    from .bytesized32 import RecordedTransitions as RecordedTransitions
+    from .bytesized32 import read_hub_rows as read_hub_rows
     from .episode import Episode as Episode
     from .rows import load_episodes as load_episodes
     from .rows import save_episodes as save_episodes
