@@ -83,9 +83,11 @@ def _predict_text(run: StageRun) -> list[Path]:
         last = list(pipelines.values())[-1]
         say(last(settings.state, settings.action, temperature=settings.temperature, seed=settings.sampling_seed)[0])
         return []
-    files = [folder / "examples.md", folder / "learning_curves.png"]
-    files[0].write_text(text_world.examples(run, pipelines), encoding="utf-8")
-    learning_curves(log_histories(run.recipe), files[1])
+    files = [folder / "learning_curves.png"]
+    learning_curves(log_histories(run.recipe), files[0])
+    if settings.examples:
+        files += [folder / "examples.md"]
+        files[-1].write_text(text_world.examples(run, pipelines), encoding="utf-8")
     return [*files, write_card(run.recipe, checkpoint=folder / "rlvr", folder=folder)]
 
 

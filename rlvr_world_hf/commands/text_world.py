@@ -2,12 +2,13 @@
 What the stages do in a world of text; a stage asks `is_text` and hands its run over.
 
 The module of such a world says how it speaks: `PROMPT_TEMPLATE`, with `{state}` and `{action}`, if its prompts follow
-one, and `nothing_changes(**keys)`, the answer that nothing changes, of the keys of its collect stage.
+one, and `nothing_changes(state, **keys)`, the answer that nothing changes, of the keys of its collect stage.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -94,12 +95,13 @@ def evaluate(run: StageRun, checkpoints: Any, rewards: list[Any], metrics: list[
     recipe, settings = run.recipe, run.settings
     rewarded = list(dict.fromkeys(reward.name for reward in rewards))
     named = {metric.name: metric for metric in (*rewards, *metrics)}
+    rows = split_rows(recipe, "test", count=settings.windows)
     return evaluate_answers(
         checkpoints,
-        split_rows(recipe, "test", count=settings.windows),
+        rows,
         validation_rows=split_rows(recipe, "validation", count=settings.validation_windows),
         metrics=list(named.values()),
-        nothing_changes=nothing_changes(recipe),
+        nothing_changes=nothing_changes(recipe, rows["data_state"]),
         recipe=recipe.name,
         rewarded=rewarded,
         training_seed=recipe.seed,
@@ -113,11 +115,12 @@ def evaluate(run: StageRun, checkpoints: Any, rewards: list[Any], metrics: list[
     )
 
 
-def nothing_changes(recipe: Recipe) -> str:
-    """The world's answer that nothing changes, in the form that the recipe asks for."""
+def nothing_changes(recipe: Recipe, states: Iterable[str]) -> list[str]:
+    """The world's answers that nothing changes in some states, in the form that the recipe asks for."""
     answer = _world_module(recipe).nothing_changes
     known = inspect.signature(answer).parameters
-    return answer(**{name: value for name, value in collect.read(recipe).arguments.items() if name in known})
+    asked = {name: value for name, value in collect.read(recipe).arguments.items() if name in known}
+    return [answer(state, **asked) for state in states]
 
 
 def _world_module(recipe: Recipe) -> Any:

@@ -127,6 +127,11 @@ class RecordedTransitions:
         if changed <= 0 or unchanged < 0:
             raise ValueError(f"Expected `changed_to_unchanged` such as [100, 40], got {[changed, unchanged]}.")
 
+    def contents(self) -> list[tuple[str, int, int]]:
+        """Name, size and time of change of each file: changes when the data does."""
+        files = sorted(self.folder.glob("*.json*")) if self.folder.is_dir() else []
+        return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
     def read(self) -> dict[str, list[Transition]]:
         """
         All transitions.
@@ -209,6 +214,35 @@ class RecordedTransitions:
         wanted = round((len(transitions) - len(others)) * unchanged / changed)
         kept = set(random.Random(self.seed).sample(others, min(wanted, len(others))))
         return [item for index, item in enumerate(transitions) if item.is_changed or index in kept]
+
+
+def nothing_changes(state: str, *, answer: Answer = "difference", compact: bool = False) -> str:
+    r"""
+    The answer that nothing changes.
+
+    Args:
+        state (`str`):
+            The state, as JSON.
+        answer (`str`, *optional*, defaults to `"difference"`):
+            What is asked for, see [`RecordedTransitions`].
+        compact (`bool`, *optional*, defaults to `False`):
+            Whether answers are short lines.
+
+    Returns:
+        `str`: The answer.
+
+    Example:
+
+    ```python
+    >>> state = '{"game_state": [{"uuid": 1, "properties": {}, "contains": []}, {"score": 0}]}'
+    >>> nothing_changes(state)
+    'The final answer is:\n{"modified": [], "removed": [], "score": {}}'
+
+    ```
+    """
+    current = parse_object_state(state)
+    step = ObjectStep(game="", goal="", action="", next_uuid=0, current=current, following=current)
+    return write_answer(step, answer, compact=compact)
 
 
 def read_hub_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Transition]:

@@ -356,6 +356,6 @@ def _draw(rng: np.random.Generator, commands: list[str]) -> str:
     return of_verb[int(rng.integers(len(of_verb)))]
 
 
-def nothing_changes() -> str:
-    """The answer that nothing changes."""
+def nothing_changes(state: str) -> str:
+    """The answer that nothing changes; the same in each state."""
     return NO_CHANGE

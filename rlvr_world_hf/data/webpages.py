@@ -277,6 +277,6 @@ def open_browser() -> Iterator[Browser]:
             browser.close()
 
 
-def nothing_changes() -> str:
-    """The answer that nothing changes."""
+def nothing_changes(state: str) -> str:
+    """The answer that nothing changes; the same in each state."""
     return PageChange().text

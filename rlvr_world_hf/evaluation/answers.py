@@ -30,7 +30,7 @@ def evaluate_answers(
     rows: Any,
     *,
     metrics: Sequence[TextReward],
-    nothing_changes: str,
+    nothing_changes: Sequence[str],
     recipe: str,
     rewarded: Sequence[str],
     validation_rows: Any = None,
@@ -57,8 +57,8 @@ def evaluate_answers(
             Held-out rows, see `data.transition.transition_row`.
         metrics (`Sequence[TextReward]`):
             What to measure.
-        nothing_changes (`str`):
-            The answer that nothing changes: what a model that has learned nothing may always say.
+        nothing_changes (`Sequence[str]`):
+            For each row the answer that nothing changes: what a model that has learned nothing may always say.
         recipe (`str`):
             Name of the recipe.
         rewarded (`Sequence[str]`):
@@ -100,7 +100,7 @@ def evaluate_answers(
             f"{len(checkpoints)} checkpoints, {len(rows)} rows and metrics {list(named)}."
         )
     answers = {
-        "nothing_changes": [[nothing_changes]] * len(rows),
+        "nothing_changes": [[answer] for answer in nothing_changes],
         "oracle": [[answer] for answer in rows["completion"]],
     }
     used: dict[str, Sampling] = {}

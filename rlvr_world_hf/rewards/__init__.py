@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from .fact_state import FactMatchReward as FactMatchReward
     from .multi_scale import MSSSIMReward as MSSSIMReward
     from .multi_scale import ms_ssim as ms_ssim
+    from .object_state import ObjectStateReward as ObjectStateReward
     from .page_change import PageChangeReward as PageChangeReward
     from .page_change import page_change_scores as page_change_scores
-    from .object_state import ObjectStateReward as ObjectStateReward
     from .perceptual import LPIPSReward as LPIPSReward
     from .pixel import MAEReward as MAEReward
     from .pixel import MSEReward as MSEReward

@@ -79,4 +79,4 @@ def test_the_last_training_rows_are_for_validation(folder: Path, tmp_path: Path)
 
 
 def test_the_answer_that_nothing_changes_says_so() -> None:
-    assert PageChangeReward()(completions=[nothing_changes()], ground_truth=[CHANGES[1].text]) == [1.0]
+    assert PageChangeReward()(completions=[nothing_changes("")], ground_truth=[CHANGES[1].text]) == [1.0]

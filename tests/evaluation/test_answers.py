@@ -38,7 +38,7 @@ def checkpoints():
 
 
 def evaluate(checkpoints, rows, **changes):
-    arguments = {"metrics": [LetterReward()], "nothing_changes": "same", "recipe": "doors/debug"}
+    arguments = {"metrics": [LetterReward()], "nothing_changes": ["same"] * 4, "recipe": "doors/debug"}
     arguments |= {"rewarded": ["letters"], "best_sampling": [], "max_new_tokens": 4}
     return evaluate_answers(checkpoints, rows, **arguments | changes)
 
