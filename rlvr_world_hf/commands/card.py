@@ -10,7 +10,7 @@ from ..evaluation.table import markdown_table
 from ..hub import load_world_model
 from ..hub.cards import card_text
 from .collect import is_recorded, world_source
-from .recipe import Recipe
+from .recipe import Recipe, load_recipe
 
 
 PICTURES = ("strip.png", "sensors.png")
@@ -43,7 +43,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         processor,
         name=f"rlvr-world-{recipe.world}",
         horizon=recipe.windows.horizon,
-        repo_id=f"outputs/{Path(recipe.name).stem}/rlvr",
+        repo_id=(load_recipe(recipe.name).output_dir / "rlvr").as_posix(),
         results=results,
         table=markdown_table(results),
         recipe=recipe.to_dict(),
