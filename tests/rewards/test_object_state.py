@@ -1,7 +1,7 @@
 import gzip
 import json
 import pickle
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -105,12 +105,12 @@ def test_the_unreadable_gets_the_floor_and_is_counted(kind, parity):
     state = object_state_text(read_compact_state(BEFORE))
     unreadable = ["", "no", "[" * 100_000, "{" * 50_000, "The final answer is: " + '{"modified": [' * 7_000]
     columns = {name: [state] * len(unreadable) for name in ("data_state", "ground_truth", "data_action")}
-    start = perf_counter()
+    start = process_time()
     rewards = ObjectStateReward(kind=kind, parity=parity)(
         completions=unreadable, log_metric=seen.__setitem__, **columns
     )
     assert rewards == [0.0] * len(unreadable) and seen == {"parse_failure": 1.0}
-    assert perf_counter() - start < 5, "well under a second by itself"
+    assert process_time() - start < 2
 
 
 def test_name_best_and_pickling():

@@ -1,4 +1,4 @@
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -28,12 +28,12 @@ def test_what_was_meant_is_read(text, value):
      '{"modified": [' + 'null"a"' * 2_000, '[1, ' * 60 + "x" * MAX_REPAIRED_CHARACTERS, "[" * 300_000],
 )  # fmt: skip
 def test_no_text_keeps_it_busy(text):
-    start = perf_counter()
+    start = process_time()
     try:
         read_repaired_json(text)
     except UnreadableAnswerError as error:
         assert len(str(error)) < 200
-    assert perf_counter() - start < 5, "less than a second by itself"
+    assert process_time() - start < 2
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[" * 65 + "]" * 65, "9" * 10_000, '{"a": ' + ")}{" * 5_000])
