@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 PROMPT_TEMPLATE = "{state}\n> {action}\n"
 """What the model is told: the facts, one a line, and the command."""
 
+SILENCED = dict.fromkeys(("UnsupportedGameWarning", "TruncatedInputActionWarning"), type("NoWarning", (Warning,), {}))
+"""Warnings of jericho that TextWorld silences when it is imported; none of ours is among them."""
+
 LOOKING = ("look", "inventory", "examine")
 """Verbs that never change anything."""
 
@@ -90,7 +93,7 @@ def describe(facts: Iterable[Any]) -> FactState:
 def import_textworld() -> Any:
     """
     TextWorld's package. On its way it imports jericho, a Z-machine that games in `.json` have no use for and that is
-    compiled when it is installed; where that is missing, an empty module stands in.
+    compiled when it is installed; where that is missing, an all but empty module stands in.
 
     Returns:
         `ModuleType`: `textworld`.
@@ -98,8 +101,9 @@ def import_textworld() -> Any:
     Raises:
         ImportError: If TextWorld is not installed.
     """
-    if find_spec("jericho") is None:
-        sys.modules.setdefault("jericho", ModuleType("jericho"))
+    if "jericho" not in sys.modules and find_spec("jericho") is None:
+        sys.modules["jericho"] = ModuleType("jericho")
+        sys.modules["jericho"].__dict__.update(SILENCED)
     try:
         import textworld
         import textworld.generator

@@ -12,6 +12,7 @@ from rlvr_world_hf.evaluation.results import read_results
 
 
 CHECKPOINTS = ("base", "control", "rlvr")
+OF_OTHER_WORLDS = ("sensors.png", "examples.md")
 
 
 class Killed(BaseException):
@@ -49,7 +50,7 @@ def kill_in(module, name, recipe, monkeypatch):
 
 def test_a_run_leaves_checkpoints_results_card_and_pictures(whole_run):
     folder = whole_run.output_dir
-    assert all((folder / name).stat().st_size for name in RESULT_FILES if name != "sensors.png")
+    assert all((folder / name).stat().st_size for name in RESULT_FILES if name not in OF_OTHER_WORLDS)
     for checkpoint in CHECKPOINTS:
         pipeline = WorldModelPipeline.from_pretrained(folder / checkpoint)
         assert pipeline(torch.zeros(3, 16, 16), torch.full((3, 2), 256.0)).shape == (1, 2, 3, 16, 16)
