@@ -54,8 +54,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
       `reference_mask`, `context`, ...), as lists with one tensor a completion;
     - tokens the world writes carry no loss, and log-probabilities are over the ids valid at a position.
 
-    In worlds of text the host samples, in its own ways, from the `prompt` of the rows; rewards receive `completions` and
-    the columns of the row.
+    In worlds of text the host samples, from the `prompt` of the rows; rewards receive `completions` and the columns of
+    the row.
 
     All else is inherited.
 
