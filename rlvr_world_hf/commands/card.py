@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ..evaluation.results import read_results
-from ..evaluation.table import markdown_table
+from ..evaluation.table import group_table, markdown_table
 from ..hub import load_world_model
 from ..hub.cards import card_text
 from .collect import is_recorded, world_source
@@ -19,8 +19,7 @@ PICTURES = ("strip.png", "sensors.png")
 
 def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     """
-    Write the README that goes with a `results.json` and a picture. A module of a world may say in a mapping `CARD`
-    what the card calls it (`world`) and where its data are from (`data`).
+    Write the README that goes with a `results.json` and a picture.
 
     Args:
         recipe (`Recipe`):
@@ -35,22 +34,45 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     """
     results = read_results(folder / "results.json")
     _, processor = load_world_model(checkpoint)
-    world = world_source(recipe)
-    described = getattr(import_module(world.__module__), "CARD", {})
-    if is_recorded(world):
-        described = {"world": world.world, "data": world.source}
     text = card_text(
         processor,
         name=f"rlvr-world-{recipe.world}",
         horizon=recipe.windows.horizon,
         repo_id=(load_recipe(recipe.name).output_dir / "rlvr").as_posix(),
         results=results,
-        table=markdown_table(results),
+        table=markdown_table(results) + group_table(results),
         recipe=recipe.to_dict(),
         picture=next((name for name in PICTURES if (folder / name).exists()), None),
         examples=(folder / "examples.md").read_text(encoding="utf-8") if (folder / "examples.md").exists() else None,
-        **described,
+        **about_world(recipe),
     )
     card = folder / "README.md"
     card.write_text(text, encoding="utf-8")
     return card
+
+
+def about_world(recipe: Recipe) -> dict[str, str]:
+    """
+    What the card calls a world and where its data are from. A class that reads recorded data says so itself; a module
+    that records may say so in a mapping `CARD`.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+
+    Returns:
+        `dict[str, str]`: `world` and `data`, Markdown.
+
+    Example:
+
+    ```python
+    >>> about_world(load_recipe("textworld/quickstart"))["world"]
+    'TextWorld games'
+
+    ```
+    """
+    source = world_source(recipe)
+    if is_recorded(source):
+        return {"world": source.world, "data": source.source}
+    unnamed = {"world": recipe.world, "data": f"Recorded by `{source.__module__}`."}
+    return getattr(import_module(source.__module__), "CARD", unnamed)

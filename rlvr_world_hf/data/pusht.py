@@ -22,6 +22,12 @@ from .recording import record_episodes
 if TYPE_CHECKING:
     from gym_pusht.envs.pusht import PushTEnv
 
+CARD = {
+    "world": "PushT",
+    "data": "Episodes of [gym-pusht](https://github.com/huggingface/gym-pusht), recorded with a scripted policy.",
+}
+"""What a model card says of the world."""
+
 WORLD_SIZE = 512.0
 """Width and height of the world in its own units; agent positions and actions are given in them."""
 

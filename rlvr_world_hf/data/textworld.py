@@ -32,6 +32,13 @@ from .transition import Transition
 if TYPE_CHECKING:
     from textworld.generator.game import Game
 
+CARD = {
+    "world": "TextWorld games",
+    "data": "Games that [TextWorld](https://github.com/microsoft/TextWorld) generates, played at random; those of the "
+    "test split are in no other.",
+}
+"""What a model card says of the world."""
+
 PROMPT_TEMPLATE = "{state}\n> {action}\n"
 """What the model is told: the facts, one a line, and the command."""
 

@@ -28,6 +28,13 @@ from .transition import Transition
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, CDPSession
 
+CARD = {
+    "world": "web pages",
+    "data": "Sessions of random visitors to a small site of shop, tasks, settings and help, which comes with the "
+    "library, in a real browser.",
+}
+"""What a model card says of the world."""
+
 PROMPT_TEMPLATE = """\
 A web page is shown as its accessibility tree, one element a line: [id] role 'name' properties.
 Say what the action changes: the elements under "New items:", "Deleted items:" and "Updated items:", one a line, \

@@ -69,6 +69,50 @@ def markdown_table(
     return "\n".join([*lines, "", provenance_line(results), ""])
 
 
+def group_table(results: Mapping[str, Any]) -> str:
+    """
+    Table of the groups of a record, such as games, and of each row's mean on the first rewarded metric.
+
+    Args:
+        results (`Mapping`):
+            A record of `results.json`.
+
+    Returns:
+        `str`: Markdown, folded up under a heading; empty where nothing was measured by groups.
+
+    Example:
+
+    ```python
+    >>> rows = {"base": {"f1": 0.5}, "oracle": {"f1": 1.0}, "rlvr": {"f1": 0.75}}
+    >>> record = {"rewarded": ["f1"], "higher_is_better": {"f1": True}}
+    >>> record |= {"groups": {"lamp": {"samples": 8, "rows": rows}}}
+    >>> print(group_table(record))
+    <BLANKLINE>
+    <details><summary>f1 by group</summary>
+    <BLANKLINE>
+    | group | samples | base | rlvr |
+    |---|---|---|---|
+    | lamp | 8 | 0.5000 | **0.7500** |
+    <BLANKLINE>
+    </details>
+    <BLANKLINE>
+
+    ```
+    """
+    groups, metric = results.get("groups"), next(iter(results["rewarded"]), None)
+    if not groups or metric is None:
+        return ""
+    best = max if results["higher_is_better"][metric] else min
+    of_first = next(iter(groups.values()))["rows"]
+    rows = [row for row, means in of_first.items() if metric in means and row not in NOT_PREDICTIONS]
+    lines = ["| group | samples | " + " | ".join(rows) + " |", "|---" * (len(rows) + 2) + "|"]
+    for group, measured in groups.items():
+        means = [measured["rows"][row][metric] for row in rows]
+        cells = [f"**{format_number(mean)}**" if mean == best(means) else format_number(mean) for mean in means]
+        lines.append(f"| {group} | {measured['samples']} | " + " | ".join(cells) + " |")
+    return "\n".join(["", f"<details><summary>{metric} by group</summary>", "", *lines, "", "</details>", ""])
+
+
 def best_row(results: Mapping[str, Any], metric: str, *, rows: Sequence[str] | None = None) -> str | None:
     """
     Row whose mean is best on a metric, `tokenizer_floor` and `oracle` apart.

@@ -56,13 +56,13 @@ def card_text(
     *,
     name: str,
     horizon: int,
+    world: str,
+    data: str,
     repo_id: str | None = None,
     results: Mapping[str, Any] | None = None,
     table: str | None = None,
     recipe: Mapping[str, Any] | None = None,
     row: str = "rlvr",
-    world: str = "PushT",
-    data: str = "Episodes of [gym-pusht](https://github.com/huggingface/gym-pusht), recorded with a scripted policy.",
     datasets: Sequence[str] | None = None,
     base_model: str | None = None,
     picture: str | None = None,
@@ -80,20 +80,20 @@ def card_text(
             Title.
         horizon (`int`):
             Steps that the example predicts: those of the recipe.
+        world (`str`):
+            What it is a model of.
+        data (`str`):
+            Markdown on what it was trained on.
         repo_id (`str`, *optional*):
             Hub repository, or folder, that the example loads. Defaults to `name`.
         results (`Mapping`, *optional*):
             A `results.json` record; goes into the metadata as model-index.
         table (`str`, *optional*):
-            Its Markdown table. Without both, the card says that nothing was measured yet.
+            Its Markdown table, or tables. Without both, the card says that nothing was measured yet.
         recipe (`Mapping`, *optional*):
             The complete recipe, shown as YAML.
         row (`str`, *optional*, defaults to `"rlvr"`):
             Row of the results that is this checkpoint.
-        world (`str`, *optional*, defaults to `"PushT"`):
-            What it is a model of.
-        data (`str`, *optional*):
-            Markdown on what it was trained on.
         datasets (`Sequence[str]`, *optional*):
             Datasets on the Hub, for the metadata.
         base_model (`str`, *optional*):
@@ -119,7 +119,7 @@ def card_text(
     >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
     >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
     >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0])
-    >>> text = card_text(processor, name="rlvr-world-pusht", horizon=4)
+    >>> text = card_text(processor, name="rlvr-world-pusht", horizon=4, world="PushT", data="Recorded episodes.")
     >>> "Not evaluated yet" in text
     True
 
@@ -136,7 +136,7 @@ def card_text(
         license="apache-2.0",
         library_name="rlvr_world_hf",
         pipeline_tag=pipeline_tag,
-        tags=[*TAGS, *kind.tags, world.lower()],
+        tags=[*TAGS, *kind.tags, _tag(world)],
         datasets=list(datasets) if datasets else None,
         base_model=base_model,
         metrics=list(results["rows"][row]) if results else None,
@@ -279,7 +279,7 @@ KINDS = {
         rows=STEP_ROWS, summary=_summary, use=_use,
     ),
     "text": Kind(
-        states="state", task="State prediction", pipeline_tag="text-generation", tags=("text-games",),
+        states="state", task="State prediction", pipeline_tag="text-generation", tags=(),
         limits=TEXT_LIMITS, rows=TEXT_ROWS, summary=_text_summary, use=_text_use,
     ),
 }  # fmt: skip
@@ -291,7 +291,7 @@ def _eval_results(results: Mapping[str, Any], row: str, *, tag: str, task: str, 
         EvalResult(
             task_type=tag,
             task_name=task,
-            dataset_type=world.lower(),
+            dataset_type=_tag(world),
             dataset_name=f"{world}, held-out episodes",
             dataset_split="test",
             metric_type=metric,
@@ -300,6 +300,10 @@ def _eval_results(results: Mapping[str, Any], row: str, *, tag: str, task: str, 
         )
         for metric, summary in results["rows"][row].items()
     ]
+
+
+def _tag(world: str) -> str:
+    return world.lower().replace(" ", "-")
 
 
 def _count(number: int, thing: str) -> str:

@@ -14,6 +14,9 @@ from tests.tiny import tiny_joint_processor, tiny_model, tiny_processor, tiny_se
 PROCESSOR = tiny_processor()
 
 
+ABOUT = {"name": "world", "world": "PushT", "data": "Recorded episodes."}
+
+
 @pytest.fixture
 def results():
     return make_results(
@@ -28,7 +31,7 @@ def results():
 
 
 def test_metadata_is_what_the_hub_reads(results):
-    text = card_text(PROCESSOR, name="world", horizon=3, results=results, table=markdown_table(results))
+    text = card_text(PROCESSOR, **ABOUT, horizon=3, results=results, table=markdown_table(results))
     data = ModelCard(text).data
     assert (data.license, data.library_name, data.pipeline_tag) == ("apache-2.0", "rlvr_world_hf", "image-to-video")
     assert {"world-model", "rlvr", "pusht"} <= set(data.tags)
@@ -42,9 +45,7 @@ def test_metadata_is_what_the_hub_reads(results):
 def test_card_has_its_sections_table_and_recipe(results):
     table = markdown_table(results)
     recipe = {"seed": 0, "grpo": {"learning_rate": 2e-4, "rewards": [{"path": "rlvr_world_hf.rewards.MAEReward"}]}}
-    text = card_text(
-        PROCESSOR, name="world", horizon=3, results=results, table=table, recipe=recipe, picture="strip.png"
-    )
+    text = card_text(PROCESSOR, **ABOUT, horizon=3, results=results, table=table, recipe=recipe, picture="strip.png")
     sections = re.findall("^## (.*)$", text, flags=re.MULTILINE)
     assert sections == ["How to use", "How it was trained", "Results", "Limits", "Data", "Citation"]
     for part in (
@@ -61,7 +62,7 @@ def test_card_has_its_sections_table_and_recipe(results):
 def test_card_of_single_step_prediction_from_a_history(results):
     codec = FrameTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
     processor = VideoWorldModelProcessor.from_codec(codec, [0.0], [1.0], action_bins=8, observed_steps=3)
-    text = card_text(processor, name="world", horizon=1, results=results, table=markdown_table(results))
+    text = card_text(processor, **ABOUT, horizon=1, results=results, table=markdown_table(results))
     assert "given 3 observed steps of 16x16 pixels and the actions" in text
     assert "frames = np.full((3, 16, 16, 3)" in text and "np.tile([0.5], (4, 1))" in text
     assert "your actions, from the first observed step on" in text
@@ -69,21 +70,21 @@ def test_card_of_single_step_prediction_from_a_history(results):
 
 
 def test_card_without_results_says_so():
-    text = card_text(PROCESSOR, name="world", horizon=3)
+    text = card_text(PROCESSOR, **ABOUT, horizon=3)
     assert NOT_EVALUATED in text
     assert ModelCard(text).data.eval_results is None
 
 
 def test_results_and_table_belong_together(results):
     with pytest.raises(ValueError, match="belong together"):
-        card_text(PROCESSOR, name="world", horizon=3, results=results)
+        card_text(PROCESSOR, **ABOUT, horizon=3, results=results)
     with pytest.raises(ValueError, match="no row 'best'"):
-        card_text(PROCESSOR, name="world", horizon=3, results=results, table="| |", row="best")
+        card_text(PROCESSOR, **ABOUT, horizon=3, results=results, table="| |", row="best")
 
 
 def test_code_of_the_card_runs(tmp_path):
     folder = save_world_model(tmp_path / "world", tiny_model(PROCESSOR), PROCESSOR)
-    text = card_text(PROCESSOR, name="world", horizon=3, repo_id=str(folder))
+    text = card_text(PROCESSOR, **ABOUT, horizon=3, repo_id=str(folder))
     code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
     names = {}
     exec(code[1], names)
@@ -93,11 +94,10 @@ def test_code_of_the_card_runs(tmp_path):
 def test_card_of_sensors_speaks_of_states(results):
     text = card_text(
         tiny_sensor_processor(),
-        name="world",
+        **ABOUT | {"world": "Pendulum"},
         horizon=3,
         results=results,
         table=markdown_table(results),
-        world="Pendulum",
     )
     assert "world model of Pendulum: given 1 observed step of 3 sensors at 2 steps a second" in text
     assert "writes 3 of them a step" in text and "frames" not in text.split("## Limits")[1].split("## Data")[0]
@@ -110,7 +110,7 @@ def test_card_of_sensors_speaks_of_states(results):
 def test_code_of_the_card_with_sensors_runs(tmp_path, make):
     processor = make()
     folder = save_world_model(tmp_path / "world", tiny_model(processor), processor)
-    text = card_text(processor, name="world", horizon=3, repo_id=str(folder))
+    text = card_text(processor, **ABOUT, horizon=3, repo_id=str(folder))
     code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
     names: dict = {}
     exec(code[1], names)
