@@ -13,7 +13,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, get_args
@@ -97,8 +97,13 @@ class RecordedTransitions:
     compact: bool = described(False, "Whether states are short lines, for small models trained from scratch.")
     """Whether states and answers are short lines and the prompt one text; otherwise JSON and a conversation."""
 
-    max_characters: int | None = described(None, "Characters that prompt and answer may have together.")
-    """Where prompt and answer are longer, the examples are left out; where that does not help, the transition is."""
+    max_length: int | None = described(None, "Tokens, or characters, that prompt and answer may have together.")
+    """Length of prompt and answer together. Where they are longer, the examples are left out; where that does not
+    help, the transition is. States are never cut."""
+
+    tokenizer: str | None = described(None, "Tokenizer that measures lengths: folder or Hub id; none: in characters.")
+    """Folder or Hub id of the tokenizer in whose tokens lengths are measured, without those of a chat template; by
+    default lengths are in characters."""
 
     leave_out: tuple[str, ...] = described((), "Games to leave out; the authors leave out dishwasher.")
     """Games that are left out."""
@@ -114,7 +119,7 @@ class RecordedTransitions:
     """Decides which unchanged transitions are left out, and what is for validation."""
 
     too_long: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
-    """Transitions of the last reading, by split, that did not fit into `max_characters`."""
+    """Transitions of the last reading, by split, that did not fit into `max_length`."""
 
     def __post_init__(self) -> None:
         choices = {"task": (self.task, get_args(Task)), "answer": (self.answer, get_args(Answer))}
@@ -145,6 +150,7 @@ class RecordedTransitions:
         """
         self.too_long.clear()
         rules = self._load("rules.json") if self.rules else None
+        length = self._measure()
         solved = self._load("examples.json")[self.task] if self.examples else {}
         listed = [solved] if "game" in solved else solved.values()
         examples = [read_object_step(record, self.task) for record in listed]
@@ -153,7 +159,7 @@ class RecordedTransitions:
             for record in self._records(file):
                 step = read_object_step(record, self.task)
                 split = "validation" if file == "train" and self._is_for_validation(step) else file
-                transition = self._transition(f"{record['game']}/{record['state_id']}", step, rules, examples)
+                transition = self._transition(f"{record['game']}/{record['state_id']}", step, rules, examples, length)
                 if transition is None:
                     self.too_long[split] += 1
                 else:
@@ -179,15 +185,29 @@ class RecordedTransitions:
             )
         return json.loads(path.read_text(encoding="utf-8"))
 
+    def _measure(self) -> Callable[[str], int]:
+        """How long a text is."""
+        if self.max_length is None or self.tokenizer is None:
+            return len
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
+        return lambda text: len(tokenizer.encode(text, add_special_tokens=False))
+
     def _transition(
-        self, name: str, step: ObjectStep, rules: dict[str, Any] | None, examples: list[ObjectStep]
+        self,
+        name: str,
+        step: ObjectStep,
+        rules: dict[str, Any] | None,
+        examples: list[ObjectStep],
+        length: Callable[[str], int],
     ) -> Transition | None:
         answer = write_answer(step, self.answer, compact=self.compact)
         for shown in [examples, []] if examples else [[]]:
             prompt = write_prompt(
                 step, task=self.task, answer=self.answer, compact=self.compact, rules=rules, examples=shown
             )
-            if self.max_characters is None or len(prompt) + len(answer) <= self.max_characters:
+            if self.max_length is None or length(prompt) + length(answer) <= self.max_length:
                 return Transition(
                     transition_id=name,
                     group=step.game,

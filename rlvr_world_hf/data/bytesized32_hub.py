@@ -109,7 +109,7 @@ class RecordedTransitions:
             others = list(read_hub_rows(self._rows(UNCHANGED))) if self.unchanged else []
             if len(others) < self.unchanged:
                 raise ValueError(
-                    f"Expected at most the {len(others)} `unchanged` steps of the file, got {self.unchanged}; lower it."
+                    f"Expected at most the {len(others)} steps of the file as `unchanged`, got {self.unchanged}."
                 )
             rows = [*read_hub_rows(self._rows(CHANGED)), *draw.sample(others, self.unchanged)]
         kept = len(rows) - max(1, round(self.validation_share * len(rows)))

@@ -9,6 +9,7 @@ from rlvr_world_hf.data import RecordedTransitions, read_hub_rows
 from rlvr_world_hf.data.transition import transition_row
 from rlvr_world_hf.states.object_answer import read_following_state
 from rlvr_world_hf.states.object_state import parse_object_state, state_entries
+from rlvr_world_hf.training.language import train_text_tokenizer
 
 
 def lamp(is_on):
@@ -64,10 +65,26 @@ def test_examples_are_left_out_before_transitions(folder):
         return [len(item.prompt[0]["content"]) + len(item.answer) for item in splits["test"]], recorded.too_long
 
     full, _ = lengths()
-    assert lengths(max_characters=max(full)) == (full, {})
-    short, too_long = lengths(max_characters=max(full) - 1)
+    assert lengths(max_length=max(full)) == (full, {})
+    short, too_long = lengths(max_length=max(full) - 1)
     assert max(short) < max(full) - 400 and not too_long
-    assert lengths(max_characters=10) == ([], {"train": 57, "validation": 3, "test": 3})
+    assert lengths(max_length=10) == ([], {"train": 57, "validation": 3, "test": 3})
+
+
+def test_lengths_are_counted_in_tokens(folder, tmp_path):
+    def read(**settings):
+        return [
+            (item.prompt[0]["content"], item.answer)
+            for item in RecordedTransitions(folder=folder, **settings).read()["test"]
+        ]
+
+    tokenizer = train_text_tokenizer([" ".join(pair) for pair in read()], vocab_size=600)
+    tokenizer.save_pretrained(tmp_path / "words")
+    tokens = [sum(len(tokenizer.encode(text)) for text in pair) for pair in read()]
+    assert max(tokens) < min(len(prompt) for prompt, _ in read()), "tokens are fewer than characters"
+    budget = {"tokenizer": str(tmp_path / "words")}
+    assert read(max_length=max(tokens), **budget) == read()
+    assert len(read(max_length=max(tokens) - 1, **budget)) == sum(count < max(tokens) for count in tokens)
 
 
 def test_games_are_left_out(folder):

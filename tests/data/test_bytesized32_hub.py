@@ -62,7 +62,7 @@ def test_reasoned_answers_are_trained_on_whole(folder: Path, tmp_path: Path) -> 
 
 
 def test_bad_settings_and_missing_files_say_so(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"at most the 5 `unchanged` steps of the file, got 7278"):
+    with pytest.raises(ValueError, match=r"at most the 5 steps of the file as `unchanged`, got 7278"):
         RecordedTransitions(folder=folder).read()
     with pytest.raises(ValueError, match=r"`validation_share` in \(0, 1\), got 0"):
         RecordedTransitions(folder=folder, validation_share=0)
