@@ -32,12 +32,9 @@ def control(run: StageRun) -> list[Path]:
     settings, steps = pretrain.read(run.recipe), run.settings.max_steps
     model, processor = load_world_model(run.recipe.output_dir / "base", device=run.processes.device)
     history = read_json(stage_folder(run.recipe, "pretrain") / "history.json")
-    train = likelihood_training
-    if is_text(run.recipe):
-        train = text_world.likelihood_training
-        if settings.adapter() is not None:  # it is merged into the base; the checkpoint holds it apart
-            model = text_world.build_text_policy(run.recipe, processor)
-    return train(
+    if is_text(run.recipe) and settings.adapter() is not None:  # merged into the base; the checkpoint holds it apart
+        model = text_world.build_text_policy(run.recipe, processor)
+    return likelihood_training(
         run,
         model,
         processor,

@@ -104,12 +104,9 @@ def pretrain(run: StageRun) -> list[Path]:
     if is_text(run.recipe):
         processor = text_world.build_text_processor(run.recipe)
         model = text_world.build_text_policy(run.recipe, processor)
-        return text_world.likelihood_training(
-            run, model, processor, run.settings, checkpoint="base", max_steps=run.settings.max_steps
-        )
-    processor = build_processor(run.recipe)
-    processor.to(run.processes.device)
-    model = choose_attention(build_policy(processor.layout, **run.settings.policy_sizes(), seed=run.recipe.seed))
+    else:
+        processor = build_processor(run.recipe).to(run.processes.device)
+        model = choose_attention(build_policy(processor.layout, **run.settings.policy_sizes(), seed=run.recipe.seed))
     return likelihood_training(
         run, model, processor, run.settings, checkpoint="base", max_steps=run.settings.max_steps
     )
@@ -118,7 +115,7 @@ def pretrain(run: StageRun) -> list[Path]:
 def likelihood_training(
     run: StageRun,
     model: Any,
-    processor: StepBlockProcessor,
+    processor: Any,
     settings: PretrainSettings,
     *,
     checkpoint: str,
@@ -132,14 +129,15 @@ def likelihood_training(
             The stage.
         model (`transformers.PreTrainedModel`):
             What to train.
-        processor (`StepBlockProcessor`):
+        processor (`WorldModelProcessor`):
             Its processor.
         settings (`PretrainSettings`):
             How to train.
         checkpoint (`str`):
             Folder of the run's output to save the best checkpoint in.
         limits (`dict[str, Any]`):
-            Where training starts and ends: `max_steps`, `minimum_seconds`, `continue_from` of `training.pretrain`.
+            Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of `training.pretrain`,
+            or of `training.language.finetune`.
 
     Returns:
         `list[Path]`: What was written.
@@ -148,8 +146,11 @@ def likelihood_training(
     from ..training.checkpoints import trained_seconds
 
     recipe = run.recipe
-    with run.processes.first_before_others():
-        tokens = {split: _tokens(run, processor, split) for split in ("train", "validation")}
+    if is_text(recipe):
+        train, model, tokens = text_world.likelihood_parts(run, model, processor, settings)
+    else:
+        with run.processes.first_before_others():
+            tokens = {split: _tokens(run, processor, split) for split in ("train", "validation")}
     run.clock.continue_from(trained_seconds(run.folder))
     settings_of_run: dict[str, Any] = {"seed": recipe.seed, "report_to": recipe.report_to}
     settings_of_run |= settings.training(run.processes.device)

@@ -10,11 +10,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from .collect import collect, split_rows, world_source
-from .progress import write_json
 from .recipe import Recipe
 from .stage import StageRun
 
@@ -58,33 +56,26 @@ def build_text_policy(recipe: Recipe, processor: Any) -> Any:
     return build_language_policy(processor.tokenizer, **settings.policy_sizes(), seed=recipe.seed)
 
 
-def likelihood_training(
-    run: StageRun, model: Any, processor: Any, settings: Any, *, checkpoint: str, **limits: Any
-) -> list[Path]:
-    """As `pretrain.likelihood_training`, by TRL's `SFTTrainer`; with an adapter, if the recipe asks for one."""
+def likelihood_parts(run: StageRun, model: Any, processor: Any, settings: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """
+    What `pretrain.likelihood_training` needs for text: how to train (TRL's `SFTTrainer`), the model, with an adapter
+    if the recipe asks for one, and the tokens of both splits.
+    """
     from peft import get_peft_model
 
-    from ..hub import save_world_model
-    from ..training.checkpoints import trained_seconds
     from ..training.language import finetune, tokenize_transitions
 
-    recipe, adapter = run.recipe, settings.adapter()
     tokens = {
-        split: tokenize_transitions(split_rows(recipe, split), processor, max_length=settings.max_length)
+        split: tokenize_transitions(split_rows(run.recipe, split), processor, max_length=settings.max_length)
         for split in ("train", "validation")
     }
-    run.clock.continue_from(trained_seconds(run.folder))
-    settings_of_run: dict[str, Any] = {"seed": recipe.seed, "report_to": recipe.report_to}
-    settings_of_run |= settings.training(run.processes.device)
+    adapter = settings.adapter()
     model = model if adapter is None else get_peft_model(model, adapter)
-    result = finetune(
-        model, processor, tokens["train"], tokens["validation"], output_dir=run.folder, **limits, **settings_of_run
-    )
-    outputs = [recipe.output_dir / checkpoint, run.folder / "history.json"]
-    if run.processes.is_first:
-        save_world_model(outputs[0], model, processor)
-        write_json(outputs[1], {"log_history": result.history, "last_checkpoint": result.last_checkpoint})
-    return outputs
+
+    def train(model: Any, *of_splits: Any, **arguments: Any) -> Any:
+        return finetune(model, processor, *of_splits, **arguments)
+
+    return train, model, tokens
 
 
 def evaluate(run: StageRun, checkpoints: Any, rewards: list[Any], metrics: list[Any]) -> Any:
