@@ -83,6 +83,10 @@ class FiniteScalarQuantizer(nn.Module):
         values = rounded / self._row([level // 2 for level in self.levels], latents)
         return values.to(latents.dtype), self.values_to_indices(values)
 
+    def quantize(self, latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As a call: grid points and indices of `latents` `(..., d)`."""
+        return self(latents)
+
     def values_to_indices(self, values: torch.Tensor) -> torch.Tensor:
         """Number the grid points `values` `(..., d)`: int64 indices `(...)`."""
         half = self._row([level // 2 for level in self.levels], values)

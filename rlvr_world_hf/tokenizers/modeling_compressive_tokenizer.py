@@ -15,6 +15,7 @@ need not be coded.
 from __future__ import annotations
 
 import math
+from typing import Any, overload
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -31,7 +32,17 @@ from .fsq import FiniteScalarQuantizer
 class ContextAttention(nn.Module):
     """Each position attends to all positions of the context's features: `silu(x + attention(x, context))`."""
 
-    def __init__(self, channels: int, context_channels: int, grid: Grid, frames: int, heads: int, groups: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        context_channels: int,
+        grid: Grid,
+        *,
+        frames: int,
+        heads: int,
+        groups: int,
+        dropout: float,
+    ) -> None:
         super().__init__()
         positions = grid[0] * grid[1]
         self.query_norm = nn.GroupNorm(groups, channels)
@@ -39,8 +50,9 @@ class ContextAttention(nn.Module):
         self.query_position = nn.Parameter(0.02 * torch.randn(positions, channels))
         self.context_position = nn.Parameter(0.02 * torch.randn(frames * positions, context_channels))
         self.attention = nn.MultiheadAttention(
-            channels, heads, kdim=context_channels, vdim=context_channels, batch_first=True
+            channels, heads, dropout=dropout, kdim=context_channels, vdim=context_channels, batch_first=True
         )
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """Features `(B, c, h, w)`, given those of the context, `(B, K, d, h, w)`."""
@@ -49,13 +61,14 @@ class ContextAttention(nn.Module):
         normed = self.context_norm(rearrange(context, "b k c h w -> b c k h w"))
         keys = rearrange(normed, "b c k h w -> b (k h w) c") + self.context_position
         attended, _ = self.attention(queries, keys, keys, need_weights=False)
+        attended = self.dropout(attended)
         return functional.silu(hidden + rearrange(attended, "b (h w) c -> b c h w", h=height))
 
 
 class ContextConvolution(nn.Module):
     """Each position sees the features of the context frames at the same place: `x + convolution(x, context)`."""
 
-    def __init__(self, channels: int, context_channels: int, frames: int, groups: int) -> None:
+    def __init__(self, channels: int, context_channels: int, *, frames: int, groups: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(groups, channels + frames * context_channels)
         self.convolution = nn.Conv2d(channels + frames * context_channels, channels, kernel_size=1)
@@ -75,14 +88,16 @@ def build_conditioning(
     frames: int,
     heads: int,
     groups: int,
+    dropout: float,
 ) -> nn.ModuleList:
     """One module for each stage of a network; `"none"` is an identity that is never called."""
     modules = nn.ModuleList()
     for kind, width, context_width, grid in zip(kinds, channels, context_channels, grids, strict=True):
         if kind == "attention":
-            modules.append(ContextAttention(width, context_width, grid, frames, heads, groups))
+            sizes = {"frames": frames, "heads": heads, "groups": groups}
+            modules.append(ContextAttention(width, context_width, grid, **sizes, dropout=dropout))
         elif kind == "convolution":
-            modules.append(ContextConvolution(width, context_width, frames, groups))
+            modules.append(ContextConvolution(width, context_width, frames=frames, groups=groups))
         elif kind == "none":
             modules.append(nn.Identity())
         else:
@@ -130,8 +145,18 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             the middle block.
         attention_heads (`int`, *optional*, defaults to 4):
             Heads of the conditioning attention.
+        attention_dropout (`float`, *optional*, defaults to 0.0):
+            Share of the conditioning attention, and of what it adds, that is dropped in training; 0.1 in the authors'
+            code.
+        attention_norm_groups (`int`, *optional*):
+            Groups of the group normalizations before the conditioning; `norm_num_groups` by default, 32 in the
+            authors' code.
         mid_attention (`bool`, *optional*, defaults to `True`):
             Self-attention in the middle blocks of the dynamics networks.
+        context_mid_attention (`bool`, *optional*, defaults to `False`):
+            Self-attention in the middle blocks of the context networks.
+        value_range (`tuple[float, float]`, *optional*, defaults to `(-1.0, 1.0)`):
+            What black and white are to the networks; `(0.0, 1.0)` in the authors' code.
         decode_from (`str`, *optional*, defaults to `"frames"`):
             `"frames"`: the dynamics decoder sees the features of the given context frames, and its output is added to
             the last of them, so that still pixels stay sharp. `"codes"`: it sees those of the decoded context codes,
@@ -174,7 +199,11 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         encoder_conditioning: tuple[str, ...] | None = None,
         decoder_conditioning: tuple[str, ...] | None = None,
         attention_heads: int = 4,
+        attention_dropout: float = 0.0,
+        attention_norm_groups: int | None = None,
         mid_attention: bool = True,
+        context_mid_attention: bool = False,
+        value_range: tuple[float, float] = (-1.0, 1.0),
         decode_from: str = "frames",
     ) -> None:
         super().__init__()
@@ -193,14 +222,21 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
                 )
         pixels = in_channels * stem_patch_size**2
         groups = norm_num_groups
-        self.context_encoder = Encoder(channels, encoder_layers, pixels, latent_channels, groups, False)
+        sizes = (channels, encoder_layers, pixels, latent_channels, groups)
+        self.context_encoder = Encoder(*sizes, context_mid_attention)
+        self.dynamics_encoder = Encoder(*sizes, mid_attention)
         up = channels[::-1]
-        sizes = ([up[0], *up], [True] * (levels - 1) + [False], decoder_layers, latent_channels, pixels, groups)
-        self.context_decoder = Decoder(*sizes, False)
-        self.dynamics_encoder = Encoder(channels, encoder_layers, pixels, latent_channels, groups, mid_attention)
-        self.dynamics_decoder = Decoder(*sizes, mid_attention)
+        doubled = [True] * (levels - 1) + [False]
+        down = ([up[0], *up], doubled, decoder_layers, latent_channels, pixels, groups)
+        self.context_decoder = Decoder(*down, context_mid_attention)
+        self.dynamics_decoder = Decoder(*down, mid_attention)
 
-        shared = {"frames": context_frames, "heads": attention_heads, "groups": groups}
+        shared: dict[str, Any] = {
+            "frames": context_frames,
+            "heads": attention_heads,
+            "groups": attention_norm_groups or groups,
+            "dropout": attention_dropout,
+        }
         self.dynamics_encoder.conditioning = build_conditioning(
             kinds["encoder_conditioning"],
             [channels[0], *channels],
@@ -272,24 +308,36 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         _, codes = self._quantize_context(latent)
         return rearrange(codes, "(b k) h w -> b k (h w)", b=len(context_frames))
 
-    def encode(self, frames: torch.Tensor, *, context_frames: torch.Tensor) -> torch.Tensor:
+    @overload
+    def encode(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+    @overload
+    def encode(self, frames: torch.Tensor, *, context_frames: torch.Tensor) -> torch.Tensor: ...
+
+    def encode(
+        self, frames: torch.Tensor, *, context_frames: torch.Tensor | None = None
+    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
         """
-        Dynamics codes of later frames, given the context frames.
+        Dynamics codes of later frames, given the context frames; or all codes of a whole clip.
 
         Args:
             frames (`torch.Tensor` of shape `(B, T, 3, H, W)`):
                 Floats in [0, 1], RGB; each is coded for itself.
-            context_frames (`torch.Tensor` of shape `(B, K, 3, H, W)`):
-                Floats in [0, 1], RGB.
+            context_frames (`torch.Tensor` of shape `(B, K, 3, H, W)`, *optional*):
+                Floats in [0, 1], RGB. Without them, `frames` is a whole clip that begins with the context.
 
         Returns:
-            `torch.Tensor` of shape `(B, T, N)`, int64, row by row, in `[0, dynamics_codebook_size)`.
+            `torch.Tensor` of shape `(B, T, N)`, int64, row by row, in `[0, dynamics_codebook_size)`. Of a whole clip a
+            `tuple` of its context codes, as [`encode_context`] gives them, and the dynamics codes of all later frames.
 
         Raises:
             `ValueError`: If frames have another number or size than this tokenizer's.
             `TypeError`: If they are not float.
         """
         self._check_frames(frames, "frames", None)
+        if context_frames is None:
+            context, later = frames.tensor_split([self.config.context_frames], dim=1)
+            return self.encode_context(context), self.encode(later, context_frames=context)
         self._check_frames(context_frames, "context_frames", self.config.context_frames)
         if all(isinstance(module, nn.Identity) for module in self.dynamics_encoder.conditioning):
             # Without the context a frame has one code in all windows.
@@ -303,17 +351,18 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
 
     def decode(
         self,
-        codes: torch.Tensor,
-        *,
+        *codes: torch.Tensor,
         context_frames: torch.Tensor | None = None,
         context_codes: torch.Tensor | None = None,
+        clamp: bool = True,
     ) -> torch.Tensor:
         """
-        Frames of dynamics codes.
+        Frames of dynamics codes; or a whole clip of context and dynamics codes.
 
         Args:
             codes (`torch.Tensor` of shape `(B, T, N)`):
-                Dynamics codes, int64.
+                Dynamics codes, int64. Of two tensors, the first are context codes `(B, K, N)`: the clip begins with
+                the frames decoded from them.
             context_frames (`torch.Tensor` of shape `(B0, K, 3, H, W)`, *optional*):
                 Floats in [0, 1], RGB. `B` may be a multiple of `B0`: consecutive items then share a context, whose
                 features are computed once.
@@ -321,28 +370,39 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
                 Codes of the context frames. One of the two is needed. Where `decode_from` is `"frames"`, frames
                 decoded from these stand in for frames that are not given; where it is `"codes"`, codes of the frames
                 stand in for codes that are not given.
+            clamp (`bool`, *optional*, defaults to `True`):
+                Whether values are held within [0, 1]; otherwise they are as the decoder gives them.
 
         Returns:
-            `torch.Tensor` of shape `(B, T, 3, H, W)`, floats in [0, 1], RGB.
+            `torch.Tensor` of shape `(B, T, 3, H, W)`, or `(B, K + T, 3, H, W)`, floats in [0, 1], RGB.
 
         Raises:
             `ValueError`: If neither context is given, `B` is no multiple of `B0`, or the frames have another size.
             `TypeError`: If the frames are not float.
         """
+        if len(codes) == 2:
+            of_context, of_later = codes
+            context, _ = self.decode_context(of_context)
+            later = self.decode(of_later, context_codes=of_context, clamp=False)
+            clip = torch.cat([context, later], dim=1)
+            return clip.clamp(0, 1) if clamp else clip
+        (dynamics_codes,) = codes
         given = context_codes if context_frames is None else context_frames
         if given is None:
             raise ValueError("Expected `context_frames` or `context_codes` to decode dynamics codes, got neither.")
-        if len(codes) % len(given):
-            raise ValueError(f"Expected the {len(codes)} items of `codes` to be a multiple of {len(given)} contexts.")
-        group = len(codes) // len(given)
-        piece = self._items_a_piece(group * codes.shape[1])
+        if len(dynamics_codes) % len(given):
+            raise ValueError(
+                f"Expected the {len(dynamics_codes)} items of `codes` to be a multiple of {len(given)} contexts."
+            )
+        group = len(dynamics_codes) // len(given)
+        piece = self._items_a_piece(group * dynamics_codes.shape[1])
         if len(given) > piece:
             contexts = {"context_frames": context_frames, "context_codes": context_codes}
             given_parts = {name: value.split(piece) for name, value in contexts.items() if value is not None}
             return torch.cat(
                 [
-                    self.decode(part, **{name: parts[number] for name, parts in given_parts.items()})
-                    for number, part in enumerate(codes.split(piece * group))
+                    self.decode(part, clamp=clamp, **{name: parts[number] for name, parts in given_parts.items()})
+                    for number, part in enumerate(dynamics_codes.split(piece * group))
                 ]
             )
         if self.config.decode_from == "codes":
@@ -355,9 +415,10 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             self._check_frames(context_frames, "context_frames", self.config.context_frames)
             _, _, resolutions = self.context_encoder(self._fold(context_frames))
             features, base = self._decoder_view(resolutions), context_frames[:, -1]
-        values = self.dynamics_quantizer.indices_to_values(codes).to(self.dtype)
-        features = self._expand(features, len(given), codes.shape[:2])
-        return self._decode_dynamics(values, features, base).clamp(0, 1)
+        values = self.dynamics_quantizer.indices_to_values(dynamics_codes).to(self.dtype)
+        features = self._expand(features, len(given), dynamics_codes.shape[:2])
+        frames = self._decode_dynamics(values, features, base)
+        return frames.clamp(0, 1) if clamp else frames
 
     def decode_context(self, context_codes: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Context frames `(B, K, 3, H, W)`, not clamped, of codes `(B, K, N)`, and the decoder's features."""
@@ -401,7 +462,13 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         return (side, side) if isinstance(side, int) else (side[0], side[1])
 
     def _fold(self, frames: torch.Tensor) -> torch.Tensor:
-        return super()._fold(frames.to(self.dtype) * 2 - 1)  # the networks compute in [-1, 1]
+        black, white = self.config.value_range
+        return super()._fold(black + frames.to(self.dtype) * (white - black))
+
+    def _unit_range(self, values: torch.Tensor) -> torch.Tensor:
+        """Values of the networks as frames, 0 is black and 1 is white; not clamped."""
+        black, white = self.config.value_range
+        return (values - black) / (white - black)
 
     def _expand(self, features: list[torch.Tensor], batch: int, shape: torch.Size) -> list[torch.Tensor]:
         """Give each of the `(B, T)` frames the features of its context: `(B0 K, c, h, w)` -> `(B T, K, c, h, w)`."""
@@ -420,7 +487,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
 
     def _decode_context(self, values: torch.Tensor, batch: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
         pixels, features = self.context_decoder(self.context_out(values))
-        return (self._unfold(pixels, batch) + 1) / 2, features
+        return self._unit_range(self._unfold(pixels, batch)), features
 
     def _encode_dynamics(
         self, frames: torch.Tensor, features: list[torch.Tensor] | None
@@ -442,5 +509,5 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         pixels, _ = self.dynamics_decoder(latent.contiguous(), features)
         frames = self._unfold(pixels, len(values))
         if base is None:
-            return (frames + 1) / 2
+            return self._unit_range(frames)
         return frames + repeat(base, "b c h w -> (b g) 1 c h w", g=len(values) // len(base))

@@ -62,7 +62,7 @@ class FrameTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
     >>> tokenizer = FrameTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 24)).eval()
     >>> codes = tokenizer.encode(torch.rand(2, 4, 3, 16, 24))
     >>> tokenizer.dynamics_grid, tokenizer.dynamics_codebook_size, codes.shape
-    ((2, 3), 1000, torch.Size([2, 4, 6]))
+    ((2, 3), 1000, torch.Size([2, 4, 2, 3]))
     >>> tokenizer.decode(codes).shape
     torch.Size([2, 4, 3, 16, 24])
 
@@ -160,38 +160,44 @@ class FrameTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             frames (`torch.Tensor` of shape `(B, T, 3, H, W)`):
                 Floats in [0, 1], RGB; each is coded for itself, and equal ones once.
             context_frames (`torch.Tensor`, *optional*):
-                Not read.
+                Not read; those who ask every tokenizer give them, and get rows of codes.
 
         Returns:
-            `torch.Tensor` of shape `(B, T, N)`, int64, row by row, in `[0, dynamics_codebook_size)`.
+            `torch.Tensor` of shape `(B, T, h, w)`, or, with context frames, `(B, T, N)` row by row; int64, in
+            `[0, dynamics_codebook_size)`.
 
         Raises:
             `ValueError`: If the frames have another size than this tokenizer's.
             `TypeError`: If they are not float.
         """
         self._check_frames(frames, "frames", None)
-        return self._encode_once(frames, lambda unique: self._quantize(unique)[1])
+        codes = self._encode_once(frames, lambda unique: self._quantize(unique)[1])
+        return codes if context_frames is not None else codes.unflatten(-1, self.dynamics_grid)
 
-    def decode(self, codes: torch.Tensor, *, context_frames: torch.Tensor | None = None) -> torch.Tensor:
+    def decode(
+        self, codes: torch.Tensor, *, context_frames: torch.Tensor | None = None, clamp: bool = True
+    ) -> torch.Tensor:
         """
         Frames of codes.
 
         Args:
-            codes (`torch.Tensor` of shape `(B, T, N)`):
+            codes (`torch.Tensor` of shape `(B, T, N)` or `(B, T, h, w)`):
                 Codes, int64.
             context_frames (`torch.Tensor`, *optional*):
                 Not read.
+            clamp (`bool`, *optional*, defaults to `True`):
+                Whether values are held within [0, 1]; otherwise they are as the decoder gives them.
 
         Returns:
             `torch.Tensor` of shape `(B, T, 3, H, W)`, floats in [0, 1], RGB.
         """
-        piece = self._items_a_piece(codes.shape[1])
-        return torch.cat(
-            [
-                self._decode(self.quantizer.indices_to_values(part).to(self.dtype)).clamp(0, 1)
-                for part in codes.split(piece)
-            ]
+        codes = codes.flatten(2)
+        values = (
+            self.quantizer.indices_to_values(part).to(self.dtype)
+            for part in codes.split(self._items_a_piece(codes.shape[1]))
         )
+        frames = torch.cat([self._decode(of_part) for of_part in values])
+        return frames.clamp(0, 1) if clamp else frames
 
     def forward(
         self, frames: torch.Tensor, *, context_frames: torch.Tensor | None = None

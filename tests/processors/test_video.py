@@ -85,7 +85,7 @@ def test_single_step_prediction_from_frames_that_are_coded_on_their_own(
     prompt = processor.encode_prompt(context, actions)
     completion = processor.encode_completion(reference, context, actions)
     assert (layout.prompt_length, layout.completion_length(1)) == (prompt.shape[1], completion.shape[1]) == (16, 8)
-    codes = processor.codec.encode(torch.from_numpy(frames[:, :3]) / 255)
+    codes = processor.codec.encode(torch.from_numpy(frames[:, :3]) / 255).flatten(2)
     assert torch.equal(layout.read_dynamics(torch.cat([prompt, completion], dim=1)), codes)
     bins = processor.bins.encode(actions) + layout.action_offset
     assert torch.equal(torch.cat([prompt, completion], dim=1).view(2, 3, 8)[..., 6:], bins)
