@@ -13,5 +13,7 @@ if TYPE_CHECKING:
     from .cards import card_text as card_text
     from .checkpoint import load_world_model as load_world_model
     from .checkpoint import save_world_model as save_world_model
+    from .convert import from_official as from_official
+    from .convert import to_official as to_official
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

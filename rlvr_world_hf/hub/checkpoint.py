@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from .download import local_folder
+from .official import find_official, load_official
 
 
 PROCESSORS = "rlvr_world_hf.processors"  # where `processor_class` of a saved processor is looked up
@@ -91,9 +92,10 @@ def load_world_model(
     dtype: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, Any]:
     """
-    Load what [`save_world_model`] wrote, from a folder or from a Hub repository.
+    Load what [`save_world_model`] wrote, from a folder or from a Hub repository; or a world model of RLVR-World's
+    authors, such as `thuml/rt1-world-model-multi-step-rlvr`, with the processor that belongs to it.
 
-    Only safetensors are read: unpickling a file runs the code in it.
+    Only safetensors are read, of the authors' also pickled weights, without running the code that may be in them.
 
     Args:
         folder_or_repo (`str` or `PathLike`):
@@ -124,12 +126,15 @@ def load_world_model(
 
     ```
     """
-    folder = _local_folder(folder_or_repo, revision=revision, token=token)
-    _refuse_incomplete(folder)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, use_safetensors=True, dtype="auto" if dtype is None else dtype
-    )
-    processor = _processor_class(folder).from_pretrained(folder)
+    if find_official(folder_or_repo) is not None:
+        model, processor = load_official(folder_or_repo, revision=revision, token=token, dtype=dtype)
+    else:
+        folder = local_folder(folder_or_repo, revision=revision, token=token, ignored=PICKLES)
+        _refuse_incomplete(folder)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, use_safetensors=True, dtype="auto" if dtype is None else dtype
+        )
+        processor = _processor_class(folder).from_pretrained(folder)
     if device is not None:
         model.to(device)
         processor.to(device)
@@ -172,22 +177,6 @@ def _replace(target: Path, new: Path) -> None:
     target.rename(aside / target.name)
     new.rename(target)
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _local_folder(folder_or_repo: str | os.PathLike[str], *, revision: str | None, token: str | bool | None) -> Path:
-    folder = Path(folder_or_repo)
-    if folder.is_dir():
-        return folder
-    name = str(folder_or_repo)
-    looks_like_repository = (
-        isinstance(folder_or_repo, str) and name.count("/") <= 1 and name[:1] not in (".", "/", "~")
-    )
-    if not looks_like_repository or folder.parent.is_dir() and name.count("/") == 1:
-        raise FileNotFoundError(f"There is no checkpoint folder {name}; `rlvr-world run RECIPE` makes one.")
-    try:
-        return Path(snapshot_download(name, revision=revision, token=token, ignore_patterns=list(PICKLES)))
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise FileNotFoundError(f"{name} is no folder here, and the Hub did not give it either: {error}") from error
 
 
 def _refuse_incomplete(folder: Path) -> None:

@@ -18,6 +18,9 @@ from transformers.dynamic_module_utils import custom_object_save
 
 CODEC_FOLDER = "codec"
 TRUSTED_PACKAGES = ("rlvr_world_hf", "diffusers")
+AUTHORS, OFFICIAL = "thuml", "rlvr_world_hf.hub.official"
+"""Owner of checkpoints that hold no processor, and the module that knows theirs; it is imported for them alone."""
+
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
 
 
@@ -152,6 +155,33 @@ class WorldModelProcessor(ProcessorMixin, ABC):
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
         return files
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
+        """
+        As any processor; a checkpoint of RLVR-World's authors, which holds none, gets the one that belongs to it.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `Path`): folder or Hub repository.
+            kwargs (`dict[str, Any]`): as of [`~transformers.ProcessorMixin.from_pretrained`].
+
+        Returns:
+            [`WorldModelProcessor`]
+
+        Raises:
+            ValueError: if the checkpoint's processor is of another class.
+        """
+        official = import_module(OFFICIAL) if Path(pretrained_model_name_or_path).parent.name == AUTHORS else None
+        if official is None or official.find_official(pretrained_model_name_or_path) is None:
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        source = {name: kwargs[name] for name in ("revision", "token") if name in kwargs}
+        processor = official.official_processor(pretrained_model_name_or_path, **source)
+        if not isinstance(processor, cls):
+            raise ValueError(
+                f"{pretrained_model_name_or_path} goes with a {type(processor).__name__}, not a {cls.__name__}; load "
+                "it by that class."
+            )
+        return processor
 
     @classmethod
     def get_processor_dict(

@@ -1,0 +1,23 @@
+import pytest
+
+from rlvr_world_hf.hub.download import local_folder
+
+
+def test_a_folder_is_its_own_place(tmp_path):
+    assert local_folder(tmp_path) == tmp_path
+    assert local_folder(str(tmp_path)) == tmp_path
+
+
+@pytest.mark.parametrize("name", ["./rlvr", "outputs/run/rlvr", "~/rlvr"])
+def test_a_missing_folder_is_not_looked_for_on_the_hub(name):
+    with pytest.raises(FileNotFoundError, match="There is no checkpoint folder"):
+        local_folder(name)
+
+
+def test_a_repository_that_the_hub_does_not_give(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="someone/world is no folder here, and the Hub did not give it either"):
+        local_folder("someone/world")
+    (tmp_path / "someone").mkdir()
+    with pytest.raises(FileNotFoundError, match="There is no checkpoint folder someone/world"):
+        local_folder("someone/world")
