@@ -333,7 +333,7 @@ class RecordedEpisodes:
         starts = np.arange(0, len(frames), self.frame_stride)
         acting = np.minimum(starts[:, None] + np.arange(self.frame_stride), len(frames) - 1)  # (kept, stride)
         return Episode(
-            episode_id=name.rpartition(".")[0],
+            episode_id=name.rpartition(".")[0] or name,
             frames=resize_frames(frames[starts], self.image_size),
             actions=actions[acting].reshape(len(starts), -1),  # (kept, stride * A)
             fps=fps / self.frame_stride,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import datasets
 import numpy as np
 
 from .episode import Episode
-from .windows import count_windows, cut_window
+from .folder import RecordedEpisodes, UnusableEpisodesError
+from .windows import count_windows, cut_window, windows
 
 
 def save_episodes(episodes: Iterable[Episode], folder: str | Path) -> datasets.Dataset:
@@ -251,3 +253,56 @@ def _spread(episodes: Sequence[Episode], order: list[int]) -> list[int]:
         places.setdefault(episodes[place].episode_id.rpartition("/")[0], []).append(place)
     due = {place: (rank + 0.5) / len(of_one) for of_one in places.values() for rank, place in enumerate(of_one)}
     return sorted(order, key=due.__getitem__)
+
+
+def stream_window_rows(
+    source: RecordedEpisodes, *, context_frames: int = 1, observed_steps: int = 0, horizon: int, stride: int = 1
+) -> datasets.IterableDataset:
+    """
+    All windows of recorded episodes as rows, one after another: a single episode is in memory at a time, so that it
+    may be a dataset of any size. Its rows are those of [`window_rows`], in order, padded ones too.
+
+    Args:
+        source (`RecordedEpisodes`):
+            Where the episodes come from: a folder, or a LeRobot dataset.
+        context_frames (`int`, *optional*, defaults to 1):
+            Frames given in full; 0 where each frame is coded on its own.
+        observed_steps (`int`, *optional*, defaults to 0):
+            Further frames given, each as one step block.
+        horizon (`int`):
+            Frames to predict.
+        stride (`int`, *optional*, defaults to 1):
+            Frames between the starts of two windows.
+
+    Returns:
+        `datasets.IterableDataset`: The rows; shuffle it by its buffer.
+
+    Raises:
+        UnusableEpisodesError: When an episode cannot be used.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/0.npz", frames=np.full((5, 8, 8, 3), 9, np.uint8), actions=np.zeros((5, 2)))
+    ...     source = RecordedEpisodes(folder=Path(folder), alignment="taken_at")
+    ...     [row["start"] for row in stream_window_rows(source, horizon=2)]
+    [0, 1, 2, 3]
+
+    ```
+    """
+    cut = {"context_frames": context_frames, "observed_steps": observed_steps, "horizon": horizon, "stride": stride}
+
+    def rows() -> Iterator[dict]:
+        for item in source.scan():
+            if not isinstance(item, Episode):
+                raise UnusableEpisodesError(str(item))
+            for window in windows(item, **cut):
+                columns = asdict(window)
+                yield {
+                    "episode": columns.pop("episode_id"),
+                    **{name: value for name, value in columns.items() if value is not None},
+                }
+
+    return datasets.IterableDataset.from_generator(rows)
