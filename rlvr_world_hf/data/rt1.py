@@ -2,7 +2,7 @@
 RT-1 (https://huggingface.co/papers/2212.06817): a real mobile manipulator, in frames of 256x320 at 3 Hz.
 
 The episodes are those of Open X-Embodiment's `fractal20220817_data`, as the converter of RLVR-World's authors writes
-them (https://github.com/thuml/RLVR-World): an `.npz` file each, with `image` `(T, 256, 320, 3)` and `action` `(T, 13)`.
+them (https://github.com/thuml/RLVR-World): an `.npz` file each, `image` `(T, 256, 320, 3)` and `action` `(T, 13)`.
 """
 
 from __future__ import annotations
