@@ -120,7 +120,8 @@ class RecordedEpisodes(folder.RecordedEpisodes):
             )
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix() if self.folder in path.parents else path.name
+        inside = self.folder is not None and self.folder in path.parents
+        return folder.RecordedEpisodes._name(self, path) if inside else path.name
 
     def _tables(self) -> Tables:
         self._refuse_incomplete()
