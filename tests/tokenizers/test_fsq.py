@@ -52,3 +52,12 @@ def test_the_type_of_the_latents_is_kept_and_nothing_is_stored() -> None:
 def test_levels_below_two_are_refused(levels: list[int]) -> None:
     with pytest.raises(ValueError, match=r"at least 2 levels in each, got levels=\["):
         FiniteScalarQuantizer(levels)
+
+
+@every_codebook
+def test_quantizing_by_name_is_the_call(levels: list[int]) -> None:
+    quantizer = FiniteScalarQuantizer(levels)
+    latents = torch.randn(2, 5, len(levels), generator=torch.Generator().manual_seed(0))
+    values, indices = quantizer.quantize(latents)
+    assert indices.shape == (2, 5) and torch.equal(values, quantizer(latents)[0])
+    assert torch.equal(quantizer.indices_to_values(indices), values)
