@@ -40,7 +40,7 @@ NAME = "episode_{:06d}"
 """Name of an episode."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
     """What the folder `meta` of a dataset says."""
 

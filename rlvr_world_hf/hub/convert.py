@@ -136,6 +136,15 @@ def to_official(tokenizer: Tokenizer) -> dict[str, torch.Tensor]:
 
     Raises:
         `ValueError`: If it conditions by convolution, which theirs cannot.
+
+    Example:
+
+    ```python
+    >>> tokenizer = FrameTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> [name for name in to_official(tokenizer) if name.startswith("quant")]
+    ['quant_linear.weight', 'quant_linear.bias']
+
+    ```
     """
     parameters = tokenizer.state_dict()
     return {theirs: parameters[ours] for ours, theirs in official_names(tokenizer).items()}

@@ -123,7 +123,7 @@ def test_repository_that_cannot_be_had_is_named():
 
 
 def test_repository_id_goes_to_the_hub_without_pickles(folder, monkeypatch):
-    from rlvr_world_hf.hub import checkpoint
+    from rlvr_world_hf.hub import download as downloading
 
     asked = {}
 
@@ -131,7 +131,7 @@ def test_repository_id_goes_to_the_hub_without_pickles(folder, monkeypatch):
         asked.update(options, repo_id=repo_id)
         return str(folder)
 
-    monkeypatch.setattr(checkpoint, "snapshot_download", download)
+    monkeypatch.setattr(downloading, "snapshot_download", download)
     load_world_model("owner/world", revision="v1", token="secret")
     assert (asked["repo_id"], asked["revision"], asked["token"]) == ("owner/world", "v1", "secret")
     assert "*.bin" in asked["ignore_patterns"]
