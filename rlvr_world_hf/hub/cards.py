@@ -236,7 +236,10 @@ def _text_summary(processor: Any, world: str) -> str:
 
 
 def _text_use(processor: Any, repo_id: str, horizon: int) -> str:
-    inputs = '"your state", "your action"' if processor.prompt_template else '[{"role": "user", ...}]'
+    whole_prompt = (
+        '[{"role": "user", "content": "your prompt"}]' if processor.tokenizer.chat_template else '"your prompt"'
+    )
+    inputs = '"your state", "your action"' if processor.prompt_template else whole_prompt
     return f"""With `rlvr_world_hf` installed:
 
 ```python
