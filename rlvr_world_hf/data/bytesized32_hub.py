@@ -47,7 +47,7 @@ class RecordedTransitions:
     Example:
 
     ```python
-    >>> RecordedTransitions(folder=Path("nowhere")).read()  # doctest: +NORMALIZE_WHITESPACE
+    >>> RecordedTransitions(folder=Path("nowhere"), unchanged=0).read()  # doctest: +NORMALIZE_WHITESPACE
     Traceback (most recent call last):
     ...
     FileNotFoundError: Expected nowhere/train_state_difference_gold.parquet; download thuml/bytesized32-world-model-cot
