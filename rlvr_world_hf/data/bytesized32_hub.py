@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -106,17 +106,21 @@ class RecordedTransitions:
         if self.reasoned:
             rows = [_reasoned(row, f"{REASONED}/{number}") for number, row in enumerate(self._rows(REASONED))]
         else:
-            others = list(read_hub_rows(self._rows(UNCHANGED))) if self.unchanged else []
+            others = list(self._steps(UNCHANGED)) if self.unchanged else []
             if len(others) < self.unchanged:
                 raise ValueError(
                     f"Expected at most the {len(others)} steps of the file as `unchanged`, got {self.unchanged}."
                 )
-            rows = [*read_hub_rows(self._rows(CHANGED)), *draw.sample(others, self.unchanged)]
+            rows = [*self._steps(CHANGED), *draw.sample(others, self.unchanged)]
         kept = len(rows) - max(1, round(self.validation_share * len(rows)))
         if kept < 1:
             raise ValueError(f"Expected at least two rows, one of them for validation, got {len(rows)}.")
         draw.shuffle(rows)
-        return {"train": rows[:kept], "validation": rows[kept:], "test": list(read_hub_rows(self._rows(TEST)))}
+        return {"train": rows[:kept], "validation": rows[kept:], "test": list(self._steps(TEST))}
+
+    def _steps(self, name: str) -> Iterator[Transition]:
+        for number, step in enumerate(read_hub_rows(self._rows(name))):
+            yield replace(step, transition_id=f"{name}/{number}")  # the rows of two files may have the same number
 
     def _rows(self, name: str) -> Iterator[dict[str, Any]]:
         if self.folder is None:

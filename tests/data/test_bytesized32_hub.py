@@ -48,6 +48,7 @@ def test_changed_steps_and_some_unchanged_ones_train(folder: Path) -> None:
     known = splits["train"] + splits["validation"]
     assert sum(item.is_changed for item in known) == 6
     assert len({str(item.prompt) for item in known}) == 8, "no row is in both"
+    assert len({item.transition_id for item in known}) == 8
     assert splits == RecordedTransitions(folder=folder, unchanged=2, validation_share=0.25).read()
     others = RecordedTransitions(folder=folder, unchanged=2, validation_share=0.25, seed=1).read()
     assert others["train"] != splits["train"] and others["test"] == splits["test"]
