@@ -132,7 +132,10 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         dynamics_levels (`tuple[int, ...]`, *optional*, defaults to `(8, 5, 5, 5)`):
             FSQ levels of the dynamics codes; `(7, 5, 5, 5, 5)` in the paper.
         dynamics_patch_size (`int` or `tuple[int, int]`, *optional*, defaults to 1):
-            Side, or height and width, of the patch of latents that one dynamics code covers; 4 in the paper.
+            Side, or height and width, of the patch of latents that dynamics codes cover; 4 in the paper.
+        dynamics_codes_per_patch (`int`, *optional*, defaults to 1):
+            Dynamics codes of each patch, all made from the whole of it; 1 in the paper. With a patch as large as the
+            frame and several codes, no code belongs to a place, so that codes are not spent where nothing is.
         context_frames (`int`, *optional*, defaults to 1):
             Number of context frames.
         encoder_conditioning (`tuple[str, ...]`, *optional*):
@@ -163,7 +166,8 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             as in the paper.
 
     Raises:
-        `ValueError`: If the image size is not divisible as stated, or a conditioning list has the wrong length.
+        `ValueError`: If the image size is not divisible as stated, a conditioning list has the wrong length, or
+            `dynamics_codes_per_patch` is below 1.
 
     Example:
 
@@ -195,6 +199,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         context_levels: tuple[int, ...] = (8, 5, 5, 5),
         dynamics_levels: tuple[int, ...] = (8, 5, 5, 5),
         dynamics_patch_size: int | tuple[int, int] = 1,
+        dynamics_codes_per_patch: int = 1,
         context_frames: int = 1,
         encoder_conditioning: tuple[str, ...] | None = None,
         decoder_conditioning: tuple[str, ...] | None = None,
@@ -211,6 +216,8 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         grids = self._level_grids()
         if decode_from not in ("frames", "codes"):
             raise ValueError(f"Expected `decode_from` to be 'frames' or 'codes', got {decode_from!r}.")
+        if dynamics_codes_per_patch < 1:
+            raise ValueError(f"Expected `dynamics_codes_per_patch` of at least 1, got {dynamics_codes_per_patch}.")
         kinds = {
             "encoder_conditioning": list(encoder_conditioning or ["convolution"] * levels + ["attention"]),
             "decoder_conditioning": list(decoder_conditioning or ["attention"] + ["convolution"] * levels),
@@ -257,8 +264,9 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         patch = latent_channels * math.prod(self._patch)
         self.context_in = nn.Conv2d(latent_channels, len(context_levels), 1)
         self.context_out = nn.Conv2d(len(context_levels), latent_channels, 1)
-        self.dynamics_in = nn.Linear(patch, len(dynamics_levels))
-        self.dynamics_out = nn.Linear(len(dynamics_levels), patch)
+        values = len(dynamics_levels) * dynamics_codes_per_patch
+        self.dynamics_in = nn.Linear(patch, values)
+        self.dynamics_out = nn.Linear(values, patch)
 
     # -- what a processor asks ----------------------------------------------------------------------------------------
 
@@ -279,9 +287,9 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
 
     @property
     def dynamics_grid(self) -> Grid:
-        """Rows and columns of dynamics codes a frame."""
+        """Rows and columns of dynamics codes a frame; codes of one patch stand side by side."""
         (height, width), (rows, columns) = self.context_grid, self._patch
-        return height // rows, width // columns
+        return height // rows, width // columns * self.config.dynamics_codes_per_patch
 
     # -- codes --------------------------------------------------------------------------------------------------------
 
@@ -496,15 +504,19 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         rows, columns = self._patch
         patches = rearrange(
             latent, "(b t) c (h p) (w q) -> b t (h w) (p q c)", b=len(frames), p=rows, q=columns
-        )  # (B, T, N, patch)
-        return self.dynamics_quantizer(self.dynamics_in(patches))
+        )  # (B, T, patches, patch)
+        values = rearrange(
+            self.dynamics_in(patches), "b t n (m d) -> b t (n m) d", m=self.config.dynamics_codes_per_patch
+        )
+        return self.dynamics_quantizer(values)
 
     def _decode_dynamics(
         self, values: torch.Tensor, features: list[torch.Tensor], base: torch.Tensor | None
     ) -> torch.Tensor:
         (rows, columns), (height, _) = self._patch, self.dynamics_grid
+        of_patches = rearrange(values, "b t (n m) d -> b t n (m d)", m=self.config.dynamics_codes_per_patch)
         latent = rearrange(
-            self.dynamics_out(values), "b t (h w) (p q c) -> (b t) c (h p) (w q)", h=height, p=rows, q=columns
+            self.dynamics_out(of_patches), "b t (h w) (p q c) -> (b t) c (h p) (w q)", h=height, p=rows, q=columns
         )
         pixels, _ = self.dynamics_decoder(latent.contiguous(), features)
         frames = self._unfold(pixels, len(values))

@@ -22,6 +22,8 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
         "wide": TINY | SIZE,
         "two context frames": TINY | SIZE | {"context_frames": 2},
         "patches of dynamics": TINY | {"image_size": (16, 32), "dynamics_patch_size": 2},
+        "several codes a patch": TINY
+        | {"image_size": (16, 32), "dynamics_patch_size": 2, "dynamics_codes_per_patch": 2},
         "one level": TINY | SIZE | {"block_out_channels": (16,)},
         "decode from codes": TINY | SIZE | {"decode_from": "codes"},
         "two context frames, decode from codes": TINY | SIZE | {"context_frames": 2, "decode_from": "codes"},

@@ -123,11 +123,28 @@ def test_a_code_may_cover_an_oblong_patch() -> None:
         make_tokenizer(dynamics_patch_size=(1, 2))
 
 
+@torch.no_grad()
+def test_a_patch_may_have_several_codes_each_made_from_all_of_it() -> None:
+    tokenizer = make_tokenizer(image_size=(16, 16), dynamics_patch_size=2, dynamics_codes_per_patch=3)
+    assert tokenizer.dynamics_grid == (1, 3)
+    clip = torch.rand(2, 3, 3, 16, 16)
+    context, later = clip[:, :1], clip[:, 1:]
+    codes = tokenizer.encode(later, context_frames=context)
+    assert codes.shape == (2, 2, 3)
+    frames = tokenizer.decode(codes, context_frames=context)
+    for number in range(3):
+        other = codes.clone()
+        other[..., number] = (other[..., number] + 500) % tokenizer.dynamics_codebook_size
+        changed = (tokenizer.decode(other, context_frames=context) - frames).abs().amax(dim=(0, 1, 2))
+        assert (changed > 0).all()
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"image_size": (16, 20)}, r"divisible by 8 .*, got \(16, 20\); resize"),
         ({"dynamics_patch_size": 3}, "divisible by 24"),
+        ({"dynamics_codes_per_patch": 0}, "`dynamics_codes_per_patch` of at least 1, got 0"),
         ({"decode_from": "pixels"}, "'frames' or 'codes', got 'pixels'"),
         ({"encoder_conditioning": ["none"]}, "`encoder_conditioning` to name 3 stages for 2 levels, got 1"),
         ({"decoder_conditioning": ["none"] * 4}, "`decoder_conditioning` to name 3 stages for 2 levels, got 4"),
