@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -22,8 +23,9 @@ from typing import Any
 import datasets
 from tqdm import tqdm
 
-from ..data import Episode, load_episodes, save_episodes, split_episodes, window_rows
+from ..data import Episode, load_episodes, save_episodes, window_rows
 from ..data.folder import UnusableEpisodesError
+from ..data.rows import EpisodeWriter, split_names
 from ..data.transition import save_transitions
 from .keys import key
 from .progress import cache_folder, cached
@@ -159,8 +161,13 @@ def _record(run: StageRun, folder: Path) -> None:
         for split, transitions in recorded.read().items():
             save_transitions(_spread(transitions, int(getattr(run.settings, split))), folder / split)
         return
-    for split, episodes in _split(recorded.read(), run.settings).items():
-        save_episodes(episodes, folder / split)
+    # Without a name, reading tells what is there instead.
+    split_of = _split(recorded.names() or [episode.episode_id for episode in recorded.read()], run.settings)
+    with ExitStack() as stack:
+        writers = {split: stack.enter_context(EpisodeWriter(folder / split)) for split in SPLITS}
+        for episode in tqdm(recorded.stream(), desc="collect", unit="episode", total=len(split_of)):
+            if episode.episode_id in split_of:
+                writers[split_of[episode.episode_id]].write(episode)
 
 
 def _spread(items: list[Any], count: int) -> list[Any]:
@@ -168,19 +175,21 @@ def _spread(items: list[Any], count: int) -> list[Any]:
     return [items[index * len(items) // count] for index in range(count)] if 0 < count < len(items) else items
 
 
-def _split(episodes: list[Episode], settings: CollectSettings) -> dict[str, list[Episode]]:
+def _split(names: list[str], settings: CollectSettings) -> dict[str, str]:
+    """The split of each recorded episode that is wanted, by its name."""
     try:
-        train, validation, test = split_episodes(
-            episodes, validation=settings.validation, test=settings.test, seed=settings.first_seed
+        train, validation, test = split_names(
+            names, validation=settings.validation, test=settings.test, seed=settings.first_seed
         )
     except ValueError as error:
         raise UnusableEpisodesError(f"collect: {error}") from error
     if settings.train > len(train):
         raise UnusableEpisodesError(
-            f"collect.train: expected at most the {len(train)} episodes that are left of {len(episodes)}, got "
+            f"collect.train: expected at most the {len(train)} episodes that are left of {len(names)}, got "
             f"{settings.train}; lower it, or give 0 for all that are left."
         )
-    return {"train": train[: settings.train or None], "validation": validation, "test": test}
+    places = {"train": train[: settings.train or None], "validation": validation, "test": test}
+    return {names[place]: split for split, chosen in places.items() for place in chosen}
 
 
 def _record_new(run: StageRun, folder: Path) -> None:

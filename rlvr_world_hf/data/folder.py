@@ -161,27 +161,44 @@ class RecordedEpisodes:
             )
 
     def read(self) -> list[Episode]:
-        """
-        All episodes, sorted by name.
+        """All episodes of [`stream`], in memory."""
+        return list(self.stream())
 
-        Returns:
-            `list[Episode]`: With `actions[t]` leading from `frames[t]` to `frames[t + 1]`, whatever the alignment of
-            the source; the last one, where the source has none, repeats the one before.
+    def stream(self) -> Iterator[Episode]:
+        """
+        All episodes, sorted by name, one after another.
+
+        Yields:
+            `Episode`: With `actions[t]` leading from `frames[t]` to `frames[t + 1]`, whatever the alignment of the
+            source; the last one, where the source has none, repeats the one before. None after the first problem.
 
         Raises:
-            UnusableEpisodesError: If the folder or the alignment is not given, the folder is not there, or any file
-                in it cannot be used.
+            UnusableEpisodesError: If the folder or the alignment is not given, the folder is not there, or, at the
+                end, if any file in it cannot be used.
         """
         self._refuse_incomplete()
-        found = list(self.scan())
-        problems = [str(item) for item in found if isinstance(item, Problem)]
+        problems = []
+        for item in self.scan():
+            if isinstance(item, Problem):
+                problems.append(str(item))
+            elif not problems:
+                yield item
         if problems:
             more = f"\n  and {len(problems) - TOLD} more" if len(problems) > TOLD else ""
             listed = "".join(f"\n  {problem}" for problem in problems[:TOLD])
             raise UnusableEpisodesError(
                 f"{self.folder}: {len(problems)} problems; `rlvr-world check {self.folder}` tells all.{listed}{more}"
             )
-        return [item for item in found if isinstance(item, Episode)]
+
+    def names(self) -> list[str]:
+        """
+        Name of each episode, in the order of [`stream`], before any is read.
+
+        Raises:
+            UnusableEpisodesError: If the folder or the alignment is not given, or the folder is not there.
+        """
+        self._refuse_incomplete()
+        return [_episode_id(self._name(path)) for path in self.files()]
 
     def scan(self) -> Iterator[Episode | Problem]:
         """
@@ -333,7 +350,7 @@ class RecordedEpisodes:
         starts = np.arange(0, len(frames), self.frame_stride)
         acting = np.minimum(starts[:, None] + np.arange(self.frame_stride), len(frames) - 1)  # (kept, stride)
         return Episode(
-            episode_id=name.rpartition(".")[0] or name,
+            episode_id=_episode_id(name),
             frames=resize_frames(frames[starts], self.image_size),
             actions=actions[acting].reshape(len(starts), -1),  # (kept, stride * A)
             fps=fps / self.frame_stride,
@@ -350,6 +367,10 @@ class RecordedEpisodes:
         if episode.states is not None:
             form[str(self.states_field)] = f"{episode.states.shape[1]} state dimensions"
         return form
+
+
+def _episode_id(name: str) -> str:
+    return name.rpartition(".")[0] or name
 
 
 def _unequal(forms: dict[str, dict[str, Any]]) -> Iterator[Problem]:

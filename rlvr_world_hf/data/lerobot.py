@@ -47,8 +47,8 @@ class Tables:
     info: Mapping[str, Any]
     """`info.json`: version, frames a second, features, templates of paths."""
 
-    episodes: tuple[Mapping[str, Any], ...]
-    """A row an episode, by number: its length and tasks, and where its data and videos are."""
+    episodes: Mapping[str, Mapping[str, Any]]
+    """A row an episode, by name, in order: its length and tasks, and where its data and videos are."""
 
     stats: Mapping[str, Any]
     """`stats.json`: least, greatest, mean and so on of each feature; empty where there is none."""
@@ -90,7 +90,7 @@ class RecordedEpisodes(folder.RecordedEpisodes):
 
     def tasks(self) -> list[list[str]]:
         """The instructions of each episode, in the order of [`files`]."""
-        return [list(row.get("tasks", ())) for row in self._tables().episodes]
+        return [list(row.get("tasks", ())) for row in self._tables().episodes.values()]
 
     def stats(self) -> Mapping[str, Any]:
         """Least, greatest, mean and so on of each feature, as the dataset states them; empty if it does not."""
@@ -103,7 +103,7 @@ class RecordedEpisodes(folder.RecordedEpisodes):
         Raises:
             UnusableEpisodesError: If there is no such dataset, or it has another version.
         """
-        return [Path(NAME.format(row["episode_index"])) for row in self._tables().episodes]
+        return [Path(name) for name in self._tables().episodes]
 
     def contents(self) -> Any:
         """Name, size and time of change of each file, or the name and revision of the dataset on the Hub."""
@@ -140,7 +140,7 @@ class RecordedEpisodes(folder.RecordedEpisodes):
 
     def _open(self, path: Path) -> tuple[dict[str, Callable[[], np.ndarray]], float]:
         tables = self._tables()
-        row = next(row for row in tables.episodes if NAME.format(row["episode_index"]) == path.name)
+        row = tables.episodes[path.name]
         camera, info = self._camera(), tables.info
         is_video = info["features"][camera]["dtype"] == "video"
         frames = partial(self._read_video if is_video else self._read_images, row, camera)
@@ -242,7 +242,9 @@ def read_tables(place: Path | None, repo_id: str | None, revision: str | None) -
     stats = meta / "stats.json"
     return Tables(
         info=info,
-        episodes=tuple(sorted(rows, key=lambda row: row["episode_index"])),
+        episodes={
+            NAME.format(row["episode_index"]): row for row in sorted(rows, key=lambda row: row["episode_index"])
+        },
         stats=json.loads(stats.read_text(encoding="utf-8")) if stats.is_file() else {},
     )
 

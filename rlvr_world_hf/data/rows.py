@@ -3,18 +3,134 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self, overload
 
 import datasets
 import numpy as np
+import pyarrow as pa
+from datasets.arrow_writer import ArrowWriter
 
 from .episode import Episode
 from .folder import RecordedEpisodes, UnusableEpisodesError
 from .windows import count_windows, cut_window, windows
 
 
-def save_episodes(episodes: Iterable[Episode], folder: str | Path) -> datasets.Dataset:
+ARRAYS = ("frames", "actions", "states")
+"""Arrays of an episode."""
+
+WRITTEN_AT_ONCE = 16
+"""Episodes that an [`EpisodeWriter`] holds in memory."""
+
+FEATURES = datasets.Features(
+    {
+        "episode": datasets.Value("string"),
+        "fps": datasets.Value("float64"),
+        **{name: datasets.Value("large_binary") for name in ARRAYS},
+        **{f"{name}_shape": datasets.List(datasets.Value("int64")) for name in ARRAYS},
+    }
+)
+"""Columns of stored episodes: raw arrays as bytes beside their shapes, so that no value is changed."""
+
+
+class EpisodeWriter(AbstractContextManager["EpisodeWriter"]):
+    """
+    Stores episodes as they come, a few in memory at a time; used as a context.
+
+    Args:
+        folder (`str` or `Path`):
+            Folder to write; what it held is replaced at the end of the context, and stays if that is an exception.
+
+    Raises:
+        `ValueError`: At the end, if no episode was written.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> frames, actions = np.zeros((6, 3, 8, 8), np.uint8), np.zeros((6, 2), np.float32)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with EpisodeWriter(folder) as writer:
+    ...         writer.write(Episode(episode_id="push", frames=frames, actions=actions, fps=2.0))
+    ...     len(load_episodes(folder))
+    1
+
+    ```
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self._scratch = TemporaryDirectory(dir=self.folder.parent, prefix=f".{self.folder.name}-")
+        self._file = str(Path(self._scratch.name) / "episodes.arrow")
+        self._writer = ArrowWriter(path=self._file, features=FEATURES, writer_batch_size=WRITTEN_AT_ONCE)
+        return self
+
+    def write(self, episode: Episode) -> None:
+        """Store one more episode; its frames are as large as those of the others."""
+        self._writer.write(_to_row(episode))
+        self._count += 1
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._scratch:
+            if kind is not None:
+                self._writer.close()
+                return
+            if not self._count:
+                raise ValueError(
+                    f"Expected at least one episode to store in {self.folder}, got none; collect or load some first."
+                )
+            self._writer.finalize()
+            datasets.Dataset.from_file(self._file).save_to_disk(str(self.folder))
+
+
+class StoredEpisodes(Sequence[Episode]):
+    """
+    Episodes in a folder, each read when it is asked for: its arrays are read-only views of the files, whose pages the
+    system brings into memory and drops again, so that a dataset may be larger than the memory.
+
+    Args:
+        folder (`str` or `Path`):
+            A folder that [`save_episodes`] or [`EpisodeWriter`] wrote.
+
+    Raises:
+        `FileNotFoundError`: If `folder` holds no stored episodes.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "dataset_info.json").exists():
+            raise FileNotFoundError(f"Expected stored episodes in {folder}, found none; run the collect stage first.")
+        rows = datasets.load_from_disk(str(folder))
+        self._columns = {name: rows.data.column(name) for name in rows.column_names}
+
+    def __len__(self) -> int:
+        return len(self._columns["episode"])
+
+    @overload
+    def __getitem__(self, index: int) -> Episode: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Episode]: ...
+
+    def __getitem__(self, index: int | slice) -> Episode | list[Episode]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"Expected an index from {-len(self)} to {len(self) - 1}, got {index}.")
+        return _from_row({name: column[index % len(self)] for name, column in self._columns.items()})
+
+    def __reduce__(self) -> tuple[type[StoredEpisodes], tuple[Path]]:
+        return type(self), (self.folder,)
+
+
+def save_episodes(episodes: Iterable[Episode], folder: str | Path) -> StoredEpisodes:
     """
     Store episodes as a `datasets` dataset, one row an episode.
 
@@ -25,7 +141,7 @@ def save_episodes(episodes: Iterable[Episode], folder: str | Path) -> datasets.D
             Folder to write; what it held is replaced only when all episodes have been read.
 
     Returns:
-        `datasets.Dataset`: The rows, with raw arrays as bytes beside their shapes, so that no value is changed.
+        `StoredEpisodes`: The episodes, as [`load_episodes`] gives them.
 
     Raises:
         `ValueError`: If there is no episode.
@@ -43,24 +159,22 @@ def save_episodes(episodes: Iterable[Episode], folder: str | Path) -> datasets.D
 
     ```
     """
-    rows = [_to_row(episode) for episode in episodes]
-    if not rows:
-        raise ValueError(f"Expected at least one episode to store in {folder}, got none; collect or load some first.")
-    dataset = datasets.Dataset.from_list(rows)
-    dataset.save_to_disk(str(folder))
-    return dataset
+    with EpisodeWriter(folder) as writer:
+        for episode in episodes:
+            writer.write(episode)
+    return load_episodes(folder)
 
 
-def load_episodes(folder: str | Path) -> list[Episode]:
+def load_episodes(folder: str | Path) -> StoredEpisodes:
     """
-    Read the episodes that [`save_episodes`] stored.
+    The episodes that [`save_episodes`] stored, each read when it is asked for.
 
     Args:
         folder (`str` or `Path`):
             The folder it wrote.
 
     Returns:
-        `list[Episode]`: The episodes, each array as it was stored.
+        `StoredEpisodes`: A sequence of episodes, each array as it was stored.
 
     Raises:
         `FileNotFoundError`: If `folder` holds no stored episodes.
@@ -75,30 +189,35 @@ def load_episodes(folder: str | Path) -> list[Episode]:
 
     ```
     """
-    if not (Path(folder) / "dataset_info.json").exists():
-        raise FileNotFoundError(f"Expected stored episodes in {folder}, found none; run the collect stage first.")
-    return [_from_row(row) for row in datasets.load_from_disk(str(folder))]
+    return StoredEpisodes(folder)
 
 
 def _to_row(episode: Episode) -> dict:
     row = {"episode": episode.episode_id, "fps": episode.fps}
-    for name in ("frames", "actions", "states"):
+    for name in ARRAYS:
         array = getattr(episode, name)
         row[name] = b"" if array is None else np.ascontiguousarray(array).tobytes()
         row[f"{name}_shape"] = [] if array is None else list(array.shape)
     return row
 
 
-def _from_row(row: dict) -> Episode:
-    def read(name: str, dtype: type) -> np.ndarray:
-        return np.frombuffer(row[name], dtype).reshape(row[f"{name}_shape"])
+def _from_row(row: dict[str, pa.Scalar]) -> Episode:
+    def read(name: str, dtype: type) -> np.ndarray | None:
+        shape = row[f"{name}_shape"].as_py()
+        if not shape:
+            return None
+        array = np.frombuffer(row[name].as_buffer(), dtype).reshape(shape)
+        array.flags.writeable = False  # the mapped file is, and a write would end the process
+        return array
 
+    actions = read("actions", np.float32)
+    assert actions is not None  # no episode is without
     return Episode(
-        episode_id=row["episode"],
-        fps=row["fps"],
-        frames=read("frames", np.uint8) if row["frames_shape"] else None,
-        actions=read("actions", np.float32),
-        states=read("states", np.float32) if row["states_shape"] else None,
+        episode_id=row["episode"].as_py(),
+        fps=row["fps"].as_py(),
+        frames=read("frames", np.uint8),
+        actions=actions,
+        states=read("states", np.float32),
     )
 
 
@@ -106,12 +225,13 @@ class _WindowReader:
     """Looks up the arrays of windows when rows are read, so that overlapping windows share the episodes' memory."""
 
     def __init__(self, episodes: Sequence[Episode], *, context_frames: int, observed_steps: int, horizon: int) -> None:
-        self.episodes = list(episodes)
+        self.episodes = episodes
         self.cut = {"context_frames": context_frames, "observed_steps": observed_steps, "horizon": horizon}
 
     def __call__(self, batch: dict) -> dict:
+        episodes = {index: self.episodes[index] for index in set(batch["episode_index"])}
         cuts = [
-            cut_window(self.episodes[index], start, **self.cut)
+            cut_window(episodes[index], start, **self.cut)
             for index, start in zip(batch["episode_index"], batch["start"], strict=True)
         ]
         columns = {
@@ -229,28 +349,59 @@ def split_episodes(
 
     ```
     """
-    order = _spread(episodes, np.random.default_rng(seed).permutation(len(episodes)).tolist())
+    parts = split_names([episode.episode_id for episode in episodes], validation=validation, test=test, seed=seed)
+    train, for_validation, for_test = ([episodes[place] for place in part] for part in parts)
+    return train, for_validation, for_test
+
+
+def split_names(
+    names: Sequence[str], *, validation: float, test: float, seed: int = 0
+) -> tuple[list[int], list[int], list[int]]:
+    """
+    Split episodes by their names alone, as [`split_episodes`] does.
+
+    Args:
+        names (`Sequence[str]`):
+            Name of each episode.
+        validation (`float`):
+            See [`split_episodes`].
+        test (`float`):
+            See [`split_episodes`].
+        seed (`int`, *optional*, defaults to 0):
+            See [`split_episodes`].
+
+    Returns:
+        `tuple`: Places in `names` of the training, validation and test episodes.
+
+    Raises:
+        `ValueError`: If a part would be left without an episode.
+
+    Example:
+
+    ```python
+    >>> split_names(["open/0", "open/1", "shut/0", "shut/1"], validation=0, test=0.5)
+    ([1, 3], [], [0, 2])
+
+    ```
+    """
+    order = _spread(names, np.random.default_rng(seed).permutation(len(names)).tolist())
     counts = [
-        int(share) if share >= 1 else max(1, round(share * len(episodes))) if share else 0
-        for share in (validation, test)
+        int(share) if share >= 1 else max(1, round(share * len(names))) if share else 0 for share in (validation, test)
     ]
-    if sum(counts) >= len(episodes):
+    if sum(counts) >= len(names):
         raise ValueError(
             f"Expected more than {sum(counts)} episodes to set aside {counts[0]} for validation and {counts[1]} for "
-            f"testing, got {len(episodes)}; bring more or set fewer aside."
+            f"testing, got {len(names)}; bring more or set fewer aside."
         )
-    names = ["test"] * counts[1] + ["validation"] * counts[0] + ["train"] * (len(episodes) - sum(counts))
-    parts: dict[str, list[Episode]] = {name: [] for name in ("train", "validation", "test")}
-    for place, name in sorted(zip(order, names, strict=True)):
-        parts[name].append(episodes[place])
-    return parts["train"], parts["validation"], parts["test"]
+    of_test, aside = counts[1], sum(counts)
+    return sorted(order[aside:]), sorted(order[of_test:aside]), sorted(order[:of_test])
 
 
-def _spread(episodes: Sequence[Episode], order: list[int]) -> list[int]:
+def _spread(names: Sequence[str], order: list[int]) -> list[int]:
     """`order`, changed so that each piece of it holds its share of the episodes of each subfolder."""
     places: dict[str, list[int]] = {}
     for place in order:
-        places.setdefault(episodes[place].episode_id.rpartition("/")[0], []).append(place)
+        places.setdefault(names[place].rpartition("/")[0], []).append(place)
     due = {place: (rank + 0.5) / len(of_one) for of_one in places.values() for rank, place in enumerate(of_one)}
     return sorted(order, key=due.__getitem__)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -80,7 +80,8 @@ def sample_clips(
 
     ```
     """
-    lengths = np.array([len(episode) for episode in frames])
+    known = frames.lengths if isinstance(frames, EpisodeFrames) else None
+    lengths = np.array([len(episode) for episode in frames]) if known is None else known
     if lengths.min() < context_frames + horizon:
         raise ValueError(
             f"Expected episodes of at least {context_frames + horizon} frames ({context_frames} of context, {horizon} "
@@ -92,10 +93,9 @@ def sample_clips(
     episodes = rng.integers(len(frames), size=(batch_size, 1))
     starts = rng.integers(lengths[episodes] - horizon - context_frames + 1)
     offsets = np.stack([rng.permutation(horizon)[:later_frames] for _ in range(batch_size)])
-    context, later = (
-        torch.stack([frames[episode][chosen] for episode, chosen in zip(episodes[:, 0], times, strict=True)])
-        for times in (starts + np.arange(context_frames), starts + context_frames + offsets)
-    )
+    times = np.concatenate([starts + np.arange(context_frames), starts + context_frames + offsets], axis=1)
+    clips = torch.stack([frames[int(episode)][chosen] for episode, chosen in zip(episodes[:, 0], times, strict=True)])
+    context, later = clips.tensor_split([context_frames], dim=1)
     return context.float() / 255, later.float() / 255
 
 
@@ -369,7 +369,7 @@ def train_tokenizer(
     resume = output_dir / "resume.pt"
     draw = partial(
         sample_clips,
-        frames_of(episodes),
+        EpisodeFrames(episodes),
         batch_size=batch_size,
         context_frames=_context_frames(codec),
         later_frames=min(4, horizon) if later_frames is None else later_frames,
@@ -405,7 +405,7 @@ def train_tokenizer(
         run,
         draw=lambda step: draw(seed=[seed, step]),
         learning_rate=partial(learning_rate_at, max_steps=max_steps, warmup_steps=warmup_steps, peak=learning_rate),
-        validate=partial(validate_tokenizer, codec, frames_of(validation_episodes), horizon=horizon),
+        validate=partial(validate_tokenizer, codec, EpisodeFrames(validation_episodes), horizon=horizon),
         max_steps=max_steps,
         save_steps=save_steps,
         adversarial_start=adversarial_start,
@@ -447,16 +447,34 @@ def _train(
     run.codec.eval()
 
 
-def frames_of(episodes: Sequence[Episode]) -> list[torch.Tensor]:
+class EpisodeFrames(Sequence[torch.Tensor]):
     """
-    Frames of each episode as a tensor `(T, 3, H, W)`, uint8.
+    Frames of each episode as a tensor `(T, 3, H, W)`, uint8, read when it is asked for.
 
     Raises:
         `ValueError`: If their sizes differ, or there is none, or an episode has no frames.
     """
-    sizes = {episode.required_frames.shape[1:] for episode in episodes}
-    if len(sizes) != 1:
-        raise ValueError(
-            f"Expected episodes of one frame size, got {sorted(sizes) or 'none'}; resize their frames first."
-        )
-    return [torch.from_numpy(np.array(episode.frames)) for episode in episodes]
+
+    def __init__(self, episodes: Sequence[Episode]) -> None:
+        shapes = [episode.required_frames.shape for episode in episodes]
+        sizes = {shape[1:] for shape in shapes}
+        if len(sizes) != 1:
+            raise ValueError(
+                f"Expected episodes of one frame size, got {sorted(sizes) or 'none'}; resize their frames first."
+            )
+        self.episodes = episodes
+        self.lengths = np.array([length for length, *_ in shapes])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> torch.Tensor: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[torch.Tensor]: ...
+
+    def __getitem__(self, index: int | slice) -> torch.Tensor | list[torch.Tensor]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        return torch.from_numpy(np.array(self.episodes[index].required_frames))

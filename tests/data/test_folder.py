@@ -252,6 +252,19 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert {line.split(":")[1] for line in problems(tmp_path) if line.startswith("bad")} == {" `frames`", " `actions`"}
 
 
+def test_episodes_come_one_after_another_under_names_known_before(tmp_path: Path) -> None:
+    (tmp_path / "push").mkdir()
+    for name in ("a", "push/0"):
+        np.savez(tmp_path / f"{name}.npz", **arrays())
+    source = recorded(tmp_path)
+    assert source.names() == ["a", "push/0"]
+    (tmp_path / "push" / "0.npz").write_bytes(b"")
+    episodes = source.stream()
+    assert next(episodes).episode_id == "a"
+    with pytest.raises(UnusableEpisodesError, match="1 problems.*\n  push/0.npz"):
+        next(episodes)
+
+
 def test_a_folder_must_be_there_and_its_alignment_said(tmp_path: Path) -> None:
     with pytest.raises(UnusableEpisodesError, match="got none; add `--collect.folder PATH`"):
         RecordedEpisodes().read()

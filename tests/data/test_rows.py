@@ -1,3 +1,6 @@
+import pickle
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
@@ -128,6 +131,53 @@ def test_stored_episodes_come_back_unchanged(tmp_path: Path, with_frames: bool, 
             kept, stored = getattr(after, name), getattr(before, name)
             assert (kept is None) == (stored is None)
             assert stored is None or (kept.dtype == stored.dtype and np.array_equal(kept, stored))
+
+
+def test_stored_episodes_are_a_sequence_that_can_be_sent_to_another_process(number, tmp_path: Path) -> None:
+    stored = save_episodes([number(name, 5) for name in "abc"], tmp_path)
+    for episodes in (stored, pickle.loads(pickle.dumps(stored))):
+        assert len(episodes) == 3
+        assert (episodes[0].episode_id, episodes[-1].episode_id) == ("a", "c")
+        assert [episode.episode_id for episode in episodes[1:]] == ["b", "c"]
+        with pytest.raises(IndexError, match="from -3 to 2, got 3"):
+            episodes[3]
+    assert not stored[0].frames.flags.owndata
+    with pytest.raises(ValueError, match="read-only"):
+        stored[0].frames[0] = 0
+
+
+def test_windows_of_stored_episodes_are_those_of_episodes_in_memory(number, tmp_path: Path) -> None:
+    episodes = [number("a", 6), number("b", 7)]
+    stored = window_rows(save_episodes(episodes, tmp_path), horizon=3)
+    for row, other in zip(stored, window_rows(episodes, horizon=3), strict=True):
+        assert row.keys() == other.keys()
+        assert all(np.array_equal(row[name], other[name]) for name in row)
+
+
+def test_storing_and_cutting_hold_few_episodes_in_memory(tmp_path: Path) -> None:
+    size = 100_000  # bytes of an episode's frames
+    frames = np.random.default_rng(0).integers(0, 256, (4, 3, 50, size // 600), dtype=np.uint8)
+
+    def record() -> Iterator[Episode]:
+        for number in range(300):
+            yield Episode(
+                episode_id=str(number),
+                frames=frames + np.uint8(number % 256),
+                actions=np.zeros((4, 1), np.float32),
+                fps=1.0,
+            )
+
+    tracemalloc.start()
+    try:
+        stored = save_episodes(record(), tmp_path / "episodes")
+        rows = window_rows(stored, horizon=1)
+        seen = {int(row["reference"][0, 0, 0, 0]) for row in rows}
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(rows) == 900
+    assert len(seen) > 200
+    assert peak < 60 * size
 
 
 def test_storing_nothing_and_loading_nothing_fail(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from rlvr_world_hf.data.episode import Episode
 from rlvr_world_hf.tokenizers import CompressiveTokenizer, FrameTokenizer
 from rlvr_world_hf.training import tokenizer_training
 from rlvr_world_hf.training.tokenizer_training import (
+    EpisodeFrames,
     TokenizerRun,
-    frames_of,
     learning_rate_at,
     sample_clips,
     train_tokenizer,
@@ -262,14 +262,14 @@ def test_clips_that_cannot_be_cut_are_refused(tmp_path: Path, changes: dict[str,
 
 def test_episodes_of_different_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="one frame size, got .*; resize their frames"):
-        frames_of([*EPISODES, *make_episodes(1, seed=0, size=20)])
+        EpisodeFrames([*EPISODES, *make_episodes(1, seed=0, size=20)])
     with pytest.raises(ValueError, match="got none"):
-        frames_of([])
+        EpisodeFrames([])
 
 
 def test_validation_leaves_the_tokenizer_as_it_was() -> None:
     codec = make_codec().train()
-    values = [validate_tokenizer(codec, frames_of(VALIDATION), horizon=3, batches=2) for _ in range(2)]
+    values = [validate_tokenizer(codec, EpisodeFrames(VALIDATION), horizon=3, batches=2) for _ in range(2)]
     assert values[0] == values[1]
     assert codec.training
     assert all(parameter.grad is None for parameter in codec.parameters())
