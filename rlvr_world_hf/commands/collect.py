@@ -28,6 +28,7 @@ from ..data.folder import UnusableEpisodesError
 from ..data.rows import EpisodeWriter, split_names
 from ..data.transition import save_transitions
 from .keys import key
+from .named_parts import build_part
 from .progress import cache_folder, cached
 from .recipe import Recipe
 from .stage import StageRun, find_stage, stage
@@ -140,10 +141,20 @@ def split_rows(recipe: Recipe, split: str, *, count: int = 0) -> datasets.Datase
         `datasets.Dataset`: The rows.
     """
     stored = load_split(recipe, split)
-    rows = stored if is_text(recipe) else window_rows(stored, **dataclasses.asdict(recipe.windows))
+    if is_text(recipe):
+        rows = stored
+    else:
+        cut = dataclasses.asdict(recipe.windows) | {"augmentation": augmentation(recipe) if split == "train" else None}
+        rows = window_rows(stored, **cut)
     if count == 0 or count >= len(rows):
         return rows
     return rows.select([index * len(rows) // count for index in range(count)])
+
+
+def augmentation(recipe: Recipe) -> Any:
+    """What changes the training frames of a recipe; `None` if nothing does."""
+    entry = recipe.windows.augmentation
+    return entry and build_part(entry, where="windows.augmentation", example="rlvr_world_hf.data.ClipAugmentation")
 
 
 def load_split(recipe: Recipe, split: str) -> Any:

@@ -38,13 +38,15 @@ class PretrainSettings:
     tie_word_embeddings: bool = key(False, "Whether input and output embeddings are one.")
     action_bins: int = key(256, "Bins of each action dimension.")
     sensor_bins: int = key(0, "Bins of each dimension of a state, with frames or without; 0 for no sensors.")
-    max_steps: int = key(450_000, "Updates.")
+    max_steps: int = key(450_000, "Updates; 0, with start_from: none, the base is what it starts from.")
     eval_steps: int = key(500, "Updates between two evaluations, each followed by a checkpoint.")
     batch_size: int = key(32, "Windows an update and process.")
     learning_rate: float = key(5e-5, "Learning rate of AdamW.")
     warmup_steps: int = key(5000, "Updates over which the learning rate rises from 0.")
     bf16: Bfloat16 = BF16
-    start_from: str = key("", "Of text: folder or Hub id of a language model to start from; a fresh one if empty.")
+    start_from: str = key(
+        "", "Folder or Hub id of a world model, of text also a language model, to start from; a fresh one if empty."
+    )
     max_length: int = key(1024, "Of text: longest prompt and answer, in tokens; longer ones are left out.")
     lora_rank: int = key(0, "Of text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
     lora_alpha: int = key(16, "Of text: its scale.")
@@ -99,17 +101,32 @@ def pretrain(run: StageRun) -> list[Path]:
     The saved checkpoint is the one with the best likelihood on the validation episodes. The rows are written as tokens
     once and cached, like the episodes.
     """
-    from ..training.pretraining import build_policy
-
+    settings = run.settings
+    if settings.max_steps == 0 and not settings.start_from:
+        raise ValueError("pretrain.max_steps: expected updates for a fresh policy, got 0; give some, or a start_from.")
     if is_text(run.recipe):
         processor = text_world.build_text_processor(run.recipe)
         model = text_world.build_text_policy(run.recipe, processor)
     else:
-        processor = build_processor(run.recipe).to(run.processes.device)
-        model = choose_attention(build_policy(processor.layout, **run.settings.policy_sizes(), seed=run.recipe.seed))
+        processor, model = _parts_of_video(run)
+    if settings.max_steps == 0:
+        return _save_base(run, model, processor, {"log_history": [], "last_checkpoint": None})
     return likelihood_training(
         run, model, processor, run.settings, checkpoint="base", max_steps=run.settings.max_steps
     )
+
+
+def _parts_of_video(run: StageRun) -> tuple[StepBlockProcessor, Any]:
+    from ..training.pretraining import build_policy
+
+    settings = run.settings
+    if not settings.start_from:
+        processor = build_processor(run.recipe).to(run.processes.device)
+        return processor, choose_attention(
+            build_policy(processor.layout, **settings.policy_sizes(), seed=run.recipe.seed)
+        )
+    model, processor = load_world_model(settings.start_from, device=run.processes.device, dtype=torch.float32)
+    return processor, choose_attention(model)
 
 
 def likelihood_training(

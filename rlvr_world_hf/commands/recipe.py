@@ -35,6 +35,10 @@ class WindowSettings:
     observed_steps: int = key(0, "Further frames given, each as one step block.")
     horizon: int = key(4, "Frames to predict.")
     stride: int = key(1, "Frames between the starts of two windows.")
+    context_reach: int = key(0, "Draw the context frame from so many up to the first observed one; 0: the one before.")
+    augmentation: dict[str, Any] | None = key(
+        None, "Changes of training frames: the import path of ClipAugmentation, and what it takes."
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

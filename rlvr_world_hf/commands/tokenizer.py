@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..processors.base import TRUSTED_PACKAGES
-from .collect import is_text, load_split, split_rows
+from .collect import augmentation, is_text, load_split, split_rows
 from .keys import key
 from .locations import bundled_path
 from .named_parts import build_metrics, build_part
@@ -81,6 +81,8 @@ def load_codec(recipe: Recipe) -> Any:
     if tokenizer.read(recipe).source == NONE:
         return None
     place = str(_codec_place(recipe))
+    if find_official(place) is not None:
+        return load_official_tokenizer(local_folder(place)).float().eval()
     return _codec_class(place).from_pretrained(place).float().eval()
 
 
@@ -129,7 +131,7 @@ def _codec_place(recipe: Recipe) -> Path | str:
     settings=TokenizerSettings,
     after=("collect",),
     passed_on_to=training_function,
-    kept_back=("validation_episodes", "texts"),
+    kept_back=("validation_episodes", "texts", "augmentation"),
     made_from=_made_from,
 )
 def tokenizer(run: StageRun) -> list[Path]:
@@ -155,6 +157,7 @@ def tokenizer(run: StageRun) -> list[Path]:
         output_dir=run.folder,
         seed=recipe.seed,
         bf16=use_bfloat16(settings.bf16, run.processes.device),
+        augmentation=augmentation(recipe),
         **{"horizon": recipe.windows.horizon, **settings.arguments},
     )
     folder = recipe.output_dir / "codec"

@@ -10,6 +10,7 @@ from ..lazy_names import lazy_names
 
 
 if TYPE_CHECKING:
+    from .augmentation import ClipAugmentation as ClipAugmentation
     from .bytesized32 import RecordedTransitions as RecordedTransitions
     from .bytesized32 import read_hub_rows as read_hub_rows
     from .episode import Episode as Episode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self, overload
@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 from datasets.arrow_writer import ArrowWriter
 
+from .augmentation import ClipAugmentation
 from .episode import Episode
 from .folder import RecordedEpisodes, UnusableEpisodesError
-from .windows import count_windows, cut_window, windows
+from .windows import Window, count_windows, cut_window, draw_context, windows
 
 
 ARRAYS = ("frames", "actions", "states")
@@ -224,14 +225,25 @@ def _from_row(row: dict[str, pa.Scalar]) -> Episode:
 class _WindowReader:
     """Looks up the arrays of windows when rows are read, so that overlapping windows share the episodes' memory."""
 
-    def __init__(self, episodes: Sequence[Episode], *, context_frames: int, observed_steps: int, horizon: int) -> None:
+    def __init__(
+        self,
+        episodes: Sequence[Episode],
+        *,
+        context_frames: int,
+        observed_steps: int,
+        horizon: int,
+        context_reach: int,
+        augmentation: ClipAugmentation | None,
+    ) -> None:
         self.episodes = episodes
         self.cut = {"context_frames": context_frames, "observed_steps": observed_steps, "horizon": horizon}
+        self.context_reach = context_reach
+        self.augmentation = augmentation
 
     def __call__(self, batch: dict) -> dict:
         episodes = {index: self.episodes[index] for index in set(batch["episode_index"])}
         cuts = [
-            cut_window(episodes[index], start, **self.cut)
+            self._read(episodes[index], seed=[index, start])
             for index, start in zip(batch["episode_index"], batch["start"], strict=True)
         ]
         columns = {
@@ -247,6 +259,16 @@ class _WindowReader:
             columns["reference_states"] = [cut.reference_states for cut in cuts]
         return columns
 
+    def _read(self, episode: Episode, *, seed: list[int]) -> Window:
+        """The window of an episode whose number and first frame are `seed`."""
+        _, start = seed
+        context_start = draw_context(start, context_reach=self.context_reach, seed=seed)
+        cut = cut_window(episode, start, **self.cut, context_start=context_start)
+        if self.augmentation is None:
+            return cut
+        clip = self.augmentation(np.concatenate([cut.context, cut.reference]), seed=seed)
+        return replace(cut, context=clip[: len(cut.context)], reference=clip[len(cut.context) :])
+
 
 def window_rows(
     episodes: Sequence[Episode],
@@ -256,6 +278,8 @@ def window_rows(
     horizon: int,
     stride: int = 1,
     padded: bool = False,
+    context_reach: int = 0,
+    augmentation: ClipAugmentation | None = None,
 ) -> datasets.Dataset:
     """
     All windows of some episodes as rows. The arrays are cut when a row is read.
@@ -273,6 +297,11 @@ def window_rows(
             Frames between the starts of two windows.
         padded (`bool`, *optional*, defaults to `False`):
             Keep the windows at the end of an episode that are shorter than the horizon, padded and masked.
+        context_reach (`int`, *optional*, defaults to 0):
+            Draw the context for each window, see [`~rlvr_world_hf.data.windows.draw_context`]; 15 in the paper's code
+            for multi-step prediction. 0: it is what lies just before the other frames.
+        augmentation (`ClipAugmentation`, *optional*):
+            Changes the frames of each window, the same way whenever its row is read.
 
     Returns:
         `datasets.Dataset`: Rows `episode` (str), `start` (int), `context` `(context_frames + observed_steps, 3, H, W)`
@@ -282,7 +311,7 @@ def window_rows(
         See [`~rlvr_world_hf.data.Window`].
 
     Raises:
-        `ValueError`: If no episode is long enough.
+        `ValueError`: If no episode is long enough, or a drawn context could be a frame that is to be predicted.
 
     Example:
 
@@ -296,6 +325,12 @@ def window_rows(
 
     ```
     """
+    if context_reach and not (context_frames and observed_steps):
+        raise ValueError(
+            f"Expected context frames and observed steps with a `context_reach` of {context_reach}, got "
+            f"{context_frames} and {observed_steps}: the frame after the context may be drawn as the context, and "
+            "must not be one to predict; set `observed_steps` to 1 or more, or leave `context_reach` at 0."
+        )
     cut = {"context_frames": context_frames, "observed_steps": observed_steps}
     index: dict[str, list[int]] = {"episode_index": [], "start": []}
     for number, episode in enumerate(episodes):
@@ -311,7 +346,7 @@ def window_rows(
             f"Expected episodes of at least {context_frames + observed_steps + horizon} frames, the longest of "
             f"{len(episodes)} has {longest}; shorten the horizon or bring longer episodes."
         )
-    reader = _WindowReader(episodes, **cut, horizon=horizon)
+    reader = _WindowReader(episodes, **cut, horizon=horizon, context_reach=context_reach, augmentation=augmentation)
     return datasets.Dataset.from_dict(index).with_transform(reader)
 
 

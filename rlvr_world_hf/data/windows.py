@@ -67,7 +67,15 @@ def count_windows(episode: Episode, *, context_frames: int, observed_steps: int,
     return max(0, -(-starts // stride))
 
 
-def cut_window(episode: Episode, start: int, *, context_frames: int, observed_steps: int, horizon: int) -> Window:
+def cut_window(
+    episode: Episode,
+    start: int,
+    *,
+    context_frames: int,
+    observed_steps: int,
+    horizon: int,
+    context_start: int | None = None,
+) -> Window:
     """
     Cut the window that begins at frame `start`.
 
@@ -82,6 +90,8 @@ def cut_window(episode: Episode, start: int, *, context_frames: int, observed_st
             Further frames given, each as one step block.
         horizon (`int`):
             Frames to predict. At the end of the episode what is missing is padded, see `Window.reference_mask`.
+        context_start (`int`, *optional*):
+            Index of the first context frame, where the context is not what lies just before the other frames.
 
     Returns:
         `Window`: The window.
@@ -115,16 +125,53 @@ def cut_window(episode: Episode, start: int, *, context_frames: int, observed_st
     first_action = observed - max(observed_steps, 1)
     states = None if episode.frames is None else episode.states
     acting = np.minimum(np.arange(first_action, observed + horizon), last)
+    context_from = start if context_start is None else context_start
+    given = np.concatenate(
+        [np.arange(context_from, context_from + context_frames), np.arange(start + context_frames, observed)]
+    )
     return Window(
         episode_id=episode.episode_id,
         start=start,
-        context=episode.observations[start:observed],
+        context=episode.observations[given],
         actions=episode.actions[acting],
         reference=episode.observations[np.minimum(future, last)],
         reference_mask=future <= last,
-        context_states=None if states is None else states[start:observed],
+        context_states=None if states is None else states[given],
         reference_states=None if states is None else states[np.minimum(future, last)],
     )
+
+
+def draw_context(start: int, *, context_reach: int, seed: list[int]) -> int:
+    """
+    Index of the first context frame of a window, drawn evenly.
+
+    Args:
+        start (`int`):
+            Index of the window's first frame.
+        context_reach (`int`):
+            The last context frame is one of so many frames, the last of which is the first one after the context;
+            fewer at the beginning of an episode. 0: it is always the frame before that one.
+        seed (`list[int]`):
+            Decides the draw.
+
+    Returns:
+        `int`: The index.
+
+    Example:
+
+    ```python
+    >>> [draw_context(20, context_reach=15, seed=[number]) for number in range(3)]
+    [19, 14, 19]
+    >>> draw_context(20, context_reach=0, seed=[0])
+    20
+
+    ```
+    """
+    if context_reach == 0:
+        return start
+    nearest = start + 1  # the context then ends with the first frame after it
+    farthest = max(0, nearest - context_reach + 1)
+    return int(np.random.default_rng(seed).integers(farthest, nearest + 1))
 
 
 def windows(

@@ -25,6 +25,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from tqdm import tqdm
 
+from ..data.augmentation import ClipAugmentation
 from ..data.episode import Episode
 from ..rewards.perceptual import load_lpips
 from .discriminator import Adversary
@@ -43,6 +44,7 @@ def sample_clips(
     later_frames: int,
     horizon: int,
     seed: list[int],
+    augmentation: ClipAugmentation | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Draw context frames and some of the frames that follow them within `horizon` steps.
@@ -60,6 +62,8 @@ def sample_clips(
             Largest distance of a later frame from the last context frame.
         seed (`list[int]`):
             Decides the draw; one list a step makes a run resumable.
+        augmentation (`ClipAugmentation`, *optional*):
+            Changes the context and later frames of an item alike.
 
     Returns:
         `tuple`: Context `(B, K, 3, H, W)` and later frames `(B, S, 3, H, W)`, floats in [0, 1].
@@ -95,6 +99,9 @@ def sample_clips(
     offsets = np.stack([rng.permutation(horizon)[:later_frames] for _ in range(batch_size)])
     times = np.concatenate([starts + np.arange(context_frames), starts + context_frames + offsets], axis=1)
     clips = torch.stack([frames[int(episode)][chosen] for episode, chosen in zip(episodes[:, 0], times, strict=True)])
+    if augmentation is not None:
+        changed = [augmentation(clip.numpy(), seed=[*seed, item]) for item, clip in enumerate(clips)]
+        clips = torch.from_numpy(np.stack(changed))
     context, later = clips.tensor_split([context_frames], dim=1)
     return context.float() / 255, later.float() / 255
 
@@ -295,6 +302,7 @@ def train_tokenizer(
     discriminator_width: int = 64,
     bf16: bool = False,
     seed: int = 0,
+    augmentation: ClipAugmentation | None = None,
     save_steps: int = 500,
 ) -> list[dict[str, Any]]:
     """
@@ -355,6 +363,8 @@ def train_tokenizer(
             Decides the batches and the discriminator's first weights.
         save_steps (`int`, *optional*, defaults to 500):
             Steps between two validations and saved states.
+        augmentation (`ClipAugmentation`, *optional*):
+            Changes the training frames, those of a clip alike.
 
     Returns:
         `list[dict]`: One entry a validation: `step`, `seconds`, the values of [`validate_tokenizer`], and, where there
@@ -374,6 +384,7 @@ def train_tokenizer(
         context_frames=_context_frames(codec),
         later_frames=min(4, horizon) if later_frames is None else later_frames,
         horizon=horizon,
+        augmentation=augmentation,
     )
     perceptual = load_lpips(perceptual_net, trunk_path=perceptual_trunk) if perceptual_weight else None
     run = TokenizerRun(

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from rlvr_world_hf.data.windows import count_windows, cut_window, windows
+from rlvr_world_hf.data import window_rows
+from rlvr_world_hf.data.windows import count_windows, cut_window, draw_context, windows
 
 
 def numbers(array: np.ndarray) -> list[int]:
@@ -65,3 +66,30 @@ def test_every_start_that_leaves_a_frame_to_predict_is_a_window(number, stride: 
     assert found == starts
     assert count_windows(number("a", 7), **given, stride=stride) == len(starts)
     assert count_windows(number("a", 2), **given) == 0
+
+
+def test_a_context_is_drawn_from_the_frames_up_to_the_first_observed_one(number) -> None:
+    episode = number("a", 40)
+    rows = window_rows([episode], observed_steps=1, horizon=2, context_reach=15)
+    behind = []
+    for row in rows:
+        context, observed = numbers(row["context"])
+        assert numbers(row["context_states"]) == [context, observed]
+        assert observed == row["start"] + 1
+        assert numbers(row["reference"]) == [observed + 1, observed + 2]
+        behind.append(observed - context)
+        assert 0 <= behind[-1] <= min(14, observed)
+    assert len(set(behind)) > 10
+    again = window_rows([episode], observed_steps=1, horizon=2, context_reach=15)
+    assert all(np.array_equal(row["context"], other["context"]) for row, other in zip(rows, again, strict=True))
+    for given in ({"observed_steps": 0}, {"context_frames": 0, "observed_steps": 1}):
+        with pytest.raises(ValueError, match="must not be one to predict"):
+            window_rows([episode], **given, horizon=2, context_reach=15)
+
+
+def test_a_drawn_context_is_evenly_spread() -> None:
+    drawn = [draw_context(30, context_reach=15, seed=[number]) for number in range(3000)]
+    counts = np.bincount(drawn)[17:]
+    assert min(drawn) == 17 and max(drawn) == 31
+    assert counts.min() > 140 and counts.max() < 260
+    assert {draw_context(2, context_reach=15, seed=[number]) for number in range(50)} == {0, 1, 2, 3}
