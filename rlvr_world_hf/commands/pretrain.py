@@ -11,8 +11,9 @@ from typing import Any
 
 import datasets
 import numpy as np
+import torch
 
-from ..hub import save_world_model
+from ..hub import load_world_model, save_world_model
 from ..hub.checkpoint import choose_attention
 from ..processors.sensor import SensorWorldModelProcessor
 from ..processors.step_blocks import StepBlockProcessor
@@ -110,7 +111,7 @@ def pretrain(run: StageRun) -> list[Path]:
     else:
         processor, model = _parts_of_video(run)
     if settings.max_steps == 0:
-        return _save_base(run, model, processor, {"log_history": [], "last_checkpoint": None})
+        return _save(run, "base", model, processor, {"log_history": [], "last_checkpoint": None})
     return likelihood_training(
         run, model, processor, run.settings, checkpoint="base", max_steps=run.settings.max_steps
     )
@@ -172,10 +173,20 @@ def likelihood_training(
     settings_of_run: dict[str, Any] = {"seed": recipe.seed, "report_to": recipe.report_to}
     settings_of_run |= settings.training(run.processes.device)
     result = train(model, tokens["train"], tokens["validation"], output_dir=run.folder, **limits, **settings_of_run)
-    outputs = [recipe.output_dir / checkpoint, run.folder / "history.json"]
+    return _save(
+        run,
+        checkpoint,
+        model,
+        processor,
+        {"log_history": result.history, "last_checkpoint": result.last_checkpoint},
+    )
+
+
+def _save(run: StageRun, checkpoint: str, model: Any, processor: Any, history: dict[str, Any]) -> list[Path]:
+    outputs = [run.recipe.output_dir / checkpoint, run.folder / "history.json"]
     if run.processes.is_first:
         save_world_model(outputs[0], model, processor)
-        write_json(outputs[1], {"log_history": result.history, "last_checkpoint": result.last_checkpoint})
+        write_json(outputs[1], history)
     return outputs
 
 
@@ -215,6 +226,17 @@ def build_processor(recipe: Recipe) -> StepBlockProcessor:
     return VideoWorldModelProcessor.from_codec(codec, **arguments)
 
 
+def _weights_identity(codec: torch.nn.Module | None) -> str:
+    """Identifies the weights of a codec that came with a checkpoint."""
+    if codec is None:
+        return ""
+    sums = {
+        name: [float(value.double().sum()), float(value.double().square().sum())]
+        for name, value in codec.state_dict().items()
+    }
+    return fingerprint(sums)
+
+
 def _ranges(name: str, arrays: list[np.ndarray | None]) -> dict[str, list[float]]:
     """Lowest and highest value of each dimension."""
     known = [array for array in arrays if array is not None]
@@ -229,12 +251,13 @@ def _ranges(name: str, arrays: list[np.ndarray | None]) -> dict[str, list[float]
 
 def _tokens(run: StageRun, processor: StepBlockProcessor, split: str) -> datasets.Dataset:
     recipe = run.recipe
-    bf16 = use_bfloat16(pretrain.read(recipe).bf16, run.processes.device)
+    settings = pretrain.read(recipe)
+    bf16 = use_bfloat16(settings.bf16, run.processes.device)
     made_from: dict[str, Any] = {
         "episodes": collect.fingerprint(recipe),
         "split": split,
         "windows": dataclasses.asdict(recipe.windows),
-        "codec": codec_identity(recipe),
+        "codec": codec_identity(recipe) if not settings.start_from else _weights_identity(processor.codec),
         "layout": processor.layout.to_dict(),
         "actions": [processor.action_low, processor.action_high],
         "bf16": bf16,
@@ -246,8 +269,6 @@ def _tokens(run: StageRun, processor: StepBlockProcessor, split: str) -> dataset
 
 
 def _tokenize(recipe: Recipe, processor: StepBlockProcessor, split: str, bf16: bool, folder: Path) -> None:
-    import torch
-
     from ..training import tokenize_rows
 
     precision = torch.bfloat16 if bf16 else None

@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+from ..hub.convert import load_official_tokenizer
+from ..hub.download import local_folder
+from ..hub.official import find_official
 from ..processors.base import TRUSTED_PACKAGES
 from .collect import augmentation, is_text, load_split, split_rows
 from .keys import key
