@@ -107,7 +107,7 @@ def pretrain(run: StageRun) -> list[Path]:
         raise ValueError("pretrain.max_steps: expected updates for a fresh policy, got 0; give some, or a start_from.")
     if is_text(run.recipe):
         processor = text_world.build_text_processor(run.recipe)
-        model = text_world.build_text_policy(run.recipe, processor)
+        model = choose_attention(text_world.build_text_policy(run.recipe, processor), run.processes.device)
     else:
         processor, model = _parts_of_video(run)
     if settings.max_steps == 0:
@@ -123,9 +123,8 @@ def _parts_of_video(run: StageRun) -> tuple[StepBlockProcessor, Any]:
     settings = run.settings
     if not settings.start_from:
         processor = build_processor(run.recipe).to(run.processes.device)
-        return processor, choose_attention(
-            build_policy(processor.layout, **settings.policy_sizes(), seed=run.recipe.seed)
-        )
+        model = build_policy(processor.layout, **settings.policy_sizes(), seed=run.recipe.seed)
+        return processor, choose_attention(model, run.processes.device)
     model, processor = load_world_model(settings.start_from, device=run.processes.device, dtype=torch.float32)
     return processor, choose_attention(model)
 

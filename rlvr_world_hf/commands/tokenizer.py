@@ -136,6 +136,7 @@ def _codec_place(recipe: Recipe) -> Path | str:
     passed_on_to=training_function,
     kept_back=("validation_episodes", "texts", "augmentation"),
     made_from=_made_from,
+    shares_processes=True,
 )
 def tokenizer(run: StageRun) -> list[Path]:
     """
@@ -146,7 +147,7 @@ def tokenizer(run: StageRun) -> list[Path]:
     """
     recipe, settings = run.recipe, run.settings
     if is_text(recipe):
-        return train_text(run) if settings.source == SCRATCH else []
+        return train_text(run) if settings.source == SCRATCH and run.processes.is_first else []
     if settings.source != SCRATCH:
         logger.info("tokenizer: %s", _codec_place(recipe))
         return []
@@ -154,7 +155,7 @@ def tokenizer(run: StageRun) -> list[Path]:
         torch.manual_seed(recipe.seed)
         codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
     training_function(recipe)(
-        codec,
+        codec.to(run.processes.device),
         load_split(recipe, "train"),
         validation_episodes=load_split(recipe, "validation"),
         output_dir=run.folder,
@@ -163,6 +164,8 @@ def tokenizer(run: StageRun) -> list[Path]:
         augmentation=augmentation(recipe),
         **{"horizon": recipe.windows.horizon, **settings.arguments},
     )
+    if not run.processes.is_first:
+        return []
     folder = recipe.output_dir / "codec"
     codec.save_pretrained(folder)
     return [folder, write_codec_results(recipe)]

@@ -24,7 +24,7 @@ from einops import rearrange, repeat
 from torch import nn
 from torch.nn import functional
 
-from .convolutions import Decoder, Encoder
+from .convolutions import Decoder, Encoder, Refinement
 from .frames import FrameCodingMixin, Grid
 from .fsq import FiniteScalarQuantizer
 
@@ -164,6 +164,8 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             `"frames"`: the dynamics decoder sees the features of the given context frames, and its output is added to
             the last of them, so that still pixels stay sharp. `"codes"`: it sees those of the decoded context codes,
             as in the paper.
+        refinement_channels (`int`, *optional*, defaults to 0):
+            Width of two convolutions at full resolution that sharpen the later frames; 0 for none, as in the paper.
 
     Raises:
         `ValueError`: If the image size is not divisible as stated, a conditioning list has the wrong length, or
@@ -210,6 +212,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         context_mid_attention: bool = False,
         value_range: tuple[float, float] = (-1.0, 1.0),
         decode_from: str = "frames",
+        refinement_channels: int = 0,
     ) -> None:
         super().__init__()
         channels, levels = list(block_out_channels), len(block_out_channels)
@@ -267,6 +270,10 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         values = len(dynamics_levels) * dynamics_codes_per_patch
         self.dynamics_in = nn.Linear(patch, values)
         self.dynamics_out = nn.Linear(values, patch)
+        sources = 2 if decode_from == "frames" else 1
+        self.refinement = (
+            Refinement(sources * in_channels, in_channels, refinement_channels) if refinement_channels else None
+        )
 
     # -- what a processor asks ----------------------------------------------------------------------------------------
 
@@ -521,5 +528,12 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         pixels, _ = self.dynamics_decoder(latent.contiguous(), features)
         frames = self._unfold(pixels, len(values))
         if base is None:
-            return self._unit_range(frames)
-        return frames + repeat(base, "b c h w -> (b g) 1 c h w", g=len(values) // len(base))
+            return self._refine(self._unit_range(frames), None)
+        before = repeat(base, "b c h w -> (b g) t c h w", g=len(values) // len(base), t=values.shape[1])
+        return self._refine(frames + before, before)
+
+    def _refine(self, frames: torch.Tensor, before: torch.Tensor | None) -> torch.Tensor:
+        if self.refinement is None:
+            return frames
+        refined = self.refinement(frames.flatten(0, 1), None if before is None else before.flatten(0, 1))
+        return refined.unflatten(0, frames.shape[:2])

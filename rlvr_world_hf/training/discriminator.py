@@ -21,6 +21,8 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from .parallel import average_gradients
+
 
 class PatchDiscriminator(nn.Module):
     """
@@ -149,6 +151,7 @@ class Adversary:
         loss = discriminator_loss(*self.discriminator(frames).chunk(2))
         self.optimizer.zero_grad()
         loss.backward()
+        average_gradients(self.discriminator.parameters())
         self.optimizer.step()
         return loss.item()
 

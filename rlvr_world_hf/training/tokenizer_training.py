@@ -29,6 +29,7 @@ from ..data.augmentation import ClipAugmentation
 from ..data.episode import Episode
 from ..rewards.perceptual import load_lpips
 from .discriminator import Adversary
+from .parallel import average_gradients, is_first_process, process_part
 from .tokenizer_losses import Reconstruction, TokenizerLoss, reconstruction_errors
 
 
@@ -45,6 +46,7 @@ def sample_clips(
     horizon: int,
     seed: list[int],
     augmentation: ClipAugmentation | None = None,
+    part: slice | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Draw context frames and some of the frames that follow them within `horizon` steps.
@@ -64,6 +66,8 @@ def sample_clips(
             Decides the draw; one list a step makes a run resumable.
         augmentation (`ClipAugmentation`, *optional*):
             Changes the context and later frames of an item alike.
+        part (`slice`, *optional*):
+            The items of the batch to read, such as those of one process among several; all by default.
 
     Returns:
         `tuple`: Context `(B, K, 3, H, W)` and later frames `(B, S, 3, H, W)`, floats in [0, 1].
@@ -98,9 +102,10 @@ def sample_clips(
     starts = rng.integers(lengths[episodes] - horizon - context_frames + 1)
     offsets = np.stack([rng.permutation(horizon)[:later_frames] for _ in range(batch_size)])
     times = np.concatenate([starts + np.arange(context_frames), starts + context_frames + offsets], axis=1)
-    clips = torch.stack([frames[int(episode)][chosen] for episode, chosen in zip(episodes[:, 0], times, strict=True)])
+    chosen = range(batch_size)[slice(None) if part is None else part]
+    clips = torch.stack([frames[int(episodes[item, 0])][times[item]] for item in chosen])
     if augmentation is not None:
-        changed = [augmentation(clip.numpy(), seed=[*seed, item]) for item, clip in enumerate(clips)]
+        changed = [augmentation(clip.numpy(), seed=[*seed, item]) for item, clip in zip(chosen, clips, strict=True)]
         clips = torch.from_numpy(np.stack(changed))
     context, later = clips.tensor_split([context_frames], dim=1)
     return context.float() / 255, later.float() / 255
@@ -227,6 +232,7 @@ class TokenizerRun:
             batch, _ = reconstruct(self.codec, *clips)
         self.optimizer.zero_grad()
         self.loss(batch, adversary).backward()
+        average_gradients(self.codec.parameters())
         torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
@@ -321,7 +327,7 @@ def train_tokenizer(
         max_steps (`int`, *optional*, defaults to 16000):
             Optimizer steps; 600,000 in the paper.
         batch_size (`int`, *optional*, defaults to 16):
-            Contexts a step; 16 in the paper.
+            Contexts a step, shared by the processes of `accelerate launch`; 16 in the paper.
         later_frames (`int`, *optional*):
             Later frames a context; 4 by default, or `horizon` where that is less.
         horizon (`int`, *optional*, defaults to 4):
@@ -385,6 +391,7 @@ def train_tokenizer(
         later_frames=min(4, horizon) if later_frames is None else later_frames,
         horizon=horizon,
         augmentation=augmentation,
+        part=process_part(batch_size),
     )
     perceptual = load_lpips(perceptual_net, trunk_path=perceptual_trunk) if perceptual_weight else None
     run = TokenizerRun(
@@ -422,10 +429,11 @@ def train_tokenizer(
         adversarial_start=adversarial_start,
         resume=resume,
     )
-    codec.save_pretrained(output_dir)
-    with whole_file(output_dir / "history.json") as draft:
-        draft.write_text(json.dumps(run.history, indent=1) + "\n", encoding="utf-8")
-    resume.unlink(missing_ok=True)
+    if is_first_process():
+        codec.save_pretrained(output_dir)
+        with whole_file(output_dir / "history.json") as draft:
+            draft.write_text(json.dumps(run.history, indent=1) + "\n", encoding="utf-8")
+        resume.unlink(missing_ok=True)
     return run.history
 
 
@@ -454,7 +462,8 @@ def _train(
         seconds = seconds_before + progress.format_dict["elapsed"]
         run.history.append({"step": run.step, "seconds": seconds, **values, **played})
         progress.set_postfix({name: f"{values[name]:.4g}" for name in SHOWN})
-        run.save(resume)
+        if is_first_process():
+            run.save(resume)
     run.codec.eval()
 
 
