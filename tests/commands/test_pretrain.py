@@ -1,10 +1,14 @@
 import json
 
 import numpy as np
+import pytest
+import torch
 
+from rlvr_world_hf.commands.control import control
 from rlvr_world_hf.commands.collect import load_split
 from rlvr_world_hf.commands.pretrain import build_processor, pretrain
 from rlvr_world_hf.commands.stage import stage_folder
+from rlvr_world_hf.hub import load_world_model
 
 
 def test_the_processor_knows_the_ranges_of_the_training_actions(whole_run):
@@ -27,3 +31,21 @@ def test_keys_of_the_trainer_are_passed_on(small_recipe, tmp_path):
     assert settings.training("cpu")["weight_decay"] == 0.01
     assert settings.training("cpu")["batch_size"] == 8
     assert settings.policy_sizes()["hidden_size"] == 16
+
+
+def test_a_run_may_start_from_a_world_model_and_leave_it_as_it_is(whole_run, small_recipe, tmp_path):
+    keys = {"pretrain.start_from": str(whole_run.output_dir / "base"), "pretrain.max_steps": 0, "control.max_steps": 2}
+    recipe = small_recipe(tmp_path, tokenizer=str(whole_run.output_dir / "codec"), **keys)
+    control(recipe)
+    before, processor_before = load_world_model(whole_run.output_dir / "base")
+    base, processor = load_world_model(recipe.output_dir / "base")
+    assert all(torch.equal(value, base.state_dict()[name]) for name, value in before.state_dict().items())
+    assert processor.layout == processor_before.layout
+    assert (processor.action_low, processor.action_high) == (processor_before.action_low, processor_before.action_high)
+    trained, _ = load_world_model(recipe.output_dir / "control")
+    assert not torch.equal(trained.lm_head.weight, base.lm_head.weight)
+
+
+def test_a_fresh_policy_needs_updates(small_recipe, tmp_path):
+    with pytest.raises(ValueError, match="expected updates for a fresh policy, got 0; give some, or a start_from"):
+        pretrain(small_recipe(tmp_path, **{"pretrain.max_steps": 0}))

@@ -3,8 +3,9 @@ import shutil
 
 import pytest
 
-from rlvr_world_hf import FrameTokenizer
+from rlvr_world_hf import CompressiveTokenizer, FrameTokenizer
 from rlvr_world_hf.commands.tokenizer import codec_identity, load_codec, tokenizer
+from tests.official import official_tokenizer, save_weights
 
 
 def test_a_codec_from_scratch_is_saved_and_loaded(whole_run):
@@ -24,6 +25,16 @@ def test_a_codec_is_loaded_as_the_class_its_config_names(small_recipe, tmp_path)
         (tmp_path / "config.json").write_text(json.dumps(config | {"_class_name": name}))
         with pytest.raises(ValueError, match="public model of rlvr_world_hf or diffusers, got"):
             load_codec(recipe)
+
+
+def test_a_codec_of_the_authors_is_loaded_in_their_form(small_recipe, tmp_path):
+    folder = tmp_path / "thuml" / "rt1-compressive-tokenizer"
+    folder.mkdir(parents=True)
+    config, weights = official_tokenizer("compressive")
+    (folder / "config.json").write_text(json.dumps(config))
+    save_weights(weights, folder / "diffusion_pytorch_model.safetensors")
+    codec = load_codec(small_recipe(tmp_path / "run", tokenizer=str(folder)))
+    assert isinstance(codec, CompressiveTokenizer) and not codec.training
 
 
 def test_a_folder_is_known_by_its_weights(whole_run, small_recipe, tmp_path):

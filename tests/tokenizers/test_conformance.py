@@ -26,6 +26,8 @@ CASES: dict[str, dict[str, dict[str, Any]]] = {
         | {"image_size": (16, 32), "dynamics_patch_size": 2, "dynamics_codes_per_patch": 2},
         "one level": TINY | SIZE | {"block_out_channels": (16,)},
         "decode from codes": TINY | SIZE | {"decode_from": "codes"},
+        "refined": TINY | SIZE | {"refinement_channels": 4},
+        "decode from codes, refined": TINY | SIZE | {"decode_from": "codes", "refinement_channels": 4},
         "two context frames, decode from codes": TINY | SIZE | {"context_frames": 2, "decode_from": "codes"},
         "attention everywhere": TINY
         | SIZE
