@@ -310,6 +310,8 @@ def train_tokenizer(
     seed: int = 0,
     augmentation: ClipAugmentation | None = None,
     save_steps: int = 500,
+    validation_batches: int = 8,
+    validation_batch_size: int = 16,
 ) -> list[dict[str, Any]]:
     """
     Train `codec` in place, on the device it is on, and save it to `output_dir`.
@@ -371,6 +373,10 @@ def train_tokenizer(
             Steps between two validations and saved states.
         augmentation (`ClipAugmentation`, *optional*):
             Changes the training frames, those of a clip alike.
+        validation_batches (`int`, *optional*, defaults to 8):
+            Batches of a validation.
+        validation_batch_size (`int`, *optional*, defaults to 16):
+            Contexts in each of them.
 
     Returns:
         `list[dict]`: One entry a validation: `step`, `seconds`, the values of [`validate_tokenizer`], and, where there
@@ -423,7 +429,14 @@ def train_tokenizer(
         run,
         draw=lambda step: draw(seed=[seed, step]),
         learning_rate=partial(learning_rate_at, max_steps=max_steps, warmup_steps=warmup_steps, peak=learning_rate),
-        validate=partial(validate_tokenizer, codec, EpisodeFrames(validation_episodes), horizon=horizon),
+        validate=partial(
+            validate_tokenizer,
+            codec,
+            EpisodeFrames(validation_episodes),
+            horizon=horizon,
+            batches=validation_batches,
+            batch_size=validation_batch_size,
+        ),
         max_steps=max_steps,
         save_steps=save_steps,
         adversarial_start=adversarial_start,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rlvr_world_hf.commands.control import control
 from rlvr_world_hf.commands.collect import load_split
+from rlvr_world_hf.commands.control import control
 from rlvr_world_hf.commands.pretrain import build_processor, pretrain
 from rlvr_world_hf.commands.stage import stage_folder
 from rlvr_world_hf.hub import load_world_model

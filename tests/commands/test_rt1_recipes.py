@@ -27,7 +27,13 @@ REWARDS = [
     {"path": "rlvr_world_hf.rewards.LPIPSReward", "trunk": "random"},
     {"path": "rlvr_world_hf.rewards.MAEReward"},
 ]
-ONE_TOKENIZER_STEP = {"tokenizer.max_steps": 1, "tokenizer.batch_size": 1, "tokenizer.adversarial_start": 0}
+ONE_TOKENIZER_STEP = {
+    "tokenizer.max_steps": 1,
+    "tokenizer.batch_size": 1,
+    "tokenizer.adversarial_start": 0,
+    "tokenizer.validation_batches": 1,
+    "tokenizer.validation_batch_size": 1,
+}
 ONE_LIKELIHOOD_STEP = {
     "pretrain.max_steps": 1,
     "pretrain.eval_steps": 1,
