@@ -117,7 +117,7 @@ class Decoder(nn.Module):
 
 class Refinement(nn.Module):
     """
-    Frame -> frame at full resolution: `x + convolutions(x, context)`, the identity before training.
+    Frame -> frame at full resolution: `x + convolutions(x, context)`, nearly the identity before training.
 
     What patches of pixels are made of is linear in their features, so it leaves an edge soft where its place is
     uncertain, though the mean absolute error is least for a step. These layers can make one.
@@ -132,9 +132,10 @@ class Refinement(nn.Module):
             nn.SiLU(),
             nn.Conv2d(width, out_channels, 3, padding=1),
         )
-        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.normal_(self.layers[-1].weight, std=1e-4)
         nn.init.zeros_(self.layers[-1].bias)
 
     def forward(self, frames: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
         """Frames `(B, C, H, W)`, given those that came before, `(B, C, H, W)`."""
-        return frames + self.layers(frames if context is None else torch.cat([frames, context], dim=1))
+        given = frames if context is None else torch.cat([frames, context], dim=1)
+        return frames + self.layers(given.to(self.layers[0].weight.dtype))
