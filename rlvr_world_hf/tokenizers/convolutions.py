@@ -125,17 +125,14 @@ class Refinement(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, width: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(in_channels, width, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(width, out_channels, 3, padding=1),
-        )
-        nn.init.normal_(self.layers[-1].weight, std=1e-4)
-        nn.init.zeros_(self.layers[-1].bias)
+        self.first = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.out = nn.Conv2d(width, out_channels, 3, padding=1)
+        nn.init.normal_(self.out.weight, std=1e-4)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, frames: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
         """Frames `(B, C, H, W)`, given those that came before, `(B, C, H, W)`."""
         given = frames if context is None else torch.cat([frames, context], dim=1)
-        return frames + self.layers(given.to(self.layers[0].weight.dtype))
+        hidden = functional.silu(self.first(given.to(self.first.weight.dtype)))
+        return frames + self.out(functional.silu(self.second(hidden)))

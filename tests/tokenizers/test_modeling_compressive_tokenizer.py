@@ -133,7 +133,7 @@ def test_a_refinement_changes_little_before_training_and_later_frames_alone_afte
     codes = plain.encode(later, context_frames=context)
     before = plain.decode(codes, context_frames=context, clamp=False)
     torch.testing.assert_close(refined.decode(codes, context_frames=context, clamp=False), before, atol=1e-3, rtol=0)
-    torch.nn.init.ones_(refined.refinement.layers[-1].bias)
+    torch.nn.init.ones_(refined.refinement.out.bias)
     torch.testing.assert_close(
         refined.decode(codes, context_frames=context, clamp=False), before + 1, atol=1e-3, rtol=0
     )
