@@ -288,7 +288,7 @@ class TokenLayout:
 
         Raises:
             ValueError: for an id outside its position's range. Sampling by `token_ranges` cannot write one; the
-                authors sample the whole vocabulary and clamp instead.
+                authors sample the whole vocabulary and clamp instead, see `clamp_completion`.
         """
         return self._read_blocks(completion_ids)[..., : self.dynamics_length]
 
@@ -308,6 +308,19 @@ class TokenLayout:
         return (
             self._read_blocks(completion_ids)[..., self.dynamics_length : self.predicted_length] - self.sensor_offset
         )
+
+    def clamp_completion(self, completion_ids: torch.Tensor) -> torch.Tensor:
+        """
+        The nearest completion that is valid, as the authors' code makes one of ids of the whole vocabulary.
+
+        Args:
+            completion_ids (`torch.Tensor` of shape `(B, S * step_length)`, int): any ids.
+
+        Returns:
+            `torch.Tensor` of the same shape, int64: each id brought into its position's range.
+        """
+        ranges = self.token_ranges(self.horizon(completion_ids.shape[1])).to(completion_ids.device)
+        return completion_ids.long().clamp(ranges[:, 0], ranges[:, 1] - 1)
 
     def _read_blocks(self, completion_ids: torch.Tensor) -> torch.Tensor:
         """Step blocks `(B, S, L)`, int64, each id in its position's range."""

@@ -22,7 +22,8 @@ class VideoWorldModelProcessor(StepBlockProcessor):
     Writes context frames, observed steps and actions as a prompt, and reads predicted frames back from a completion.
 
     Follows the multi-step prediction of RLVR-World ([paper](https://huggingface.co/papers/2505.13934), section 5.1).
-    Where the authors clamp an invalid id to the last code, `decode_state` raises: position-aware sampling writes none.
+    Where the authors clamp an invalid id into the range, `decode_state` raises, as position-aware sampling writes
+    none; `decode_state(..., parity=True)` clamps.
 
     Frames everywhere are `(B, T, 3, H, W)` RGB, uint8 or float in `[0, 1]`, torch or numpy. Actions are `(B, T, A)` in
     the unit of their ranges; `actions[:, j]` is taken at the `j`-th frame counted from the last context frame if there
@@ -216,7 +217,9 @@ class VideoWorldModelProcessor(StepBlockProcessor):
         return prompt_ids, self.layout.write_completion(codes[:, observed:], bins, sensors)
 
     @torch.no_grad()
-    def decode_state(self, completion_ids: torch.Tensor, context: Array) -> torch.Tensor | dict[str, torch.Tensor]:
+    def decode_state(
+        self, completion_ids: torch.Tensor, context: Array, *, parity: bool = False
+    ) -> torch.Tensor | dict[str, torch.Tensor]:
         """
         Predicted frames of completions, and predicted states where the world has sensors.
 
@@ -225,6 +228,8 @@ class VideoWorldModelProcessor(StepBlockProcessor):
                 Completions; those of one context stand together.
             context (`torch.Tensor` or `np.ndarray` of shape `(B0, K + M, 3, H, W)`):
                 Contexts; `B` is a multiple of `B0`, and each context is encoded once.
+            parity (`bool`, *optional*, defaults to `False`):
+                Whether ids that are not valid at their position are clamped, as in the authors' code.
 
         Returns:
             `torch.Tensor` of shape `(B, S, 3, H, W)`, float32 in `[0, 1]`; where the world has sensors, a `dict` with
@@ -232,11 +237,14 @@ class VideoWorldModelProcessor(StepBlockProcessor):
             the ranges.
 
         Raises:
-            ValueError: for an id that is not valid at its position, or a `B` that is no multiple of `B0`.
+            ValueError: for an id that is not valid at its position, unless it is clamped, or a `B` that is no multiple
+                of `B0`.
         """
         context_frames, _ = self._split_context(context)
         check_batches(completion_ids, len(context_frames))
         completion_ids = torch.as_tensor(completion_ids).to(self.codec.device)
+        if parity:
+            completion_ids = self.layout.clamp_completion(completion_ids)
         codes = self.layout.read_dynamics(completion_ids)
         frames = self.codec.decode(codes, context_frames=context_frames).float()
         if not self.layout.sensor_dims:

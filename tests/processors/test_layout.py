@@ -35,6 +35,18 @@ def test_official_recipe() -> None:
     assert int(layout.model_token_mask(7).sum()) == 7 * 80
 
 
+def test_any_ids_can_be_clamped_to_a_completion() -> None:
+    layout = make_layout()
+    ids = torch.arange(layout.completion_length(3)).repeat(2, 1) % layout.vocabulary_size
+    ids[0], ids[1, ::2] = 0, layout.vocabulary_size - 1
+    clamped = layout.clamp_completion(ids)
+    ranges = layout.token_ranges(3)
+    assert ((clamped >= ranges[:, 0]) & (clamped < ranges[:, 1])).all()
+    assert torch.equal(clamped[0], ranges[:, 0])
+    is_valid = (ids >= ranges[:, 0]) & (ids < ranges[:, 1])
+    assert torch.equal(clamped[is_valid], ids[is_valid]) and is_valid.any() and not is_valid.all()
+
+
 def make_layout_without_context(**changes: Any) -> TokenLayout:
     sizes = {"context_frames": 0, "context_codebook_size": 0, "context_grid": (0, 0), "observed_steps": 3}
     return make_layout(**(sizes | changes))

@@ -23,6 +23,19 @@ def test_decodes_what_it_encodes(processor: VideoWorldModelProcessor, window: di
     assert torch.equal(predicted, processor.codec.decode(codes, context_frames=context))
 
 
+def test_ids_that_are_not_valid_are_refused_or_clamped(processor: VideoWorldModelProcessor, window: dict) -> None:
+    layout = processor.layout
+    ids = processor.encode_completion(window["reference"], window["context"], window["actions"])
+    valid = processor.decode_state(ids, window["context"], parity=True)
+    assert torch.equal(valid, processor.decode_state(ids, window["context"]))
+    last, beyond = ids.clone(), ids.clone()
+    last[:, 0], beyond[:, 0] = layout.dynamics_codebook_size - 1, layout.eos_id
+    with pytest.raises(ValueError, match=f"id {layout.eos_id} at position 0"):
+        processor.decode_state(beyond, window["context"])
+    clamped = processor.decode_state(beyond, window["context"], parity=True)
+    assert torch.equal(clamped, processor.decode_state(last, window["context"]))
+
+
 def test_a_group_shares_its_context(processor: VideoWorldModelProcessor, window: dict) -> None:
     ids = processor.encode_completion(window["reference"], window["context"], window["actions"])
     grouped = processor.decode_state(ids.repeat_interleave(3, dim=0), window["context"])
