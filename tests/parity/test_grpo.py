@@ -49,14 +49,8 @@ def test_advantages(numbers: Any, case: str) -> None:
     torch.testing.assert_close(advantages[:, None] * mask, expected, atol=tolerance, rtol=tolerance)
 
 
-def loss_and_gradient(trainer: Any, numbers: Any, case: str, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def loss_of(trainer: Any, new: torch.Tensor, **of_batch: torch.Tensor) -> torch.Tensor:
     """Of the trainer, where the policy's log-probabilities are given."""
-    old, new, ref, advantages, mask = (
-        torch.from_numpy(numbers[f"pol_{case}_{name}"]) for name in ("old", "new", "ref", "adv", "mask")
-    )
-    new.requires_grad_()
-    for name, value in settings.items():
-        setattr(trainer, name, value)
     trainer._get_per_token_logps_and_entropies = lambda *args, **kwargs: (new, torch.zeros_like(new), None)
     ids = torch.zeros_like(new, dtype=torch.long)
     batch = {
@@ -64,13 +58,21 @@ def loss_and_gradient(trainer: Any, numbers: Any, case: str, **settings: Any) ->
         "prompt_mask": torch.ones_like(ids[:, :1]),
         "completion_ids": ids,
         "completion_mask": torch.ones_like(ids),
-        "tool_mask": mask.long(),
-        "advantages": advantages,
-        "old_per_token_logps": old,
-        "ref_per_token_logps": ref,
+        "tool_mask": of_batch["mask"].long(),
+        "advantages": of_batch["adv"],
+        "old_per_token_logps": of_batch["old"],
+        "ref_per_token_logps": of_batch["ref"],
     }
     trainer.model.train()
-    loss = trainer._compute_loss(trainer.model, batch)
+    return trainer._compute_loss(trainer.model, batch)
+
+
+def loss_and_gradient(trainer: Any, numbers: Any, case: str, **settings: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    parts = {name: torch.from_numpy(numbers[f"pol_{case}_{name}"]) for name in ("old", "new", "ref", "adv", "mask")}
+    new = parts.pop("new").requires_grad_()
+    for name, value in settings.items():
+        setattr(trainer, name, value)
+    loss = loss_of(trainer, new, **parts)
     loss.backward()
     return loss.detach(), new.grad
 
@@ -101,3 +103,22 @@ def test_loss_with_kl(trainer: Any, numbers: Any, clips: Any, case: str) -> None
     torch.testing.assert_close(
         gradient, torch.from_numpy(numbers[f"pol_{case}_total_kl1e-3_grad"]), atol=1e-5, rtol=1e-5
     )
+
+
+def test_micro_batches_count_alike(trainer: Any, numbers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"loss_type": "bnpo", "beta": 1e-3, "epsilon_low": 0.2, "epsilon_high": 0.2}
+    for name, value in (settings | {"current_gradient_accumulation_steps": 4}).items():
+        monkeypatch.setattr(trainer, name, value)
+    monkeypatch.setattr(trainer.args, "delta", 3.0)
+    logits = torch.from_numpy(numbers["accum_logits"]).requires_grad_()
+    labels, *parts = (torch.from_numpy(numbers[f"accum_{name}"]) for name in ("labels", "old", "ref", "adv", "mask"))
+    losses = []
+    for rows in torch.arange(len(logits)).split(2):
+        new = logits[rows].log_softmax(dim=-1).gather(-1, labels[rows, :, None]).squeeze(-1)
+        batch = dict(zip(("old", "ref", "adv", "mask"), (part[rows] for part in parts), strict=True))
+        losses.append(loss_of(trainer, new, **batch))
+        losses[-1].backward()
+    expected = torch.from_numpy(numbers["accum_video_parts"])[:, 3]
+    torch.testing.assert_close(torch.stack(losses).detach(), expected, atol=1e-5, rtol=1e-5)
+    gradient = torch.from_numpy(numbers["accum_video_logit_grad"])
+    torch.testing.assert_close(logits.grad, gradient, atol=1e-5, rtol=1e-5)
