@@ -452,13 +452,13 @@ def stream_window_rows(
         source (`RecordedEpisodes`):
             Where the episodes come from: a folder, or a LeRobot dataset.
         context_frames (`int`, *optional*, defaults to 1):
-            Frames given in full; 0 where each frame is coded on its own.
+            As the others, see [`window_rows`].
         observed_steps (`int`, *optional*, defaults to 0):
-            Further frames given, each as one step block.
+            Of each window.
         horizon (`int`):
-            Frames to predict.
+            Of each window.
         stride (`int`, *optional*, defaults to 1):
-            Frames between the starts of two windows.
+            From window to window.
 
     Returns:
         `datasets.IterableDataset`: The rows; shuffle it by its buffer.

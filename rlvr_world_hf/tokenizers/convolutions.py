@@ -119,8 +119,8 @@ class Refinement(nn.Module):
     """
     Frame -> frame at full resolution: `x + convolutions(x, context)`, nearly the identity before training.
 
-    What patches of pixels are made of is linear in their features, so it leaves an edge soft where its place is
-    uncertain, though the mean absolute error is least for a step. These layers can make one.
+    A decoder that ends with patches of pixels is linear in their features; these layers correct pixels by what they and
+    their neighbours are.
     """
 
     def __init__(self, in_channels: int, out_channels: int, width: int) -> None:

@@ -165,7 +165,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             the last of them, so that still pixels stay sharp. `"codes"`: it sees those of the decoded context codes,
             as in the paper.
         refinement_channels (`int`, *optional*, defaults to 0):
-            Width of two convolutions at full resolution that sharpen the later frames; 0 for none, as in the paper.
+            Width of convolutions at full resolution that correct the later frames; 0 for none, as in the paper.
 
     Raises:
         `ValueError`: If the image size is not divisible as stated, a conditioning list has the wrong length, or
