@@ -26,8 +26,8 @@ def control(run: StageRun) -> list[Path]:
     """
     Continue likelihood training from the last pretrain checkpoint, its optimizer included, and save it as `control/`.
 
-    The saved checkpoint is the one with the best likelihood on the validation episodes, base included where pretraining
-    left a checkpoint. It trains at least for the wall time of the GRPO stage.
+    The saved checkpoint is the one with the best likelihood on the validation episodes, base included where
+    pretraining left a checkpoint. It trains at least for the wall time of the GRPO stage.
     """
     settings, steps = pretrain.read(run.recipe), run.settings.max_steps
     model, processor = load_world_model(run.recipe.output_dir / "base", device=run.processes.device)

@@ -119,8 +119,8 @@ class Refinement(nn.Module):
     """
     Frame -> frame at full resolution: `x + convolutions(x, context)`, nearly the identity before training.
 
-    A decoder that ends with patches of pixels is linear in their features; these layers correct pixels by what they and
-    their neighbours are.
+    A decoder that ends with patches of pixels is linear in their features; these layers correct pixels by what they
+    and their neighbours are.
     """
 
     def __init__(self, in_channels: int, out_channels: int, width: int) -> None:
