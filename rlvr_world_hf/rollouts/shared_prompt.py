@@ -1,0 +1,365 @@
+"""
+One prompt, many completions: the prompt goes through the model once.
+
+A model that shares prompts takes `shared_prompt`, which says how the tokens it is given belong together, and hands it
+to attention; everything else in a transformer treats tokens one by one. There are two such layouts:
+
+- [`PackedGroups`], for log-probabilities and their gradient: one row, first the prompts and then the completions, each
+  of which begins with its prompt's last token, so that every token of a completion is predicted by one of its row;
+- [`GroupCache`], for sampling: prompts first, `(B, P)`, then the next tokens of all completions, `(B * G, T)`, again
+  and again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from einops import rearrange
+from peft import PeftModel
+from torch.nn import functional
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .shared_attention import attend_shared
+
+
+SUFFIX = "_with_shared_prompts"
+"""Ends the name of an attention implementation that takes `shared_prompt`."""
+
+
+class SharedPrompt(Protocol):
+    """How the tokens of one forward pass belong together."""
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float
+    ) -> torch.Tensor:
+        """Attention `(N, H, T, D)` of `(N, H, T, D)` queries to `(N, K, T, D)` keys and what is kept of others."""
+        ...
+
+
+def share_prompts(model: PreTrainedModel | PeftModel) -> str | None:
+    """
+    Lets a model take `shared_prompt`; calls without it are as before.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            A causal language model, changed in place.
+
+    Returns:
+        `str`, *optional*: why it cannot, `None` if it can.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = dict(vocab_size=10, hidden_size=8, intermediate_size=8, num_attention_heads=1)
+        >>> share_prompts(LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=1)))
+        >>> from transformers import MistralConfig, MistralForCausalLM
+        >>> windowed = MistralConfig(**sizes, num_key_value_heads=1, num_hidden_layers=1, sliding_window=4)
+        >>> share_prompts(MistralForCausalLM(windowed))
+        'not every layer of MistralForCausalLM sees all tokens before it'
+    """
+    model = model.get_base_model() if isinstance(model, PeftModel) else model
+    reason = _reason_not_to_share(model)
+    implementation = model.config._attn_implementation
+    if reason is None and not implementation.endswith(SUFFIX):
+        name = implementation + SUFFIX
+        AttentionInterface.register(name, _attention_beside(implementation))
+        AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
+        model.set_attn_implementation(name)
+    return reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedGroups:
+    """
+    Completions of groups in one row of `B * P + B * G * L` tokens; see [`pack_groups`].
+
+    Example:
+        >>> groups = PackedGroups(prompts=2, prompt_length=3, completion_length=4)
+        >>> query = key = value = torch.randn(1, 1, 2 * 3 + 6 * 4, 8)
+        >>> groups.attend(0, query, key, value, scale=1.0).shape
+        torch.Size([1, 1, 30, 8])
+    """
+
+    prompts: int
+    """Number of prompts, `B`."""
+    prompt_length: int
+    """Tokens of a prompt without its last, `P`; may be 0."""
+    completion_length: int
+    """Tokens of a completion, `L`."""
+    prompt_mask: torch.Tensor | None = None
+    """`(B, P)`, bool: False where a prompt is padding; `None` if none is."""
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float
+    ) -> torch.Tensor:
+        """
+        Attention within prompts, and of completions to their prompt and themselves.
+
+        Args:
+            layer (`int`):
+                Not used: nothing is kept between layers.
+            query (`torch.Tensor` of shape `(1, H, B * P + B * G * L, D)`):
+                Queries.
+            key (`torch.Tensor` of shape `(1, K, B * P + B * G * L, D)`):
+                Keys.
+            value (`torch.Tensor` of shape `(1, K, B * P + B * G * L, D)`):
+                Values.
+            scale (`float`):
+                Multiplies the scores.
+
+        Returns:
+            `torch.Tensor` of the shape of `query`.
+        """
+        of_prompts = self.prompts * self.prompt_length
+        prompt, own = [], []
+        for states in (query, key, value):
+            prompt.append(rearrange(states[:, :, :of_prompts], "1 h (b p) d -> b h p d", b=self.prompts))
+            own.append(rearrange(states[:, :, of_prompts:], "1 h (n l) d -> n h l d", l=self.completion_length))
+        completions = attend_shared(
+            own[0], prompt[1], prompt[2], own[1], own[2], scale=scale, prompt_mask=self.prompt_mask
+        )
+        completions = rearrange(completions, "n h l d -> 1 h (n l) d")
+        if not self.prompt_length:
+            return completions
+        prompts = attend_prompts(*prompt, scale=scale, mask=self.prompt_mask)
+        return torch.cat([rearrange(prompts, "b h p d -> 1 h (b p) d"), completions], dim=2)
+
+
+class GroupCache:
+    """
+    Keys and values of prompts, and of what has been written of `G` completions of each.
+
+    Completions are written into one tensor a layer that is as long as they may get.
+
+    Args:
+        group_size (`int`):
+            Completions a prompt, `G`.
+        length (`int`):
+            Most tokens of a completion that are given to the model.
+        prompt_mask (`torch.Tensor` of shape `(B, P)`, bool, *optional*):
+            False where a prompt is padding.
+
+    Example:
+        >>> cache = GroupCache(group_size=2, length=4)
+        >>> prompt, next_token = torch.randn(3, 1, 5, 8), torch.randn(6, 1, 1, 8)
+        >>> cache.attend(0, prompt, prompt, prompt, scale=1.0).shape
+        torch.Size([3, 1, 5, 8])
+        >>> cache.attend(0, next_token, next_token, next_token, scale=1.0).shape
+        torch.Size([6, 1, 1, 8])
+    """
+
+    def __init__(self, *, group_size: int, length: int, prompt_mask: torch.Tensor | None = None) -> None:
+        self.group_size = group_size
+        self.length = length
+        self.prompt_mask = prompt_mask
+        self.prompts: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.completions: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self.written: dict[int, int] = {}
+
+    def attend(
+        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float
+    ) -> torch.Tensor:
+        """
+        Attention of the prompts, at a layer's first call, and of the next tokens of the completions from then on.
+
+        Args:
+            layer (`int`):
+                Which layer's keys and values these are.
+            query (`torch.Tensor` of shape `(B, H, P, D)`, then `(B * G, H, T, D)`):
+                Queries.
+            key (`torch.Tensor` of shape `(B, K, P, D)`, then `(B * G, K, T, D)`):
+                Keys.
+            value (`torch.Tensor` of shape `(B, K, P, D)`, then `(B * G, K, T, D)`):
+                Values.
+            scale (`float`):
+                Multiplies the scores.
+
+        Returns:
+            `torch.Tensor` of the shape of `query`.
+        """
+        if layer not in self.prompts:
+            self.prompts[layer] = key, value
+            return attend_prompts(query, key, value, scale=scale, mask=self.prompt_mask)
+        if layer not in self.completions:
+            shape = (len(self.prompts[layer][0]) * self.group_size, key.shape[1], self.length, key.shape[3])
+            self.completions[layer] = key.new_empty(shape), value.new_empty(shape)
+        start = self.written.get(layer, 0)
+        stop = self.written[layer] = start + key.shape[2]
+        keys, values = self.completions[layer]
+        keys[:, :, start:stop], values[:, :, start:stop] = key, value
+        own = keys[:, :, :stop], values[:, :, :stop]
+        return attend_shared(query, *self.prompts[layer], *own, scale=scale, prompt_mask=self.prompt_mask)
+
+    def keep(self, prompts: torch.Tensor) -> None:
+        """
+        Goes on with some of the prompts only.
+
+        Args:
+            prompts (`torch.Tensor` of shape `(B',)`, int64):
+                Which of them, and thereby which completions.
+        """
+        group = torch.arange(self.group_size, device=prompts.device)
+        rows = rearrange(prompts[:, None] * self.group_size + group, "b g -> (b g)")
+        self.prompt_mask = None if self.prompt_mask is None else self.prompt_mask[prompts]
+        self.prompts = {layer: (key[prompts], value[prompts]) for layer, (key, value) in self.prompts.items()}
+        self.completions = {layer: (key[rows], value[rows]) for layer, (key, value) in self.completions.items()}
+
+
+def pack_groups(
+    input_ids: torch.Tensor, attention_mask: torch.Tensor, *, completion_length: int, group_size: int
+) -> dict[str, Any]:
+    """
+    One row in which each prompt stands once.
+
+    Args:
+        input_ids (`torch.Tensor` of shape `(B * G, P + L)`, int):
+            Prompts and completions, those of one prompt together.
+        attention_mask (`torch.Tensor` of shape `(B * G, P + L)`, int):
+            0 where there is padding: prompts on the left, completions on the right.
+        completion_length (`int`):
+            Tokens of a completion, `L`.
+        group_size (`int`):
+            Completions a prompt, `G`.
+
+    Returns:
+        `dict`: what a model that shares prompts is called with: `input_ids`, `position_ids`, `attention_mask` (which
+        keeps transformers from making one) and `shared_prompt`.
+
+    Example:
+        >>> ids = torch.tensor([[1, 2, 7, 8], [1, 2, 5, 6]])
+        >>> packed = pack_groups(ids, torch.ones_like(ids), completion_length=2, group_size=2)
+        >>> packed["input_ids"], packed["position_ids"]
+        (tensor([[1, 2, 7, 2, 5]]), tensor([[0, 1, 2, 1, 2]]))
+    """
+    start = input_ids.shape[1] - completion_length - 1  # of what a completion's row begins with: the last prompt token
+    positions = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
+    mask = attention_mask[::group_size, :start].bool()
+    rows = [
+        torch.cat([x[::group_size, :start].reshape(1, -1), x[:, start:-1].reshape(1, -1)], dim=1)
+        for x in (input_ids, positions)
+    ]
+    groups = PackedGroups(
+        prompts=len(input_ids) // group_size,
+        prompt_length=start,
+        completion_length=completion_length,
+        prompt_mask=None if bool(mask.all()) else mask,
+    )
+    return {"input_ids": rows[0], "position_ids": rows[1], "attention_mask": no_mask(rows[0]), "shared_prompt": groups}
+
+
+def unpack_completions(states: torch.Tensor, groups: PackedGroups) -> torch.Tensor:
+    """
+    The completions' part of what a model gives for a packed row.
+
+    Args:
+        states (`torch.Tensor` of shape `(1, B * P + B * G * L, ...)`):
+            Something a token, such as hidden states.
+        groups ([`PackedGroups`]):
+            The layout of the row.
+
+    Returns:
+        `torch.Tensor` of shape `(B * G, L, ...)`: at each place what was computed before that token of the completion.
+
+    Example:
+        >>> groups = PackedGroups(prompts=1, prompt_length=1, completion_length=2)
+        >>> unpack_completions(torch.tensor([[0, 1, 2, 3, 4]]), groups)
+        tensor([[1, 2],
+                [3, 4]])
+    """
+    return states[0, groups.prompts * groups.prompt_length :].unflatten(0, (-1, groups.completion_length))
+
+
+def attend_prompts(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """
+    Causal attention of prompts that may be padded on the left.
+
+    Args:
+        query (`torch.Tensor` of shape `(B, H, P, D)`):
+            Queries.
+        key (`torch.Tensor` of shape `(B, K, P, D)`):
+            Keys.
+        value (`torch.Tensor` of shape `(B, K, P, D)`):
+            Values.
+        scale (`float`):
+            Multiplies the scores.
+        mask (`torch.Tensor` of shape `(B, P)`, bool, *optional*):
+            False where a prompt is padding.
+
+    Returns:
+        `torch.Tensor` of shape `(B, H, P, D)`; without meaning at padding.
+
+    Example:
+        >>> states = torch.randn(1, 2, 3, 8)
+        >>> attend_prompts(states, states, states, scale=1.0, mask=None).shape
+        torch.Size([1, 2, 3, 8])
+    """
+    if mask is not None:
+        length = mask.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
+        itself = torch.eye(length, dtype=torch.bool, device=mask.device)  # so that no query sees nothing at all
+        mask = (causal & mask[:, None, None]) | itself
+    return functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
+    )
+
+
+def no_mask(input_ids: torch.Tensor) -> torch.Tensor:
+    """
+    A mask of four dimensions, which transformers hands to attention as it is; ours does not look at it.
+
+    Args:
+        input_ids (`torch.Tensor`):
+            Gives the device.
+
+    Returns:
+        `torch.Tensor` of shape `(1, 1, 1, 1)`.
+
+    Example:
+        >>> no_mask(torch.zeros(1)).shape
+        torch.Size([1, 1, 1, 1])
+    """
+    return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=input_ids.device)
+
+
+def _attention_beside(implementation: str) -> Callable:
+    """Attention as `implementation` has it, except where `shared_prompt` is given."""
+
+    def attend(
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        *args: Any,
+        shared_prompt: SharedPrompt | None = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if shared_prompt is None:
+            usual = ALL_ATTENTION_FUNCTIONS[implementation]
+            return usual(module, query, key, value, attention_mask, *args, **kwargs)
+        scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
+        out = shared_prompt.attend(module.layer_idx, query, key, value, scale=scale)
+        return out.transpose(1, 2).contiguous(), None
+
+    return attend
+
+
+def _reason_not_to_share(model: PreTrainedModel) -> str | None:
+    config, name = model.config.get_text_config(), type(model).__name__
+    implementation = model.config._attn_implementation.removesuffix(SUFFIX)
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if not model._supports_attention_backend or not model._can_set_attn_implementation():
+        return f"{name} does not take its attention from transformers' attention interface"
+    if implementation not in ALL_ATTENTION_FUNCTIONS:
+        return f"attention implementation {implementation!r} of {name} cannot be called beside another; use 'sdpa'"
+    if layers != {"full_attention"} or getattr(config, "sliding_window", None) is not None:
+        return f"not every layer of {name} sees all tokens before it"
+    if getattr(config, "attn_logit_softcapping", None) is not None:
+        return f"{name} caps its attention scores"
+    if getattr(config, "attention_dropout", 0.0):
+        return f"{name} drops attention in training; set `attention_dropout` to 0 in its config"
+    return None
