@@ -7,14 +7,14 @@ Because the noise belongs to the row and not to the batch, a row's completion do
 with: two processes with half the rows each give what one gives. Single-step prediction is a horizon of one.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import torch
 from transformers import PreTrainedModel
 
 from ..processors.base import WorldModelProcessor
+from .decoder import GroupDecoder, evaluating, prompts_at_once
 from .record import Rollout
 
 
@@ -66,14 +66,15 @@ def sample_completions(
     return_logprobs: bool = False,
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """
-    Samples a group of completions of each prompt; a prompt is computed once, and its cache repeated for the group.
+    Samples a group of completions of each prompt, which is computed once.
 
     The model is put into evaluation mode meanwhile. A run of world tokens is fed in one forward pass together with the
     sampled token before it.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
-            Any causal language model with a key-value cache.
+            Any causal language model. Where it can, it computes with one copy of a prompt's keys and values, see
+            [`~rlvr_world_hf.rollouts.shared_prompt.share_prompts`]; else with one for each completion.
         prompt_ids (`torch.Tensor` of shape `(B, Lp)`, int):
             Prompts, all of one length.
         world_tokens (`torch.Tensor` of shape `(B, L)`, int):
@@ -124,23 +125,24 @@ def sample_completions(
     uniforms, ranges = uniforms.to(prompt_ids.device, torch.float64), token_ranges.tolist()
     logprobs = torch.zeros(completion.shape, device=completion.device)
     precision = torch.autocast(prompt_ids.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
-    with _evaluating(model), precision:
-        output = model(input_ids=prompt_ids, use_cache=True, logits_to_keep=1)
-        cache = output.past_key_values
-        cache.batch_repeat_interleave(num_samples)
-        logits, fed = output.logits[:, -1].repeat_interleave(num_samples, dim=0), 0
-        for position in writes:
-            if position > fed:
-                chunk = completion[:, fed:position]
-                logits = model(input_ids=chunk, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-                fed = position
-            low, high = ranges[position]
-            valid = logits[:, low:high].float()
-            drawn = _draw(valid, uniforms[:, position], temperature=temperature, top_k=top_k, top_p=top_p)
-            completion[:, position] = drawn + low
-            if return_logprobs:
-                scaled = (valid / (temperature or 1.0)).log_softmax(dim=-1)
-                logprobs[:, position] = scaled.gather(1, drawn[:, None])[:, 0]
+    sizes = {"group_size": num_samples, "length": completion.shape[1]}
+    at_once = prompts_at_once(model, prompt_length=prompt_ids.shape[1], **sizes)
+    with evaluating(model), precision:
+        parts = (x.split(at_once * num_samples) for x in (completion, uniforms, logprobs))
+        for prompts, ids, noise, scores in zip(prompt_ids.split(at_once), *parts, strict=True):
+            # `ids` and `scores` are views, and are written to.
+            decoder = GroupDecoder(model, prompt_mask=torch.ones_like(prompts), **sizes)
+            if writes[:1] != [0]:  # the world begins
+                decoder.read(prompts)
+            fed = 0
+            for position in writes:
+                unread, fed = ids[:, fed:position] if position else prompts, position
+                valid = decoder.read(unread, ids=ranges[position]).float()
+                drawn = draw(valid, noise[:, position], temperature=temperature, top_k=top_k, top_p=top_p)
+                ids[:, position] = drawn + ranges[position][0]
+                if return_logprobs:
+                    scaled = (valid / (temperature or 1.0)).log_softmax(dim=-1)
+                    scores[:, position] = scaled.gather(1, drawn[:, None])[:, 0]
     return (completion, logprobs) if return_logprobs else completion
 
 
@@ -235,10 +237,27 @@ def rollout(
     )
 
 
-def _draw(
+def draw(
     logits: torch.Tensor, uniforms: torch.Tensor, *, temperature: float, top_k: int, top_p: float
 ) -> torch.Tensor:
-    """Index `(B,)` of each row's draw from `logits` `(B, V)` with noise `(B,)`."""
+    """
+    Draws an id for each row.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, V)`, float): of the ids.
+        uniforms (`torch.Tensor` of shape `(B,)`, float in `[0, 1)`): noise.
+        temperature (`float`): divides the logits; 0 takes the likeliest id.
+        top_k (`int`): keep only the likeliest ids; 0 keeps all.
+        top_p (`float`): keep only the likeliest ids of this probability; 1 keeps all.
+
+    Returns:
+        `torch.Tensor` of shape `(B,)`, int64.
+
+    Example:
+        >>> logits = torch.tensor([[0.2, 0.8]]).log()
+        >>> [draw(logits, torch.tensor([u]), temperature=1.0, top_k=0, top_p=1.0).item() for u in (0.1, 0.3)]
+        [0, 1]
+    """
     if temperature == 0:
         return logits.argmax(dim=-1)
     probabilities = _keep_likeliest(logits / temperature, top_k=top_k, top_p=top_p).softmax(dim=-1)
@@ -259,17 +278,6 @@ def _keep_likeliest(logits: torch.Tensor, *, top_k: int, top_p: float) -> torch.
         before = probabilities.cumsum(dim=-1) - probabilities
         logits = logits.masked_fill((before >= top_p).gather(-1, order.argsort(dim=-1)), -torch.inf)
     return logits
-
-
-@contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """The model in evaluation mode, and afterwards as it was."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def _check_inputs(

@@ -7,8 +7,8 @@ With q one query, s its scores against keys K and lse = log sum exp s:
     w1 = exp(lse1 - lse),   w2 = exp(lse2 - lse),   lse = log(exp lse1 + exp lse2)
 
 So all queries of a group meet the prompt's keys in one product (Hydragen, https://huggingface.co/papers/2402.05099).
-The backward pass of either part is that of ordinary attention with the merged output and the merged lse in place of its
-own, as in ring attention (https://huggingface.co/papers/2310.01889).
+The backward pass of either part is that of ordinary attention, with the merged output and the merged lse in place of
+its own, as in ring attention (https://huggingface.co/papers/2310.01889).
 
 Letters: B prompts, G completions of each, H heads of queries, K heads of keys, T queries, S own keys, P prompt tokens,
 D width of a head.
@@ -154,14 +154,16 @@ class _SharedAttention(torch.autograd.Function):
             for x in (gradient, query, out)
         ]
         folded_lse = rearrange(lse, "(b g) (k r) t -> b k (r g t)", g=group, k=heads).contiguous()
-        of_prompt, *for_prompt = _backward(*folded, prompt_key, prompt_value, folded_lse, ctx.scale, ctx.seeds[0], bias=bias)
+        of_prompt, *for_prompt = _backward(
+            *folded, prompt_key, prompt_value, folded_lse, ctx.scale, ctx.seeds[0], bias=bias
+        )
         of_prompt = rearrange(of_prompt, "b k (r g t) d -> (b g) (k r) t d", g=group, t=queries)
         of_own, *for_own = _own_backward(gradient, query, out, key, value, lse, ctx.scale, ctx.seeds[1])
         return of_prompt + of_own, *for_prompt, *for_own, None, None
 
 
 def _own_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> tuple[Any, ...]:
-    """Attention `(N, H, T, D)` of completions to themselves, its log-sum-exp `(N, H, T)`, and what its backward needs."""
+    """Attention `(N, H, T, D)` of completions to themselves, log-sum-exp `(N, H, T)`, and what backward needs."""
     queries = query.shape[2]
     query, key, value, bias, is_causal = _own_layout(query, key, value)
     out, lse, seeds = _forward(query, key, value, scale, bias=bias, is_causal=is_causal)
@@ -218,7 +220,7 @@ def _forward(
     bias: torch.Tensor | None = None,
     is_causal: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, Any]:
-    """Attention `(N, H, T, D)`, log-sum-exp `(N, H, T)` in float32 or better, and what the backward pass needs besides."""
+    """Attention `(N, H, T, D)`, log-sum-exp `(N, H, T)` in float32 or better, and what backward needs besides."""
     if query.device.type == "cpu":
         bias = None if bias is None else bias.expand(len(query), 1, query.shape[2], key.shape[2])
         return *aten._scaled_dot_product_flash_attention_for_cpu(

@@ -10,6 +10,7 @@ to attention; everything else in a transformer treats tokens one by one. There a
   and again.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -59,7 +60,7 @@ def share_prompts(model: PreTrainedModel | PeftModel) -> str | None:
         >>> share_prompts(MistralForCausalLM(windowed))
         'not every layer of MistralForCausalLM sees all tokens before it'
     """
-    model = model.get_base_model() if isinstance(model, PeftModel) else model
+    model = plain_model(model)
     reason = _reason_not_to_share(model)
     implementation = model.config._attn_implementation
     if reason is None and not implementation.endswith(SUFFIX):
@@ -68,6 +69,20 @@ def share_prompts(model: PreTrainedModel | PeftModel) -> str | None:
         AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
         model.set_attn_implementation(name)
     return reason
+
+
+def plain_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """
+    The model under its adapters, which stay in place.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            Either.
+
+    Returns:
+        [`~transformers.PreTrainedModel`]
+    """
+    return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,21 +222,18 @@ class GroupCache:
         self.completions = {layer: (key[rows], value[rows]) for layer, (key, value) in self.completions.items()}
 
 
-def pack_groups(
-    input_ids: torch.Tensor, attention_mask: torch.Tensor, *, completion_length: int, group_size: int
-) -> dict[str, Any]:
+def pack_groups(input_ids: torch.Tensor, attention_mask: torch.Tensor, *, completion_length: int) -> dict[str, Any]:
     """
     One row in which each prompt stands once.
 
     Args:
         input_ids (`torch.Tensor` of shape `(B * G, P + L)`, int):
-            Prompts and completions, those of one prompt together.
+            Prompts and completions, those of one prompt together. Where a prompt comes another number of times than
+            others, its completions are of several groups.
         attention_mask (`torch.Tensor` of shape `(B * G, P + L)`, int):
             0 where there is padding: prompts on the left, completions on the right.
         completion_length (`int`):
             Tokens of a completion, `L`.
-        group_size (`int`):
-            Completions a prompt, `G`.
 
     Returns:
         `dict`: what a model that shares prompts is called with: `input_ids`, `position_ids`, `attention_mask` (which
@@ -229,11 +241,12 @@ def pack_groups(
 
     Example:
         >>> ids = torch.tensor([[1, 2, 7, 8], [1, 2, 5, 6]])
-        >>> packed = pack_groups(ids, torch.ones_like(ids), completion_length=2, group_size=2)
+        >>> packed = pack_groups(ids, torch.ones_like(ids), completion_length=2)
         >>> packed["input_ids"], packed["position_ids"]
         (tensor([[1, 2, 7, 2, 5]]), tensor([[0, 1, 2, 1, 2]]))
     """
     start = input_ids.shape[1] - completion_length - 1  # of what a completion's row begins with: the last prompt token
+    group_size = samples_a_prompt(input_ids[:, : start + 1], attention_mask[:, : start + 1])
     positions = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
     mask = attention_mask[::group_size, :start].bool()
     rows = [
@@ -247,6 +260,29 @@ def pack_groups(
         prompt_mask=None if bool(mask.all()) else mask,
     )
     return {"input_ids": rows[0], "position_ids": rows[1], "attention_mask": no_mask(rows[0]), "shared_prompt": groups}
+
+
+def samples_a_prompt(prompts: torch.Tensor, mask: torch.Tensor) -> int:
+    """
+    The number of times that each prompt follows itself; their greatest common divisor where they differ.
+
+    Args:
+        prompts (`torch.Tensor` of shape `(N, P)`, int):
+            Prompts, one a completion.
+        mask (`torch.Tensor` of shape `(N, P)`, int):
+            0 where there is padding.
+
+    Returns:
+        `int`: at least 1.
+
+    Example:
+        >>> prompts = torch.tensor([[1, 2], [1, 2], [3, 4], [3, 4], [3, 4], [3, 4]])
+        >>> samples_a_prompt(prompts, torch.ones_like(prompts))
+        2
+    """
+    changes = (prompts[1:] != prompts[:-1]).any(dim=1) | (mask[1:] != mask[:-1]).any(dim=1)
+    starts = (changes.nonzero()[:, 0] + 1).tolist()
+    return math.gcd(len(prompts), *starts)
 
 
 def unpack_completions(states: torch.Tensor, groups: PackedGroups) -> torch.Tensor:
@@ -341,6 +377,9 @@ def _attention_beside(implementation: str) -> Callable:
         if shared_prompt is None:
             usual = ALL_ATTENTION_FUNCTIONS[implementation]
             return usual(module, query, key, value, attention_mask, *args, **kwargs)
+        if torch.is_autocast_enabled(query.device.type):  # casts what it knows, and not this
+            dtype = torch.get_autocast_dtype(query.device.type)
+            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
         scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
         out = shared_prompt.attend(module.layer_idx, query, key, value, scale=scale)
         return out.transpose(1, 2).contiguous(), None

@@ -1,16 +1,18 @@
-"""What a language world model answers: completions of free length, sampled by transformers' `generate`."""
+"""What a language world model answers: completions of free length, each until it ends."""
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from ..processors.text import LanguageWorldModelProcessor
+from .decoder import GroupDecoder, evaluating, prompts_at_once
+from .sampling import draw, draw_uniforms
 
 
-@torch.no_grad()
 def sample_answers(
     model: PreTrainedModel,
     processor: LanguageWorldModelProcessor,
@@ -28,8 +30,8 @@ def sample_answers(
     """
     Completions of prompts.
 
-    Prompts of about one length are computed together. The noise belongs to seed, batch size and prompts: the same call
-    gives the same answers, another batch size others.
+    Prompts of about one length are computed together. The noise belongs to the seed and a prompt's place among the
+    prompts, whatever the batch size.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
@@ -58,29 +60,162 @@ def sample_answers(
     Returns:
         `list[list[str]]`: for each prompt its completions, reasoning included, special tokens left out.
     """
-    greedy = temperature == 0
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=not greedy,
-        num_return_sequences=1 if greedy else num_samples,
-        pad_token_id=processor.tokenizer.pad_token_id,
-        eos_token_id=processor.tokenizer.eos_token_id,
-        **({} if greedy else {"temperature": temperature, "top_k": top_k, "top_p": top_p}),
-    )
+    samples = 1 if temperature == 0 else num_samples
     ids = processor.encode_prompt(prompts)
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
-    size = max(1, batch_size // (settings.num_return_sequences or 1))
+    size = max(1, batch_size // samples)
     answers: list[list[str]] = [[] for _ in ids]
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        for start in tqdm(range(0, len(order), size), desc=label, disable=None if label else True):
-            indices = order[start : start + size]
-            batch = processor.tokenizer.pad({"input_ids": [ids[index] for index in indices]}, return_tensors="pt")
-            batch = batch.to(model.device)
-            completions = model.generate(**batch, generation_config=settings)[:, batch["input_ids"].shape[1] :]
-            texts = processor.tokenizer.batch_decode(completions, skip_special_tokens=True)
-            for place, index in enumerate(indices):
-                of_one = texts[place * settings.num_return_sequences :][: settings.num_return_sequences]
-                answers[index] = of_one * num_samples if greedy else of_one
+    for start in tqdm(range(0, len(order), size), desc=label, disable=None if label else True):
+        indices = order[start : start + size]
+        completions = sample_text(
+            model,
+            [ids[index] for index in indices],
+            num_samples=samples,
+            max_new_tokens=max_new_tokens,
+            end_ids=[processor.tokenizer.eos_token_id],
+            seeds=[seed_of(seed, index) for index in indices],
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
+        texts = processor.tokenizer.batch_decode(completions, skip_special_tokens=True)
+        for place, index in enumerate(indices):
+            answers[index] = texts[place * samples :][:samples] * (num_samples // samples)
     return answers
+
+
+@torch.no_grad()
+def sample_text(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    num_samples: int,
+    max_new_tokens: int,
+    end_ids: Sequence[int],
+    seeds: Sequence[int],
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    autocast_dtype: torch.dtype | None = None,
+) -> list[list[int]]:
+    """
+    Samples a group of completions of each prompt until they end; a prompt is computed once.
+
+    A prompt whose completions have all ended is not computed any further. The noise belongs to a prompt's seed, so
+    that its completions do not depend on what they are sampled with.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            Causal language model; in evaluation mode meanwhile.
+        prompts (`Sequence[Sequence[int]]` of length `B`):
+            Ids of prompts, which may differ in length.
+        num_samples (`int`):
+            Completions of each, `G`.
+        max_new_tokens (`int`):
+            Tokens after which a completion is cut off.
+        end_ids (`Sequence[int]`):
+            Ids that end a completion.
+        seeds (`Sequence[int]` of length `B`):
+            A seed for each prompt.
+        temperature (`float`, *optional*, defaults to 1.0):
+            Divides the logits; 0 takes the likeliest token.
+        top_k (`int`, *optional*, defaults to 0):
+            Draw only from so many likeliest tokens; 0 for all.
+        top_p (`float`, *optional*, defaults to 1.0):
+            Draw only from the likeliest tokens that together have this probability.
+        autocast_dtype (`torch.dtype`, *optional*):
+            Compute in this precision (`torch.bfloat16`).
+
+    Returns:
+        `list[list[int]]` of length `B * G`, the group of each prompt together: ids up to the one that ends it, or
+        `max_new_tokens` of them.
+
+    Raises:
+        ValueError: for an empty prompt, seeds of another number than prompts, or prompts beyond the model's window.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> model = LlamaForCausalLM(LlamaConfig(
+        ...     vocab_size=10, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+        ... ))
+        >>> ids = sample_text(
+        ...     model, [[1], [1, 2, 3]], num_samples=2, max_new_tokens=4, end_ids=range(10), seeds=[0, 1]
+        ... )
+        >>> [len(completion) for completion in ids]
+        [1, 1, 1, 1]
+    """
+    if len(seeds) != len(prompts) or not all(prompts):
+        raise ValueError(
+            f"Expected prompts of at least one token, and a seed for each, got {len(prompts)} prompts, the shortest "
+            f"of {min(map(len, prompts), default=0)} tokens, and {len(seeds)} seeds."
+        )
+    length = max(map(len, prompts))
+    at_once = prompts_at_once(model, group_size=num_samples, prompt_length=length, length=max_new_tokens)
+    precision = torch.autocast(model.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
+    completions: list[list[int]] = []
+    with evaluating(model), precision:
+        for start in range(0, len(prompts), at_once):
+            some = slice(start, start + at_once)
+            completions += _sample_some(
+                model, prompts[some], draw_uniforms(seeds[some], num_samples, max_new_tokens), end_ids,
+                temperature=temperature, top_k=top_k, top_p=top_p,
+            )  # fmt: skip
+    return completions
+
+
+def seed_of(*place: int) -> int:
+    """
+    A seed that belongs to a place, such as an update and the number of a prompt in it.
+
+    Args:
+        place (`int`):
+            Numbers that tell it from others, all at least 0.
+
+    Returns:
+        `int`: in `[0, 2 ** 32)`.
+
+    Example:
+        >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(1, 0)
+        (True, False)
+    """
+    return int(np.random.SeedSequence(place).generate_state(1)[0])
+
+
+def _sample_some(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    uniforms: torch.Tensor,
+    end_ids: Sequence[int],
+    *,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+) -> list[list[int]]:
+    rows, max_new_tokens = uniforms.shape
+    group_size, length, device = rows // len(prompts), max(map(len, prompts)), model.device
+    tokens = torch.zeros(len(prompts), length, dtype=torch.long)
+    mask = torch.zeros(len(prompts), length, dtype=torch.bool)
+    for row, ids in enumerate(prompts):
+        tokens[row, length - len(ids) :] = torch.tensor(ids)
+        mask[row, length - len(ids) :] = True
+    decoder = GroupDecoder(model, group_size=group_size, length=max_new_tokens, prompt_mask=mask.to(device))
+    unread, noise = tokens.to(device), uniforms.to(device, torch.float64)
+    ends = torch.tensor(list(end_ids), device=device)
+    written = torch.zeros(rows, max_new_tokens, dtype=torch.long, device=device)
+    lengths = torch.full((rows,), max_new_tokens, device=device)
+    active = torch.arange(rows, device=device)  # rows whose group is not finished
+    for position in range(max_new_tokens):
+        logits = decoder.read(unread).float()
+        drawn = draw(logits, noise[active, position], temperature=temperature, top_k=top_k, top_p=top_p)
+        written[active, position] = drawn
+        has_ended = torch.isin(drawn, ends) & (lengths[active] > position + 1)
+        lengths[active[has_ended]] = position + 1
+        open_groups = (lengths[active] > position + 1).unflatten(0, (-1, group_size)).any(dim=1)
+        if not bool(open_groups.all()):
+            decoder.keep(open_groups.nonzero()[:, 0])
+            still = open_groups.repeat_interleave(group_size)
+            active, drawn = active[still], drawn[still]
+        if not len(active):
+            break
+        unread = drawn[:, None]
+    return [ids[:count] for ids, count in zip(written.tolist(), lengths.tolist(), strict=True)]

@@ -48,6 +48,9 @@ class WorldModelGRPOConfig(GRPOConfig):
         restrict_log_probs (`bool`, *optional*, defaults to `True`):
             Whether probabilities in the loss are over the ids valid at a position, as those sampled from are, so that
             the importance ratio is exact. `False`: over the whole vocabulary, as the authors' code has it.
+        share_prompts (`bool`, *optional*, defaults to `True`):
+            Whether a prompt is computed once for its completions, where the model can. The result is the same up to
+            rounding.
         learning_rate (`float`, *optional*, defaults to `5e-5`):
             Constant (`lr_scheduler_type="constant"`), with `weight_decay=0.01` and gradients clipped at norm 1.
         num_generations (`int`, *optional*, defaults to `16`):
@@ -94,6 +97,9 @@ class WorldModelGRPOConfig(GRPOConfig):
         default=True,
         metadata={"help": "Whether probabilities in the loss are over the ids valid at a position, or over all."},
     )
+    share_prompts: bool = field(
+        default=True, metadata={"help": "Whether a prompt is computed once for its completions."}
+    )
 
     learning_rate: float = field(default=5e-5, metadata={"help": "Learning rate of AdamW."})
     lr_scheduler_type: str = field(default="constant", metadata={"help": "Schedule of the learning rate."})
@@ -128,6 +134,19 @@ class WorldModelGRPOConfig(GRPOConfig):
     def checkpoint_interval(self) -> int:
         """Updates between two batches of rollouts: where a checkpoint can be resumed exactly."""
         return self.updates_per_generation * self.num_iterations
+
+    @property
+    def samples_by_probability_only(self) -> bool:
+        """Whether completions are drawn from the policy's probabilities, by temperature, top-k and top-p alone."""
+        only_host_can = (
+            "use_vllm",
+            "use_transformers_continuous_batching",
+            "cache_implementation",
+            "generation_kwargs",
+            "min_p",
+            "repetition_penalty",
+        )
+        return all(getattr(self, name) == WITHOUT_MEANING[name] for name in only_host_can)
 
     def refuse_what_has_no_meaning(self) -> None:
         """

@@ -14,19 +14,24 @@ from peft import PeftConfig, PeftModel
 from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedModel, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import TrainOutput
+from transformers.utils import logging
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer import grpo_trainer as host
 from trl.trainer.utils import split_tensor_dict
 
 from ..processors.base import WorldModelProcessor, state_columns
-from ..rollouts import rollout
+from ..rollouts.sampling import rollout
+from ..rollouts.shared_prompt import PackedGroups, pack_groups, share_prompts, unpack_completions
+from ..rollouts.text import sample_text, seed_of
 from .advantages import group_advantages, rewards_to_go
 from .callbacks import ProgressLine
 from .checkpoints import checkpoint_state, last_checkpoint
 from .grpo_config import WorldModelGRPOConfig
 from .range_head import RangeHead, accept_range_head
 
+
+logger = logging.get_logger(__name__)
 
 Rows = list[dict[str, Any]]
 
@@ -42,6 +47,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     What differs from [`~trl.GRPOTrainer`]:
 
+    - a prompt is computed once for its completions, when they are sampled and in the forward and backward passes of
+      policy and reference policy; where a model or an option forbids it, one warning says why;
     - a group stays in one micro-batch as far as it fits;
     - the reference policy of a model in memory is a copy made in memory;
 
@@ -54,8 +61,9 @@ class WorldModelGRPOTrainer(GRPOTrainer):
       `reference_mask`, `context`, ...), as lists with one tensor a completion;
     - tokens the world writes carry no loss, and log-probabilities are over the ids valid at a position.
 
-    In worlds of text the host samples, from the `prompt` of the rows; rewards receive `completions` and the columns of
-    the row.
+    In worlds of text prompts come from the column `prompt`; rewards receive `completions` and the columns of the row.
+    With vLLM, continuous batching, tools, images, `min_p`, a repetition penalty or `generation_kwargs` it is the host
+    that samples.
 
     All else is inherited.
 
@@ -159,10 +167,12 @@ class WorldModelGRPOTrainer(GRPOTrainer):
                 optimizers=optimizers,
                 peft_config=peft_config,
             )
+        policies = [self.accelerator.unwrap_model(policy) for policy in (self.model, self.ref_model) if policy]
         if self._range_head is not None:
             self.rollout_func = self._rollout  # set here, as the constructor warns of it
-            for policy in filter(None, (self.model, self.ref_model)):
-                accept_range_head(self.accelerator.unwrap_model(policy))
+            for policy in policies:
+                accept_range_head(policy)
+        self._shares_prompts = args.share_prompts and self._let_share_prompts(policies)
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
             self.add_callback(ProgressLine("reward", "kl"))
@@ -174,6 +184,14 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         args.max_completion_length = len(mask)
         self.horizon, self._env_mask = horizon, mask.int().tolist()
         self._range_head = RangeHead(self.processor.token_ranges(horizon), mask, temperature=args.temperature)
+
+    def _let_share_prompts(self, policies: list[PreTrainedModel | PeftModel]) -> bool:
+        reasons = [reason for policy in policies if (reason := share_prompts(policy))]
+        if self.aux_loss_enabled:
+            reasons.append("a mixture of experts balances its load by all tokens of a batch")
+        if reasons:
+            logger.warning(f"A prompt is computed for each of its completions: {reasons[0]}.")
+        return not reasons
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """
@@ -267,12 +285,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         # `prompts` are empty: what a rollout needs was kept by `_generate_and_score_completions`.
         names = self.processor.prompt_columns
         prompt: dict[str, Any] = {name: torch.stack([row[name] for row in self._rows]) for name in names}
-        with unwrap_model_for_generation(
-            self.model_wrapped,
-            self.accelerator,
-            gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-        ) as model:
+        with self._policy_to_sample_from() as model:
             record = rollout(
                 model,
                 self.processor,
@@ -296,6 +309,38 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             **{name: list(states) for name, states in state_columns(decoded).items()},
         }
 
+    @contextmanager
+    def _policy_to_sample_from(self) -> Iterator[PreTrainedModel | PeftModel]:
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+            self._dist.summon_full_params(self.model_wrapped, recurse=False),
+        ):
+            yield model
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], images: Any, *args: Any, **kwargs: Any) -> Any:
+        # As the host, whose `generate` computes a prompt once for each completion, except where only it can sample.
+        if not self._shares_prompts or images is not None or self.tools or not self.args.samples_by_probability_only:
+            return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
+        with self._policy_to_sample_from() as model:
+            completions = sample_text(
+                model,
+                prompt_ids[:: self._samples],
+                num_samples=self._samples,
+                max_new_tokens=self.max_completion_length,
+                end_ids=self.eos_token_ids,
+                seeds=self._seeds(),
+                temperature=self.temperature,
+                top_k=self.top_k,
+                top_p=self.top_p,
+                autocast_dtype=torch.bfloat16 if self.args.bf16 else None,
+            )
+        return completions, None
+
     def _seeds(self) -> list[int]:
         """A seed for each prompt, from its place in the run: the same for any process count, and after a resume."""
         place: tuple[int, ...] = (self.args.seed,)
@@ -303,7 +348,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             place += (self.state.global_step, self._step % self.args.gradient_accumulation_steps)
         first = self._first_row()
         rows = range(first, first + len(self._rows) * self._samples, self._samples)
-        return [int(np.random.SeedSequence((*place, row)).generate_state(1)[0]) for row in rows]
+        return [seed_of(*place, row) for row in rows]
 
     def _first_row(self) -> int:
         """Index of this process's first row among the rows of all."""
@@ -319,18 +364,24 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         compute_entropy: bool = False,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        # Sequences of one length need no padding, so there is no attention mask to give.
-        if self._range_head is None or not self.args.restrict_log_probs:
+        restricted = self._range_head is not None and self.args.restrict_log_probs
+        is_shared = self._shares_prompts and all(value is None or value is False for value in kwargs.values())
+        if not restricted and not is_shared:
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **kwargs
             )
+        rows = batch_size or len(input_ids)
         outputs = []
-        for ids in input_ids.split(batch_size or len(input_ids)):
+        for ids, mask in zip(input_ids.split(rows), attention_mask.split(rows), strict=True):
+            # Without padding there is no mask to give, and completions of one length have none.
+            inputs = pack_groups(ids, mask, completion_length=logits_to_keep) if is_shared else {"input_ids": ids}
+            completions = ids[:, -logits_to_keep:], mask[:, -logits_to_keep:]
             with self.accelerator.autocast():
-                outputs.append(
-                    model(input_ids=ids, range_head=self._range_head, completion_ids=ids[:, -logits_to_keep:])
-                )
-        log_probs, entropies = (torch.cat(parts) for parts in zip(*outputs, strict=True))
+                if restricted:
+                    outputs.append(model(**inputs, range_head=self._range_head, completion_ids=completions[0]))
+                else:
+                    outputs.append(_score_packed(model, inputs, *completions))
+        log_probs, entropies = (None if None in parts else torch.cat(parts) for parts in zip(*outputs, strict=True))
         return log_probs, entropies if compute_entropy else None, None
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -346,6 +397,18 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Writes none: the host asks at every checkpoint, before anything is measured; see `hub.cards`."""
+
+
+def _score_packed(
+    model: torch.nn.Module, inputs: dict[str, Any], ids: torch.Tensor, mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Log-probabilities and entropies `(N, L)` of a packed row's completions, by the host's head."""
+    groups: PackedGroups = inputs["shared_prompt"]
+    unscored = ids.new_full((1, groups.prompts * groups.prompt_length), -100)
+    labels = torch.cat([unscored, ids.masked_fill(mask == 0, -100).reshape(1, -1)], dim=1)
+    output = model(**inputs, shift_labels=labels, fused_lm_head=True)
+    log_probs = unpack_completions(output.log_probs, groups)
+    return log_probs, None if output.entropy is None else unpack_completions(output.entropy, groups)
 
 
 class _RowsReadOnce(torch.utils.data.Dataset):

@@ -15,6 +15,8 @@ from peft import PeftModel
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
+from ..rollouts.shared_prompt import plain_model, unpack_completions
+
 
 class RangeHead:
     """
@@ -89,15 +91,15 @@ def accept_range_head(model: PreTrainedModel | PeftModel) -> None:
     """
     Lets a model's `forward` take `range_head` and `completion_ids`; it then returns what [`RangeHead`] does.
 
-    The head runs inside `forward`, as TRL's own does: wrappers for several devices see one ordinary call. Where
-    each prompt of a batch comes several times in a row, as those of whole groups do, it is computed once; not so with
-    gradient checkpointing, which has no cache.
+    The head runs inside `forward`, as TRL's own does: wrappers for several devices see one ordinary call. With
+    `shared_prompt` it takes the completions of a packed row, see
+    [`~rlvr_world_hf.rollouts.shared_prompt.pack_groups`].
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
             A causal language model, changed in place. Calls without `range_head` are as before.
     """
-    model = model.get_base_model() if isinstance(model, PeftModel) else model
+    model = plain_model(model)
     host_forward = model.forward
 
     @functools.wraps(type(model).forward)  # `generate` reads the signature
@@ -110,35 +112,10 @@ def accept_range_head(model: PreTrainedModel | PeftModel) -> None:
     ) -> Any:
         if range_head is None or completion_ids is None:
             return host_forward(*args, **kwargs)
-        head, length = self.get_output_embeddings(), completion_ids.shape[1]
-        samples = 0 if args or set(kwargs) != {"input_ids"} else _samples_a_prompt(kwargs["input_ids"][:, :-length])
-        if samples > 1 and not (self.is_gradient_checkpointing and self.training):  # which drops the cache
-            states = _states_of_shared_prompts(self.base_model, kwargs["input_ids"], length, samples)
-        else:
-            states = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state[:, -length - 1 : -1]
+        head, groups = self.get_output_embeddings(), kwargs.get("shared_prompt")
+        states = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state
+        own = slice(-completion_ids.shape[1] - 1, -1)
+        states = states[:, own] if groups is None else unpack_completions(states, groups)
         return range_head(states, head.weight, head.bias, completion_ids)
 
     model.forward = types.MethodType(forward, model)
-
-
-def _samples_a_prompt(prompts: torch.Tensor) -> int:
-    """How often each of `(N, P)` prompts follows itself, where that is the same number for all; else 1."""
-    _, counts = prompts.unique_consecutive(dim=0, return_counts=True)
-    return int(counts[0]) if (counts == counts[0]).all() else 1
-
-
-def _states_of_shared_prompts(
-    transformer: torch.nn.Module, input_ids: torch.Tensor, length: int, samples: int
-) -> torch.Tensor:
-    """
-    The states `(N, length, D)` before each token of the completions, each prompt computed once for its `samples`.
-
-    Its keys and values are repeated for the group, and its gradient is the sum of theirs.
-    """
-    prompt = transformer(input_ids=input_ids[::samples, :-length], use_cache=True)
-    prompt.past_key_values.batch_repeat_interleave(samples)
-    completion = transformer(
-        input_ids=input_ids[:, -length:-1], past_key_values=prompt.past_key_values, use_cache=True
-    )
-    before_first = prompt.last_hidden_state[:, -1:].repeat_interleave(samples, dim=0)
-    return torch.cat([before_first, completion.last_hidden_state], dim=1)

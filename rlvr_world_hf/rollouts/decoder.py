@@ -1,0 +1,200 @@
+"""
+Token by token: a model reads prompts once, then the next tokens of all their completions, and says what comes next.
+
+Whether it keeps one copy of a prompt's keys and values or one for each completion is decided here, and nowhere seen.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from .shared_prompt import GroupCache, no_mask, plain_model, share_prompts
+
+
+Range = tuple[int, int]
+
+
+class GroupDecoder:
+    """
+    Reads `B` prompts and `G` completions of each; each time gives the logits of the tokens that may come next.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
+            A causal language model, in evaluation mode. Where it can share prompts it is let to, see
+            [`~rlvr_world_hf.rollouts.shared_prompt.share_prompts`].
+        group_size (`int`):
+            Completions a prompt, `G`.
+        length (`int`):
+            Most tokens a completion may get.
+        prompt_mask (`torch.Tensor` of shape `(B, P)`, int or bool):
+            0 where a prompt is padding, on its left.
+
+    Raises:
+        ValueError: if prompt and completion are longer than the model's window.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> model = LlamaForCausalLM(LlamaConfig(
+        ...     vocab_size=10, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+        ... )).eval()
+        >>> prompts = torch.tensor([[1, 2], [3, 4]])
+        >>> decoder = GroupDecoder(model, group_size=2, length=3, prompt_mask=torch.ones_like(prompts))
+        >>> decoder.read(prompts, ids=(0, 10)).shape
+        torch.Size([4, 10])
+        >>> decoder.read(torch.tensor([[5], [6], [7], [8]]), ids=(2, 5)).shape
+        torch.Size([4, 3])
+    """
+
+    def __init__(self, model: PreTrainedModel, *, group_size: int, length: int, prompt_mask: torch.Tensor) -> None:
+        window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if window is not None and prompt_mask.shape[1] + length > window:
+            raise ValueError(
+                f"Expected prompt and completion within the model's window of {window} tokens, got "
+                f"{prompt_mask.shape[1]} + {length}; shorten the prompt or the horizon, or train a model with a "
+                "larger `max_position_embeddings`."
+            )
+        self.model = model
+        self.group_size = group_size
+        self.mask = prompt_mask.bool()
+        self.position = self.mask.sum(dim=1).repeat_interleave(group_size)  # of each completion's next token
+        self.cache: GroupCache | None = None
+        if share_prompts(model) is None:
+            padded = None if bool(self.mask.all()) else self.mask
+            self.cache = GroupCache(group_size=group_size, length=length, prompt_mask=padded)
+        self.repeated = None
+        self.has_read_prompts = False
+
+    @torch.no_grad()
+    def read(self, tokens: torch.Tensor, *, ids: Range | None = None) -> torch.Tensor:
+        """
+        The prompts, at the first call, or the next tokens of all completions.
+
+        Args:
+            tokens (`torch.Tensor` of shape `(B, P)`, then `(B * G, T)`, int):
+                What is read.
+            ids (`tuple[int, int]`, *optional*):
+                Lowest id that may come next, and one past the highest; all by default.
+
+        Returns:
+            `torch.Tensor` of shape `(B * G, V)`: a logit for each of these ids.
+        """
+        if self.has_read_prompts:
+            positions = self.position[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+            self.position = self.position + tokens.shape[1]
+            return self._logits(tokens, positions, ids)
+        self.has_read_prompts = True
+        logits = self._logits(tokens, (self.mask.long().cumsum(dim=1) - 1).clamp(min=0), ids)
+        if self.cache is None:
+            self.repeated.batch_repeat_interleave(self.group_size)
+            self.mask = self.mask.repeat_interleave(self.group_size, dim=0)
+        return logits.repeat_interleave(self.group_size, dim=0)
+
+    def keep(self, prompts: torch.Tensor) -> None:
+        """
+        Goes on with the completions of some prompts only.
+
+        Args:
+            prompts (`torch.Tensor` of shape `(B',)`, int64):
+                Which of them.
+        """
+        group = torch.arange(self.group_size, device=prompts.device)
+        rows = (prompts[:, None] * self.group_size + group).flatten()
+        self.position = self.position[rows]
+        if self.cache is None:
+            self.repeated.batch_select_indices(rows)
+            self.mask = self.mask[rows]
+        else:
+            self.cache.keep(prompts)
+
+    def _logits(self, tokens: torch.Tensor, positions: torch.Tensor, ids: Range | None) -> torch.Tensor:
+        inputs = {"input_ids": tokens, "position_ids": positions}
+        if self.cache is None:
+            if self.repeated is not None:
+                self.mask = torch.cat([self.mask, self.mask.new_ones(tokens.shape)], dim=1)
+            output = self.model(
+                **inputs, attention_mask=self.mask.long(), past_key_values=self.repeated, use_cache=True,
+                logits_to_keep=1,
+            )  # fmt: skip
+            self.repeated = output.past_key_values
+            return output.logits[:, -1, slice(*ids or (None,))]
+        inputs |= {"attention_mask": no_mask(tokens), "shared_prompt": self.cache, "use_cache": False}
+        plain = plain_model(self.model)
+        head = plain.get_output_embeddings()
+        if ids is None or not _can_be_cut(plain, head):
+            return self.model(**inputs, logits_to_keep=1).logits[:, -1, slice(*ids or (None,))]
+        states = plain.base_model(**inputs).last_hidden_state[:, -1]
+        bias = None if head.bias is None else head.bias[slice(*ids)]
+        return nn.functional.linear(states, head.weight[slice(*ids)], bias)
+
+
+def prompts_at_once(model: PreTrainedModel, *, group_size: int, prompt_length: int, length: int) -> int:
+    """
+    How many prompts may be sampled from together: their keys and values fill half of the free memory at most.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            A causal language model.
+        group_size (`int`):
+            Completions a prompt.
+        prompt_length (`int`):
+            Tokens of a prompt.
+        length (`int`):
+            Tokens of a completion.
+
+    Returns:
+        `int`: at least 1.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> model = LlamaForCausalLM(LlamaConfig(
+        ...     vocab_size=10, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+        ... ))
+        >>> prompts_at_once(model, group_size=2, prompt_length=4, length=4) > 1000
+        True
+    """
+    config = model.config.get_text_config()
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    tokens = prompt_length + group_size * length
+    if share_prompts(model) is not None:
+        tokens = group_size * (prompt_length + length)
+    of_prompt = 2 * config.num_hidden_layers * heads * width * tokens * model.dtype.itemsize
+    return max(1, _free_memory(model.device) // 2 // of_prompt)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """
+    The model in evaluation mode, and afterwards as it was.
+
+    Args:
+        model (`torch.nn.Module`):
+            Any.
+    """
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on every system
+        return 8 << 30
+
+
+def _can_be_cut(model: PreTrainedModel, head: nn.Module) -> bool:
+    """Whether some of the logits are some of the head's rows, and nothing else is done to them."""
+    config = model.config.get_text_config()
+    scaled = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+    is_plain = type(head) is nn.Linear and type(head.weight) in (nn.Parameter, torch.Tensor)
+    return is_plain and all(getattr(config, name, None) is None for name in scaled)
