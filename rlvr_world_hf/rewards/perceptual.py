@@ -52,7 +52,7 @@ class LPIPSReward(PixelReward):
         seed (`int`, *optional*, defaults to `0`):
             Seed of a random trunk.
         batch_size (`int`, *optional*, defaults to `32`):
-            Frames at a time; bounds the memory.
+            Frames at a time; bounds the memory. Features of a reference are computed once for those of its group.
         pixels (`str`, *optional*, defaults to `"all"`):
             `"all"` or `"moving"`; see [`PixelReward`]. For moving pixels the distances of each layer are enlarged to
             the frame's size, as in the package's spatial mode.
@@ -118,10 +118,13 @@ class LPIPSReward(PixelReward):
         model = self.model.to(predicted.device)
         states, references = (rearrange(x, "b s c h w -> (b s) c h w").float() for x in (predicted, reference))
         masks = None if mask is None else rearrange(mask, "b s h w -> (b s) h w")
+        first = _first_of_equals(reference)
         distances = []
         for start in range(0, len(states), self.batch_size):
             rows = slice(start, start + self.batch_size)
-            maps = layer_distances(model, lpips_features(model, states[rows]), lpips_features(model, references[rows]))
+            different, place = first[rows].unique(return_inverse=True)
+            of_references = [layer[place] for layer in lpips_features(model, references[different])]
+            maps = layer_distances(model, lpips_features(model, states[rows]), of_references)
             distances.append(_sum_over_layers(maps, None if masks is None else masks[rows]))
         return rearrange(torch.cat(distances), "(b s) -> b s", b=len(predicted))
 
@@ -256,6 +259,15 @@ def layer_distances(model: LPIPS, predicted: list[torch.Tensor], reference: list
     """
     pairs = zip(model.lins, predicted, reference, strict=True)
     return [head((x - y).square_()) for head, x, y in pairs]
+
+
+def _first_of_equals(states: torch.Tensor) -> torch.Tensor:
+    """For each frame `(B * S,)` of states `(B, S, 3, H, W)` the first that is the same, as those of a group are."""
+    starts = torch.ones(len(states), dtype=torch.bool, device=states.device)
+    starts[1:] = (states[1:] != states[:-1]).flatten(1).any(dim=1)
+    first = starts.nonzero()[:, 0][starts.cumsum(dim=0) - 1]
+    steps = torch.arange(states.shape[1], device=states.device)
+    return rearrange(first[:, None] * states.shape[1] + steps, "b s -> (b s)")
 
 
 def _sum_over_layers(maps: list[torch.Tensor], mask: torch.Tensor | None) -> torch.Tensor:

@@ -221,7 +221,7 @@ def _forward(
     is_causal: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, Any]:
     """Attention `(N, H, T, D)`, log-sum-exp `(N, H, T)` in float32 or better, and what backward needs besides."""
-    if query.device.type == "cpu":
+    if _is_for_cpu_kernel(query):
         bias = None if bias is None else bias.expand(len(query), 1, query.shape[2], key.shape[2])
         return *aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, 0.0, is_causal, attn_mask=bias, scale=scale
@@ -248,7 +248,7 @@ def _backward(
     is_causal: bool = False,
 ) -> tuple[torch.Tensor, ...]:
     """Gradients for query, key and value, given `out` and `lse` of the whole attention that this is a part of."""
-    if query.device.type == "cpu":
+    if _is_for_cpu_kernel(query):
         bias = None if bias is None else bias.expand(len(query), 1, query.shape[2], key.shape[2])
         return aten._scaled_dot_product_flash_attention_for_cpu_backward(
             gradient, query, key, value, out, lse, 0.0, is_causal, attn_mask=bias, scale=scale
@@ -263,6 +263,10 @@ def _backward(
     of_scores = shares * (gradient @ value.mT - (gradient * out).sum(dim=-1, keepdim=True)) * scale
     gradients = (of_scores @ key.to(shares.dtype), of_scores.mT @ query.to(shares.dtype), shares.mT @ gradient)
     return tuple(x.to(query.dtype) for x in gradients)
+
+
+def _is_for_cpu_kernel(query: torch.Tensor) -> bool:
+    return query.device.type == "cpu"
 
 
 def _is_for_flash(query: torch.Tensor, bias: torch.Tensor | None) -> bool:

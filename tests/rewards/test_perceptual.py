@@ -7,7 +7,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from rlvr_world_hf.rewards import LPIPSReward
+from rlvr_world_hf.rewards import LPIPSReward, perceptual
 from rlvr_world_hf.rewards.perceptual import find_trunk, load_lpips
 
 
@@ -42,6 +42,21 @@ def test_it_is_the_package_s_distance(trunk_file: Path, pair) -> None:
     reward = LPIPSReward(net="squeeze", trunk_path=trunk_file, batch_size=4)
     assert torch.allclose(reward.measure(*pair), expected, atol=1e-5)
     assert expected.min() > 0.01
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 64])
+def test_a_reference_s_features_are_computed_once_for_its_group(
+    trunk_file: Path, pair, batch_size: int, monkeypatch
+) -> None:
+    predicted, reference = torch.cat([pair[0], pair[0].flip(0)]), pair[1].repeat_interleave(2, dim=0)
+    reward = LPIPSReward(net="squeeze", trunk_path=trunk_file, batch_size=batch_size)
+    pairs = zip(predicted, reference, strict=True)
+    expected = torch.cat([reward.measure(one[None], other[None]) for one, other in pairs])
+    seen = []
+    features = perceptual.lpips_features
+    monkeypatch.setattr(perceptual, "lpips_features", lambda model, x: seen.append(len(x)) or features(model, x))
+    assert torch.allclose(reward.measure(predicted, reference), expected, atol=1e-6)
+    assert sum(seen) == 12 + (6 if batch_size == 64 else 9 if batch_size == 5 else 12)
 
 
 def test_moving_pixels_are_the_package_s_spatial_mode(trunk_file: Path, pair) -> None:

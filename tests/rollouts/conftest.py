@@ -17,8 +17,8 @@ def processor() -> VideoWorldModelProcessor:
     return VideoWorldModelProcessor.from_codec(codec, [-1.0, -1.0], [1.0, 1.0], action_bins=8)
 
 
-@pytest.fixture
-def model(processor: VideoWorldModelProcessor) -> LlamaForCausalLM:
+@pytest.fixture(params=[0.0, 0.5], ids=["shared", "repeated"])
+def model(request: pytest.FixtureRequest, processor: VideoWorldModelProcessor) -> LlamaForCausalLM:
     torch.manual_seed(1)
     config = LlamaConfig(
         vocab_size=processor.layout.vocabulary_size,
@@ -28,7 +28,7 @@ def model(processor: VideoWorldModelProcessor) -> LlamaForCausalLM:
         num_attention_heads=4,
         num_key_value_heads=2,
         initializer_range=0.3,
-        attention_dropout=0.5,
+        attention_dropout=request.param,  # where there is any, prompts are not shared
     )
     return LlamaForCausalLM(config).eval()
 

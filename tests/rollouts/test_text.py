@@ -1,7 +1,8 @@
 import pytest
+import torch
 
 from rlvr_world_hf import LanguageWorldModelProcessor
-from rlvr_world_hf.rollouts.text import sample_answers
+from rlvr_world_hf.rollouts.text import sample_answers, sample_text
 from tests.tiny import text_tokenizer, tiny_language_model
 
 
@@ -37,3 +38,54 @@ def test_greedy_answers_are_one(world):
 def test_batches_hold_as_much_as_asked(world):
     small = sample_answers(*world, PROMPTS, temperature=0, max_new_tokens=8, batch_size=1)
     assert small == sample_answers(*world, PROMPTS, temperature=0, max_new_tokens=8, batch_size=64)
+
+
+def test_answers_of_a_prompt_are_the_same_in_any_company(world):
+    drawn = sample_answers(*world, PROMPTS, num_samples=4, max_new_tokens=8, batch_size=4)
+    assert drawn == sample_answers(*world, PROMPTS, num_samples=4, max_new_tokens=8, batch_size=64)
+
+
+def test_completions_end_where_the_plain_model_ends_them(world):
+    model, processor = world
+    prompts = processor.encode_prompt(PROMPTS)
+    whole = sample_text(model, prompts, num_samples=3, max_new_tokens=12, end_ids=[], seeds=[1, 2, 3])
+    assert all(len(ids) == 12 for ids in whole)
+    ends = [whole[0][4], whole[5][7]]
+    cut = sample_text(model, prompts, num_samples=3, max_new_tokens=12, end_ids=ends, seeds=[1, 2, 3])
+    for ids, uncut in zip(cut, whole, strict=True):
+        first = next((place + 1 for place, token in enumerate(uncut) if token in ends), 12)
+        assert ids == uncut[:first]
+    assert min(map(len, cut)) < 12
+
+
+def test_finished_prompts_are_computed_no_further(world, monkeypatch):
+    model, processor = world
+    prompts = processor.encode_prompt(PROMPTS)
+    sizes = {"num_samples": 2, "max_new_tokens": 20, "seeds": [1, 2, 3], "temperature": 0}
+    end = [sample_text(model, prompts, end_ids=[], **sizes)[0][2]]
+    rows = []
+    forward = model.forward
+    monkeypatch.setattr(model, "forward", lambda *args, **given: rows.append(given) or forward(*args, **given))
+    lengths = [len(ids) for ids in sample_text(model, prompts, end_ids=end, **sizes)]
+    assert min(lengths) <= 3
+    fed = sum(len(given["input_ids"]) for given in rows[1:])
+    assert fed == sum(length - 1 for length in lengths), "two of each prompt, which end together"
+
+
+def test_frequencies_follow_the_model(world):
+    model, processor = world
+    prompts = processor.encode_prompt(PROMPTS[:1])
+    drawn = sample_text(model, prompts, num_samples=4000, max_new_tokens=1, end_ids=[], seeds=[0])
+    with torch.no_grad():
+        expected = 4000 * model(torch.tensor(prompts)).logits[0, -1].softmax(-1)
+    counts = torch.bincount(torch.tensor(drawn)[:, 0], minlength=len(expected))
+    likely = expected >= 5
+    freedom = int(likely.sum()) - 1
+    statistic = ((counts - expected)[likely].square() / expected[likely]).sum()
+    assert freedom > 3
+    assert statistic < freedom + 4 * (2 * freedom) ** 0.5, "chi-square, four standard deviations"
+
+
+def test_an_empty_prompt_is_refused(world):
+    with pytest.raises(ValueError, match="shortest of 0 tokens"):
+        sample_text(world[0], [[1], []], num_samples=1, max_new_tokens=2, end_ids=[], seeds=[0, 1])

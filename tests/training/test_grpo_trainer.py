@@ -1,4 +1,5 @@
 import inspect
+import logging
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 from peft import LoraConfig
 from trl import GRPOTrainer
 from trl.trainer import grpo_trainer as host
+from trl.trainer.utils import add_fused_lm_head
 
 from rlvr_world_hf.processors.base import state_columns
 from rlvr_world_hf.rewards.pixel import MAEReward
@@ -222,6 +224,54 @@ def test_gradient_checkpointing_changes_nothing(tmp_path: Path) -> None:
     torch.testing.assert_close(*results)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"activation_checkpointing": True},
+        {"restrict_log_probs": False},
+        {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 8},
+        {"peft_config": LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)},
+    ],
+    ids=["plain", "activation checkpoints", "the host's head", "half a group at a time", "adapter"],
+)
+def test_sharing_prompts_changes_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
+    results = []
+    for is_shared in (True, False):
+        trainer = small_trainer(tmp_path, max_steps=2, save_strategy="no", share_prompts=is_shared, **changes)
+        assert trainer._shares_prompts == is_shared
+        trainer.train()
+        results.append(parameters(trainer.model))
+    torch.testing.assert_close(*results, atol=1e-5, rtol=0)
+
+
+def test_prompts_are_computed_once(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, max_steps=1, save_strategy="no")
+    layout, tokens = trainer.processor.layout, []
+    trainer.model.model.register_forward_pre_hook(
+        lambda module, args, given: tokens.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    trainer.train()
+    completion = len(trainer.processor.model_token_mask(HORIZON))
+    assert tokens[0] == (8, layout.prompt_length), "eight prompts are sampled from"
+    packed = [shape for shape in tokens if shape[0] == 1]
+    of_update = 4 * (layout.prompt_length - 1) + 16 * completion
+    assert packed.count((1, of_update)) >= 1, "four prompts of four completions an update"
+
+
+def test_what_cannot_share_prompts_is_trained_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("rlvr_world_hf")
+    model = small_policy(small_processor())
+    model.config.attention_dropout = 0.1
+    logger.addHandler(caplog.handler)
+    trainer = small_trainer(tmp_path, model=model, max_steps=1, save_strategy="no")
+    logger.removeHandler(caplog.handler)
+    said = [record.message for record in caplog.records if "A prompt is computed for each" in record.message]
+    assert len(said) == 1 and "drops attention" in said[0]
+    assert not trainer._shares_prompts
+    trainer.train()
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_an_adapter_is_trained_and_its_absence_is_the_reference(tmp_path: Path, checkpointing: bool) -> None:
     adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, lora_dropout=0.1)
@@ -383,6 +433,14 @@ def test_the_host_still_has_the_seams_we_use() -> None:
         "_generate_and_score_completions": ["self", "inputs"],
         "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
         "_prepare_inputs": ["self", "generation_batch"],
+        "_generate_single_turn": [
+            "self",
+            "prompt_ids",
+            "images",
+            "multimodal_fields",
+            "num_generations",
+            "has_tool_images",
+        ],
         "_get_train_sampler": ["self", "dataset"],
         "_compute_loss": ["self", "model", "inputs"],
         "create_model_card": ["self", "model_name", "dataset_name", "tags"],
@@ -398,5 +456,7 @@ def test_the_host_still_has_the_seams_we_use() -> None:
     construction = inspect.getsource(GRPOTrainer.__init__)
     assert "self.ref_model = create_model_from_path(" in construction and hasattr(host, "create_model_from_path")
     assert "self._step % generate_every == 0" in inspect.getsource(GRPOTrainer._prepare_inputs)
+    head = inspect.getsource(add_fused_lm_head)
+    assert "shift_labels" in head and "(*args, **kwargs)" in head, "a packed row is scored by the host's head"
     scoring = inspect.getsource(GRPOTrainer._generate_and_score_completions)
     assert "self._generate(prompts)" in scoring and "process_slice" in scoring

@@ -6,6 +6,8 @@ from peft import LoraConfig, get_peft_model
 from rlvr_world_hf import LanguageWorldModelProcessor, WorldModelGRPOConfig, WorldModelGRPOTrainer
 from rlvr_world_hf.processors.layout import IGNORED_LABEL
 from rlvr_world_hf.rewards.text import TextReward
+from rlvr_world_hf.rollouts.text import sample_text
+from rlvr_world_hf.training import grpo_trainer
 from rlvr_world_hf.training.language import build_language_policy, finetune, tokenize_transitions, train_text_tokenizer
 from tests.tiny import text_tokenizer
 
@@ -115,6 +117,54 @@ def test_reward_rises_on_free_text(processor, rows, tmp_path):
     assert sum(rewards[-3:]) > sum(rewards[:3]) + 0.3
     trainer.save_model(str(tmp_path / "rlvr"))
     assert (tmp_path / "rlvr" / "processor_config.json").exists()
+
+
+def text_trainer(processor, rows, folder, **changes):
+    args = WorldModelGRPOConfig(
+        str(folder),
+        per_device_train_batch_size=16,
+        num_generations=4,
+        updates_per_generation=2,
+        max_completion_length=8,
+        max_steps=2,
+        learning_rate=1e-2,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        **changes,
+    )
+    model = build_language_policy(processor.tokenizer, **SIZES)
+    return WorldModelGRPOTrainer(model, OpensReward(), args, rows, processing_class=processor)
+
+
+def test_a_step_with_shared_prompts_is_the_host_s(processor, rows, tmp_path, monkeypatch):
+    """Of completions that both are given: the host draws with another noise."""
+    random = torch.Generator().manual_seed(0)
+
+    def completions(self, prompt_ids, *args, **kwargs):
+        random.manual_seed(0)
+        lengths = torch.randint(1, 9, (len(prompt_ids),), generator=random).tolist()
+        return [torch.randint(3, 60, (length,), generator=random).tolist() for length in lengths], None
+
+    monkeypatch.setattr(WorldModelGRPOTrainer, "_generate_single_turn", completions)
+    results = []
+    for is_shared in (True, False):
+        trainer = text_trainer(processor, rows, tmp_path, share_prompts=is_shared)
+        trainer.train()
+        results.append(torch.cat([parameter.flatten() for parameter in trainer.model.parameters()]))
+    torch.testing.assert_close(*results, atol=1e-5, rtol=0)
+
+
+def test_a_group_is_sampled_from_one_prompt(processor, rows, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        grpo_trainer, "sample_text", lambda *args, **given: asked.append(args) or sample_text(*args, **given)
+    )
+    text_trainer(processor, rows, tmp_path).train()
+    ((_, prompts),) = asked
+    assert len(prompts) == 8, "32 completions, four of each"
+    text_trainer(processor, rows, tmp_path, min_p=0.1).train()
+    assert len(asked) == 1, "only the host knows `min_p`"
 
 
 def test_text_has_no_steps_to_credit(processor, rows, tmp_path):

@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 import torch
 
-from rlvr_world_hf.training import range_head
+from rlvr_world_hf.rollouts.shared_prompt import pack_groups, share_prompts
 from rlvr_world_hf.training.range_head import RangeHead, accept_range_head
 from tests.training.world import HORIZON, small_policy, small_processor
 
@@ -67,28 +69,21 @@ def test_another_length_is_refused(processor, sequences) -> None:
         head(torch.zeros(3, sequences[1].shape[1], 4), torch.zeros(30, 4), None, sequences[1])
 
 
-def test_a_prompt_shared_by_its_samples_changes_nothing(processor, sequences, monkeypatch) -> None:
+def test_a_prompt_shared_by_its_samples_changes_nothing(processor, sequences) -> None:
     prompt, completion = sequences
     completion = torch.cat([completion, completion.flip(0)])  # 3 prompts, 2 completions of each
     ids = torch.cat([prompt.repeat_interleave(2, dim=0), completion], 1)
     model = small_policy(processor)
     accept_range_head(model)
+    share_prompts(model)
     head = RangeHead(processor.token_ranges(HORIZON), processor.model_token_mask(HORIZON))
 
-    def outputs_and_gradient(samples: int) -> list[torch.Tensor]:
-        monkeypatch.setattr(range_head, "_samples_a_prompt", lambda prompts: samples)
-        outputs = model(input_ids=ids, range_head=head, completion_ids=completion)
+    def outputs_and_gradient(inputs: dict[str, Any]) -> list[torch.Tensor]:
+        outputs = model(**inputs, range_head=head, completion_ids=completion)
         model.zero_grad()
         (outputs[0] * torch.arange(len(ids))[:, None]).sum().backward()
         return [*outputs, *(parameter.grad.clone() for parameter in model.parameters())]
 
-    for shared, unshared in zip(outputs_and_gradient(2), outputs_and_gradient(1), strict=True):
+    packed = pack_groups(ids, torch.ones_like(ids), completion_length=completion.shape[1])
+    for shared, unshared in zip(outputs_and_gradient(packed), outputs_and_gradient({"input_ids": ids}), strict=True):
         torch.testing.assert_close(shared, unshared, atol=1e-5, rtol=1e-5)
-
-
-def test_prompts_are_shared_where_all_come_equally_often() -> None:
-    prompts = torch.tensor([[1, 2], [3, 4], [5, 6]])
-    assert range_head._samples_a_prompt(prompts.repeat_interleave(4, dim=0)) == 4
-    assert range_head._samples_a_prompt(prompts) == 1
-    assert range_head._samples_a_prompt(torch.cat([prompts, prompts[-1:]])) == 1
-    assert range_head._samples_a_prompt(prompts.repeat(2, 1)) == 1

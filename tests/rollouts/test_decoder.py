@@ -1,0 +1,95 @@
+"""Token by token a group is read as the plain model reads it, with one copy of a prompt or with many."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from rlvr_world_hf.rollouts import decoder as module
+from rlvr_world_hf.rollouts.decoder import GroupDecoder, evaluating, prompts_at_once
+
+
+GROUP = 3
+
+
+@pytest.fixture(params=[0.0, 0.1], ids=["shared", "repeated"])
+def model(request: pytest.FixtureRequest) -> LlamaForCausalLM:
+    """With dropout in attention, sharing is refused."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=40,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+        attention_dropout=request.param,
+        max_position_embeddings=16,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture
+def prompts() -> tuple[torch.Tensor, torch.Tensor]:
+    ids = torch.randint(1, 40, (3, 6), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[0, :5] = 0
+    mask[1, :2] = 0
+    return ids * mask, mask
+
+
+def test_greedy_tokens_are_those_of_generate(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:
+    ids, mask = prompts
+    repeated = {"input_ids": ids.repeat_interleave(GROUP, 0), "attention_mask": mask.repeat_interleave(GROUP, 0)}
+    expected = model.generate(**repeated, max_new_tokens=8, min_new_tokens=8, do_sample=False)[:, 6:]
+    decoder = GroupDecoder(model, group_size=GROUP, length=8, prompt_mask=mask)
+    tokens, unread = [], ids
+    for _ in range(8):
+        unread = decoder.read(unread).argmax(dim=-1)[:, None]
+        tokens.append(unread)
+    assert torch.equal(torch.cat(tokens, dim=1), expected)
+
+
+def test_some_ids_are_a_part_of_all(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:
+    ids, mask = prompts
+    sizes = {"group_size": GROUP, "length": 4, "prompt_mask": mask}
+    every, some = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
+    for unread in (ids, torch.full((9, 2), 7)):
+        torch.testing.assert_close(some.read(unread, ids=(5, 9)), every.read(unread)[:, 5:9], atol=1e-6, rtol=0)
+
+
+def test_prompts_that_are_left_go_on_as_before(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:
+    ids, mask = prompts
+    sizes = {"group_size": GROUP, "length": 4, "prompt_mask": mask}
+    every, some = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
+    kept = torch.tensor([0, 2])
+    for decoder in (every, some):
+        decoder.read(ids)
+        decoder.read(torch.arange(9)[:, None])
+    some.keep(kept)
+    rows = torch.tensor([0, 1, 2, 6, 7, 8])
+    for unread in (torch.arange(9)[:, None] + 10, torch.arange(9)[:, None] + 20):
+        torch.testing.assert_close(some.read(unread[rows]), every.read(unread)[rows], atol=1e-5, rtol=0)
+
+
+def test_beyond_the_window(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:
+    with pytest.raises(ValueError, match=r"window of 16 tokens, got 6 \+ 11"):
+        GroupDecoder(model, group_size=GROUP, length=11, prompt_mask=prompts[1])
+
+
+def test_prompts_fit_into_memory(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"group_size": 4, "prompt_length": 10, "length": 5}
+    is_shared = model.config.attention_dropout == 0
+    of_prompt = 2 * 2 * 2 * 8 * 4 * ((10 + 4 * 5) if is_shared else 4 * (10 + 5))
+    monkeypatch.setattr(module, "_free_memory", lambda device: 2 * 7 * of_prompt)
+    assert prompts_at_once(model, **sizes) == 7
+    monkeypatch.setattr(module, "_free_memory", lambda device: 0)
+    assert prompts_at_once(model, **sizes) == 1
+
+
+def test_a_model_is_left_as_it_was(model: LlamaForCausalLM) -> None:
+    model.train()
+    with pytest.raises(RuntimeError), evaluating(model):
+        assert not model.training
+        raise RuntimeError
+    assert model.training

@@ -1,0 +1,80 @@
+"""Attention to a shared prompt is attention to a copy of it in front of every completion."""
+
+import pytest
+import torch
+
+from rlvr_world_hf.rollouts import shared_attention
+from rlvr_world_hf.rollouts.shared_attention import attend_shared
+
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+SIZES = {  # prompts, completions, heads, key heads, queries, own keys, prompt tokens
+    "training": (2, 3, 4, 4, 5, 5, 7),
+    "key heads shared": (2, 3, 4, 2, 5, 5, 7),
+    "next token": (2, 3, 4, 2, 1, 6, 7),
+    "several next tokens": (2, 3, 4, 1, 3, 6, 7),
+    "one of each": (1, 1, 2, 2, 1, 1, 1),
+    "no prompt": (2, 2, 4, 2, 3, 3, 0),
+}
+
+
+@pytest.fixture(params=["kernel", "formula"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The CPU's kernel, and what stands in for it on a device that has none."""
+    if request.param == "formula":
+        monkeypatch.setattr(shared_attention, "_is_for_cpu_kernel", lambda query: False)
+    return request.param
+
+
+def plain(
+    query: torch.Tensor, *keys_and_values: torch.Tensor, scale: float, prompt_mask: torch.Tensor | None
+) -> torch.Tensor:
+    """One softmax over the prompt, copied for each completion, and the completion."""
+    prompt_key, prompt_value, key, value = keys_and_values
+    group, ratio = len(query) // len(prompt_key), query.shape[1] // key.shape[1]
+    queries, own, prompt = query.shape[2], key.shape[2], prompt_key.shape[2]
+    keys, values = (
+        torch.cat([of_prompt.repeat_interleave(group, 0), of_own], dim=2).repeat_interleave(ratio, 1)
+        for of_prompt, of_own in ((prompt_key, key), (prompt_value, value))
+    )
+    seen = torch.ones(len(query), queries, prompt + own, dtype=torch.bool).tril(prompt + own - queries)
+    if prompt_mask is not None:
+        seen[:, :, :prompt] &= prompt_mask.repeat_interleave(group, 0)[:, None]
+    return (query @ keys.mT * scale).masked_fill(~seen[:, None], -torch.inf).softmax(-1) @ values
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("padded", [False, True], ids=["whole prompts", "padded prompts"])
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=list(SIZES))
+def test_equals_a_copy_of_the_prompt(way: str, dtype: torch.dtype, padded: bool, sizes: tuple[int, ...]) -> None:
+    prompts, group, heads, key_heads, queries, own, length = sizes
+    random = torch.Generator().manual_seed(0)
+    rows = prompts * group
+    shapes = [(rows, heads, queries), *[(prompts, key_heads, length)] * 2, *[(rows, key_heads, own)] * 2]
+    inputs = [torch.randn(*shape, 8, dtype=dtype, generator=random).requires_grad_() for shape in shapes]
+    mask = None
+    if padded:
+        mask = torch.ones(prompts, length, dtype=torch.bool)
+        mask[0] = False  # nothing but padding
+        mask[-1, : length // 2] = False
+    given = {"scale": 0.3, "prompt_mask": mask}
+    expected = plain(*inputs, **given)
+    weight = torch.randn(expected.shape, dtype=dtype, generator=random)
+    used = inputs if length else [inputs[0], *inputs[3:]]
+    gradients = torch.autograd.grad((expected * weight).sum(), used)
+
+    out = attend_shared(*inputs, **given)
+    torch.testing.assert_close(out, expected, atol=TOLERANCE[dtype], rtol=0)
+    for gradient, wanted in zip(torch.autograd.grad((out * weight).sum(), used), gradients, strict=True):
+        torch.testing.assert_close(gradient, wanted, atol=TOLERANCE[dtype], rtol=0)
+
+
+def test_half_precision_is_near(way: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    shapes = [(6, 4, 5), (2, 2, 7), (2, 2, 7), (6, 2, 5), (6, 2, 5)]
+    inputs = [torch.randn(*shape, 8, generator=random) for shape in shapes]
+    mask = torch.ones(2, 7, dtype=torch.bool)
+    mask[0, :3] = False
+    out = attend_shared(*(x.bfloat16() for x in inputs), scale=0.3, prompt_mask=mask)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), plain(*inputs, scale=0.3, prompt_mask=mask), atol=0.03, rtol=0)

@@ -1,0 +1,178 @@
+"""A model that computes a prompt once gives what it gives when the prompt stands before every completion."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from rlvr_world_hf.rollouts.shared_prompt import (
+    GroupCache,
+    no_mask,
+    pack_groups,
+    samples_a_prompt,
+    share_prompts,
+    unpack_completions,
+)
+
+
+SIZES = {
+    "vocab_size": 50,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.3,
+}
+MODELS = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
+    "llama with biases": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_bias=True, tie_word_embeddings=True)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=16)),
+    "lora": lambda: get_peft_model(LlamaForCausalLM(LlamaConfig(**SIZES)), LoraConfig(init_lora_weights=False)),
+}
+GROUP, PROMPT, LENGTH = 4, 6, 5
+
+
+@pytest.fixture(params=MODELS.values(), ids=list(MODELS))
+def model(request: pytest.FixtureRequest) -> PreTrainedModel:
+    torch.manual_seed(0)
+    return request.param().eval()
+
+
+def sequences() -> tuple[torch.Tensor, torch.Tensor]:
+    """Three prompts, whole, half and a single token, padded on the left; completions padded on the right."""
+    random = torch.Generator().manual_seed(1)
+    prompts = torch.randint(1, 50, (3, PROMPT), generator=random).repeat_interleave(GROUP, dim=0)
+    ids = torch.cat([prompts, torch.randint(1, 50, (3 * GROUP, LENGTH), generator=random)], dim=1)
+    mask = torch.ones_like(ids)
+    mask[GROUP : 2 * GROUP, :3] = 0
+    mask[2 * GROUP :, : PROMPT - 1] = 0
+    mask[5, -2:] = 0
+    return ids.masked_fill(mask == 0, 0), mask
+
+
+def unshared(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
+    return logits[:, PROMPT - 1 : -1]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_packed_logits_and_gradients(model: PreTrainedModel, dtype: torch.dtype, tolerance: float) -> None:
+    model = model.to(dtype)
+    ids, mask = sequences()
+    weight = mask[:, PROMPT:, None] * torch.randn(50, dtype=dtype, generator=torch.Generator().manual_seed(2))
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    expected = unshared(model, ids, mask)
+    wanted = torch.autograd.grad((expected * weight).sum(), trained)
+
+    assert share_prompts(model) is None
+    packed = pack_groups(ids, mask, completion_length=LENGTH)
+    assert packed["input_ids"].shape == (1, 3 * (PROMPT - 1) + 3 * GROUP * LENGTH)
+    logits = unpack_completions(model(**packed, use_cache=False).logits, packed["shared_prompt"])
+    scored = mask[:, PROMPT:].bool()
+    torch.testing.assert_close(logits[scored], expected[scored], atol=tolerance, rtol=0)
+    for gradient, of_unshared in zip(torch.autograd.grad((logits * weight).sum(), trained), wanted, strict=True):
+        assert (gradient - of_unshared).norm() <= tolerance * of_unshared.norm()
+
+
+def test_calls_without_it_are_as_before(model: PreTrainedModel, tmp_path: Path) -> None:
+    ids, mask = sequences()
+    before = unshared(model, ids, mask)
+    generated = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=3, do_sample=False)
+    share_prompts(model)
+    share_prompts(model)
+    assert torch.equal(unshared(model, ids, mask), before)
+    again = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=3, do_sample=False)
+    assert torch.equal(again, generated)
+
+
+def test_a_saved_model_knows_nothing_of_it(tmp_path: Path) -> None:
+    model = MODELS["llama"]()
+    share_prompts(model)
+    model.save_pretrained(tmp_path)
+    assert "shared_prompts" not in (tmp_path / "config.json").read_text()
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).config._attn_implementation == "sdpa"
+
+
+def test_the_same_with_activation_checkpoints(model: PreTrainedModel) -> None:
+    ids, mask = sequences()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    share_prompts(model)
+
+    def gradients() -> tuple[torch.Tensor, ...]:
+        packed = pack_groups(ids, mask, completion_length=LENGTH)
+        logits = model(**packed, use_cache=False).logits
+        return torch.autograd.grad(unpack_completions(logits, packed["shared_prompt"]).sum(), trained)
+
+    expected = gradients()
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    plain.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    for gradient, wanted in zip(gradients(), expected, strict=True):
+        torch.testing.assert_close(gradient, wanted)
+
+
+def test_cached_logits_in_pieces(model: PreTrainedModel) -> None:
+    ids, mask = sequences()
+    expected = unshared(model, ids, mask)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    share_prompts(model)
+    cache = GroupCache(group_size=GROUP, length=LENGTH, prompt_mask=mask[::GROUP, :PROMPT].bool())
+    shared = {"attention_mask": no_mask(ids), "shared_prompt": cache, "use_cache": False}
+    first = slice(0, PROMPT)
+    with torch.no_grad():
+        logits = model(input_ids=ids[::GROUP, first], position_ids=positions[::GROUP, first], **shared).logits
+        pieces = [logits[:, -1:].repeat_interleave(GROUP, dim=0)]
+        for start, stop in ((0, 1), (1, 3), (3, LENGTH - 1)):
+            piece = slice(PROMPT + start, PROMPT + stop)
+            pieces.append(model(input_ids=ids[:, piece], position_ids=positions[:, piece], **shared).logits)
+    scored = mask[:, PROMPT:].bool()
+    torch.testing.assert_close(torch.cat(pieces, dim=1)[scored], expected[scored], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)), "sees all tokens"),
+        (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_dropout=0.1)), "drops attention"),
+        (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attn_implementation="eager")), "use 'sdpa'"),
+    ],
+)
+def test_what_cannot_share_says_why(
+    build: Callable[[], PreTrainedModel], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = build()
+    before = model.config._attn_implementation
+    with caplog.at_level(logging.WARNING):
+        assert reason in (share_prompts(model) or "")
+    assert model.config._attn_implementation == before
+
+
+def test_samples_a_prompt() -> None:
+    prompts = torch.tensor([[0, 2], [3, 4], [5, 6]])
+    ones = torch.ones(3, 2)
+    four = prompts.repeat_interleave(4, dim=0)
+    assert samples_a_prompt(four, torch.ones_like(four)) == 4
+    assert samples_a_prompt(prompts, ones) == 1
+    uneven = torch.cat([four, prompts[-1:].repeat(2, 1)])
+    assert samples_a_prompt(uneven, torch.ones_like(uneven)) == 2, "each prompt stands twice or three times"
+    mask = torch.ones_like(four)
+    mask[2:, 0] = 0
+    assert samples_a_prompt(four, mask) == 2, "an id is another as padding"
