@@ -1,6 +1,5 @@
 """A model that computes a prompt once gives what it gives when the prompt stands before every completion."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,7 +88,7 @@ def test_packed_logits_and_gradients(model: PreTrainedModel, dtype: torch.dtype,
     scored = mask[:, PROMPT:].bool()
     torch.testing.assert_close(logits[scored], expected[scored], atol=tolerance, rtol=0)
     for gradient, of_unshared in zip(torch.autograd.grad((logits * weight).sum(), trained), wanted, strict=True):
-        assert (gradient - of_unshared).norm() <= tolerance * of_unshared.norm()
+        assert (gradient - of_unshared).norm() <= 1e-5 * of_unshared.norm()
 
 
 def test_calls_without_it_are_as_before(model: PreTrainedModel, tmp_path: Path) -> None:
@@ -155,13 +154,10 @@ def test_cached_logits_in_pieces(model: PreTrainedModel) -> None:
         (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attn_implementation="eager")), "use 'sdpa'"),
     ],
 )
-def test_what_cannot_share_says_why(
-    build: Callable[[], PreTrainedModel], reason: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_cannot_share_says_why(build: Callable[[], PreTrainedModel], reason: str) -> None:
     model = build()
     before = model.config._attn_implementation
-    with caplog.at_level(logging.WARNING):
-        assert reason in (share_prompts(model) or "")
+    assert reason in (share_prompts(model) or "")
     assert model.config._attn_implementation == before
 
 

@@ -26,6 +26,15 @@ class OpensReward(TextReward):
         return sum(letter in "open" for letter in text) / max(len(text), 1)
 
 
+class LengthReward(OpensReward):
+    """Tells completions apart, whatever they say."""
+
+    name = "length"
+
+    def measure(self, completion, *, ground_truth):
+        return len(completion) / 8
+
+
 @pytest.fixture
 def processor():
     return LanguageWorldModelProcessor(text_tokenizer(), prompt_template="{state}\n> {action}\n")
@@ -134,7 +143,7 @@ def text_trainer(processor, rows, folder, **changes):
         **changes,
     )
     model = build_language_policy(processor.tokenizer, **SIZES)
-    return WorldModelGRPOTrainer(model, OpensReward(), args, rows, processing_class=processor)
+    return WorldModelGRPOTrainer(model, LengthReward(), args, rows, processing_class=processor)
 
 
 def test_a_step_with_shared_prompts_is_the_host_s(processor, rows, tmp_path, monkeypatch):
