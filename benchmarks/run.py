@@ -1,0 +1,205 @@
+"""
+Measures this library against plain TRL, in one process and in alternating order: `make bench`.
+
+Writes results.json (every pair), curves.csv and curves.png (growth with group size, prompt and completion) beside this
+file. A ratio is the host's time divided by ours; its bar is what it must reach. Floors are the tokens' matrix products
+at the rate that this machine was measured at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median, stdev
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from workloads import WAYS, Frames, Reward, Step, Workload, build_model, now
+
+from rlvr_world_hf import VideoWorldModelProcessor
+from rlvr_world_hf.evaluation.provenance import commit, machine, versions
+
+
+HERE = Path(__file__).parent
+P340 = Workload(prompt_length=340, completion_length=168, prompts=4)
+P1373 = Workload(prompt_length=1373, completion_length=160, prompts=1)
+
+
+def pusht() -> Workload:
+    """The shapes of the quickstart."""
+    from rlvr_world_hf import CompressiveTokenizer
+
+    codec = CompressiveTokenizer.from_pretrained("model_cards/pusht-codec")
+    processor = VideoWorldModelProcessor.from_codec(codec, [0, 0], [512, 512], action_bins=256, observed_steps=1)
+    completion = len(processor.model_token_mask(4))
+    return Workload(prompt_length=processor.layout.prompt_length, completion_length=completion, prompts=16)
+
+
+def bars() -> dict[str, tuple[Callable[[str, Path], Any], dict[str, float], Workload | None]]:
+    """Each workload: how to build it, its bars, its sizes."""
+    shapes = pusht()
+    prompt, completion, group = shapes.prompt_length, shapes.completion_length, shapes.group_size
+    ideal = 0.8 * (prompt + completion) * group / (prompt + completion * group)
+    reprefill = Workload(prompt_length=340, completion_length=7 * 24, prompts=4)
+    return {
+        "p340_c168_g16": (_step(P340), {"rollout": 2.5, "update": 2.1, "step": 2.2}, P340),
+        "p1373_c160_g16": (_step(P1373), {"rollout": 4.0, "update": 3.6, "step": 3.6}, P1373),
+        "pusht": (_step(shapes), {"rollout": 2.0, "update": ideal, "step": ideal}, shapes),
+        "multi_step_reprefill": (lambda way, folder: Frames(way, reprefill), {"rollout": 2.8}, reprefill),
+        "pusht.reward": (lambda way, folder: Reward(way), {"reward": 1.5}, None),
+    }
+
+
+def curves() -> dict[str, list[Workload]]:
+    """What grows, and the sizes at which it is measured."""
+    return {
+        "group_size": [
+            Workload(prompt_length=1373, completion_length=160, prompts=1, group_size=size)
+            for size in (2, 4, 8, 16, 32)
+        ],
+        "prompt_length": [
+            Workload(prompt_length=length, completion_length=160, prompts=1) for length in (128, 512, 1024, 2048, 4096)
+        ],
+        "completion_length": [
+            Workload(prompt_length=340, completion_length=length, prompts=2) for length in (24, 72, 168, 336)
+        ],
+    }
+
+
+def measure(build: Callable[[str, Path], Any], *, pairs: int, label: str) -> list[dict[str, dict[str, float]]]:
+    """Seconds of each part, by way, for every pair; the first pair warms up and is dropped."""
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {way: build(way, Path(folder) / way) for way in WAYS}
+        measured = []
+        for pair in tqdm(range(pairs + 1), desc=label):
+            order = WAYS if pair % 2 else WAYS[::-1]
+            seconds = {way: runs[way].run() for way in order}
+            if pair:
+                measured.append(seconds)
+    return measured
+
+
+def summarize(measured: list[dict[str, dict[str, float]]], bar: dict[str, float]) -> dict[str, Any]:
+    """Median ratio of each part, with its bar, spread and every pair."""
+    summary = {}
+    for part, least in bar.items():
+        pairs = [{way: seconds[way][part] for way in WAYS} for seconds in measured]
+        ratios = [pair["trl"] / pair["ours"] for pair in pairs]
+        spread = stdev(ratios) if len(ratios) > 1 else None
+        summary[part] = {"ratio": median(ratios), "std": spread, "bar": least, "pairs": pairs}
+    return summary
+
+
+def floors(workload: Workload, rate: float) -> dict[str, float]:
+    """Seconds of the matrix products of shared tokens: once in the rollout, four times in reference and update."""
+    model = build_model()
+    weights = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
+    once = 2 * weights * workload.tokens["ours"] / rate
+    return {"rollout": once, "update": 4 * once, "step": 5 * once}
+
+
+def matmul_rate() -> float:
+    """Floating-point operations a second of a product of two matrices of 1,024 x 1,024, float32."""
+    left = right = torch.randn(1024, 1024)
+    seconds = []
+    for _ in range(20):
+        start = now()
+        left @ right
+        seconds.append(now() - start)
+    return 2 * 1024**3 / median(seconds)
+
+
+def peak_memory(way: str, workload: Workload) -> int:
+    """Bytes that a step adds to the peak of a process of its own."""
+    fields = ("prompt_length", "completion_length", "prompts", "group_size")
+    sizes = json.dumps({name: getattr(workload, name) for name in fields})
+    output = subprocess.run(
+        [sys.executable, __file__, "--memory-of", way, "--sizes", sizes], check=True, capture_output=True, text=True
+    )
+    return int(output.stdout.split()[-1])
+
+
+def report_memory(way: str, sizes: str) -> None:
+    """Says how far a step lifts this process's peak."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Step(way, Workload(**json.loads(sizes)), Path(folder))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        run.run()
+    sys.stdout.write(f"\n{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024}\n")
+
+
+def draw(points: list[dict[str, Any]], file: Path) -> None:
+    """Seconds of a step over what grows, a panel each."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(point["grows"] for point in points))
+    figure = Figure(figsize=(4 * len(names), 3.4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for way in WAYS:
+            of_way = [point for point in points if point["grows"] == name and point["way"] == way]
+            axes.plot([p["size"] for p in of_way], [p["step"] for p in of_way], marker="o", label=way)
+        axes.set(xlabel=name.replace("_", " "), ylabel="seconds a step", xscale="log", yscale="log")
+        axes.legend()
+    figure.savefig(file, dpi=120)
+
+
+def main() -> None:
+    """Measures what is asked for; workloads that are left out keep the results they have."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--only", nargs="*", help="workloads; all by default", choices=list(bars()))
+    parser.add_argument("--no-curves", action="store_true")
+    parser.add_argument("--memory-of", choices=WAYS)
+    parser.add_argument("--sizes")
+    given = parser.parse_args()
+    if given.memory_of:
+        report_memory(given.memory_of, given.sizes)
+        return
+    file = HERE / "results.json"
+    workloads = json.loads(file.read_text())["workloads"] if given.only and file.exists() else {}
+    rate = matmul_rate()
+    for name, (build, bar, sizes) in bars().items():
+        if given.only and name not in given.only:
+            continue
+        workloads[name] = summarize(measure(build, pairs=given.pairs, label=name), bar)
+        if "step" in bar and sizes is not None:
+            workloads[name]["floor"] = floors(sizes, rate)
+            peaks = {way: peak_memory(way, sizes) for way in WAYS}
+            workloads[name]["peak_memory"] = peaks
+            workloads[name]["peak_memory_ratio"] = peaks["ours"] / peaks["trl"]
+        origin = {"commit": commit(), "machine": machine(), "versions": versions(), "matmul_flops": rate}
+        file.write_text(json.dumps(origin | {"workloads": workloads}, indent=2) + "\n")
+        sys.stdout.write(f"{name}: {'; '.join(_line(workloads[name], part) for part in bar)}\n")
+    if not given.no_curves and not given.only:
+        points = []
+        for grows, sizes in curves().items():
+            for workload in sizes:
+                size = getattr(workload, grows)
+                measured = measure(_step(workload), pairs=1, label=f"{grows} {size}")
+                points += [{"grows": grows, "size": size, "way": way, **measured[0][way]} for way in WAYS]
+        with (HERE / "curves.csv").open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, ["grows", "size", "way", "rollout", "update", "step"])
+            writer.writeheader()
+            writer.writerows(points)
+        draw(points, HERE / "curves.png")
+
+
+def _step(workload: Workload) -> Callable[[str, Path], Step]:
+    return lambda way, folder: Step(way, workload, folder)
+
+
+def _line(summary: dict[str, Any], part: str) -> str:
+    of_part = summary[part]
+    return f"{part} {of_part['ratio']:.2f} (bar {of_part['bar']:.2f})"
+
+
+if __name__ == "__main__":
+    main()
