@@ -7,6 +7,7 @@ Whether it keeps one copy of a prompt's keys and values or one for each completi
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -65,7 +66,7 @@ class GroupDecoder:
         if share_prompts(model) is None:
             padded = None if bool(self.mask.all()) else self.mask
             self.cache = GroupCache(group_size=group_size, length=length, prompt_mask=padded)
-        self.repeated = None
+        self.repeated: Any = None  # the model's own cache, where it cannot share
         self.has_read_prompts = False
 
     @torch.no_grad()
@@ -111,7 +112,7 @@ class GroupDecoder:
             self.cache.keep(prompts)
 
     def _logits(self, tokens: torch.Tensor, positions: torch.Tensor, ids: Range | None) -> torch.Tensor:
-        inputs = {"input_ids": tokens, "position_ids": positions}
+        inputs: dict[str, Any] = {"input_ids": tokens, "position_ids": positions}
         if self.cache is None:
             if self.repeated is not None:
                 self.mask = torch.cat([self.mask, self.mask.new_ones(tokens.shape)], dim=1)

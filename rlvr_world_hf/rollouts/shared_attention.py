@@ -149,14 +149,13 @@ class _SharedAttention(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, prompt_key, prompt_value, key, value, out, lse, bias = ctx.saved_tensors
         group, heads, queries = ctx.sizes["g"], ctx.sizes["k"], ctx.sizes["t"]
-        folded = [
+        of_out, folded_query, folded_out = (
             rearrange(x, "(b g) (k r) t d -> b k (r g t) d", g=group, k=heads).contiguous()
             for x in (gradient, query, out)
-        ]
-        folded_lse = rearrange(lse, "(b g) (k r) t -> b k (r g t)", g=group, k=heads).contiguous()
-        of_prompt, *for_prompt = _backward(
-            *folded, prompt_key, prompt_value, folded_lse, ctx.scale, ctx.seeds[0], bias=bias
         )
+        folded_lse = rearrange(lse, "(b g) (k r) t -> b k (r g t)", g=group, k=heads).contiguous()
+        prompt = (folded_query, folded_out, prompt_key, prompt_value, folded_lse)
+        of_prompt, *for_prompt = _backward(of_out, *prompt, ctx.scale, ctx.seeds[0], bias=bias)
         of_prompt = rearrange(of_prompt, "b k (r g t) d -> (b g) (k r) t d", g=group, t=queries)
         of_own, *for_own = _own_backward(gradient, query, out, key, value, lse, ctx.scale, ctx.seeds[1])
         return of_prompt + of_own, *for_prompt, *for_own, None, None

@@ -365,7 +365,7 @@ def _attention_beside(implementation: str) -> Callable:
     """Attention as `implementation` has it, except where `shared_prompt` is given."""
 
     def attend(
-        module: torch.nn.Module,
+        module: Any,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,

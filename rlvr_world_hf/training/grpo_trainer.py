@@ -381,8 +381,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
                     outputs.append(model(**inputs, range_head=self._range_head, completion_ids=completions[0]))
                 else:
                     outputs.append(_score_packed(model, inputs, *completions))
-        log_probs, entropies = (None if None in parts else torch.cat(parts) for parts in zip(*outputs, strict=True))
-        return log_probs, entropies if compute_entropy else None, None
+        log_probs, entropies = zip(*outputs, strict=True)
+        return torch.cat(log_probs), torch.cat(entropies) if compute_entropy else None, None
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """
