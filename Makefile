@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 export UV_HTTP_TIMEOUT ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock quickstart demo test test-slow test-gpu test-browser style quality codec reproduce
+.PHONY: help install lock quickstart demo test test-slow test-gpu test-browser style quality codec reproduce bench
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -58,3 +58,6 @@ codec: $(INSTALLED) ## train a PushT codec by its recipe (about an hour)
 
 reproduce: $(INSTALLED) ## the quickstart with three training seeds
 	$(BIN)/rlvr-world reproduce quickstart
+
+bench: $(INSTALLED) ## time a step of GRPO against plain TRL: benchmarks/results.json (about half an hour)
+	$(BIN)/python benchmarks/run.py
