@@ -11,6 +11,7 @@ to attention; everything else in a transformer treats tokens one by one. There a
 """
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -375,7 +376,7 @@ def _attention_beside(implementation: str) -> Callable:
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         if shared_prompt is None:
-            usual = ALL_ATTENTION_FUNCTIONS[implementation]
+            usual = ALL_ATTENTION_FUNCTIONS.get(implementation) or _eager_attention(module)
             return usual(module, query, key, value, attention_mask, *args, **kwargs)
         if torch.is_autocast_enabled(query.device.type):  # casts what it knows, and not this
             dtype = torch.get_autocast_dtype(query.device.type)
@@ -387,13 +388,18 @@ def _attention_beside(implementation: str) -> Callable:
     return attend
 
 
+def _eager_attention(module: Any) -> Callable:
+    """The attention in plain operations, which every file of models has for itself."""
+    return sys.modules[type(module).__module__].eager_attention_forward
+
+
 def _reason_not_to_share(model: PreTrainedModel) -> str | None:
     config, name = model.config.get_text_config(), type(model).__name__
     implementation = model.config._attn_implementation.removesuffix(SUFFIX)
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     if not model._supports_attention_backend or not model._can_set_attn_implementation():
         return f"{name} does not take its attention from transformers' attention interface"
-    if implementation not in ALL_ATTENTION_FUNCTIONS:
+    if implementation not in (*ALL_ATTENTION_FUNCTIONS, "eager"):
         return f"attention implementation {implementation!r} of {name} cannot be called beside another; use 'sdpa'"
     if layers != {"full_attention"} or getattr(config, "sliding_window", None) is not None:
         return f"not every layer of {name} sees all tokens before it"

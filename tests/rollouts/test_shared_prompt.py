@@ -41,6 +41,7 @@ SIZES = {
 MODELS = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
     "llama with biases": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_bias=True, tie_word_embeddings=True)),
+    "plain attention": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attn_implementation="eager")),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=16)),
     "lora": lambda: get_peft_model(LlamaForCausalLM(LlamaConfig(**SIZES)), LoraConfig(init_lora_weights=False)),
@@ -86,6 +87,8 @@ def test_packed_logits_and_gradients(model: PreTrainedModel, dtype: torch.dtype,
     assert packed["input_ids"].shape == (1, 3 * (PROMPT - 1) + 3 * GROUP * LENGTH)
     logits = unpack_completions(model(**packed, use_cache=False).logits, packed["shared_prompt"])
     scored = mask[:, PROMPT:].bool()
+    if model.config._attn_implementation.startswith("eager"):
+        tolerance = 1e-5  # its softmax is float32 in any case
     torch.testing.assert_close(logits[scored], expected[scored], atol=tolerance, rtol=0)
     for gradient, of_unshared in zip(torch.autograd.grad((logits * weight).sum(), trained), wanted, strict=True):
         assert (gradient - of_unshared).norm() <= 1e-5 * of_unshared.norm()
@@ -151,7 +154,6 @@ def test_cached_logits_in_pieces(model: PreTrainedModel) -> None:
     [
         (lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)), "sees all tokens"),
         (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_dropout=0.1)), "drops attention"),
-        (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attn_implementation="eager")), "use 'sdpa'"),
     ],
 )
 def test_what_cannot_share_says_why(build: Callable[[], PreTrainedModel], reason: str) -> None:
