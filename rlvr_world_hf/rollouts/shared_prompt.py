@@ -24,18 +24,29 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .shared_attention import attend_shared
+from .shared_attention import attend_shared, attend_shared_plainly
 
 
 SUFFIX = "_with_shared_prompts"
 """Ends the name of an attention implementation that takes `shared_prompt`."""
 
 
+Attention = Callable[..., torch.Tensor]
+"""[`attend_shared`] or [`attend_shared_plainly`]."""
+
+
 class SharedPrompt(Protocol):
     """How the tokens of one forward pass belong together."""
 
     def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scale: float,
+        attention: Attention = attend_shared,
     ) -> torch.Tensor:
         """Attention `(N, H, T, D)` of `(N, H, T, D)` queries to `(N, K, T, D)` keys and what is kept of others."""
         ...
@@ -108,7 +119,14 @@ class PackedGroups:
     """`(B, P)`, bool: False where a prompt is padding; `None` if none is."""
 
     def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scale: float,
+        attention: Attention = attend_shared,
     ) -> torch.Tensor:
         """
         Attention within prompts, and of completions to their prompt and themselves.
@@ -124,6 +142,8 @@ class PackedGroups:
                 Values.
             scale (`float`):
                 Multiplies the scores.
+            attention (`Callable`, *optional*, defaults to [`attend_shared`]):
+                Attention of completions to prompt and themselves.
 
         Returns:
             `torch.Tensor` of the shape of `query`.
@@ -133,7 +153,7 @@ class PackedGroups:
         for states in (query, key, value):
             prompt.append(rearrange(states[:, :, :of_prompts], "1 h (b p) d -> b h p d", b=self.prompts))
             own.append(rearrange(states[:, :, of_prompts:], "1 h (n l) d -> n h l d", l=self.completion_length))
-        completions = attend_shared(
+        completions = attention(
             own[0], prompt[1], prompt[2], own[1], own[2], scale=scale, prompt_mask=self.prompt_mask
         )
         completions = rearrange(completions, "n h l d -> 1 h (n l) d")
@@ -175,7 +195,14 @@ class GroupCache:
         self.written: dict[int, int] = {}
 
     def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scale: float,
+        attention: Attention = attend_shared,
     ) -> torch.Tensor:
         """
         Attention of the prompts, at a layer's first call, and of the next tokens of the completions from then on.
@@ -191,6 +218,8 @@ class GroupCache:
                 Values.
             scale (`float`):
                 Multiplies the scores.
+            attention (`Callable`, *optional*, defaults to [`attend_shared`]):
+                Attention of completions to prompt and themselves.
 
         Returns:
             `torch.Tensor` of the shape of `query`.
@@ -206,7 +235,7 @@ class GroupCache:
         keys, values = self.completions[layer]
         keys[:, :, start:stop], values[:, :, start:stop] = key, value
         own = keys[:, :, :stop], values[:, :, :stop]
-        return attend_shared(query, *self.prompts[layer], *own, scale=scale, prompt_mask=self.prompt_mask)
+        return attention(query, *self.prompts[layer], *own, scale=scale, prompt_mask=self.prompt_mask)
 
     def keep(self, prompts: torch.Tensor) -> None:
         """
@@ -364,6 +393,7 @@ def no_mask(input_ids: torch.Tensor) -> torch.Tensor:
 
 def _attention_beside(implementation: str) -> Callable:
     """Attention as `implementation` has it, except where `shared_prompt` is given."""
+    attention = attend_shared_plainly if implementation == "eager" else attend_shared
 
     def attend(
         module: Any,
@@ -382,7 +412,7 @@ def _attention_beside(implementation: str) -> Callable:
             dtype = torch.get_autocast_dtype(query.device.type)
             query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
         scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-        out = shared_prompt.attend(module.layer_idx, query, key, value, scale=scale)
+        out = shared_prompt.attend(module.layer_idx, query, key, value, scale=scale, attention=attention)
         return out.transpose(1, 2).contiguous(), None
 
     return attend

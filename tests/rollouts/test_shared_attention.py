@@ -1,10 +1,12 @@
 """Attention to a shared prompt is attention to a copy of it in front of every completion."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 from rlvr_world_hf.rollouts import shared_attention
-from rlvr_world_hf.rollouts.shared_attention import attend_shared
+from rlvr_world_hf.rollouts.shared_attention import attend_shared, attend_shared_plainly
 
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -18,12 +20,12 @@ SIZES = {  # prompts, completions, heads, key heads, queries, own keys, prompt t
 }
 
 
-@pytest.fixture(params=["kernel", "formula"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The CPU's kernel, and what stands in for it on a device that has none."""
+@pytest.fixture(params=["kernel", "formula", "plain"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., torch.Tensor]:
+    """The CPU's kernel, what stands in for it on a device that has none, and plain operations."""
     if request.param == "formula":
         monkeypatch.setattr(shared_attention, "_is_for_cpu_kernel", lambda query: False)
-    return request.param
+    return attend_shared_plainly if request.param == "plain" else attend_shared
 
 
 def plain(
@@ -46,7 +48,7 @@ def plain(
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 @pytest.mark.parametrize("padded", [False, True], ids=["whole prompts", "padded prompts"])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=list(SIZES))
-def test_equals_a_copy_of_the_prompt(way: str, dtype: torch.dtype, padded: bool, sizes: tuple[int, ...]) -> None:
+def test_equals_a_copy_of_the_prompt(way: Callable, dtype: torch.dtype, padded: bool, sizes: tuple[int, ...]) -> None:
     prompts, group, heads, key_heads, queries, own, length = sizes
     random = torch.Generator().manual_seed(0)
     rows = prompts * group
@@ -63,18 +65,18 @@ def test_equals_a_copy_of_the_prompt(way: str, dtype: torch.dtype, padded: bool,
     used = inputs if length else [inputs[0], *inputs[3:]]
     gradients = torch.autograd.grad((expected * weight).sum(), used)
 
-    out = attend_shared(*inputs, **given)
+    out = way(*inputs, **given)
     torch.testing.assert_close(out, expected, atol=TOLERANCE[dtype], rtol=0)
     for gradient, wanted in zip(torch.autograd.grad((out * weight).sum(), used), gradients, strict=True):
         torch.testing.assert_close(gradient, wanted, atol=TOLERANCE[dtype], rtol=0)
 
 
-def test_half_precision_is_near(way: str) -> None:
+def test_half_precision_is_near(way: Callable) -> None:
     random = torch.Generator().manual_seed(0)
     shapes = [(6, 4, 5), (2, 2, 7), (2, 2, 7), (6, 2, 5), (6, 2, 5)]
     inputs = [torch.randn(*shape, 8, generator=random) for shape in shapes]
     mask = torch.ones(2, 7, dtype=torch.bool)
     mask[0, :3] = False
-    out = attend_shared(*(x.bfloat16() for x in inputs), scale=0.3, prompt_mask=mask)
+    out = way(*(x.bfloat16() for x in inputs), scale=0.3, prompt_mask=mask)
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), plain(*inputs, scale=0.3, prompt_mask=mask), atol=0.03, rtol=0)
