@@ -187,7 +187,11 @@ def _unknown_stage(name: str) -> str:
 
 
 def _full_name(name: str) -> str:
+    """A recipe's name without its world means that of the main world, or the only one there is."""
     matches = [known for known in recipe_names() if known.endswith(f"/{name}")]
+    main_world = f"{Recipe(name=name).world}/{name}"
+    if main_world in matches:
+        return main_world
     return matches[0] if len(matches) == 1 else name
 
 

@@ -55,6 +55,7 @@ def test_what_cannot_be_understood_is_said_in_one_line(arguments, expected, caps
         (["pendulum/cpu"], "outputs/reproduce/pendulum"),
         (["metaworld/cpu"], "outputs/reproduce/metaworld"),
         (["metaworld/cpu", "--output_dir", "elsewhere"], "elsewhere"),
+        (["quickstart"], "outputs/reproduce/quickstart"),  # as `make reproduce` has it: of PushT, the main world
     ],
 )
 def test_seeds_of_each_recipe_have_a_folder_of_their_own(words, expected, monkeypatch):
