@@ -79,7 +79,7 @@ def measure(build: Callable[[str, Path], Any], *, pairs: int, label: str) -> lis
     with tempfile.TemporaryDirectory() as folder:
         runs = {way: build(way, Path(folder) / way) for way in WAYS}
         measured = []
-        for pair in tqdm(range(pairs + 1), desc=label):
+        for pair in tqdm(range(pairs + 1), desc=label, disable=None):
             order = WAYS if pair % 2 else WAYS[::-1]
             seconds = {way: runs[way].run() for way in order}
             if pair:
@@ -175,9 +175,9 @@ def main() -> None:
             peaks = {way: peak_memory(way, sizes) for way in WAYS}
             workloads[name]["peak_memory"] = peaks
             workloads[name]["peak_memory_ratio"] = peaks["ours"] / peaks["trl"]
+        sys.stdout.write(f"{name}: {'; '.join(_line(workloads[name], part) for part in bar)}\n")
         origin = {"commit": commit(), "machine": machine(), "versions": versions(), "matmul_flops": rate}
         file.write_text(json.dumps(origin | {"workloads": workloads}, indent=2) + "\n")
-        sys.stdout.write(f"{name}: {'; '.join(_line(workloads[name], part) for part in bar)}\n")
     if not given.no_curves and not given.only:
         points = []
         for grows, sizes in curves().items():
