@@ -170,12 +170,12 @@ def main() -> None:
         if given.only and name not in given.only:
             continue
         workloads[name] = summarize(measure(build, pairs=given.pairs, label=name), bar)
+        sys.stdout.write(f"{name}: {'; '.join(_line(workloads[name], part) for part in bar)}\n")
         if "step" in bar and sizes is not None:
             workloads[name]["floor"] = floors(sizes, rate)
             peaks = {way: peak_memory(way, sizes) for way in WAYS}
             workloads[name]["peak_memory"] = peaks
             workloads[name]["peak_memory_ratio"] = peaks["ours"] / peaks["trl"]
-        sys.stdout.write(f"{name}: {'; '.join(_line(workloads[name], part) for part in bar)}\n")
         origin = {"commit": commit(), "machine": machine(), "versions": versions(), "matmul_flops": rate}
         file.write_text(json.dumps(origin | {"workloads": workloads}, indent=2) + "\n")
     if not given.no_curves and not given.only:
