@@ -59,5 +59,5 @@ codec: $(INSTALLED) ## train a PushT codec by its recipe (about an hour)
 reproduce: $(INSTALLED) ## the quickstart with three training seeds
 	$(BIN)/rlvr-world reproduce quickstart
 
-bench: $(INSTALLED) ## time a step of GRPO against plain TRL: benchmarks/results.json (about half an hour)
+bench: $(INSTALLED) ## time a step of GRPO against plain TRL: benchmarks/results.json (an hour or more)
 	$(BIN)/python benchmarks/run.py

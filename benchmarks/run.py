@@ -24,7 +24,8 @@ import torch
 from tqdm import tqdm
 from workloads import WAYS, Frames, Reward, Step, Workload, build_model, now
 
-from rlvr_world_hf import VideoWorldModelProcessor
+from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
+from rlvr_world_hf.commands.locations import bundled_path
 from rlvr_world_hf.evaluation.provenance import commit, machine, versions
 
 
@@ -35,9 +36,7 @@ P1373 = Workload(prompt_length=1373, completion_length=160, prompts=1)
 
 def pusht() -> Workload:
     """The shapes of the quickstart."""
-    from rlvr_world_hf import CompressiveTokenizer
-
-    codec = CompressiveTokenizer.from_pretrained("model_cards/pusht-codec")
+    codec = CompressiveTokenizer.from_pretrained(bundled_path("pusht-codec"))
     processor = VideoWorldModelProcessor.from_codec(codec, [0, 0], [512, 512], action_bins=256, observed_steps=1)
     completion = len(processor.model_token_mask(4))
     return Workload(prompt_length=processor.layout.prompt_length, completion_length=completion, prompts=16)

@@ -21,6 +21,7 @@ from rlvr_world_hf import (
     WorldModelGRPOConfig,
     WorldModelGRPOTrainer,
 )
+from rlvr_world_hf.commands.locations import bundled_path
 from rlvr_world_hf.rewards import LPIPSReward
 from rlvr_world_hf.rollouts import draw_uniforms, sample_completions
 
@@ -205,7 +206,7 @@ class Reward:
     """
 
     def __init__(self, way: str, *, prompts: int = 4, group_size: int = 16, horizon: int = 4) -> None:
-        codec = CompressiveTokenizer.from_pretrained("model_cards/pusht-codec").float()
+        codec = CompressiveTokenizer.from_pretrained(bundled_path("pusht-codec")).float()
         self.processor = VideoWorldModelProcessor.from_codec(
             codec, [0.0, 0.0], [512.0, 512.0], action_bins=256, observed_steps=1
         )

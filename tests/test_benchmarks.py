@@ -36,8 +36,7 @@ def test_frames_of_either_way(workloads: Any) -> None:
         assert workloads.Frames(way, sizes).run()["rollout"] > 0
 
 
-def test_the_reward_of_either_way(workloads: Any, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(repository)
+def test_the_reward_of_either_way(workloads: Any) -> None:
     for way in workloads.WAYS:
         assert workloads.Reward(way, prompts=1, group_size=2, horizon=1).run()["reward"] > 0
 
