@@ -45,6 +45,9 @@ class PretrainSettings:
     learning_rate: float = key(5e-5, "Learning rate of AdamW.")
     warmup_steps: int = key(5000, "Updates over which the learning rate rises from 0.")
     bf16: Bfloat16 = BF16
+    restrict_log_probs: bool = key(
+        False, "Learn each token among the ids valid at its position only, as rollouts sample it; not of text."
+    )
     start_from: str = key(
         "", "Folder or Hub id of a world model, of text also a language model, to start from; a fresh one if empty."
     )
@@ -161,6 +164,7 @@ def likelihood_training(
     """
     from ..training import pretrain as train
     from ..training.checkpoints import trained_seconds
+    from ..training.range_head import RangeHead
 
     recipe = run.recipe
     if is_text(recipe):
@@ -168,6 +172,8 @@ def likelihood_training(
     else:
         with run.processes.first_before_others():
             tokens = {split: _tokens(run, processor, split) for split in ("train", "validation")}
+        if settings.restrict_log_probs:
+            limits["range_head"] = RangeHead.of(processor, recipe.windows.horizon)
     run.clock.continue_from(trained_seconds(run.folder))
     settings_of_run: dict[str, Any] = {"seed": recipe.seed, "report_to": recipe.report_to}
     settings_of_run |= settings.training(run.processes.device)

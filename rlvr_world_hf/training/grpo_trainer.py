@@ -183,7 +183,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         mask = self.processor.model_token_mask(horizon)
         args.max_completion_length = len(mask)
         self.horizon, self._env_mask = horizon, mask.int().tolist()
-        self._range_head = RangeHead(self.processor.token_ranges(horizon), mask, temperature=args.temperature)
+        self._range_head = RangeHead.of(self.processor, horizon, temperature=args.temperature)
 
     def _let_share_prompts(self, policies: list[PreTrainedModel | PeftModel]) -> bool:
         reasons = [reason for policy in policies if (reason := share_prompts(policy))]

@@ -25,6 +25,7 @@ from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
 from .callbacks import ENDLESS, Clock, ProgressLine
 from .checkpoints import checkpoint_state, last_checkpoint, load_weights, trained_seconds
+from .range_head import RangeHead, accept_range_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +177,7 @@ def pretrain(
     learning_rate: float = 5e-5,
     warmup_steps: int = 5000,
     seed: int = 0,
+    range_head: RangeHead | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     **training_arguments: Any,
 ) -> Pretraining:
@@ -211,6 +213,9 @@ def pretrain(
             Updates over which the learning rate rises from 0.
         seed (`int`, *optional*, defaults to 0):
             Decides the order of the data.
+        range_head ([`~rlvr_world_hf.training.range_head.RangeHead`], *optional*):
+            Learn each token among the ids valid at its position only, the distribution that rollouts sample from; only
+            their logits are computed. By default among all ids, as the paper's code does.
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
         training_arguments (`dict[str, Any]`, *optional*):
@@ -244,13 +249,18 @@ def pretrain(
 
     ```
     """
-    collator = _CompletionCollator(_first_label(train_tokens))
+    if range_head is None:
+        collator, loss = _CompletionCollator(_first_label(train_tokens)), None
+    else:
+        accept_range_head(model)
+        collator, loss = _RangeHeadCollator(range_head), _mean_negative_log_prob
 
     def make_trainer(callbacks: Sequence[TrainerCallback], **settings: Any) -> Trainer:
         return Trainer(
             model,
             TrainingArguments(**settings),
             data_collator=collator,
+            compute_loss_func=loss,
             train_dataset=train_tokens,
             eval_dataset=validation_tokens,
             callbacks=list(callbacks),
@@ -382,3 +392,26 @@ class _CompletionCollator:
         labels = torch.stack([row["labels"] for row in rows]).long()
         labels = labels[:, self.first - 1 :]  # the state before a token predicts it
         return {"input_ids": input_ids, "labels": labels, "logits_to_keep": labels.shape[1]}
+
+
+class _RangeHeadCollator:
+    """Batches of sequences of one length, for the range head that scores their completions."""
+
+    def __init__(self, head: RangeHead) -> None:
+        self.head = head
+
+    def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+        input_ids = torch.stack([row["input_ids"] for row in rows]).long()
+        labels = torch.stack([row["labels"] for row in rows]).long()
+        completion_ids = input_ids[:, -self.head.length :]
+        return {"input_ids": input_ids, "labels": labels, "completion_ids": completion_ids, "range_head": self.head}
+
+
+def _mean_negative_log_prob(
+    outputs: tuple[torch.Tensor, torch.Tensor], labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean over the labels of a whole batch, of which this may be one process's part."""
+    log_probs = outputs[0]
+    learned = labels[:, -log_probs.shape[1] :] != IGNORED_LABEL
+    count = learned.sum() if num_items_in_batch is None else num_items_in_batch
+    return -log_probs.where(learned, 0.0).sum() / count

@@ -15,6 +15,7 @@ from peft import PeftModel
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
+from ..processors.step_blocks import StepBlockProcessor
 from ..rollouts.shared_prompt import plain_model, unpack_completions
 
 
@@ -54,6 +55,22 @@ class RangeHead:
             (low, high, (model_token_mask & (token_ranges == torch.tensor([low, high])).all(1)).nonzero()[:, 0])
             for low, high in ranges
         ]
+
+    @classmethod
+    def of(cls, processor: StepBlockProcessor, horizon: int, *, temperature: float = 1.0) -> "RangeHead":
+        """
+        The head over what a processor's model writes.
+
+        Args:
+            processor (`StepBlockProcessor`): knows the valid ids.
+            horizon (`int`): steps of a completion.
+            temperature (`float`, *optional*, defaults to `1.0`): the logits are divided by it.
+
+        Returns:
+            `RangeHead`: for completions of that horizon.
+        """
+        mask = processor.model_token_mask(horizon)
+        return cls(processor.token_ranges(horizon), mask, temperature=temperature)
 
     def __call__(
         self, hidden_states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, ids: torch.Tensor
@@ -97,10 +114,12 @@ def accept_range_head(model: PreTrainedModel | PeftModel) -> None:
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
-            A causal language model, changed in place. Calls without `range_head` are as before.
+            A causal language model, changed in place, once. Calls without `range_head` are as before.
     """
     model = plain_model(model)
-    host_forward = model.forward
+    if hasattr(model, "forward_of_host"):
+        return
+    model.forward_of_host = model.forward  # an attribute, so that a copy of the model calls its own
 
     @functools.wraps(type(model).forward)  # `generate` reads the signature
     def forward(
@@ -111,7 +130,7 @@ def accept_range_head(model: PreTrainedModel | PeftModel) -> None:
         **kwargs: Any,
     ) -> Any:
         if range_head is None or completion_ids is None:
-            return host_forward(*args, **kwargs)
+            return self.forward_of_host(*args, **kwargs)
         head, groups = self.get_output_embeddings(), kwargs.get("shared_prompt")
         states = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state
         own = slice(-completion_ids.shape[1] - 1, -1)

@@ -8,6 +8,7 @@ from transformers import TrainerCallback
 
 from rlvr_world_hf.training.checkpoints import checkpoint_state, last_checkpoint
 from rlvr_world_hf.training.pretraining import Pretraining, build_policy, pretrain, tokenize_rows
+from rlvr_world_hf.training.range_head import RangeHead
 from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows
 
 
@@ -75,6 +76,41 @@ def test_loss_is_the_cross_entropy_of_what_the_model_writes(processor, tokens, t
     expected = model(input_ids=tokens[1]["input_ids"][:], labels=tokens[1]["labels"][:]).loss.item()
     result = train(model, tokens, tmp_path, max_steps=1, eval_steps=1, learning_rate=0.0, warmup_steps=0)
     assert result.history[-1]["eval_loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_may_learn_a_token_among_the_valid_ids_only(processor, tokens, tmp_path: Path) -> None:
+    model, head = small_policy(processor), RangeHead.of(processor, HORIZON)
+    ids, ranges = tokens[1]["input_ids"][:], processor.token_ranges(HORIZON)
+    logits = model(input_ids=ids).logits[:, -len(ranges) - 1 : -1]
+    expected = [
+        torch.nn.functional.cross_entropy(logits[:, place, low:high], ids[:, place - len(ranges)] - low)
+        for place, (low, high) in enumerate(ranges.tolist())
+        if processor.model_token_mask(HORIZON)[place]
+    ]
+    result = train(model, tokens, tmp_path, max_steps=1, eval_steps=1, learning_rate=0.0, warmup_steps=0,
+                   range_head=head)  # fmt: skip
+    assert result.history[-1]["eval_loss"] == pytest.approx(torch.stack(expected).mean().item(), abs=1e-5)
+
+
+def test_padded_steps_do_not_count_among_valid_ids_either(processor, tokens, tmp_path: Path) -> None:
+    model, head = small_policy(processor), RangeHead.of(processor, HORIZON)
+    step = processor.layout.step_length
+    padded = tokens[1].map(lambda row: {"labels": [*row["labels"][:-step].tolist(), *[-100] * step]})
+    ids, labels = padded["input_ids"][:], padded["labels"][:][:, -head.length :]
+    result = train(model, (tokens[0], padded), tmp_path, max_steps=1, eval_steps=1, learning_rate=0.0, warmup_steps=0,
+                   range_head=head)  # fmt: skip
+    log_probs, _ = model(input_ids=ids, range_head=head, completion_ids=ids[:, -head.length :])
+    assert result.history[-1]["eval_loss"] == pytest.approx(-log_probs[labels != -100].mean().item(), abs=1e-5)
+
+
+def test_what_is_learned_among_valid_ids_moves_no_other(processor, tokens, tmp_path: Path) -> None:
+    model = small_policy(processor)
+    before = model.lm_head.weight.detach().clone()
+    result = train(model, tokens, tmp_path, range_head=RangeHead.of(processor, HORIZON))
+    losses = [entry["eval_loss"] for entry in result.history if "eval_loss" in entry]
+    assert losses[-1] < losses[0]
+    moved = (model.lm_head.weight - before).abs().sum(1) > 0
+    assert moved.tolist() == [index < processor.layout.dynamics_codebook_size for index in range(len(moved))]
 
 
 def test_keeps_the_best_checkpoint(processor, tokens, tmp_path: Path) -> None:

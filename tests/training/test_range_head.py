@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import pytest
@@ -61,6 +62,16 @@ def test_other_calls_are_as_before(processor, sequences) -> None:
     assert torch.equal(before.logits, after.logits) and torch.equal(before.loss, after.loss)
     generated = model.generate(sequences[0], attention_mask=torch.ones_like(sequences[0]), max_new_tokens=2)
     assert generated.shape[1] == sequences[0].shape[1] + 2
+
+
+def test_a_copy_of_a_model_calls_itself(processor, sequences) -> None:
+    model = small_policy(processor)
+    accept_range_head(model)
+    copied = copy.deepcopy(model)
+    accept_range_head(copied)
+    with torch.no_grad():
+        copied.lm_head.weight.zero_()
+    assert copied(input_ids=sequences[0]).logits.abs().max() == 0 < model(input_ids=sequences[0]).logits.abs().max()
 
 
 def test_another_length_is_refused(processor, sequences) -> None:
