@@ -378,7 +378,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             completions = ids[:, -logits_to_keep:], mask[:, -logits_to_keep:]
             with self.accelerator.autocast():
                 if restricted:
-                    outputs.append(model(**inputs, range_head=self._range_head, completion_ids=completions[0]))
+                    inputs |= {"completion_ids": completions[0], "with_entropies": compute_entropy}
+                    outputs.append(model(**inputs, range_head=self._range_head))
                 else:
                     outputs.append(_score_packed(model, inputs, *completions))
         log_probs, entropies = zip(*outputs, strict=True)

@@ -28,6 +28,9 @@ from .checkpoints import checkpoint_state, last_checkpoint, load_weights, traine
 from .range_head import RangeHead, accept_range_head
 
 
+Rows = list[dict[str, torch.Tensor]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pretraining:
     """What [`pretrain`] did; the model it was given holds the weights of `best_checkpoint`."""
@@ -249,18 +252,17 @@ def pretrain(
 
     ```
     """
-    if range_head is None:
-        collator, loss = _CompletionCollator(_first_label(train_tokens)), None
-    else:
+    collator: Callable[[Rows], dict[str, Any]] = _CompletionCollator(_first_label(train_tokens))
+    if range_head is not None:
         accept_range_head(model)
-        collator, loss = _RangeHeadCollator(range_head), _mean_negative_log_prob
+        collator = _RangeHeadCollator(range_head)
 
     def make_trainer(callbacks: Sequence[TrainerCallback], **settings: Any) -> Trainer:
         return Trainer(
             model,
             TrainingArguments(**settings),
             data_collator=collator,
-            compute_loss_func=loss,
+            compute_loss_func=None if range_head is None else _mean_negative_log_prob,
             train_dataset=train_tokens,
             eval_dataset=validation_tokens,
             callbacks=list(callbacks),
@@ -387,7 +389,7 @@ class _CompletionCollator:
     def __init__(self, first: int) -> None:
         self.first = first
 
-    def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+    def __call__(self, rows: Rows) -> dict[str, Any]:
         input_ids = torch.stack([row["input_ids"] for row in rows]).long()
         labels = torch.stack([row["labels"] for row in rows]).long()
         labels = labels[:, self.first - 1 :]  # the state before a token predicts it
@@ -400,11 +402,11 @@ class _RangeHeadCollator:
     def __init__(self, head: RangeHead) -> None:
         self.head = head
 
-    def __call__(self, rows: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+    def __call__(self, rows: Rows) -> dict[str, Any]:
         input_ids = torch.stack([row["input_ids"] for row in rows]).long()
         labels = torch.stack([row["labels"] for row in rows]).long()
-        completion_ids = input_ids[:, -self.head.length :]
-        return {"input_ids": input_ids, "labels": labels, "completion_ids": completion_ids, "range_head": self.head}
+        scored = {"completion_ids": input_ids[:, -self.head.length :], "with_entropies": False}
+        return {"input_ids": input_ids, "labels": labels, "range_head": self.head, **scored}
 
 
 def _mean_negative_log_prob(

@@ -73,7 +73,13 @@ class RangeHead:
         return cls(processor.token_ranges(horizon), mask, temperature=temperature)
 
     def __call__(
-        self, hidden_states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, ids: torch.Tensor
+        self,
+        hidden_states: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        ids: torch.Tensor,
+        *,
+        with_entropies: bool = True,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Log-probabilities and entropies of a completion.
@@ -83,10 +89,11 @@ class RangeHead:
             weight (`torch.Tensor` of shape `(V, D)`): weight of the model's head.
             bias (`torch.Tensor` of shape `(V,)`, *optional*): its bias.
             ids (`torch.Tensor` of shape `(B, L)`, int64): the completion.
+            with_entropies (`bool`, *optional*, defaults to `True`): without them 0 is returned in their place.
 
         Returns:
             `tuple[torch.Tensor, torch.Tensor]`: log-probabilities and entropies in nats, float32 of shape `(B, L)`; 0
-            where the world writes.
+            where the world writes. Entropies carry no gradient.
 
         Raises:
             ValueError: if the completion has another length than the head's ranges.
@@ -100,13 +107,16 @@ class RangeHead:
             all_log_probs = (logits.float() / self.temperature).log_softmax(-1)  # (B, positions, high - low)
             chosen = all_log_probs.gather(-1, ids[:, positions, None] - low)
             log_probs[:, positions] = chosen.squeeze(-1)
-            entropies[:, positions] = -(all_log_probs.exp() * all_log_probs).sum(-1)
+            if with_entropies:
+                with torch.no_grad():
+                    entropies[:, positions] = -(all_log_probs.exp() * all_log_probs).sum(-1)
         return log_probs, entropies
 
 
 def accept_range_head(model: PreTrainedModel | PeftModel) -> None:
     """
-    Lets a model's `forward` take `range_head` and `completion_ids`; it then returns what [`RangeHead`] does.
+    Lets a model's `forward` take `range_head`, `completion_ids` and `with_entropies`; it then returns what
+    [`RangeHead`] does.
 
     The head runs inside `forward`, as TRL's own does: wrappers for several devices see one ordinary call. With
     `shared_prompt` it takes the completions of a packed row, see
@@ -127,6 +137,7 @@ def accept_range_head(model: PreTrainedModel | PeftModel) -> None:
         *args: Any,
         range_head: RangeHead | None = None,
         completion_ids: torch.Tensor | None = None,
+        with_entropies: bool = True,
         **kwargs: Any,
     ) -> Any:
         if range_head is None or completion_ids is None:
@@ -135,6 +146,6 @@ def accept_range_head(model: PreTrainedModel | PeftModel) -> None:
         states = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state
         own = slice(-completion_ids.shape[1] - 1, -1)
         states = states[:, own] if groups is None else unpack_completions(states, groups)
-        return range_head(states, head.weight, head.bias, completion_ids)
+        return range_head(states, head.weight, head.bias, completion_ids, with_entropies=with_entropies)
 
     model.forward = types.MethodType(forward, model)

@@ -44,6 +44,15 @@ def test_equals_the_softmax_over_valid_ids(processor, sequences, temperature: fl
         torch.testing.assert_close(entropies[:, position], wanted, atol=1e-5, rtol=0)
 
 
+def test_entropies_carry_no_gradient_and_can_be_left_out(processor, sequences) -> None:
+    _, completion = sequences
+    states, head = torch.randn(*completion.shape, 4, requires_grad=True), RangeHead.of(processor, HORIZON)
+    log_probs, entropies = head(states, torch.randn(30, 4), None, completion)
+    assert log_probs.requires_grad and not entropies.requires_grad and entropies.max() > 0
+    without = head(states, torch.randn(30, 4), None, completion, with_entropies=False)
+    assert without[1].shape == completion.shape and without[1].abs().max() == 0
+
+
 def test_invalid_ids_get_no_gradient(processor, sequences) -> None:
     prompt, completion = sequences
     model = small_policy(processor)
