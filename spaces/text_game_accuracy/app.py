@@ -14,7 +14,7 @@ def measure(answer: str, state: str, recorded: str) -> dict[str, float]:
     try:
         return METRIC.compute(predictions=[answer], references=[recorded], states=[state])
     except ValueError as error:
-        raise gr.Error(str(error)) from error
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 def build_page() -> gr.Interface:

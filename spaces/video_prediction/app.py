@@ -14,14 +14,16 @@ METRIC = evaluate.load(str(Path(__file__).with_name("video_prediction.py")))
 def measure(predicted: np.ndarray | None, recorded: np.ndarray | None) -> dict[str, float]:
     """Errors and similarities of a frame."""
     if predicted is None or recorded is None:
-        raise gr.Error("Give a predicted and a recorded frame.")
+        raise gr.Error("Give a predicted and a recorded frame.", print_exception=False)
     if predicted.shape != recorded.shape:
-        raise gr.Error(f"The frames differ in size: {predicted.shape[:2]} and {recorded.shape[:2]}.")
+        raise gr.Error(
+            f"The frames differ in size: {predicted.shape[:2]} and {recorded.shape[:2]}.", print_exception=False
+        )
     frames = [torch.from_numpy(frame).permute(2, 0, 1)[None, None] for frame in (predicted, recorded)]
     try:
         return METRIC.compute(predictions=frames[0], references=frames[1])
     except ValueError as error:
-        raise gr.Error(str(error)) from error
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 def build_page() -> gr.Interface:

@@ -1,17 +1,33 @@
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
-from rlvr_world_hf import FrameTokenizer, VideoWorldModelProcessor
+from rlvr_world_hf import (
+    CompressiveTokenizer,
+    FrameTokenizer,
+    LanguageWorldModelProcessor,
+    SensorWorldModelProcessor,
+    VideoWorldModelProcessor,
+    WorldModelPipeline,
+)
 from rlvr_world_hf.evaluation.results import make_results, read_results
 from rlvr_world_hf.evaluation.table import group_table, markdown_table
 from rlvr_world_hf.hub.cards import CITATION, NOT_EVALUATED, card_text, eval_results_text
 from rlvr_world_hf.hub.checkpoint import save_world_model
-from tests.tiny import tiny_joint_processor, tiny_model, tiny_processor, tiny_sensor_processor
+from tests.tiny import (
+    text_tokenizer,
+    tiny_joint_processor,
+    tiny_language_model,
+    tiny_model,
+    tiny_processor,
+    tiny_sensor_processor,
+)
 
 
+MODEL_CARDS = Path(__file__).resolve().parents[2] / "model_cards"
 PROCESSOR = tiny_processor()
 
 
@@ -168,3 +184,39 @@ def test_committed_cards_tell_their_committed_results(repository):
         assert results["machine"] in card.text and CITATION in card.text, folder.name
         headings = set(re.findall("^## (.*)$", card.text, flags=re.MULTILINE)) - {"Examples"}
         assert headings == {"How to use", "How it was trained", "Results", "Limits", "Data", "Citation"}, folder.name
+
+
+def untrained_pipeline(state, actions):
+    """A model of random weights that takes inputs of these shapes."""
+    if actions is None or isinstance(actions, str):
+        template = "{state}\n> {action}\n" if actions else None
+        processor = LanguageWorldModelProcessor(text_tokenizer(), prompt_template=template)
+        return WorldModelPipeline(tiny_language_model(processor.tokenizer), processor)
+    given, *size = state.shape
+    ranges = {"action_low": [0.0] * actions.shape[1], "action_high": [1.0] * actions.shape[1], "action_bins": 8}
+    if len(size) == 1:
+        low, high = [-1.0] * size[0], [1.0] * size[0]
+        processor = SensorWorldModelProcessor.from_ranges(low, high, **ranges, sensor_bins=16, observed_steps=given)
+    else:
+        codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=tuple(size[:2]))
+        processor = VideoWorldModelProcessor.from_codec(codec, **ranges, observed_steps=given - 1)
+    return WorldModelPipeline(tiny_model(processor), processor)
+
+
+@pytest.mark.parametrize("path", sorted(MODEL_CARDS.glob("*/README.md")), ids=lambda path: path.parent.name)
+def test_code_of_a_committed_card_runs(path, monkeypatch):
+    def predict(state, actions=None, **options):
+        return untrained_pipeline(state, actions)(state, actions, **options)
+
+    monkeypatch.chdir(MODEL_CARDS.parent)
+    monkeypatch.setattr(WorldModelPipeline, "from_pretrained", lambda *args, **kwargs: predict)
+    (code,) = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    if "predicted" in names:
+        shape = re.search(r"# (\([\d, ]+\))", code.splitlines()[-1])
+        assert str(tuple(names["predicted"].shape)) == shape[1]
+    elif "answers" in names:
+        assert len(names["answers"]) == 4
+    else:
+        assert isinstance(names["codec"], CompressiveTokenizer)
