@@ -161,9 +161,7 @@ def card_text(
         recipe=None if recipe is None else _yaml(dict(recipe)),
         recipe_title=recipe_title,
         machine=results["machine"] if results else None,
-        measured_with=", ".join(f"{name} {version}" for name, version in results["versions"].items())
-        if results
-        else "",
+        measured_with=", ".join(map(" ".join, results["versions"].items())) if results else None,
         rows=kind.rows,
         table=table.strip() if table else None,
         not_evaluated=NOT_EVALUATED,
@@ -192,7 +190,7 @@ def eval_results_text(
         row (`str`, *optional*, defaults to `"rlvr"`):
             Row of the results that is this checkpoint.
         metrics (`Sequence[str]`, *optional*):
-            Metrics to give, each as a task of the dataset. Defaults to those that were rewarded.
+            Metrics to give, each as a task of the dataset. Defaults to those that were rewarded and measured.
 
     Returns:
         `str`: YAML, one entry a metric: its mean; spread, recipe and commit are in the notes.
@@ -219,7 +217,7 @@ def eval_results_text(
     if dataset.count("/") != 1 or not all(dataset.split("/")):
         raise ValueError(f"Expected the name of a dataset on the Hub, `owner/name`, got {dataset!r}; push it first.")
     measured = results["rows"].get(row, {})
-    wanted = list(results["rewarded"] if metrics is None else metrics)
+    wanted = [metric for metric in results["rewarded"] if metric in measured] if metrics is None else list(metrics)
     missing = [metric for metric in wanted if metric not in measured]
     if missing or not wanted:
         raise ValueError(
