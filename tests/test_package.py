@@ -47,6 +47,7 @@ def test_wheel_holds_what_the_checkout_holds(unpacked: Path, repository: Path) -
     expected = {path.relative_to(repository) for pattern in patterns for path in repository.glob(pattern)}
     assert not {path for path in expected if not (unpacked / "rlvr_world_hf" / path).is_file()}
     assert (unpacked / "rlvr_world_hf" / "py.typed").is_file()
+    assert (unpacked / "rlvr_world_hf" / "hub" / "model_card_template.md").is_file()
     assert not [name for name in ("tests", "trainers", "spaces") if (unpacked / name).exists()]
 
 

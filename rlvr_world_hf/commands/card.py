@@ -8,18 +8,22 @@ from pathlib import Path
 from ..evaluation.results import read_results
 from ..evaluation.table import group_table, markdown_table
 from ..hub import load_world_model
-from ..hub.cards import card_text
-from .collect import is_recorded, world_source
+from ..hub.cards import card_text, eval_results_text
+from .collect import hub_dataset, is_recorded, world_source
 from .recipe import Recipe, load_recipe
 
 
 PICTURES = ("strip.png", "sensors.png")
 """Pictures for a card; the first one that is there is shown."""
 
+EVAL_RESULTS = ".eval_results"
+"""Folder of a model repository in which the Hub looks for numbers on its datasets."""
+
 
 def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     """
-    Write the README that goes with a `results.json` and a picture.
+    Write the README that goes with a `results.json` and a picture; where the data are a dataset of the Hub, also
+    `.eval_results/<dataset>.yaml`.
 
     Args:
         recipe (`Recipe`):
@@ -34,6 +38,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     """
     results = read_results(folder / "results.json")
     _, processor = load_world_model(checkpoint)
+    dataset = hub_dataset(recipe)
     text = card_text(
         processor,
         name=f"rlvr-world-{recipe.world}",
@@ -42,13 +47,25 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         results=results,
         table=markdown_table(results) + group_table(results),
         recipe=recipe.to_dict(),
+        datasets=[dataset] if dataset else None,
+        base_model=_base_model(recipe),
         picture=next((name for name in PICTURES if (folder / name).exists()), None),
         examples=(folder / "examples.md").read_text(encoding="utf-8") if (folder / "examples.md").exists() else None,
         **about_world(recipe),
     )
     card = folder / "README.md"
     card.write_text(text, encoding="utf-8")
+    if dataset is not None:
+        measured = folder / EVAL_RESULTS / f"{dataset.split('/')[-1]}.yaml"
+        measured.parent.mkdir(exist_ok=True)
+        measured.write_text(eval_results_text(results, dataset=dataset), encoding="utf-8")
     return card
+
+
+def _base_model(recipe: Recipe) -> str | None:
+    """The model of the Hub that a recipe starts from, if it does."""
+    start = recipe.sections.get("pretrain", {}).get("start_from", "")
+    return start if start.count("/") == 1 and not Path(start).exists() else None
 
 
 def about_world(recipe: Recipe) -> dict[str, str]:

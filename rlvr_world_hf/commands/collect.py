@@ -107,6 +107,11 @@ def _recorded(recipe: Recipe) -> Any:
     return source(**collect.read(recipe).arguments, min_frames=needed)
 
 
+def hub_dataset(recipe: Recipe) -> str | None:
+    """The dataset on the Hub that a recipe's episodes or transitions are read from; `None` if there is none."""
+    return getattr(_recorded(recipe), "repo_id", None)
+
+
 @stage(
     settings=CollectSettings,
     passed_on_to=world_source,

@@ -59,7 +59,7 @@ class RecordedTransitions:
     world: ClassVar[str] = "ByteSized32 text games"
     """What it is, for cards."""
 
-    source: ClassVar[str] = f"https://huggingface.co/datasets/{REPOSITORY}"
+    source: ClassVar[str] = f"https://huggingface.co/datasets/{REPOSITORY} (for its terms see there)"
     """Where the data comes from, for cards."""
 
     folder: Path | None = described(None, "Folder of the dataset's parquet files; from the Hub if not given.")
@@ -83,6 +83,11 @@ class RecordedTransitions:
             raise ValueError(f"Expected `validation_share` in (0, 1), got {self.validation_share}.")
         if self.unchanged < 0:
             raise ValueError(f"Expected a number of `unchanged` steps, 0 or more, got {self.unchanged}.")
+
+    @property
+    def repo_id(self) -> str | None:
+        """Dataset on the Hub that is read; `None` for a folder."""
+        return REPOSITORY if self.folder is None else None
 
     def contents(self) -> Any:
         """What is read: size and time of the files, or the name of the Hub's dataset."""

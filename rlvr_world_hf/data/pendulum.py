@@ -25,7 +25,8 @@ MAX_TORQUE = 2.0
 
 CARD = {
     "world": "Pendulum",
-    "data": "Episodes of Pendulum-v1 of [gymnasium](https://gymnasium.farama.org), recorded with a scripted policy.",
+    "data": "Episodes of Pendulum-v1 of [gymnasium](https://gymnasium.farama.org) (MIT), recorded with a scripted "
+    "policy.",
 }
 """What a model card says of the world."""
 

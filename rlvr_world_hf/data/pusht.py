@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 CARD = {
     "world": "PushT",
-    "data": "Episodes of [gym-pusht](https://github.com/huggingface/gym-pusht), recorded with a scripted policy.",
+    "data": "Episodes of [gym-pusht](https://github.com/huggingface/gym-pusht) (Apache 2.0), recorded with a scripted "
+    "policy.",
 }
 """What a model card says of the world."""
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 CARD = {
     "world": "TextWorld games",
-    "data": "Games that [TextWorld](https://github.com/microsoft/TextWorld) generates, played at random; those of the "
-    "test split are in no other.",
+    "data": "Games that [TextWorld](https://github.com/microsoft/TextWorld) (MIT) generates, played at random; those "
+    "of the test split are in no other.",
 }
 """What a model card says of the world."""
 

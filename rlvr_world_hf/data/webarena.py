@@ -47,7 +47,7 @@ class RecordedTransitions:
     world: ClassVar[str] = "WebArena pages"
     """What it is, for cards."""
 
-    source: ClassVar[str] = f"https://huggingface.co/datasets/{REPOSITORY}"
+    source: ClassVar[str] = f"https://huggingface.co/datasets/{REPOSITORY} (for its terms see there)"
     """Where the data comes from, for cards."""
 
     folder: Path | None = described(None, "Folder of train.parquet and test.parquet; from the Hub if not given.")
@@ -55,6 +55,11 @@ class RecordedTransitions:
 
     validation_share: float = described(0.01, "Share of the training file that becomes the validation split.")
     """Share of the training file, its last rows, that becomes the validation split, in (0, 1)."""
+
+    @property
+    def repo_id(self) -> str | None:
+        """Dataset on the Hub that is read; `None` for a folder."""
+        return REPOSITORY if self.folder is None else None
 
     def contents(self) -> Any:
         """What is read: size and time of the files, or the name of the Hub's dataset."""

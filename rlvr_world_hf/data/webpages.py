@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CARD = {
     "world": "web pages",
     "data": "Sessions of random visitors to a small site of shop, tasks, settings and help, which comes with the "
-    "library, in a real browser.",
+    "library (Apache 2.0), in a real browser.",
 }
 """What a model card says of the world."""
 

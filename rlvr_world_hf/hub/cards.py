@@ -2,16 +2,19 @@
 The README of a checkpoint: metadata the Hub reads, code that runs, recipe, measured table, limits.
 
 A card is generated, never edited: its numbers come from `results.json` alone; where nothing was measured it says so.
+Its form is `model_card_template.md` beside this file; what goes into it is said here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 
 
+TEMPLATE = Path(__file__).with_name("model_card_template.md")
 PAPER = "https://arxiv.org/abs/2505.13934"
 TAGS = ("world-model", "rlvr", "grpo", "reinforcement-learning")
 NOT_EVALUATED = "Not evaluated yet: `rlvr-world evaluate RECIPE` measures it."
@@ -69,6 +72,8 @@ def card_text(
     examples: str | None = None,
     limits: Sequence[str] | None = None,
     pipeline_tag: str | None = None,
+    tags: Sequence[str] = (),
+    recipe_title: str = "The complete recipe",
 ) -> str:
     """
     Write the README of a world model.
@@ -106,9 +111,13 @@ def card_text(
             What not to expect of it. Defaults to `LIMITS`, or `SENSOR_LIMITS` or `TEXT_LIMITS`.
         pipeline_tag (`str`, *optional*):
             Task, as the Hub names it. Defaults to that of [`KINDS`].
+        tags (`Sequence[str]`, *optional*):
+            Further tags, for the metadata.
+        recipe_title (`str`, *optional*, defaults to `"The complete recipe"`):
+            What the recipe is called, where it is not the complete one.
 
     Returns:
-        `str`: Markdown with a YAML head.
+        `str`: Markdown with a YAML head; `huggingface_hub.ModelCard` reads it.
 
     Raises:
         `ValueError`: If only one of `results` and `table` is given, or `row` is not among the results.
@@ -136,24 +145,97 @@ def card_text(
         license="apache-2.0",
         library_name="rlvr_world_hf",
         pipeline_tag=pipeline_tag,
-        tags=[*TAGS, *kind.tags, _tag(world)],
+        tags=list(dict.fromkeys([*TAGS, *kind.tags, _tag(world), *tags])),
         datasets=list(datasets) if datasets else None,
         base_model=base_model,
         metrics=list(results["rows"][row]) if results else None,
         model_name=name if results else None,
         eval_results=_eval_results(results, row, tag=pipeline_tag, task=task, world=world) if results else None,
     )
-    sections = {
-        "How to use": kind.use(processor, repo_id or name, horizon),
-        "How it was trained": _training(recipe),
-        "Results": _results(table, picture, kind.rows),
-        **({"Examples": examples.strip()} if examples else {}),
-        "Limits": "\n".join(f"- {limit}" for limit in limits or kind.limits),
-        "Data": data,
-        "Citation": f"The method is that of [RLVR-World]({PAPER}):\n\n```bibtex\n{CITATION}\n```",
-    }
-    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
-    return f"---\n{metadata.to_yaml()}\n---\n\n# {name}\n\n{kind.summary(processor, world)}\n\n{body}\n"
+    card = ModelCard.from_template(
+        metadata,
+        template_path=str(TEMPLATE),
+        name=name,
+        summary=kind.summary(processor, world),
+        code=kind.use(processor, repo_id or name, horizon),
+        recipe=None if recipe is None else _yaml(dict(recipe)),
+        recipe_title=recipe_title,
+        machine=results["machine"] if results else None,
+        measured_with=", ".join(map(" ".join, results["versions"].items())) if results else None,
+        rows=kind.rows,
+        table=table.strip() if table else None,
+        not_evaluated=NOT_EVALUATED,
+        picture=picture,
+        examples=examples.strip() if examples else None,
+        limits=limits or kind.limits,
+        data=data,
+        paper=PAPER,
+        citation=CITATION,
+    )
+    return f"{card.content.rstrip()}\n"
+
+
+def eval_results_text(
+    results: Mapping[str, Any], *, dataset: str, row: str = "rlvr", metrics: Sequence[str] | None = None
+) -> str:
+    """
+    Write what stands in `.eval_results/<name>.yaml` of a model repository: its numbers on a dataset of the Hub, which
+    shows them beside those of other models where the dataset is a benchmark.
+
+    Args:
+        results (`Mapping`):
+            A `results.json` record.
+        dataset (`str`):
+            Dataset on the Hub that was measured on, as in `owner/name`.
+        row (`str`, *optional*, defaults to `"rlvr"`):
+            Row of the results that is this checkpoint.
+        metrics (`Sequence[str]`, *optional*):
+            Metrics to give, each as a task of the dataset. Defaults to those that were rewarded and measured.
+
+    Returns:
+        `str`: YAML, one entry a metric: its mean; spread, recipe and commit are in the notes.
+
+    Raises:
+        `ValueError`: If the dataset is no name on the Hub, or the row or a metric is not among the results.
+
+    Example:
+
+    ```python
+    >>> summary = {"mean": 0.5, "std": 0.125, "values": [0.375, 0.625]}
+    >>> record = {"recipe": "webarena/grpo", "commit": "a32b47", "rewarded": ["page_change_f1"], "samples": 8}
+    >>> record |= {"training_seeds": [0, 1], "rows": {"rlvr": {"page_change_f1": summary}}}
+    >>> print(eval_results_text(record, dataset="owner/pages"))
+    - dataset:
+        id: owner/pages
+        task_id: page_change_f1
+      value: 0.5
+      notes: row rlvr, standard deviation 0.125, training seeds 0, 1, 8 samples, recipe webarena/grpo, commit a32b47
+    <BLANKLINE>
+
+    ```
+    """
+    if dataset.count("/") != 1 or not all(dataset.split("/")):
+        raise ValueError(f"Expected the name of a dataset on the Hub, `owner/name`, got {dataset!r}; push it first.")
+    measured = results["rows"].get(row, {})
+    wanted = [metric for metric in results["rewarded"] if metric in measured] if metrics is None else list(metrics)
+    missing = [metric for metric in wanted if metric not in measured]
+    if missing or not wanted:
+        raise ValueError(
+            f"The results have no {missing or 'metric'} in row {row!r}; they have the rows {list(results['rows'])}, "
+            f"and in this one {list(measured)}."
+        )
+    seeds = ", ".join(map(str, results["training_seeds"]))
+    about = f"training seeds {seeds}, {results['samples']} samples, recipe {results['recipe']}"
+    entries = [
+        EvalResultEntry(
+            dataset_id=dataset,
+            task_id=metric,
+            value=measured[metric]["mean"],
+            notes=f"row {row}, standard deviation {measured[metric]['std']:.3g}, {about}, commit {results['commit']}",
+        )
+        for metric in wanted
+    ]
+    return _yaml(eval_result_entries_to_yaml(entries)) + "\n"
 
 
 def _summary(processor: Any, world: str) -> str:
@@ -196,34 +278,20 @@ def _use(processor: Any, repo_id: str, horizon: int) -> str:
     ]
     beside = ", states=states" if len(states) > 1 else ""
     shown = "; ".join(f"{name} {shape}" if beside else shape for name, shape in shapes.items())
-    return f"""With `rlvr_world_hf` installed:
-
-```python
-import numpy as np
+    return f"""import numpy as np
 from rlvr_world_hf import WorldModelPipeline
 
 pipeline = WorldModelPipeline.from_pretrained("{repo_id}")
 {chr(10).join(inputs)}
-predicted = pipeline({states[0]}, actions{beside}, num_samples=4)  # {shown}
-```"""
+predicted = pipeline({states[0]}, actions{beside}, num_samples=4)  # {shown}"""
 
 
 def _middle(low: Sequence[float], high: Sequence[float]) -> list[float]:
     return [(least + most) / 2 for least, most in zip(low, high, strict=True)]
 
 
-def _training(recipe: Mapping[str, Any] | None) -> str:
-    if recipe is None:
-        return "With a recipe that was not recorded."
-    text = yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True, width=110)
-    return f"<details><summary>The complete recipe</summary>\n\n```yaml\n{text}```\n\n</details>"
-
-
-def _results(table: str | None, picture: str | None, rows: str) -> str:
-    if table is None:
-        return NOT_EVALUATED
-    shown = f"\n\n![Reference, predictions and their errors over time]({picture})" if picture else ""
-    return f"{rows}\n\n{table.strip()}{shown}"
+def _yaml(content: Any) -> str:
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110).strip()
 
 
 def _text_summary(processor: Any, world: str) -> str:
@@ -240,14 +308,10 @@ def _text_use(processor: Any, repo_id: str, horizon: int) -> str:
         '[{"role": "user", "content": "your prompt"}]' if processor.tokenizer.chat_template else '"your prompt"'
     )
     inputs = '"your state", "your action"' if processor.prompt_template else whole_prompt
-    return f"""With `rlvr_world_hf` installed:
-
-```python
-from rlvr_world_hf import WorldModelPipeline
+    return f"""from rlvr_world_hf import WorldModelPipeline
 
 pipeline = WorldModelPipeline.from_pretrained("{repo_id}")
-answers = pipeline({inputs}, num_samples=4)  # 4 texts that say what changes
-```"""
+answers = pipeline({inputs}, num_samples=4)  # 4 texts that say what changes"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

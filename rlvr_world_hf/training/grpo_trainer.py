@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from transformers.utils import logging
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer import grpo_trainer as host
-from trl.trainer.utils import split_tensor_dict
+from trl.trainer.utils import get_config_model_id, split_tensor_dict
 
+from ..hub.cards import card_text
 from ..processors.base import WorldModelProcessor, state_columns
 from ..rollouts.sampling import rollout
 from ..rollouts.shared_prompt import PackedGroups, pack_groups, share_prompts, unpack_completions
@@ -38,6 +40,27 @@ Rows = list[dict[str, Any]]
 STATES = ("predicted", "reference", "context")
 SCORED_COLUMNS = (*STATES, *(f"{name}_states" for name in STATES), "reference_mask")
 """What a reward is measured from, step by step."""
+
+SETTINGS = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_generations",
+    "updates_per_generation",
+    "max_steps",
+    "num_train_epochs",
+    "learning_rate",
+    "lr_scheduler_type",
+    "temperature",
+    "beta",
+    "epsilon",
+    "loss_type",
+    "credit",
+    "seed",
+)
+"""Of the configuration, what a card tells; paths and tokens of the Hub are not among it."""
+
+UNKNOWN_DATA = "Rows that were given to the trainer; where they are from, and under which license, was not recorded."
+"""What a card says of data without a name."""
 
 
 class WorldModelGRPOTrainer(GRPOTrainer):
@@ -396,8 +419,50 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         if self.args.should_save and not _internal_call:
             self.processor.save_pretrained(output_dir or self.args.output_dir)
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Writes none: the host asks at every checkpoint, before anything is measured; see `hub.cards`."""
+    def create_model_card(
+        self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
+    ) -> None:
+        """
+        Writes the card of a world model in place of the host's, as yet without results: the host asks for it at every
+        checkpoint, before anything is measured. A card beside a `results.json` has them and stays as it is.
+
+        Args:
+            model_name (`str`, *optional*):
+                Title; by default the last part of the repository's name, or of `args.output_dir`.
+            dataset_name (`str`, *optional*):
+                Dataset on the Hub that the rows are from.
+            tags (`str` or `list[str]`, *optional*):
+                Tags to add.
+        """
+        folder = Path(self.args.output_dir)
+        if not self.is_world_process_zero() or (folder / "results.json").exists():
+            return
+        repo_id = self.hub_model_id or str(folder)  # known once something was pushed
+        start = get_config_model_id(self.model.config)
+        card = card_text(
+            self.processor,
+            name=model_name or Path(repo_id).name,
+            horizon=self.horizon if self._range_head is not None else 1,
+            world=dataset_name or "recorded episodes",
+            data=f"https://huggingface.co/datasets/{dataset_name}" if dataset_name else UNKNOWN_DATA,
+            repo_id=repo_id,
+            datasets=[dataset_name] if dataset_name else None,
+            base_model=start if start and start.count("/") == 1 and not Path(start).exists() else None,
+            tags=[*self._tag_names, *([tags] if isinstance(tags, str) else tags or [])],
+            recipe=self._settings(),
+            recipe_title="Settings that differ between runs",
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+
+    def _settings(self) -> dict[str, Any]:
+        """What a card tells of the training: rewards, and those of `SETTINGS`."""
+        weights = self.reward_weights.tolist()
+        rewards = [
+            {"reward": name, "weight": weight} for name, weight in zip(self.reward_func_names, weights, strict=True)
+        ]
+        settings = {name: getattr(self.args, name) for name in SETTINGS}
+        return {"rewards": rewards} | {name: getattr(value, "value", value) for name, value in settings.items()}
 
 
 def _score_packed(

@@ -1,6 +1,11 @@
+import dataclasses
+import json
+
 import yaml
 
-from rlvr_world_hf.commands.card import about_world
+from rlvr_world_hf.commands import card
+from rlvr_world_hf.commands.card import EVAL_RESULTS, about_world, write_card
+from rlvr_world_hf.commands.collect import hub_dataset
 from rlvr_world_hf.commands.locations import recipe_names
 from rlvr_world_hf.commands.recipe import load_recipe
 
@@ -23,3 +28,28 @@ def test_no_card_speaks_of_another_world():
         assert set(told) == {"world", "data"} and all(told.values())
         assert told["world"] != world, "each world of the library has a name of its own"
         assert ("PushT" in told["world"]) == (world == "pusht")
+
+
+def test_a_dataset_of_the_hub_and_the_model_it_starts_from_are_named(whole_run, tmp_path, monkeypatch):
+    results = (whole_run.output_dir / "results.json").read_text()
+    (tmp_path / "results.json").write_text(results)
+    monkeypatch.setattr(card, "hub_dataset", lambda recipe: "owner/pushes")
+    sections = {**whole_run.sections, "pretrain": {"start_from": "owner/base"}}
+    recipe = dataclasses.replace(whole_run, sections=sections)
+    text = write_card(recipe, checkpoint=whole_run.output_dir / "rlvr", folder=tmp_path).read_text()
+    head = yaml.safe_load(text.split("---")[1])
+    assert (head["datasets"], head["base_model"]) == (["owner/pushes"], "owner/base")
+    (entry, *_) = yaml.safe_load((tmp_path / EVAL_RESULTS / "pushes.yaml").read_text())
+    rewarded = json.loads(results)["rewarded"][0]
+    assert entry["dataset"] == {"id": "owner/pushes", "task_id": rewarded}
+    assert entry["value"] == json.loads(results)["rows"]["rlvr"][rewarded]["mean"]
+
+
+def test_no_eval_results_of_data_that_are_not_on_the_hub(whole_run):
+    assert hub_dataset(whole_run) is None
+    assert not (whole_run.output_dir / EVAL_RESULTS).exists()
+
+
+def test_the_dataset_of_a_recipe_is_that_of_the_hub():
+    assert hub_dataset(load_recipe("webarena/grpo")) == "thuml/webarena-world-model-cot"
+    assert hub_dataset(load_recipe("webarena/grpo", overrides={"collect.folder": "pages"})) is None

@@ -1,16 +1,33 @@
 import re
+from pathlib import Path
 
 import pytest
-from huggingface_hub import ModelCard
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
 
-from rlvr_world_hf import FrameTokenizer, VideoWorldModelProcessor
-from rlvr_world_hf.evaluation.results import make_results
-from rlvr_world_hf.evaluation.table import markdown_table
-from rlvr_world_hf.hub.cards import NOT_EVALUATED, card_text
+from rlvr_world_hf import (
+    CompressiveTokenizer,
+    FrameTokenizer,
+    LanguageWorldModelProcessor,
+    SensorWorldModelProcessor,
+    VideoWorldModelProcessor,
+    WorldModelPipeline,
+)
+from rlvr_world_hf.evaluation.results import make_results, read_results
+from rlvr_world_hf.evaluation.table import group_table, markdown_table
+from rlvr_world_hf.hub.cards import CITATION, NOT_EVALUATED, card_text, eval_results_text
 from rlvr_world_hf.hub.checkpoint import save_world_model
-from tests.tiny import tiny_joint_processor, tiny_model, tiny_processor, tiny_sensor_processor
+from tests.tiny import (
+    text_tokenizer,
+    tiny_joint_processor,
+    tiny_language_model,
+    tiny_model,
+    tiny_processor,
+    tiny_sensor_processor,
+)
 
 
+MODEL_CARDS = Path(__file__).resolve().parents[2] / "model_cards"
 PROCESSOR = tiny_processor()
 
 
@@ -116,3 +133,90 @@ def test_code_of_the_card_with_sensors_runs(tmp_path, make):
     exec(code[1], names)
     states = names["predicted"] if make is tiny_sensor_processor else names["predicted"]["predicted_states"]
     assert states.shape == (4, 3, 3)
+
+
+def test_card_says_with_what_it_was_measured_and_whose_data_it_saw(results):
+    text = card_text(PROCESSOR, **ABOUT, horizon=3, results=results, table=markdown_table(results))
+    training = text.split("## How it was trained")[1].split("## Results")[0]
+    assert results["machine"] in training and f"torch {results['versions']['torch']}" in training
+    assert "keeps its own" in text.split("## Data")[1]
+    assert "Measured on" not in card_text(PROCESSOR, **ABOUT, horizon=3)
+
+
+def test_further_metadata_goes_into_the_head():
+    text = card_text(PROCESSOR, **ABOUT, horizon=3, datasets=["a/rows"], base_model="a/base", tags=["trl", "grpo"])
+    data = ModelCard(text).data
+    assert (data.datasets, data.base_model) == (["a/rows"], "a/base")
+    assert data.tags.count("grpo") == 1 and data.tags[-1] == "trl"
+
+
+def test_what_is_told_of_a_card_is_no_template():
+    text = card_text(PROCESSOR, **ABOUT | {"data": "{{ secret }} {% if x %} <b>&"}, horizon=3)
+    assert "{{ secret }} {% if x %} <b>&" in text
+
+
+def test_eval_results_are_what_the_hub_reads(results):
+    text = eval_results_text(results, dataset="a/pusht")
+    (entry,) = parse_eval_result_entries(yaml.safe_load(text))
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("a/pusht", "mae", pytest.approx(0.0145))
+    assert "recipe pusht/quickstart" in entry.notes and results["commit"] in entry.notes
+    assert len(yaml.safe_load(eval_results_text(results, dataset="a/pusht", row="base", metrics=["mae", "psnr"]))) == 2
+
+
+def test_eval_results_need_a_dataset_and_a_measured_metric(results):
+    with pytest.raises(ValueError, match="owner/name.*push it first"):
+        eval_results_text(results, dataset="pusht")
+    with pytest.raises(ValueError, match=r"no \['lpips'\] in row 'rlvr'"):
+        eval_results_text(results, dataset="a/pusht", metrics=["lpips"])
+    with pytest.raises(ValueError, match="no metric in row 'best'"):
+        eval_results_text(results, dataset="a/pusht", row="best")
+
+
+def test_committed_cards_tell_their_committed_results(repository):
+    cards = [path.parent for path in sorted((repository / "model_cards").glob("*/results.json"))]
+    cards = [folder for folder in cards if folder.name != "pusht-codec"]  # of a codec alone, with the table in its log
+    assert len(cards) >= 7
+    for folder in cards:
+        card, results = ModelCard.load(folder / "README.md"), read_results(folder / "results.json")
+        told = {result.metric_type: result.metric_value for result in card.data.eval_results}
+        assert told == {name: summary["mean"] for name, summary in results["rows"]["rlvr"].items()}, folder.name
+        assert markdown_table(results).strip() in card.text and group_table(results).strip() in card.text, folder.name
+        assert results["machine"] in card.text and CITATION in card.text, folder.name
+        headings = set(re.findall("^## (.*)$", card.text, flags=re.MULTILINE)) - {"Examples"}
+        assert headings == {"How to use", "How it was trained", "Results", "Limits", "Data", "Citation"}, folder.name
+
+
+def untrained_pipeline(state, actions):
+    """A model of random weights that takes inputs of these shapes."""
+    if actions is None or isinstance(actions, str):
+        template = "{state}\n> {action}\n" if actions else None
+        processor = LanguageWorldModelProcessor(text_tokenizer(), prompt_template=template)
+        return WorldModelPipeline(tiny_language_model(processor.tokenizer), processor)
+    given, *size = state.shape
+    ranges = {"action_low": [0.0] * actions.shape[1], "action_high": [1.0] * actions.shape[1], "action_bins": 8}
+    if len(size) == 1:
+        low, high = [-1.0] * size[0], [1.0] * size[0]
+        processor = SensorWorldModelProcessor.from_ranges(low, high, **ranges, sensor_bins=16, observed_steps=given)
+    else:
+        codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=tuple(size[:2]))
+        processor = VideoWorldModelProcessor.from_codec(codec, **ranges, observed_steps=given - 1)
+    return WorldModelPipeline(tiny_model(processor), processor)
+
+
+@pytest.mark.parametrize("path", sorted(MODEL_CARDS.glob("*/README.md")), ids=lambda path: path.parent.name)
+def test_code_of_a_committed_card_runs(path, monkeypatch):
+    def predict(state, actions=None, **options):
+        return untrained_pipeline(state, actions)(state, actions, **options)
+
+    monkeypatch.chdir(MODEL_CARDS.parent)
+    monkeypatch.setattr(WorldModelPipeline, "from_pretrained", lambda *args, **kwargs: predict)
+    (code,) = re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    if "predicted" in names:
+        shape = re.search(r"# (\([\d, ]+\))", code.splitlines()[-1])
+        assert str(tuple(names["predicted"].shape)) == shape[1]
+    elif "answers" in names:
+        assert len(names["answers"]) == 4
+    else:
+        assert isinstance(names["codec"], CompressiveTokenizer)

@@ -1,5 +1,6 @@
 import inspect
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,11 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from peft import LoraConfig
 from trl import GRPOTrainer
 from trl.trainer import grpo_trainer as host
 from trl.trainer.utils import add_fused_lm_head
 
+from rlvr_world_hf.hub.cards import NOT_EVALUATED
 from rlvr_world_hf.processors.base import state_columns
 from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rewards.repetition import RepetitionReward
@@ -459,3 +462,35 @@ def test_the_host_still_has_the_seams_we_use() -> None:
     assert "shift_labels" in head and "(*args, **kwargs)" in head, "a packed row is scored by the host's head"
     scoring = inspect.getsource(GRPOTrainer._generate_and_score_completions)
     assert "self._generate(prompts)" in scoring and "process_slice" in scoring
+
+
+def test_its_card_is_ours_and_says_that_nothing_was_measured(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, max_steps=1, save_strategy="steps", save_steps=1)
+    trainer.train()
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.library_name == "rlvr_world_hf" and {"world-model", "trl"} <= set(card.data.tags)
+    assert NOT_EVALUATED in card.text and "reward: mae" in card.text and "learning_rate: 0.003" in card.text
+    assert "not recorded" in card.text.split("## Data")[1]
+
+    trainer.create_model_card(model_name="pusher", dataset_name="owner/pushes", tags="mine")
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.text.strip().startswith("# pusher") and card.data.datasets == ["owner/pushes"]
+    assert "mine" in card.data.tags and "huggingface.co/datasets/owner/pushes" in card.text
+
+
+def test_code_of_its_card_runs(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, max_steps=1, save_strategy="no")
+    trainer.save_model()
+    trainer.create_model_card()
+    code = re.search(r"```python\n(.*?)```", (tmp_path / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code[1], names)
+    assert names["predicted"].shape == (4, HORIZON, 3, 16, 16)
+
+
+def test_a_card_with_results_stays(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, max_steps=1, save_strategy="no")
+    (tmp_path / "results.json").write_text("{}")
+    (tmp_path / "README.md").write_text("measured")
+    trainer.create_model_card()
+    assert (tmp_path / "README.md").read_text() == "measured"

@@ -1,0 +1,40 @@
+"""The page of the metric: one answer, its states, the numbers."""
+
+from pathlib import Path
+
+import evaluate
+import gradio as gr
+
+
+METRIC = evaluate.load(str(Path(__file__).with_name("text_game_accuracy.py")))
+
+
+def measure(answer: str, state: str, recorded: str) -> dict[str, float]:
+    """Accuracy of an answer, and the graded reward."""
+    try:
+        return METRIC.compute(predictions=[answer], references=[recorded], states=[state])
+    except ValueError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def build_page() -> gr.Interface:
+    """The page."""
+    state = '{"game_state": [{"uuid": 2, "properties": {"isOn": false}, "contains": []}, {"score": 0}]}'
+    return gr.Interface(
+        measure,
+        inputs=[
+            gr.Textbox(label="Answer of the model", max_length=100_000),
+            gr.Textbox(label="State before the step, as JSON", max_length=100_000),
+            gr.Textbox(label="State after the step, as JSON", max_length=100_000),
+        ],
+        outputs=gr.JSON(label="Accuracy"),
+        examples=[["2|+isOn", state, state.replace("false", "true")]],
+        title="Text game accuracy",
+        description=METRIC.description,
+        api_name="measure",
+        flagging_mode="never",
+    )
+
+
+if __name__ == "__main__":
+    build_page().launch()
