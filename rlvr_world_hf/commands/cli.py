@@ -22,7 +22,7 @@ from .stage import Processes, find_stage, needed_stages
 WHOLE_RUNS = ("run", "reproduce")
 """Commands that run all stages of a recipe."""
 
-TOOLS = ("check", "demo")
+TOOLS = ("bundle", "check", "demo")
 """Commands that take no recipe, but words of their own: functions of these in a file of their name."""
 
 USAGE = """usage: rlvr-world STAGE RECIPE [--key value ...]

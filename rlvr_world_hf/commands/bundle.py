@@ -1,0 +1,103 @@
+"""Bundle: a run's checkpoints as they come with the library, in bfloat16 and with one codec for all."""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..hub import load_world_model, save_world_model
+from .locations import shipped_folder
+from .say import say
+
+
+USAGE = """usage: rlvr-world bundle RUN NAME
+
+Puts the checkpoints base/ and rlvr/ of a run's output folder, rounded to bfloat16, into model_cards/NAME, from which
+the playground plays them. A codec equal to that of model_cards/NAME-codec is left out. For those who maintain the
+library: the repository grows by them each time.
+"""
+
+CHECKPOINTS = ("base", "rlvr")
+"""What is bundled of a run."""
+
+LIMIT = 24 * 1024**2
+"""Bytes that all bundled checkpoints may take."""
+
+
+def bundle(words: Sequence[str]) -> int:
+    """
+    Bundle a run's checkpoints and say where they are.
+
+    Args:
+        words (`Sequence[str]`):
+            The run's folder and the name of its card, as after `rlvr-world bundle`.
+
+    Returns:
+        `int`: 0, or 2 without both.
+
+    Raises:
+        FileNotFoundError: If a checkpoint is missing.
+        ValueError: If the bundled checkpoints would take more than `LIMIT`; they are as before then.
+    """
+    if {"-h", "--help"} & set(words) or len(words) != 2:
+        say(USAGE)
+        return 0 if {"-h", "--help"} & set(words) else 2
+    for folder in bundle_checkpoints(Path(words[0]), words[1], into=shipped_folder("model_cards")):
+        say(f"{folder}: {_size(folder) / 1024**2:.1f} MiB")
+    return 0
+
+
+def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
+    """
+    Put a run's checkpoints beside its card.
+
+    Args:
+        run (`Path`):
+            The output folder of a run.
+        name (`str`):
+            Folder of the card.
+        into (`Path`):
+            Where the cards are.
+
+    Returns:
+        `list[Path]`: the folder of each checkpoint.
+
+    Raises:
+        FileNotFoundError: If a checkpoint is missing.
+        ValueError: If the bundled checkpoints would take more than `LIMIT`; they are as before then.
+    """
+    made = {checkpoint: into / name / f".{checkpoint}" for checkpoint in CHECKPOINTS}
+    try:
+        for checkpoint, folder in made.items():
+            model, processor = load_world_model(run / checkpoint)
+            save_world_model(folder, model.to(torch.bfloat16), processor)
+            codec = folder / "codec"
+            if codec.is_dir() and _is_same_codec(codec, into / f"{name}-codec"):
+                shutil.rmtree(codec)
+        others = sum(_size(file.parent) for file in into.glob("*/*/config.json") if file.parents[1].name != name)
+        size = others + sum(_size(folder) for folder in made.values()) + sum(map(_size, into.glob("*-codec")))
+        if size > LIMIT:
+            raise ValueError(
+                f"Expected bundled checkpoints of at most {LIMIT / 1024**2:.0f} MiB in all, got {size / 1024**2:.1f}; "
+                "bundle a smaller policy."
+            )
+        for checkpoint, folder in made.items():
+            shutil.rmtree(into / name / checkpoint, ignore_errors=True)
+            folder.rename(into / name / checkpoint)
+    finally:
+        for folder in made.values():
+            shutil.rmtree(folder, ignore_errors=True)
+    return [into / name / checkpoint for checkpoint in CHECKPOINTS]
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _is_same_codec(codec: Path, bundled: Path) -> bool:
+    weights = "diffusion_pytorch_model.safetensors"
+    return (bundled / weights).is_file() and filecmp.cmp(codec / weights, bundled / weights, shallow=False)
