@@ -99,4 +99,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_unconfigure() -> None:
+    _HUB.close()
     shutil.rmtree(_HF_HOME, ignore_errors=True)

@@ -145,6 +145,8 @@ class LocalHub:
         return JSONResponse({"errors": [], "warnings": []})
 
     async def _create(self, request: Request) -> Response:
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            return _error(401, "InvalidToken", "Invalid user token.")
         body = await request.json()
         kind = body.get("type") or "model"
         repo_id = f"{body.get('organization') or USER}/{body['name']}"
@@ -237,10 +239,13 @@ class LocalHub:
         if repository is None:
             return _missing_repository()
         body = await request.json() if await request.body() else {}
-        parts = request.url.path.split("/")
-        start = request.path_params["revision"] if "tag" in parts else body.get("startingPoint", "main")
-        name = body.get("tag", request.path_params["revision"])
-        repository.names[name] = repository.find(start) or repository.names["main"]
+        path, tag = request.path_params["revision"], body.get("tag")
+        if (tag or path) in repository.names:
+            return _error(409, "Exists", f"{tag or path} exists.")
+        start = repository.find(path if tag else body.get("startingPoint", "main"))
+        if start is None:
+            return _error(404, "RevisionNotFound", "No such revision.")
+        repository.names[tag or path] = start
         return JSONResponse({})
 
     async def _refs(self, request: Request) -> Response:
