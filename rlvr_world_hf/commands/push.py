@@ -15,9 +15,9 @@ from .say import say
 
 USAGE = """usage: rlvr-world push FOLDER REPO [--key value ...]
 
-Uploads a checkpoint to the repository REPO, `owner/name`, which is made if it is missing. FOLDER is a checkpoint, such as
-outputs/quickstart/base, or the output folder of a run, of which `rlvr/` is uploaded with results.json, card and pictures.
-Log in by `hf auth login` first.
+Uploads a checkpoint to the repository REPO, `owner/name`, which is made if it is missing. FOLDER is a checkpoint, such
+as outputs/quickstart/base, or the output folder of a run, of which `rlvr/` is uploaded with results.json, card and
+pictures. Log in by `hf auth login` first.
 
 keys:
 {keys}

@@ -1,6 +1,6 @@
 """
-A world model to the Hub: one repository, one commit, and with it the code that reads the processor where this library is
-not installed.
+A world model to the Hub: one repository, one commit, and with it the code that reads the processor where this library
+is not installed.
 
     what the folder holds                weights, configuration, processor, codec; results.json, pictures, card
     auto_map, and the files it names     added to the settings of processor and codec on the way, not in the folder
@@ -98,8 +98,8 @@ def push_checkpoint(
     pickled = [path for path in files if is_pickle(path)]
     if pickled:
         raise ValueError(
-            f"Expected no pickled files in a checkpoint, as loading them runs code, got {', '.join(pickled)}; push the "
-            "folder that `save_world_model` writes, or remove them. Nothing was sent."
+            f"Expected no pickled files in a checkpoint, as loading them runs code, got {', '.join(pickled)}; push "
+            "the folder that `save_world_model` writes, or remove them. Nothing was sent."
         )
     refuse_incomplete(folder, name=str(folder))
     processor = load_processor(folder)
@@ -187,8 +187,8 @@ def _explained(repo_id: str) -> Iterator[None]:
         status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
         if status in (401, 403) or isinstance(error, LocalTokenNotFoundError):
             raise PermissionError(
-                f"The Hub does not let you write to {repo_id}: log in by `hf auth login`, or give a `token` with write "
-                f"permission. It says: {error}"
+                f"The Hub does not let you write to {repo_id}: log in by `hf auth login`, or give a `token` with "
+                f"write permission. It says: {error}"
             ) from error
         raise ConnectionError(
             f"The upload to {repo_id} broke off, and what it held before is unchanged; push again. The reason: {error}"

@@ -177,8 +177,8 @@ class WorldModelGRPOConfig(GRPOConfig):
     def _check_hub_strategy(self) -> None:
         if self.push_to_hub and self.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             raise ValueError(
-                f"`hub_strategy={self.hub_strategy.value!r}` uploads the state of the optimizer, which is pickled, and "
-                "a repository of ours holds none; use 'end' or 'every_save'."
+                f"`hub_strategy={self.hub_strategy.value!r}` uploads the state of the optimizer, which is pickled, "
+                "and a repository of ours holds nothing pickled; use 'end' or 'every_save'."
             )
 
     def _align_checkpoints(self) -> None:

@@ -5,13 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, constants, snapshot_download
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlvr_world_hf import LanguageWorldModelProcessor, VideoWorldModelProcessor, WorldModelPipeline
+from rlvr_world_hf.data.transition import Transition, transition_row
 from rlvr_world_hf.hub.checkpoint import load_world_model, save_world_model
 from rlvr_world_hf.hub.push import push_checkpoint, push_world_model
 from tests.local_hub import TOKEN, USER, LocalHub
@@ -227,6 +229,31 @@ def test_pickled_weights_are_not_loaded(hub: LocalHub, repo: str, folder: Path, 
 def test_a_missing_repository_is_told(hub: LocalHub) -> None:
     with pytest.raises(FileNotFoundError, match="someone/none is no folder here.*no such repository.*Check the id"):
         load_world_model("someone/none")
+
+
+def test_the_space_goes_up_and_comes_back(hub: LocalHub, repository: Path) -> None:
+    api, repo = HfApi(), f"{USER}/playground"
+    api.create_repo(repo, repo_type="space", space_sdk="gradio")
+    (app,) = sorted((repository / "spaces").glob("pusht"))
+    api.upload_folder(repo_id=repo, folder_path=app, repo_type="space", ignore_patterns=["__pycache__/*"])
+    assert api.space_info(repo).sdk == "gradio"
+    pulled = Path(snapshot_download(repo, repo_type="space"))
+    assert {
+        path: (pulled / path).read_bytes() for path in hub.files(repo, kind="space") if path != ".gitattributes"
+    } == {
+        file.relative_to(app).as_posix(): file.read_bytes()
+        for file in app.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+def test_rows_go_up_and_come_back(hub: LocalHub) -> None:
+    words = {"group": "cellar", "prompt": "shut", "answer": "open", "state": "shut", "action": "open"}
+    made = (Transition(transition_id=str(n), **words, next_state="open", is_changed=bool(n % 2)) for n in range(4))
+    rows = datasets.Dataset.from_list([transition_row(transition) for transition in made])
+    rows.push_to_hub(f"{USER}/rows", split="train")
+    loaded = datasets.load_dataset(f"{USER}/rows", split="train")
+    assert loaded.features == rows.features and loaded.to_list() == rows.to_list()
 
 
 def test_a_processor_alone(hub: LocalHub, repo: str, tmp_path: Path) -> None:
