@@ -8,7 +8,8 @@ know our processors.
 
 from typing import TYPE_CHECKING
 
-from .auto_processors import register_processors
+from rlvr_world_hf.auto_processors import register_processors  # absolute, as it is no name the package offers
+
 from .lazy_names import lazy_names
 
 

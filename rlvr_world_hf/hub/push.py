@@ -31,7 +31,7 @@ CARD = "README.md"
 REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.py", ADAPTER, "codec/*", *PICKLES)
 """Files that an earlier push may have left and that go where this one has none of their name; documents stay."""
 
-BREAKS_OFF = (*HfHubHTTPError.__bases__, RuntimeError)
+BREAKS_OFF: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, RuntimeError)
 """What an upload raises: errors of HTTP, of whichever client huggingface_hub uses, of the system, of its threads."""
 
 
@@ -118,7 +118,7 @@ def push_checkpoint(
             if {ADAPTER, "config.json"} <= files.keys():
                 contents[ADAPTER] = _adapter_settings(files[ADAPTER], repo_id)
             gone = [path for path in present if path not in files and any(fnmatch(path, old) for old in REPLACED)]
-            operations = [
+            operations: list[CommitOperationAdd | CommitOperationDelete] = [
                 *(CommitOperationAdd(path, content) for path, content in sorted(contents.items())),
                 *(CommitOperationDelete(path) for path in gone),
             ]
