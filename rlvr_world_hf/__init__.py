@@ -2,10 +2,13 @@
 World models trained with verifiable rewards, the Hugging Face way.
 
 The path of one sample: data, processor, rollout, reward, update, table, Hub. Every name below loads its module on
-first use; importing the package itself imports neither torch nor transformers.
+first use; importing the package itself imports neither torch nor transformers, and makes transformers' `AutoProcessor`
+know our processors.
 """
 
 from typing import TYPE_CHECKING
+
+from rlvr_world_hf.auto_processors import register_processors  # absolute, as it is no name the package offers
 
 from .lazy_names import lazy_names
 
@@ -32,3 +35,5 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)
+
+register_processors(__name__, [name for name in __dir__() if name.endswith("Processor")])

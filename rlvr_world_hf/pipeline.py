@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
+from huggingface_hub import CommitInfo
 
 from .hub.checkpoint import load_world_model, save_world_model
+from .hub.push import push_world_model
 from .processors.base import state_columns
 from .rollouts.sampling import rollout
 from .rollouts.text import sample_answers
@@ -73,9 +75,19 @@ class WorldModelPipeline:
         """
         return cls(*load_world_model(folder_or_repo, revision=revision, token=token, device=device, dtype=dtype))
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> Path:
+    def save_pretrained(self, folder: str | os.PathLike[str], *, merge_adapter: bool = True) -> Path:
         """Save model and processor, see [`save_world_model`]; returns the folder."""
-        return save_world_model(folder, self.model, self.processor)
+        return save_world_model(folder, self.model, self.processor, merge_adapter=merge_adapter)
+
+    def push_to_hub(self, repo_id: str, *, merge_adapter: bool = True, **options: Any) -> CommitInfo:
+        """
+        Upload model and processor to a Hub repository, `"owner/name"`; arguments and errors are those of
+        [`push_world_model`][] and [`push_checkpoint`][].
+
+        Returns:
+            [`~huggingface_hub.CommitInfo`]: the commit.
+        """
+        return push_world_model(self.model, self.processor, repo_id, merge_adapter=merge_adapter, **options)
 
     def __call__(
         self,

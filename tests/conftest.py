@@ -2,17 +2,24 @@
 
 import os
 import shutil
+import socket
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 
 # Read by the libraries when they are imported, hence set before anything else is.
 _HF_HOME = tempfile.mkdtemp(prefix="rlvr_world_hf_tests_")
+_HUB = socket.socket()
+_HUB.bind(("127.0.0.1", 0))
 os.environ.update(
     HF_HOME=_HF_HOME,
+    HF_ENDPOINT=f"http://127.0.0.1:{_HUB.getsockname()[1]}",  # where the fixture `hub` answers, and else nobody
+    HF_HUB_DISABLE_XET="1",
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     HF_HUB_DISABLE_PROGRESS_BARS="1",
@@ -59,6 +66,27 @@ def recorded_numbers() -> Path:
     return _REPOSITORY / "tests" / "parity" / "recorded"
 
 
+@pytest.fixture(scope="session")
+def _running_hub() -> Iterator[Any]:
+    from tests.local_hub import LocalHub
+
+    with LocalHub(_HUB).running() as running:
+        yield running
+
+
+@pytest.fixture
+def hub(_running_hub: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A Hub on this machine, empty, that libraries of this process and its children push to and load from."""
+    from tests.local_hub import TOKEN
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    yield _running_hub
+    _running_hub.clear()
+
+
 def pytest_deselected(items: list[pytest.Item]) -> None:
     for item in items:
         reason = next((marker for marker in _WHY_LEFT_OUT if item.get_closest_marker(marker)), None)
@@ -71,4 +99,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_unconfigure() -> None:
+    _HUB.close()
     shutil.rmtree(_HF_HOME, ignore_errors=True)

@@ -19,7 +19,8 @@ BELOW_PIPELINE = BELOW_LEARNING | {"training", "evaluation"}
 
 # Downward only. A new room, or file beside the rooms, states here what it may know.
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": BELOW_PIPELINE | {"pipeline", "lazy_names"},
+    "__init__": BELOW_PIPELINE | {"pipeline", "auto_processors", "lazy_names"},
+    "auto_processors": set(),
     "lazy_names": set(),
     "states": {"lazy_names"},
     "data": STATES | {"lazy_names"},

@@ -22,7 +22,7 @@ from .stage import Processes, find_stage, needed_stages
 WHOLE_RUNS = ("run", "reproduce")
 """Commands that run all stages of a recipe."""
 
-TOOLS = ("bundle", "check", "demo")
+TOOLS = ("bundle", "check", "demo", "push")
 """Commands that take no recipe, but words of their own: functions of these in a file of their name."""
 
 USAGE = """usage: rlvr-world STAGE RECIPE [--key value ...]
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             recipe = dataclasses.replace(recipe, output_dir=of_one_seed.parent / "reproduce" / of_one_seed.name)
         for name in needed_stages(recipe.sections if stage is None else [stage]):
             find_stage(name).read(recipe)
-    except (ValueError, TypeError, FileNotFoundError) as error:
+    except (ValueError, TypeError, FileNotFoundError, PermissionError, ConnectionError) as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
         return 2
     _show_progress()

@@ -15,5 +15,6 @@ if TYPE_CHECKING:
     from .checkpoint import save_world_model as save_world_model
     from .convert import from_official as from_official
     from .convert import to_official as to_official
+    from .push import push_checkpoint as push_checkpoint
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

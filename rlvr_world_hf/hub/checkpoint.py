@@ -4,18 +4,26 @@ A world model on disk or on the Hub: weights, configuration and processor in one
     config.json, model.safetensors                                   the transformer, readable by transformers alone
     processor_config.json, tokenizer.json, tokenizer_config.json     the processor: layout, action ranges, fps
     codec/config.json, codec/diffusion_pytorch_model.safetensors     the visual tokenizer, if there are frames
+    adapter_config.json, adapter_model.safetensors                   an adapter of the transformer, if it is kept apart
 """
 
 import copy
 import importlib
 import json
 import os
+import posixpath
 import shutil
 import tempfile
+from collections.abc import Callable
+from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import list_repo_files
+from huggingface_hub.errors import HfHubHTTPError
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from .download import local_folder
@@ -27,21 +35,30 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
 DOCUMENTS = (".md", ".png", ".gif")  # kept when a checkpoint is replaced, as is results.json
 
 
-def save_world_model(folder: str | os.PathLike[str], model: PreTrainedModel, processor: Any) -> Path:
+def save_world_model(
+    folder: str | os.PathLike[str],
+    model: PreTrainedModel | PeftModel,
+    processor: Any,
+    *,
+    merge_adapter: bool = True,
+) -> Path:
     """
     Save a model with its processor so that [`load_world_model`] gives identical predictions.
 
     The folder appears as a whole: it is written beside its place and then renamed, so an interrupted save leaves what
     was there before. A checkpoint that stands there is replaced; its card, figures and `results.json` stay. Weights
-    are safetensors. A PEFT model is saved with its adapter merged.
+    are safetensors.
 
     Args:
         folder (`str` or `PathLike`):
             Where. It must not exist, be empty, or hold a checkpoint.
-        model (`PreTrainedModel`):
+        model (`PreTrainedModel` or `PeftModel`):
             The transformer.
         processor (`WorldModelProcessor`):
             The processor it was trained with.
+        merge_adapter (`bool`, *optional*, defaults to `True`):
+            Of a PEFT model: whether to merge the adapter, so that transformers alone reads the result; or to keep it
+            apart, with the model it adapts beside it.
 
     Returns:
         `Path`: the folder.
@@ -73,7 +90,7 @@ def save_world_model(folder: str | os.PathLike[str], model: PreTrainedModel, pro
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
-        _merged(model).save_pretrained(temporary)
+        _save_model(temporary, model, merge_adapter=merge_adapter)
         processor.save_pretrained(temporary)
         _keep_documents(target, temporary)
         temporary.chmod(0o755)  # mkdtemp makes folders private to the user
@@ -92,8 +109,9 @@ def load_world_model(
     dtype: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, Any]:
     """
-    Load what [`save_world_model`] wrote, from a folder or from a Hub repository; or a world model of RLVR-World's
-    authors, such as `thuml/rt1-world-model-multi-step-rlvr`, with the processor that belongs to it.
+    Load what [`save_world_model`] wrote, from a folder or from a Hub repository, where [`push_checkpoint`] brings it;
+    or a world model of RLVR-World's authors, such as `thuml/rt1-world-model-multi-step-rlvr`, with the processor that
+    belongs to it.
 
     Only safetensors are read, of the authors' also pickled weights, without running the code that may be in them.
 
@@ -110,11 +128,12 @@ def load_world_model(
             Type of the transformer's weights. Defaults to the type they were saved in.
 
     Returns:
-        `tuple`: the model, in evaluation mode, and its processor.
+        `tuple`: the model, in evaluation mode, and its processor. Where an adapter was kept apart the model is a
+        `PeftModel`; its base is the one saved beside it, or, where peft alone saved it, the one it names.
 
     Raises:
         `FileNotFoundError`: If the folder does not exist or lacks a file; it names which.
-        `ValueError`: If the weights are pickled, or the processor's class is not known.
+        `ValueError`: If the weights are pickled, a file arrived damaged, or the processor's class is not known.
 
     Example:
 
@@ -130,11 +149,11 @@ def load_world_model(
         model, processor = load_official(folder_or_repo, revision=revision, token=token, dtype=dtype)
     else:
         folder = local_folder(folder_or_repo, revision=revision, token=token, ignored=PICKLES)
-        _refuse_incomplete(folder)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, use_safetensors=True, dtype="auto" if dtype is None else dtype
-        )
-        processor = _processor_class(folder).from_pretrained(folder)
+        name, is_local = str(folder_or_repo), Path(folder_or_repo).is_dir()
+        not_downloaded = list if is_local else partial(_pickles_of_repository, name, revision, token)
+        refuse_incomplete(folder, name=name, not_downloaded=not_downloaded)
+        model = _load_model(folder, token=token, dtype="auto" if dtype is None else dtype)
+        processor = load_processor(folder)
     if device is not None:
         model.to(device)
         processor.to(device)
@@ -160,8 +179,31 @@ def choose_attention(model: PreTrainedModel, device: torch.device | None = None)
     return model
 
 
-def _merged(model: PreTrainedModel) -> PreTrainedModel:
-    return copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+def load_processor(folder: Path) -> Any:
+    """The processor of a folder that holds a checkpoint."""
+    return _processor_class(folder).from_pretrained(folder)
+
+
+def _save_model(folder: Path, model: PreTrainedModel | PeftModel, *, merge_adapter: bool) -> None:
+    if not isinstance(model, PeftModel):
+        model.save_pretrained(folder)
+    elif merge_adapter:
+        copy.deepcopy(model).merge_and_unload().save_pretrained(folder)
+    else:
+        model.save_pretrained(folder)
+        (folder / "README.md").unlink(missing_ok=True)  # peft's
+        copy.deepcopy(model).unload().save_pretrained(folder)
+
+
+def _load_model(folder: Path, *, token: str | bool | None, dtype: Any) -> PreTrainedModel | PeftModel:
+    adapter, place, source = folder / "adapter_config.json", str(folder), {}
+    if not (folder / "config.json").is_file():  # an adapter as peft alone saves it, which names its base
+        settings = json.loads(adapter.read_text(encoding="utf-8"))
+        place, source = settings["base_model_name_or_path"], {"revision": settings.get("revision"), "token": token}
+    elif adapter.is_file():  # the host would melt it into the model; looked for elsewhere, it is left for peft
+        source = {"adapter_kwargs": {"subfolder": "none"}}
+    model = AutoModelForCausalLM.from_pretrained(place, use_safetensors=True, dtype=dtype, **source)
+    return PeftModel.from_pretrained(model, folder) if adapter.is_file() else model
 
 
 def _keep_documents(old: Path, new: Path) -> None:
@@ -181,25 +223,44 @@ def _replace(target: Path, new: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _refuse_incomplete(folder: Path) -> None:
+def refuse_incomplete(folder: Path, *, name: str, not_downloaded: Callable[[], list[str]] = list) -> None:
+    """Raises where a folder lacks what a world model needs; `not_downloaded` names files that were left on the Hub."""
     settings = folder / "processor_config.json"
     has_codec = not settings.is_file() or "codec" in json.loads(settings.read_text(encoding="utf-8"))
-    for needed in ("config.json", "processor_config.json", *(["codec/config.json"] if has_codec else [])):
+    model = "adapter_config.json" if (folder / "adapter_config.json").is_file() else "config.json"
+    for needed in (model, "processor_config.json", *(["codec/config.json"] if has_codec else [])):
         if not (folder / needed).is_file():
             raise FileNotFoundError(
-                f"{folder} is not a world model: it has no {needed}. Save one with `save_world_model`; it writes "
+                f"{name} is not a world model: it has no {needed}. Save one with `save_world_model`; it writes "
                 "model, processor and codec."
             )
-    for part in (folder, *([folder / "codec"] if has_codec else [])):
-        if any(part.glob("*.safetensors")):
+    for part in ("", *(["codec/"] if has_codec else [])):
+        if any((folder / part).glob("*.safetensors")):
             continue
-        pickled = sorted(file.name for pattern in PICKLES for file in part.glob(pattern))
+        where = name if not part else f"{name}/{part.rstrip('/')}"
+        here = [file.relative_to(folder).as_posix() for file in (folder / part).glob("*")]
+        pickled = sorted(
+            file for file in (*here, *not_downloaded()) if is_pickle(file) and posixpath.dirname(file) == part[:-1]
+        )
         if pickled:
             raise ValueError(
-                f"The weights in {part} are pickled ({', '.join(pickled)}), and unpickling runs code: refused. "
-                "Ask for or convert to safetensors."
+                f"The weights in {where} are pickled ({', '.join(pickled)}), and unpickling runs code: refused. "
+                "Expected safetensors; ask for them, or convert."
             )
-        raise FileNotFoundError(f"{part} has no weights: expected a .safetensors file. Save or download it again.")
+        raise FileNotFoundError(f"{where} has no weights: expected a .safetensors file. Save or download it again.")
+
+
+def is_pickle(path: str) -> bool:
+    """Whether a file, by its name, may run code when it is loaded."""
+    return any(fnmatch(path, pattern) for pattern in PICKLES)
+
+
+def _pickles_of_repository(repo_id: str, revision: str | None, token: str | bool | None) -> list[str]:
+    """Pickled files of a repository, which are never downloaded; none where the Hub cannot be asked."""
+    try:
+        return [path for path in list_repo_files(repo_id, revision=revision, token=token) if is_pickle(path)]
+    except (HfHubHTTPError, OSError):
+        return []
 
 
 def _processor_class(folder: Path) -> Any:

@@ -1,11 +1,18 @@
-"""Where the files of a checkpoint are on this machine."""
+"""Where the files of a checkpoint are on this machine, and whether they arrived whole."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.file_download import repo_folder_name
 
 
 def local_folder(
@@ -29,10 +36,11 @@ def local_folder(
             Patterns of files that are not downloaded.
 
     Returns:
-        `Path`: the folder.
+        `Path`: the folder; what was downloaded has the hashes that the Hub names.
 
     Raises:
         `FileNotFoundError`: If there is no such folder, and the Hub does not give it either.
+        `ValueError`: If a file arrived damaged; it is removed.
 
     Example:
 
@@ -53,7 +61,49 @@ def local_folder(
     )
     if not looks_like_repository or folder.parent.is_dir() and name.count("/") == 1:
         raise FileNotFoundError(f"There is no checkpoint folder {name}; `rlvr-world run RECIPE` makes one.")
+    blobs = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"), "blobs")
+    known = {blob.name for blob in blobs.glob("*")}
     try:
-        return Path(snapshot_download(name, revision=revision, token=token, ignore_patterns=list(ignored)))
+        snapshot = Path(snapshot_download(name, revision=revision, token=token, ignore_patterns=list(ignored)))
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise FileNotFoundError(f"{name} is no folder here, and the Hub did not give it either: {error}") from error
+        raise FileNotFoundError(
+            f"{name} is no folder here, and the Hub did not give it either: {_reason(error, revision)}"
+        ) from error
+    _refuse_damaged(name, snapshot, known)
+    return snapshot
+
+
+def _reason(error: Exception, revision: str | None) -> str:
+    if isinstance(error, RevisionNotFoundError):
+        return f"it has no revision {revision!r} of it. Give one of its branches, tags or commits."
+    if isinstance(error, RepositoryNotFoundError):
+        return "it has no such repository, or shows it to others only. Check the id, or log in or give a `token`."
+    return str(error)
+
+
+def _refuse_damaged(name: str, snapshot: Path, known: set[str]) -> None:
+    """Raises where a file that was not in the cache before has another hash than its name there, the Hub's."""
+    damaged = []
+    for file in sorted(snapshot.rglob("*")):
+        blob = file.resolve()
+        if file.is_file() and blob.parent.name == "blobs" and blob.name not in known:
+            given = _hash(blob)
+            if given != blob.name:
+                file.unlink()
+                blob.unlink()
+                path = file.relative_to(snapshot).as_posix()
+                damaged.append(f"{path}, expected with the hash {blob.name}, given {given}")
+    if damaged:
+        raise ValueError(
+            f"Files of {name} arrived damaged: {'; '.join(damaged)}. They were removed; load again to download them "
+            "anew."
+        )
+
+
+def _hash(blob: Path) -> str:
+    """SHA-256 of a large file; of a small one git's hash. The length of the name tells which."""
+    if len(blob.name) == 64:
+        with blob.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    content = blob.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

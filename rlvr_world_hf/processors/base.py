@@ -4,6 +4,8 @@ of a completion the world writes is a question for step blocks alone. And how a 
 """
 
 import inspect
+import json
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib import import_module
@@ -12,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from diffusers import AutoModel, ModelMixin
+from huggingface_hub import CommitInfo, create_repo
 from transformers import ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save
 
@@ -140,7 +143,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
             push_to_hub (`bool`, *optional*, defaults to `False`):
                 Whether to upload the same files to `repo_id` (default: the folder's name).
             kwargs (`dict[str, Any]`, *optional*):
-                With `push_to_hub`: arguments of [`~transformers.ProcessorMixin.push_to_hub`].
+                With `push_to_hub`: arguments of [`push_to_hub`].
 
         Returns:
             `list[str]`: path of the processor's settings.
@@ -155,6 +158,70 @@ class WorldModelProcessor(ProcessorMixin, ABC):
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
         return files
+
+    def save_code(self, save_directory: str | Path, *, settings_directory: str | Path | None = None) -> None:
+        """
+        Adds to a saved processor the source files of its class, and of its codec's unless that is of diffusers, so
+        that `AutoProcessor.from_pretrained(..., trust_remote_code=True)` reads it where this library is not installed.
+
+        Args:
+            save_directory (`str` or `Path`):
+                Folder to write the files, and the settings that name them, to.
+            settings_directory (`str` or `Path`, *optional*):
+                Folder that holds the saved processor, where it is to stay as it is; `save_directory` by default.
+        """
+        parts: list[tuple[str, Any, str, str]] = [("AutoProcessor", self, "", "processor_config.json")]
+        if self.codec is not None and type(self.codec).__module__.split(".")[0] != "diffusers":
+            parts.append(("AutoModel", self.codec, CODEC_FOLDER, "config.json"))
+        for auto_class, part, folder, name in parts:
+            saved = Path(settings_directory or save_directory, folder, name).read_text(encoding="utf-8")
+            module, class_name = type(part).__module__.split(".")[-1], type(part).__name__
+            settings = json.loads(saved) | {"auto_map": {auto_class: f"{module}.{class_name}"}}
+            target = Path(save_directory, folder)
+            target.mkdir(parents=True, exist_ok=True)
+            custom_object_save(part, target)
+            (target / name).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = "Upload processor",
+        commit_description: str | None = None,
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+    ) -> CommitInfo:
+        """
+        Uploads tokenizer, settings, codec and the code that reads them, in one commit.
+
+        Args:
+            repo_id (`str`): repository, `"owner/name"`; made if missing.
+            commit_message (`str`, *optional*, defaults to `"Upload processor"`): title of the commit.
+            commit_description (`str`, *optional*): its description.
+            private (`bool`, *optional*): whether a repository that is made is private.
+            token (`bool` or `str`, *optional*): Hub token with write permission; the stored one by default.
+            revision (`str`, *optional*): branch; made if missing.
+            create_pr (`bool`, *optional*, defaults to `False`): whether to open a pull request instead.
+
+        Returns:
+            [`~huggingface_hub.CommitInfo`]: the commit.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            self.save_code(folder)
+            repo_id = create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+            return self._upload_modified_files(
+                folder,
+                repo_id,
+                files_timestamps={},
+                commit_message=commit_message,
+                commit_description=commit_description,
+                token=token,
+                revision=revision,
+                create_pr=create_pr,
+            )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:

@@ -1,13 +1,18 @@
-"""What every visual tokenizer does around its networks: check frames, fold patches into channels, go by pieces."""
+"""
+What every visual tokenizer does around its networks: check frames, fold patches into channels, go by pieces, and take
+its code along to the Hub.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from einops import rearrange
+from transformers.dynamic_module_utils import custom_object_save
 
 
 Grid = tuple[int, int]
@@ -26,8 +31,48 @@ class FrameCodingMixin:
     """
 
     config: Any
+    _auto_class: str | None
     device: torch.device
     dtype: torch.dtype
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """
+        Writes `config.json` and weights, as any model of diffusers; and the class's source files, where it is
+        registered for an auto class, as `push_to_hub` does for as long as it takes.
+
+        Args:
+            save_directory (`str` or `Path`): folder to write to; made if missing.
+            kwargs (`dict[str, Any]`, *optional*): as of [`~diffusers.ModelMixin.save_pretrained`].
+        """
+        super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
+        if self._auto_class is not None:  # diffusers names the file in `auto_map` and leaves the copying to us
+            custom_object_save(self, save_directory)
+
+    @classmethod
+    def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As of any model of diffusers, which would warn of the `auto_map` it has written, and save it once more."""
+        kept = {name: value for name, value in config_dict.items() if name != "auto_map"}
+        return super().extract_init_dict(kept, **kwargs)  # type: ignore[misc]
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
+        """
+        Uploads weights, settings and the code that reads them, so that
+        `diffusers.AutoModel.from_pretrained(repo_id, trust_remote_code=True)` works where this library is not
+        installed.
+
+        Args:
+            repo_id (`str`): repository, `"owner/name"`; made if missing.
+            kwargs (`dict[str, Any]`, *optional*): as of [`~diffusers.ModelMixin.push_to_hub`].
+
+        Returns:
+            [`~huggingface_hub.CommitInfo`]: the commit.
+        """
+        registered = self._auto_class
+        self._auto_class = registered or "AutoModel"
+        try:
+            return super().push_to_hub(repo_id, **kwargs)  # type: ignore[misc]
+        finally:
+            self._auto_class = registered
 
     @property
     def _patch(self) -> Grid:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 import torch
+from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 from trl import GRPOConfig
 
@@ -70,8 +71,8 @@ class WorldModelGRPOConfig(GRPOConfig):
             can a run be resumed to the same parameters as an uninterrupted one.
 
     Raises:
-        ValueError: if `credit` is none of the two, or does not go with other settings, or `save_steps` is a share of
-            an unknown number of steps.
+        ValueError: if `credit` is none of the two, or does not go with other settings, `save_steps` is a share of an
+            unknown number of steps, or `hub_strategy` uploads the state of the optimizer.
 
     Example:
 
@@ -128,6 +129,7 @@ class WorldModelGRPOConfig(GRPOConfig):
         super().__post_init__()
         self.updates_per_generation = max(self.steps_per_generation // self.gradient_accumulation_steps, 1)
         self._check_credit()
+        self._check_hub_strategy()
         self._align_checkpoints()
 
     @property
@@ -170,6 +172,13 @@ class WorldModelGRPOConfig(GRPOConfig):
             raise ValueError(
                 "`credit='reward_to_go'` compares the sums of rewards within a group, got "
                 f"scale_rewards={scaling[0]!r} and multi_objective_aggregation={scaling[1]!r}; leave both as they are."
+            )
+
+    def _check_hub_strategy(self) -> None:
+        if self.push_to_hub and self.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            raise ValueError(
+                f"`hub_strategy={self.hub_strategy.value!r}` uploads the state of the optimizer, which is pickled, "
+                "and a repository of ours holds nothing pickled; use 'end' or 'every_save'."
             )
 
     def _align_checkpoints(self) -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from datasets import Dataset, IterableDataset
 from einops import rearrange
+from huggingface_hub import CommitInfo
 from peft import PeftConfig, PeftModel
 from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedModel, ProgressCallback, TrainerCallback
-from transformers.trainer_utils import TrainOutput
+from transformers.trainer_utils import HubStrategy, TrainOutput
 from transformers.utils import logging
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
@@ -22,6 +23,7 @@ from trl.trainer import grpo_trainer as host
 from trl.trainer.utils import get_config_model_id, split_tensor_dict
 
 from ..hub.cards import card_text
+from ..hub.push import push_world_model
 from ..processors.base import WorldModelProcessor, state_columns
 from ..rollouts.sampling import rollout
 from ..rollouts.shared_prompt import PackedGroups, pack_groups, share_prompts, unpack_completions
@@ -463,6 +465,61 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         ]
         settings = {name: getattr(self.args, name) for name in SETTINGS}
         return {"rewards": rewards} | {name: getattr(value, "value", value) for name, value in settings.items()}
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        merge_adapter: bool = True,
+        **kwargs: Any,
+    ) -> CommitInfo | None:
+        """
+        Uploads the whole world model to `args.hub_model_id`: policy, processor, codec and card, in one commit.
+
+        Unlike the host's, the repository holds no `training_args.bin`: nothing in it runs code when it is loaded.
+
+        Args:
+            commit_message (`str`, *optional*, defaults to `"End of training"`): title of the commit.
+            blocking (`bool`, *optional*, defaults to `True`): accepted as the host has it; the upload is waited for.
+            token (`str`, *optional*): Hub token with write permission; `args.hub_token` by default.
+            revision (`str`, *optional*): branch; `args.hub_revision` by default.
+            private (`bool`, *optional*): whether a repository that is made is private; `args.hub_private_repo` by
+                default.
+            merge_adapter (`bool`, *optional*, defaults to `True`): whether an adapter is merged, or kept apart with
+                its base beside it.
+            kwargs (`dict[str, Any]`, *optional*): arguments of [`create_model_card`].
+
+        Returns:
+            [`~huggingface_hub.CommitInfo`]: the commit; `None` on other processes than the first.
+
+        Raises:
+            PermissionError: if the Hub does not let you write.
+            ConnectionError: if the upload broke off.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        if not self.is_world_process_zero():
+            return None
+        self.create_model_card(**kwargs)
+        folder = Path(self.args.output_dir)
+        return push_world_model(
+            self.accelerator.unwrap_model(self.model),
+            self.processor,
+            self.args.hub_model_id or Path(self.args.output_dir).absolute().name,
+            merge_adapter=merge_adapter,
+            documents=[folder / name for name in ("README.md", "results.json") if (folder / name).is_file()],
+            commit_message=commit_message or "End of training",
+            token=token if token is not None else self.args.hub_token,
+            revision=revision if revision is not None else self.args.hub_revision,
+            private=private if private is not None else self.args.hub_private_repo,
+        )
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # As the host at each save, except that it uploads its folder with pickled settings and without the codec.
+        if self.args.hub_strategy != HubStrategy.END:
+            self.push_to_hub(commit_message=f"Training in progress, step {self.state.global_step}")
 
 
 def _score_packed(

@@ -92,3 +92,19 @@ def test_strange_codec_brings_its_code_and_needs_trust(tmp_path: Path) -> None:
         VideoWorldModelProcessor.from_pretrained(tmp_path)
     loaded = VideoWorldModelProcessor.from_pretrained(tmp_path, trust_remote_code=True)
     assert torch.equal(loaded.codec.weight, codec.weight)
+
+
+def test_code_is_added_beside_a_saved_processor(processor: VideoWorldModelProcessor, tmp_path: Path) -> None:
+    saved, code = tmp_path / "saved", tmp_path / "code"
+    processor.save_pretrained(saved)
+    before = (saved / "processor_config.json").read_bytes()
+    processor.save_code(code, settings_directory=saved)
+    assert (saved / "processor_config.json").read_bytes() == before and not list(saved.rglob("*.py"))
+    files = {file.relative_to(code).as_posix() for file in code.rglob("*") if file.is_file()}
+    assert {path for path in files if "/" not in path} == {
+        "base.py", "bins.py", "layout.py", "processor_config.json", "step_blocks.py", "video.py",
+    }  # fmt: skip
+    assert {"codec/config.json", "codec/modeling_compressive_tokenizer.py", "codec/convolutions.py"} <= files
+    settings = json.loads((code / "processor_config.json").read_text(encoding="utf-8"))
+    assert settings.pop("auto_map") == {"AutoProcessor": "video.VideoWorldModelProcessor"}
+    assert settings == json.loads(before)

@@ -56,3 +56,9 @@ def test_settings_survive_json(tmp_path: Path) -> None:
     config = settings(tmp_path)
     fields = {name: value for name, value in config.to_dict().items() if name in ("beta", "delta", "save_steps")}
     assert json.loads(json.dumps(fields)) == {"beta": 1e-3, "delta": 3.0, "save_steps": 2}
+
+
+@pytest.mark.parametrize("strategy", ["checkpoint", "all_checkpoints"])
+def test_the_state_of_the_optimizer_does_not_go_to_the_hub(strategy, tmp_path):
+    with pytest.raises(ValueError, match=f"hub_strategy='{strategy}'.*pickled.*'end' or 'every_save'"):
+        WorldModelGRPOConfig(str(tmp_path), push_to_hub=True, hub_strategy=strategy)

@@ -16,6 +16,8 @@ from trl.trainer import grpo_trainer as host
 from trl.trainer.utils import add_fused_lm_head
 
 from rlvr_world_hf.hub.cards import NOT_EVALUATED
+from rlvr_world_hf.hub.checkpoint import load_world_model
+from rlvr_world_hf.pipeline import WorldModelPipeline
 from rlvr_world_hf.processors.base import state_columns
 from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rewards.repetition import RepetitionReward
@@ -24,6 +26,7 @@ from rlvr_world_hf.rollouts import rollout
 from rlvr_world_hf.training import grpo_trainer
 from rlvr_world_hf.training.checkpoints import last_checkpoint
 from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer
+from tests.local_hub import USER, LocalHub
 from tests.training.world import (
     HORIZON,
     joint_processor,
@@ -385,6 +388,42 @@ def test_two_processes_equal_one(tmp_path: Path, repository: Path) -> None:
     assert processes == 2
     assert rewards_of(one) == pytest.approx(rewards_of_two, abs=1e-6)
     torch.testing.assert_close(parameters(one.model), two, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Cannot enable progress bars:UserWarning")  # the host turns them on again
+def test_a_trained_world_model_goes_to_the_hub_whole(tmp_path: Path, hub: LocalHub) -> None:
+    repo = f"{USER}/trained"
+    options = {"push_to_hub": True, "hub_model_id": repo, "hub_strategy": "every_save"}
+    trainer = small_trainer(tmp_path, max_steps=2, save_steps=2, **options)
+    trainer.train()
+    in_progress = set(hub.files(repo))
+    trainer.push_to_hub(revision="final")
+    files = hub.files(repo, revision="final")
+    assert {"model.safetensors", "processor_config.json", "codec/config.json", "README.md", "video.py"} <= in_progress
+    assert in_progress == set(files) and not [path for path in files if path.endswith(".bin")]
+    row = trainer.train_dataset[0]
+    predicted, expected = (
+        WorldModelPipeline(*pair)(row["context"], row["actions"])
+        for pair in (load_world_model(repo), (trainer.model.eval(), trainer.processor))
+    )
+    assert torch.equal(predicted, expected)
+    assert f"({trainer.horizon + 1}, 1)" in files["README.md"].decode(), "the card's example has the run's horizon"
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_an_adapter_goes_to_the_hub_merged_or_with_its_base(tmp_path: Path, hub: LocalHub, merge: bool) -> None:
+    repo = f"{USER}/adapter-{merge}".lower()
+    adapter = LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+    trainer = small_trainer(tmp_path, peft_config=adapter, hub_model_id=repo)
+    trainer.push_to_hub(merge_adapter=merge)
+    assert ("adapter_config.json" in hub.files(repo)) is not merge
+    model, processor = load_world_model(repo)
+    row = trainer.train_dataset[0]
+    predicted, expected = (
+        WorldModelPipeline(*pair)(row["context"], row["actions"])
+        for pair in ((model, processor), (trainer.model.eval(), trainer.processor))
+    )
+    torch.testing.assert_close(predicted, expected, **({} if merge else {"rtol": 0, "atol": 0}))
 
 
 def test_a_wrong_processor_is_refused(tmp_path: Path) -> None:
