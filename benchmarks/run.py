@@ -30,6 +30,8 @@ from rlvr_world_hf.evaluation.provenance import commit, machine, versions
 
 
 HERE = Path(__file__).parent
+CURVES = "curves"
+PARTS = ("rollout", "update", "step")
 P340 = Workload(prompt_length=340, completion_length=168, prompts=4)
 P1373 = Workload(prompt_length=1373, completion_length=160, prompts=1)
 
@@ -150,12 +152,30 @@ def draw(points: list[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
+def write_curves(pairs: int) -> None:
+    """Seconds of a step and of its parts, medians and their spread, as a table and a picture."""
+    points: list[dict[str, Any]] = []
+    for grows, sizes in curves().items():
+        for workload in sizes:
+            size = getattr(workload, grows)
+            measured = measure(_step(workload), pairs=pairs, label=f"{grows} {size}")
+            for way in WAYS:
+                steps = [seconds[way]["step"] for seconds in measured]
+                medians = {part: median(seconds[way][part] for seconds in measured) for part in PARTS}
+                spread = stdev(steps) if pairs > 1 else None
+                points.append({"grows": grows, "size": size, "way": way, **medians, "std": spread, "pairs": pairs})
+            with (HERE / "curves.csv").open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, ["grows", "size", "way", *PARTS, "std", "pairs"])
+                writer.writeheader()
+                writer.writerows(points)
+    draw(points, HERE / "curves.png")
+
+
 def main() -> None:
     """Measures what is asked for; workloads that are left out keep the results they have."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--only", nargs="*", help="workloads; all by default", choices=list(bars()))
-    parser.add_argument("--no-curves", action="store_true")
+    parser.add_argument("--only", nargs="*", help="workloads; all by default", choices=[*bars(), CURVES])
     parser.add_argument("--memory-of", choices=WAYS)
     parser.add_argument("--sizes")
     given = parser.parse_args()
@@ -177,18 +197,8 @@ def main() -> None:
             workloads[name]["peak_memory_ratio"] = peaks["ours"] / peaks["trl"]
         origin = {"commit": commit(), "machine": machine(), "versions": versions(), "matmul_flops": rate}
         file.write_text(json.dumps(origin | {"workloads": workloads}, indent=2) + "\n")
-    if not given.no_curves and not given.only:
-        points = []
-        for grows, sizes in curves().items():
-            for workload in sizes:
-                size = getattr(workload, grows)
-                measured = measure(_step(workload), pairs=1, label=f"{grows} {size}")
-                points += [{"grows": grows, "size": size, "way": way, **measured[0][way]} for way in WAYS]
-        with (HERE / "curves.csv").open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, ["grows", "size", "way", "rollout", "update", "step"])
-            writer.writeheader()
-            writer.writerows(points)
-        draw(points, HERE / "curves.png")
+    if not given.only or CURVES in given.only:
+        write_curves(given.pairs)
 
 
 def _step(workload: Workload) -> Callable[[str, Path], Step]:
