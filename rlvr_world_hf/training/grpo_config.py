@@ -46,6 +46,8 @@ class WorldModelGRPOConfig(GRPOConfig):
             What the advantage of a token is made of: `"completion"`, the reward of its whole completion, as in the
             paper; or `"reward_to_go"`, the rewards of its own step and of those after it, see [`rewards_to_go`]. Where
             a reward does not aggregate its steps by their mean, they count with the weights of its aggregation.
+        credit_discount (`float`, *optional*, defaults to `1.0`):
+            With `credit="reward_to_go"`: factor of a reward for each step that it comes later, above 0 and at most 1.
         restrict_log_probs (`bool`, *optional*, defaults to `True`):
             Whether probabilities in the loss are over the ids valid at a position, as those sampled from are, so that
             the importance ratio is exact. `False`: over the whole vocabulary, as the authors' code has it.
@@ -93,6 +95,9 @@ class WorldModelGRPOConfig(GRPOConfig):
     credit: str = field(
         default="completion",
         metadata={"help": "What a token's advantage is made of: 'completion' or 'reward_to_go'."},
+    )
+    credit_discount: float = field(
+        default=1.0, metadata={"help": "Factor of a reward for each step that it comes later."}
     )
     restrict_log_probs: bool = field(
         default=True,
@@ -167,11 +172,15 @@ class WorldModelGRPOConfig(GRPOConfig):
     def _check_credit(self) -> None:
         if self.credit not in ("completion", "reward_to_go"):
             raise ValueError(f"Expected `credit` to be 'completion' or 'reward_to_go', got {self.credit!r}.")
-        scaling = (self.scale_rewards, self.multi_objective_aggregation)
-        if self.credit == "reward_to_go" and scaling != ("group", "sum_then_normalize"):
+        if self.credit == "reward_to_go" and self.multi_objective_aggregation != "sum_then_normalize":
             raise ValueError(
-                "`credit='reward_to_go'` compares the sums of rewards within a group, got "
-                f"scale_rewards={scaling[0]!r} and multi_objective_aggregation={scaling[1]!r}; leave both as they are."
+                "`credit='reward_to_go'` adds the rewards of a step before it compares them, got "
+                f"multi_objective_aggregation={self.multi_objective_aggregation!r}; leave it as it is."
+            )
+        if not 0 < self.credit_discount <= 1 or (self.credit_discount != 1 and self.credit != "reward_to_go"):
+            raise ValueError(
+                "Expected `credit_discount` above 0 and at most 1, and below 1 only with `credit='reward_to_go'`, got "
+                f"{self.credit_discount} with credit={self.credit!r}."
             )
 
     def _check_hub_strategy(self) -> None:

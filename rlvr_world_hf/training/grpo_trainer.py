@@ -293,8 +293,9 @@ class WorldModelGRPOTrainer(GRPOTrainer):
     def _advantages(self, group_size: int) -> torch.Tensor | None:
         """Advantages of all processes, `(rows,)` or, one a token, `(rows, L)`; none where the host's are right."""
         if self.args.credit == "reward_to_go":
-            to_go = rewards_to_go(self._weighted_sum(self._step_rewards))
-            steps = group_advantages(to_go, group_size, epsilon=self.args.advantage_epsilon)
+            to_go = rewards_to_go(self._weighted_sum(self._step_rewards), discount=self.args.credit_discount)
+            scale = {"epsilon": self.args.advantage_epsilon, "scale": self.scale_rewards}
+            steps = group_advantages(to_go, group_size, **scale)
             return steps.repeat_interleave(len(self._env_mask) // self.horizon, dim=1)
         if self.scale_rewards != "group" or self.multi_objective_aggregation != "sum_then_normalize":
             return None

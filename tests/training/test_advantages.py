@@ -18,6 +18,22 @@ def test_advantages_of_steps_are_those_of_each_step_alone() -> None:
     torch.testing.assert_close(together, alone)
 
 
+def test_advantages_may_be_scaled_by_the_batch_or_not_at_all() -> None:
+    rewards = torch.tensor([1.0, 3.0, 10.0, 30.0, torch.nan, 5.0])
+    centred = torch.tensor([-1.0, 1.0, -10.0, 10.0, 0.0, 0.0])
+    torch.testing.assert_close(group_advantages(rewards, 2, scale="none"), centred)
+    spread = torch.tensor([1.0, 3.0, 10.0, 30.0, 5.0]).std()
+    torch.testing.assert_close(group_advantages(rewards, 2, scale="batch", epsilon=0.0), centred / spread)
+
+
+def test_later_rewards_count_less_by_the_discount() -> None:
+    rewards = torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
+    to_go = rewards_to_go(rewards, discount=0.5)
+    torch.testing.assert_close(to_go[:, 1], rewards[:, 1] + rewards[:, 2] / 2 + rewards[:, 3] / 4)
+    rewards[:, 2:] = torch.nan
+    torch.testing.assert_close(rewards_to_go(rewards, discount=0.5)[:, 0], rewards[:, 0] + rewards[:, 1] / 2)
+
+
 def test_the_first_step_is_credited_with_all_and_the_last_with_its_own() -> None:
     rewards = torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
     to_go = rewards_to_go(rewards)

@@ -62,3 +62,17 @@ def test_settings_survive_json(tmp_path: Path) -> None:
 def test_the_state_of_the_optimizer_does_not_go_to_the_hub(strategy, tmp_path):
     with pytest.raises(ValueError, match=f"hub_strategy='{strategy}'.*pickled.*'end' or 'every_save'"):
         WorldModelGRPOConfig(str(tmp_path), push_to_hub=True, hub_strategy=strategy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"credit": "step"}, "'completion' or 'reward_to_go', got 'step'"),
+        ({"credit": "reward_to_go", "multi_objective_aggregation": "normalize_then_sum"}, "normalize_then_sum"),
+        ({"credit": "reward_to_go", "credit_discount": 0.0}, "above 0 and at most 1.*got 0.0"),
+        ({"credit_discount": 0.5}, "credit='reward_to_go'.*got 0.5 with credit='completion'"),
+    ],
+)
+def test_credit_that_means_nothing_is_refused(tmp_path: Path, changes: dict, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        settings(tmp_path, **changes)
