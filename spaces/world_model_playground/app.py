@@ -217,8 +217,8 @@ def build_video(page: gr.Blocks, checkpoints: Checkpoints, measured: gr.HTML) ->
     pictures = [enlarge(playground.start(FIRST_START + number).now, 128) for number in range(STARTS)]
     captioned = [(picture, f"Start {number}") for number, picture in enumerate(pictures, start=1)]
     play, targets, hub_ids = gr.State(None), gr.State([]), gr.State(OF_THIS_PAGE)
-    with gr.Row():
-        with gr.Column(scale=2, min_width=300):
+    with gr.Row(elem_classes="rw-layout"):
+        with gr.Column(elem_classes="rw-do"):
             said = gr.Markdown(CLICK, elem_id="said")
             picture = gr.Image(
                 label="The present frame",
@@ -229,12 +229,15 @@ def build_video(page: gr.Blocks, checkpoints: Checkpoints, measured: gr.HTML) ->
                 elem_id="frame",
             )
             with gr.Row():
-                run_button = gr.Button("Run", variant="primary", min_width=80, elem_id="run")
-                undo_button, stop_button = (gr.Button(label, min_width=70) for label in ("Undo", "Stop"))
-            replay_button = gr.Button("Replay the recorded actions", size="sm", elem_id="replay")
+                run_button = gr.Button("Run", variant="primary", size="md", min_width=80, elem_id="run")
+                undo_button, stop_button = (gr.Button(label, size="md", min_width=70) for label in ("Undo", "Stop"))
+            replay_button = gr.Button("Replay the recorded actions", size="md", elem_id="replay")
+        with gr.Column(elem_classes="rw-more"):
+            gr.Markdown("Starts, each of a held-out episode:")
             gallery = gr.Gallery(
                 captioned,
-                label="Starts of held-out episodes",
+                label="Starts",
+                show_label=False,
                 columns=4,
                 height="auto",
                 allow_preview=False,
@@ -254,7 +257,7 @@ def build_video(page: gr.Blocks, checkpoints: Checkpoints, measured: gr.HTML) ->
             with gr.Accordion("Another start", open=False):
                 start = gr.Number(FIRST_START, label="Seed of an episode", precision=0, minimum=0, maximum=MAX_SEED)
             load_button, fields = hub_fields()
-        with gr.Column(scale=5, min_width=320):
+        with gr.Column(elem_classes="rw-see"):
             results = gr.HTML(elem_id="film", min_height=200)
             gr.Markdown(
                 f"A step takes {playground.frame_interval:g} s, and the disc goes at most {REACH:g} of the table's "
@@ -347,17 +350,18 @@ def build_text(tab: gr.Tab, checkpoints: Checkpoints, measured: gr.HTML) -> None
         return {answer.model: answer.text for answer in answers}
 
     situation, hub_ids = gr.State(None), gr.State(OF_THIS_PAGE)
-    with gr.Row():
-        with gr.Column(scale=2, min_width=300):
+    with gr.Row(elem_classes="rw-layout"):
+        with gr.Column(elem_classes="rw-do"):
             gr.Markdown("What holds in the game, and what to do:")
             table = gr.HTML(elem_id="state", min_height=120)
             action = gr.Dropdown(
                 [], label="Action: choose, or type one", allow_custom_value=True, max_choices=None, elem_id="action"
             )
             with gr.Row():
-                predict_button = gr.Button("Predict", variant="primary", min_width=90, elem_id="predict")
-                take_button = gr.Button("Do it", min_width=70)
-                new_button = gr.Button("New game", min_width=90)
+                predict_button = gr.Button("Predict", variant="primary", size="md", min_width=80, elem_id="predict")
+                take_button = gr.Button("Do it", size="md", min_width=60)
+                new_button = gr.Button("New game", size="md", min_width=110)
+        with gr.Column(elem_classes="rw-more"):
             with gr.Accordion("A state of your own", open=False, elem_id="own"):
                 own = gr.Textbox(
                     OWN_STATE, label="Facts, as JSON", lines=7, max_lines=16, max_length=MAX_JSON, elem_id="json"
@@ -366,7 +370,7 @@ def build_text(tab: gr.Tab, checkpoints: Checkpoints, measured: gr.HTML) -> None
                 own_button = gr.Button("Predict from this state", size="sm", elem_id="predict-own")
             sampling = sampling_fields("Answers")
             load_button, fields = hub_fields()
-        with gr.Column(scale=5, min_width=320):
+        with gr.Column(elem_classes="rw-see"):
             answers = gr.HTML(TEXT_NOTE, elem_id="answers", min_height=200)
             gr.Markdown(
                 "An answer lists the facts that end (−) and that begin (+). The reward is computed as in training: exact "
