@@ -13,8 +13,8 @@ from .say import say
 USAGE = """usage: rlvr-world demo [FOLDER ...]
 
 Serves the page until it is interrupted. A FOLDER is the output folder of a run of PushT or of TextWorld, or
-`hf://owner/name` for the repositories `owner/name-base` and `owner/name-rlvr` on the Hub; the page shows at most one of
-each world. By default outputs/quickstart and outputs/textworld, or what ships with the library in their place.
+`hf://owner/name` for the repositories `owner/name-base` and `owner/name-rlvr` on the Hub; the page shows at most one
+of each world. By default outputs/quickstart and outputs/textworld, or what ships with the library in their place.
 """
 
 

@@ -55,8 +55,8 @@ def push_space(words: Sequence[str]) -> int:
         raise ValueError(f"push-space: {error}; see `rlvr-world push-space --help`.") from error
     if unknown or asked.repo.count("/") != 1:
         raise ValueError(
-            f"push-space: expected the id of one Space as owner/name, got {' '.join(words)}; see `rlvr-world push-space "
-            "--help`."
+            f"push-space: expected the id of one Space as owner/name, got {' '.join(words)}; see `rlvr-world "
+            "push-space --help`."
         )
     say(f"{_deploy(asked.repo, private=asked.private, message=asked.message)}: it builds for minutes before it opens.")
     return 0

@@ -248,6 +248,6 @@ def _refuse_missing(folder: Path) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(
             f"There is no checkpoint {folder}. Run `make quickstart` first (in a checkout; elsewhere `rlvr-world run "
-            f"pusht/quickstart`), which makes outputs/quickstart; or give the output folder of another run of PushT or "
-            f"TextWorld, or `{HUB}owner/name` for `owner/name-{folder.name}` on the Hub."
+            f"pusht/quickstart`), which makes outputs/quickstart; or give the output folder of another run of PushT "
+            f"or TextWorld, or `{HUB}owner/name` for `owner/name-{folder.name}` on the Hub."
         )

@@ -133,10 +133,8 @@ def curve_svg(title: str, curves: Mapping[str, np.ndarray], *, interval: float, 
         for y in (place(0, value)[1],)
     ]
     for at in sorted({0, steps - 1}):
-        anchor = "start" if at == 0 else "end"
-        lines.append(
-            f'<text x="{place(at, low)[0]:.1f}" y="{HEIGHT - 4}" text-anchor="{anchor}">{(at + 1) * interval:g} s</text>'
-        )
+        x, anchor = place(at, low)[0], "start" if at == 0 else "end"
+        lines.append(f'<text x="{x:.1f}" y="{HEIGHT - 4}" text-anchor="{anchor}">{(at + 1) * interval:g} s</text>')
     at = np.arange(steps)
     for name, values in curves.items():
         if len(values) > 1:
@@ -182,9 +180,8 @@ def _panels(play: Play, titles: Titles, motion: str) -> str:
         said = f"{title}: predicted frame {play.steps}, mean absolute error {error:.4f}"
         flag = '<b class="rw-flag">repeats</b>' if play.repeated[name][:, -1].any() else ""
         figures.append(_figure(f"{name}-0", title, subtitle + samples, motion, said, flag))
-        heats.append(
-            f'<div class="rw-film" role="img" aria-label="{escape(title)}: errors" {_film(f"{name}-error", motion)}></div>'
-        )
+        error_film = _film(f"{name}-error", motion)
+        heats.append(f'<div class="rw-film" role="img" aria-label="{escape(title)}: errors" {error_film}></div>')
     return f'<div class="rw-panels">{"".join(figures)}{"".join(heats)}</div>'
 
 
@@ -246,8 +243,8 @@ def _strip(play: Play, titles: Titles, *, first: int, interval: float) -> str:
     earlier = f"The last {count} of {play.steps} steps. " if first else ""
     return (
         f'<div class="rw-strip" tabindex="0" aria-label="Every frame"><table>{"".join(rows)}</table></div>'
-        f'<p class="rw-small">{earlier}Below a frame: its mean absolute error against the simulator\'s, in [0, 1]; the '
-        "best model's is bold. = marks a frame that repeats the one before.</p>"
+        f'<p class="rw-small">{earlier}Below a frame: its mean absolute error against the simulator\'s, in [0, 1]; '
+        "the best model's is bold. = marks a frame that repeats the one before.</p>"
     )
 
 

@@ -195,7 +195,7 @@ class Playground:
             agent=recording.agent.copy(),
             actions=np.zeros((0, 2)),
             truth=still,
-            predicted={name: still[None] for name in self.pipelines},
+            predicted=dict.fromkeys(self.pipelines, still[None]),
             metrics={name: {metric.name: np.zeros((1, 0)) for metric in METRICS} for name in self.pipelines},
             repeated={name: np.zeros((1, 0), bool) for name in self.pipelines},
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 
 try:
-    import spaces  # ZeroGPU's package, before torch; in the root of a checkout it is our own folder, which has no `GPU`
+    import spaces  # ZeroGPU's package, before torch; in the root of a checkout our own folder, which has no `GPU`
 except ImportError:
     spaces = None
 
@@ -31,7 +31,6 @@ from rlvr_world_hf.playground.text import (
     TextGames,
     TextPlayground,
     read_state,
-    write_state,
 )
 from rlvr_world_hf.playground.video import MAX_SAMPLES, MAX_SEED, REACH, SIMULATOR, WORLD_SIZE, Play, Playground
 
@@ -69,8 +68,8 @@ NOTHING_YET = "Nothing predicted yet. Click on the frame and press Run, or repla
 TEXT_NOTE = '<div class="rw-note">Nothing predicted yet. Choose an action and press Predict.</div>'
 VIDEO, TEXT = "Video: PushT", "Text games: TextWorld"
 MISSING = (
-    "No checkpoints of this world here. In a checkout run `rlvr-world run {recipe}`, which makes outputs/{run}, or name "
-    "the place of others: `rlvr-world demo FOLDER`."
+    "No checkpoints of this world here. Run `rlvr-world run {recipe}`, which makes outputs/{run}, or name the place "
+    "of others: `rlvr-world demo FOLDER`."
 )
 
 CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
@@ -373,8 +372,8 @@ def build_text(tab: gr.Tab, checkpoints: Checkpoints, measured: gr.HTML) -> None
         with gr.Column(elem_classes="rw-see"):
             answers = gr.HTML(TEXT_NOTE, elem_id="answers", min_height=200)
             gr.Markdown(
-                "An answer lists the facts that end (−) and that begin (+). The reward is computed as in training: exact "
-                "match is 1 if all of them are right and none is missing, F1 weighs both kinds of errors."
+                "An answer lists the facts that end (−) and that begin (+). The reward is computed as in training: "
+                "exact match is 1 if all of them are right and none is missing, F1 weighs both kinds of errors."
             )
     light: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "games"}
     heavy = {"api_visibility": "private", "concurrency_id": "models", "show_progress": "minimal"}
