@@ -345,7 +345,10 @@ class Playground:
 
 
 def _as_point(target: Any) -> np.ndarray:
-    point = np.asarray(target, dtype=np.float64)
+    try:
+        point = np.asarray(target, dtype=np.float64)
+    except (ValueError, TypeError):
+        point = np.array(np.nan)
     if point.shape != (2,) or not np.isfinite(point).all():
         raise ValueError(f"Expected a target as two numbers (x, y) in world units, got {target!r:.80}.")
     return point

@@ -97,7 +97,7 @@ def test_targets_beyond_the_walls_lie_at_them(playground: Playground, start: Pla
     assert playground.plan(start, [(-100.0, 1000.0)]).targets == ((MARGIN, WORLD_SIZE - MARGIN),)
 
 
-@pytest.mark.parametrize("target", [(1.0,), (np.nan, 0.0), (1.0, float("inf")), [1, 2, 3]])
+@pytest.mark.parametrize("target", [(1.0,), (np.nan, 0.0), (1.0, float("inf")), [1, 2, 3], {"x": 1}, "far", None])
 def test_what_is_no_target_is_refused(playground: Playground, start: Play, target: Any) -> None:
     with pytest.raises(ValueError, match="Expected a target as two numbers"):
         playground.plan(start, [target])

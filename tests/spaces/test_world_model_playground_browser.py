@@ -118,7 +118,7 @@ def test_by_keyboard_alone(opened: Any) -> None:
     first = opened.locator("#starts button").nth(1)
     first.focus()
     opened.keyboard.press("Enter")
-    opened.get_by_text("Targets without a mouse").focus()
+    opened.get_by_role("button", name="Targets without a mouse").focus()
     opened.keyboard.press("Enter")
     opened.get_by_role("button", name="Add target").focus()
     opened.keyboard.press("Enter")
@@ -138,6 +138,7 @@ def test_fits_a_phone_and_the_dark(opened: Any) -> None:
         overflow = opened.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow <= 0, f"{tab} is {overflow} pixels wider than the screen"
     ink, paper = opened.evaluate(
-        "[getComputedStyle(document.querySelector('.rw-results')).color, getComputedStyle(document.body).backgroundColor]"
+        "[getComputedStyle(document.querySelector('.rw-results')).color,"
+        " getComputedStyle(document.body).backgroundColor]"
     )
     assert ink != paper
