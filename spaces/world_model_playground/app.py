@@ -370,7 +370,7 @@ def build_text(tab: gr.Tab, checkpoints: Checkpoints, measured: gr.HTML) -> None
             sampling = sampling_fields("Answers")
             load_button, fields = hub_fields()
         with gr.Column(elem_classes="rw-see"):
-            answers = gr.HTML(TEXT_NOTE, elem_id="answers", min_height=200)
+            answers = gr.HTML(TEXT_NOTE, elem_id="answers", min_height=120)
             gr.Markdown(
                 "An answer lists the facts that end (−) and that begin (+). The reward is computed as in training: "
                 "exact match is 1 if all of them are right and none is missing, F1 weighs both kinds of errors."
