@@ -124,7 +124,7 @@ def _card(title: str, subtitle: str, content: str) -> str:
 
 def _truth_card(truth: FactChange | None) -> str:
     if truth is None:
-        return _card("What truly changes", "", '<p class="rw-small">No game knows: predictions stand alone.</p>')
+        return _card("What truly changes", "", '<p class="rw-small">Not known here: predictions stand alone.</p>')
     lines = [_line(line, "said") for line in str(truth).splitlines()]
     return _card("What truly changes", "the game's own logic", f'<ul class="rw-lines">{"".join(lines)}</ul>')
 

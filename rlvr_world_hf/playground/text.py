@@ -176,6 +176,28 @@ class TextGames:
             game = self._playthrough(situation.seed, situation.commands)
             return situation.state.difference(game.play(_spelling(game)[command]))
 
+    def follow(self, situation: Situation, command: str) -> tuple[Situation, bool]:
+        """
+        Do a command.
+
+        Args:
+            situation ([`Situation`]):
+                The game.
+            command (`str`):
+                One that the game offers, in any case.
+
+        Returns:
+            `tuple[Situation, bool]`: the game afterwards, and whether it was over and has started anew.
+
+        Raises:
+            ImportError: If TextWorld is not installed.
+            ValueError: If the game does not offer the command, or there were too many.
+        """
+        command = command.strip().lower()
+        change = self.outcome(situation, command)
+        following = self.situation(situation.seed, (*situation.commands, command))
+        return following, change is not None and following.state != situation.state.apply(change)
+
     def _make_game(self, seed: int) -> Any:
         rng = np.random.default_rng([seed, 1])
         return make_game(seed, **{name: int(rng.integers(a, b + 1)) for name, (a, b) in self.sizes.items()})

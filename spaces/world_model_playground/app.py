@@ -293,19 +293,21 @@ def build_text(tab: gr.Tab, checkpoints: Checkpoints, measured: gr.HTML) -> None
 
     playground_of(OF_THIS_PAGE)
 
-    def look(seed: int, commands: tuple[str, ...] = ()) -> tuple[Any, ...]:
+    def start(seed: int) -> tuple[Any, ...]:
         try:
-            situation = games.situation(seed, commands)
+            return look(games.situation(seed))
         except ImportError as error:
             return None, message_html(f"{error} Until then, give a state of your own below."), gr.skip()
+
+    def look(situation: Situation) -> tuple[Any, ...]:
         choices = [*situation.effective, *situation.idle]
         return situation, state_html(situation.state), gr.Dropdown(choices, value=choices[0])
 
     def open_game(situation: Situation | None) -> tuple[Any, ...]:
-        return (gr.skip(), gr.skip(), gr.skip()) if situation else look(FIRST_START)
+        return (gr.skip(), gr.skip(), gr.skip()) if situation else start(FIRST_START)
 
     def new_game(situation: Situation | None) -> tuple[Any, ...]:
-        return *look(situation.seed + 1 if situation else FIRST_START), ""
+        return *start(situation.seed + 1 if situation else FIRST_START), ""
 
     def predict(hub_ids: tuple[str, ...], situation: Situation | None, action: str, *sampling: float) -> Iterator[str]:
         if situation is None:
@@ -323,10 +325,12 @@ def build_text(tab: gr.Tab, checkpoints: Checkpoints, measured: gr.HTML) -> None
             yield answers_html(said, asked=action, **how)
 
     def take(situation: Situation | None, action: str) -> tuple[Any, ...]:
-        command = (action or "").strip().lower()
-        if situation is None or command not in (*situation.effective, *situation.idle):
-            raise ValueError("The game does not know this action here: choose one of the list.")
-        return look(situation.seed, (*situation.commands, command))
+        if situation is None:
+            raise ValueError("There is no game yet: press `New game`.")
+        following, is_over = games.follow(situation, action or "")
+        if is_over:
+            gr.Info("This game is won, and starts anew.")
+        return look(following)
 
     def predict_own(hub_ids: tuple[str, ...], text: str, action: str, *sampling: float) -> Iterator[str]:
         try:

@@ -64,7 +64,7 @@ def test_unreadable_words_are_shown_as_they_are_and_do_nothing() -> None:
 
 def test_where_no_game_knows_nothing_is_judged() -> None:
     html = shown(answer("+ open(box)", known=False), truth=None)
-    assert "No game knows" in html and "Reward" not in html and "rw-right" not in html
+    assert "Not known here" in html and "Reward" not in html and "rw-right" not in html
 
 
 def test_messages_are_alerts_and_escaped() -> None:

@@ -110,7 +110,7 @@ def test_refusals_come_in_words(handlers: dict[str, Any]) -> None:
         handlers["predict_frames"](START, [{"x": 1}], 0.0, 1, 0)
     with pytest.raises(gr.Error, match="There is no game yet"):
         list(handlers["predict"](HERE, None, "look", *SAMPLING))
-    with pytest.raises(gr.Error, match="does not know this action"):
+    with pytest.raises(gr.Error, match="There is no game yet"):
         handlers["take"](None, "../../etc")
 
 
@@ -120,7 +120,7 @@ def test_text_is_predicted_and_compared(handlers: dict[str, Any], monkeypatch: p
     *_, html = handlers["predict"](HERE, situation, "look", *SAMPLING)
     assert html.count("<section>") == 3 and html.count("Reward:") == 2 and "nothing changes" in html
     *_, html = handlers["predict_own"](HERE, '["closed(box)"]', "open box", *SAMPLING)
-    assert "No game knows" in html and "Reward:" not in html
+    assert "Not known here" in html and "Reward:" not in html
     (html,) = handlers["predict_own"](HERE, '["closed(box)"', "open box", *SAMPLING)
     assert 'role="alert"' in html and "Line 1, column 15" in html
 
