@@ -34,7 +34,7 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 _WHY_LEFT_OUT = {
     "slow": "take more than a minute: `make test-slow`",
     "gpu": "need a CUDA device: `make test-gpu`",
-    "browser": "need a browser",
+    "browser": "need Chromium: `make test-browser`",
 }
 _left_out: Counter[str] = Counter()
 

@@ -22,8 +22,8 @@ from .stage import Processes, find_stage, needed_stages
 WHOLE_RUNS = ("run", "reproduce")
 """Commands that run all stages of a recipe."""
 
-TOOLS = ("bundle", "check", "demo", "push")
-"""Commands that take no recipe, but words of their own: functions of these in a file of their name."""
+TOOLS = ("bundle", "check", "demo", "push", "push-space")
+"""Commands that take no recipe, but words of their own: functions of these in a file of their name, `_` for `-`."""
 
 USAGE = """usage: rlvr-world STAGE RECIPE [--key value ...]
 
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, *rest = words
     try:
         if command in TOOLS:
-            return find_stage(command)(rest)
+            return find_stage(command.replace("-", "_"))(rest)
         if command not in (*STAGES, *WHOLE_RUNS):
             raise ValueError(_unknown_stage(command))
         if not rest or {"-h", "--help"} & set(rest):
@@ -151,7 +151,7 @@ def _usage() -> str:
 
 
 def _summaries(names: Sequence[str]) -> str:
-    texts = {name: (import_module(f".{name}", __package__).__doc__ or "").strip() for name in names}
+    texts = {name: (import_module(f".{name.replace('-', '_')}", __package__).__doc__ or "").strip() for name in names}
     return "\n".join(f"  {name:<11} {text.splitlines()[0]}" for name, text in texts.items())
 
 

@@ -139,7 +139,16 @@ def best_row(results: Mapping[str, Any], metric: str, *, rows: Sequence[str] | N
 
 
 def provenance_line(results: Mapping[str, Any]) -> str:
-    """One line: samples, seeds and what the spread is over, recipe and commit of a record."""
+    """
+    One line: samples, seeds and what the spread is over, recipe and commit of a record.
+
+    Args:
+        results (`Mapping`):
+            A record of `results.json`.
+
+    Returns:
+        `str`: Markdown.
+    """
     training, sampling = results["training_seeds"], results["sampling_seeds"]
     over = "training seeds" if len(training) > 1 else "sampling seeds"
     held_out = "transitions" if "oracle" in results["rows"] else "windows"
