@@ -1,4 +1,4 @@
-"""The Space is put together whole, and deployed in one commit; the Hub is a recorder."""
+"""The Space is put together whole, and deployed in one commit: to a recorder, and to a Hub on this machine."""
 
 import ast
 import subprocess
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from rlvr_world_hf.commands import cli
 from rlvr_world_hf.commands.push_space import CHECKPOINTS, PAGE, gather_space
+from tests.local_hub import USER, LocalHub
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def test_library_in_the_space_is_the_one_that_runs(space: Path) -> None:
         "import rlvr_world_hf.commands.locations as l; print(l.__file__); print(l.shipped_folder('model_cards'));"
         "print(l.bundled_path('pusht-codec'))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=space, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-B", "-c", code], cwd=space, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(Path(line).is_relative_to(space) for line in done.stdout.split())
 
@@ -96,6 +97,20 @@ def test_deployed_in_one_commit(calls: list[tuple[str, dict[str, Any]]], capsys:
 def test_one_that_exists_stays_as_public_as_it_is(calls: list[tuple[str, dict[str, Any]]]) -> None:
     assert cli.main(["push-space", "owner/name"]) == 0
     assert calls[0][1]["private"] is None
+
+
+def test_the_space_comes_back_as_it_was_put_together(hub: LocalHub, space: Path) -> None:
+    repo = f"{USER}/playground"
+    hub_api = HfApi()
+    hub_api.create_repo(repo, repo_type="space", space_sdk="gradio")
+    hub_api.upload_file(repo_id=repo, repo_type="space", path_or_fileobj=b"old", path_in_repo="old.py")
+    assert cli.main(["push-space", repo]) == 0
+    assert hub_api.space_info(repo).sdk == "gradio"
+    pulled = Path(snapshot_download(repo, repo_type="space"))
+    deployed = {path for path in hub.files(repo, kind="space") if path != ".gitattributes"}
+    gathered = {path.relative_to(space).as_posix(): path for path in space.rglob("*") if path.is_file()}
+    assert deployed == gathered.keys(), "what is no longer part of it is gone"
+    assert all((pulled / name).read_bytes() == path.read_bytes() for name, path in gathered.items())
 
 
 @pytest.mark.parametrize("words", [[], ["name"], ["a/b/c"], ["owner/name", "more"], ["owner/name", "--public"]])

@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import pytest
 import torch
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, constants
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -16,6 +16,7 @@ from rlvr_world_hf import LanguageWorldModelProcessor, VideoWorldModelProcessor,
 from rlvr_world_hf.data.transition import Transition, transition_row
 from rlvr_world_hf.hub.checkpoint import load_world_model, save_world_model
 from rlvr_world_hf.hub.push import push_checkpoint, push_world_model
+from rlvr_world_hf.playground.checkpoints import fetch
 from tests.local_hub import TOKEN, USER, LocalHub
 from tests.tiny import (
     text_tokenizer,
@@ -231,20 +232,19 @@ def test_a_missing_repository_is_told(hub: LocalHub) -> None:
         load_world_model("someone/none")
 
 
-def test_the_space_goes_up_and_comes_back(hub: LocalHub, repository: Path) -> None:
-    api, repo = HfApi(), f"{USER}/playground"
-    api.create_repo(repo, repo_type="space", space_sdk="gradio")
-    (app,) = sorted((repository / "spaces").glob("pusht"))
-    api.upload_folder(repo_id=repo, folder_path=app, repo_type="space", ignore_patterns=["__pycache__/*"])
-    assert api.space_info(repo).sdk == "gradio"
-    pulled = Path(snapshot_download(repo, repo_type="space"))
-    assert {
-        path: (pulled / path).read_bytes() for path in hub.files(repo, kind="space") if path != ".gitattributes"
-    } == {
-        file.relative_to(app).as_posix(): file.read_bytes()
-        for file in app.rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts
-    }
+def test_the_playground_plays_a_pushed_model(hub: LocalHub, repo: str, folder: Path) -> None:
+    api = HfApi()
+    push_checkpoint(folder, repo, revision="trained")
+    api.create_repo(f"{repo}-empty")
+    fetched = fetch(f"{repo}@trained")
+    assert {"config.json", "model.safetensors"} <= {file.name for file in fetched.iterdir()}
+    assert not list(fetched.rglob("*.py")), "no code is downloaded"
+    torch.testing.assert_close(predict(*load_world_model(fetched)), predict(*load_world_model(folder)), rtol=0, atol=0)
+    for hub_id, expected in ((f"{repo}-none", "The Hub did not give"), (f"{repo}@v9", "at v9")):
+        with pytest.raises(FileNotFoundError, match=expected):
+            fetch(hub_id)
+    with pytest.raises(ValueError, match="no weights as safetensors"):
+        fetch(f"{repo}-empty")
 
 
 def test_rows_go_up_and_come_back(hub: LocalHub) -> None:
