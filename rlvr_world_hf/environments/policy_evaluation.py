@@ -134,8 +134,12 @@ def evaluate_policies(
     _refuse_impossible(checkpoints, training_seeds, reason, policies)
     protocol = protocol or PolicyProtocol()
     folder = Path(path).with_suffix("") if pieces is None else Path(pieces)
-    load = cache(partial(WorldModelPipeline.from_pretrained, device=device))
-    form = _common_form([load(each).processor for folders in checkpoints.values() for each in folders])
+
+    @cache
+    def load(checkpoint: str) -> WorldModelPipeline:
+        return WorldModelPipeline.from_pretrained(checkpoint, device=device)
+
+    form = _common_form([load(str(each)).processor for folders in checkpoints.values() for each in folders])
     near = {"nearest": protocol.nearest, "farthest": protocol.farthest}
     scenes = find_scenes(protocol.episodes, seed=protocol.seed, form=form, **near)
     settings = {**asdict(protocol), **asdict(form), "scenes": scenes}
@@ -147,7 +151,7 @@ def evaluate_policies(
                 _piece(
                     folder / f"{name}-{policy}.json",
                     {**settings, **also},
-                    lambda make=make: play(enter(), make, scenes, steps=protocol.steps),
+                    partial(_enter_and_play, enter, make, scenes, protocol.steps),
                 )
                 for policy, make in policies.items()
             ]
@@ -160,7 +164,7 @@ def evaluate_policies(
         for training_seed, checkpoint in zip(training_seeds, folders, strict=True):
             weights = _weights(checkpoint)
             for noise in sampling_seeds:
-                enter = partial(PredictedWorld, load(checkpoint), scenes, noise=noise, **model_settings)
+                enter = partial(PredictedWorld, load(str(checkpoint)), scenes, noise=noise, **model_settings)
                 played.append(play_all(f"{row}-{training_seed}-{noise}", enter, weights=weights))
         distances[row] = np.stack(played)
     successes = {row: (far <= protocol.tolerance).astype(float) for row, far in distances.items()}  # nan is a failure
@@ -224,23 +228,31 @@ def agreement_rows(
         listed = [None if np.isnan(value) else float(value) for value in values]
         rows.append({"world": world, "policy": policy, "measure": measure, **interval, "values": listed})
 
+    def rates_of(row: str, index: int, drawn: np.ndarray) -> np.ndarray:
+        return successes[row][:, index, drawn].mean(axis=1)
+
     def agreement(row: str, name: str, drawn: np.ndarray) -> np.ndarray:
         rates = real[:, drawn].mean(axis=1)
         return np.array([STATISTICS[name](rates, run[:, drawn].mean(axis=1)) for run in successes[row]])
 
-    for row, of_row in successes.items():
+    def gain(row: str, name: str, drawn: np.ndarray) -> np.ndarray:
+        return agreement(row, name, drawn) - agreement(models[0], name, drawn)
+
+    for row in successes:
         for index, policy in enumerate(policies):
-            add(row, policy, "success", lambda drawn, at=of_row[:, index]: at[:, drawn].mean(axis=1))
+            add(row, policy, "success", partial(rates_of, row, index))
     for row in models:
         for name in STATISTICS:
             add(row, None, name, partial(agreement, row, name))
     for row in models[1:]:
         for name in STATISTICS:
-            add(
-                f"{row} - {models[0]}", None, name,
-                lambda drawn, row=row, name=name: agreement(row, name, drawn) - agreement(models[0], name, drawn),
-            )  # fmt: skip
+            add(f"{row} - {models[0]}", None, name, partial(gain, row, name))
     return rows
+
+
+def _enter_and_play(enter: Callable[[], World], make: PolicyMaker, scenes: list[int], steps: int) -> np.ndarray:
+    """A world is made only where a piece is still to be measured."""
+    return play(enter(), make, scenes, steps=steps)
 
 
 def _piece(path: Path, settings: dict[str, Any], measure: Callable[[], np.ndarray]) -> list[float]:

@@ -51,7 +51,7 @@ class PushTForm:
         layout = processor.layout if processor.predicts == ("frames",) else None
         height, width = processor.codec.config.image_size if layout else (0, 0)
         is_pusht = layout and layout.action_dims == 2 and processor.fps and height == width and not WORLD_SIZE % height
-        if not is_pusht:
+        if layout is None or not is_pusht:
             raise ValueError(
                 f"Expected a world model of PushT: square frames alone, whose size divides {WORLD_SIZE:.0f}, a frame "
                 f"rate and 2 action dimensions, got {' and '.join(processor.predicts)} of {height}x{width}, "

@@ -66,7 +66,7 @@ class WorldModelVectorEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """
@@ -141,7 +141,8 @@ class WorldModelVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _gather(self, observations: list[Any], infos: list[dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
         space = self.single_observation_space
-        stacked = concatenate(space, observations, create_empty_array(space, n=self.num_envs))
+        empty: Any = create_empty_array(space, n=self.num_envs)
+        stacked = concatenate(space, observations, empty)
         gathered: dict[str, Any] = {}
         for i, info in enumerate(infos):
             gathered = self._add_info(gathered, info, i)

@@ -43,11 +43,11 @@ def pearson(real: Rates, in_model: Rates) -> float:
 
     ```
     """
-    real, in_model = _read(real, in_model)
-    if np.ptp(real) == 0 or np.ptp(in_model) == 0:
+    first, second = _read(real, in_model)
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
-    real, in_model = real - real.mean(), in_model - in_model.mean()
-    return float(np.clip((real @ in_model) / math.sqrt((real @ real) * (in_model @ in_model)), -1, 1))
+    first, second = first - first.mean(), second - second.mean()
+    return float(np.clip((first @ second) / math.sqrt((first @ first) * (second @ second)), -1, 1))
 
 
 def spearman(real: Rates, in_model: Rates) -> float:
@@ -74,8 +74,8 @@ def spearman(real: Rates, in_model: Rates) -> float:
 
     ```
     """
-    real, in_model = _read(real, in_model)
-    return pearson(_ranks(real), _ranks(in_model))
+    first, second = _read(real, in_model)
+    return pearson(_ranks(first), _ranks(second))
 
 
 def mean_maximum_rank_violation(real: Rates, in_model: Rates) -> float:
@@ -111,9 +111,9 @@ def mean_maximum_rank_violation(real: Rates, in_model: Rates) -> float:
 
     ```
     """
-    real, in_model = _read(real, in_model)
-    is_violated = np.less.outer(in_model, in_model) != np.less.outer(real, real)
-    return float((np.abs(np.subtract.outer(real, real)) * is_violated).max(axis=1).mean())
+    first, second = _read(real, in_model)
+    is_violated = np.less.outer(second, second) != np.less.outer(first, first)
+    return float((np.abs(np.subtract.outer(first, first)) * is_violated).max(axis=1).mean())
 
 
 STATISTICS: dict[str, Callable[[Rates, Rates], float]] = {
