@@ -80,7 +80,7 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
     >>> env.reset(seed=0)
     (array([0.5], dtype=float32), {'start': 0})
     >>> state, reward, terminated, truncated, info = env.step(np.array([0.25], np.float32))
-    >>> state.shape, reward == state[0], terminated, truncated
+    >>> state.shape, reward == float(state[0]), terminated, truncated
     ((1,), True, False, False)
 
     ```
