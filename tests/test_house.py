@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": BELOW_LEARNING | {"lazy_names"},
     "evaluation": BELOW_LEARNING | {"lazy_names"},
     "pipeline": BELOW_PIPELINE,
+    "environments": BELOW_PIPELINE | {"pipeline", "lazy_names"},
     "playground": BELOW_PIPELINE | {"pipeline"},
     "commands": BELOW_PIPELINE | {"pipeline"},
 }

@@ -17,11 +17,11 @@ import logging
 import math
 import os
 import statistics
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .json_files import write_json
 from .provenance import commit, machine, versions
 
 
@@ -272,19 +272,7 @@ def write_results(results: Mapping[str, Any], path: str | os.PathLike[str]) -> P
         `ValueError`: If the record is not valid.
     """
     validate_results(results)
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(results, indent=2, allow_nan=False) + "\n"
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp makes files private to the user
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return target
+    return write_json(results, path)
 
 
 def read_results(path: str | os.PathLike[str]) -> Results:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .page_tree import parse_page as parse_page
     from .page_tree import read_accessibility_tree as read_accessibility_tree
     from .page_tree import write_page as write_page
+    from .pusht_block import locate_block as locate_block
     from .pusht_state import locate_agent as locate_agent
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)
