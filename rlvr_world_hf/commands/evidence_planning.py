@@ -18,6 +18,7 @@ from ..planning.goal_cost import GoalCost
 from ..planning.pusht_moves import imagined_moves, random_moves, scripted_moves, simulated_moves
 from ..planning.pusht_task import DECISIONS, GOAL_STEPS, POSITION_TOLERANCE, Decide, PushTTask, attempt
 from ..rewards.agent_position import AgentPositionReward
+from ..rewards.base import VerifiableReward, as_frames
 from ..rewards.pixel import MAEReward
 from .attempts import (
     FIRST_START,
@@ -35,7 +36,7 @@ from .planning_video import draw_videos
 from .progress import write_json
 
 
-PLANNER = {"horizon": 3, "candidates": 32, "iterations": 2, "elites": 6, "spread": 0.5}
+PLANNER: dict[str, Any] = {"horizon": 3, "candidates": 32, "iterations": 2, "elites": 6, "spread": 0.5}
 """CEM's settings, at the scale of two CPU cores; DINO-WM's planner draws more candidates, and more often."""
 
 COST = {"mae": 1.0, "agent_position_mae": 0.1}
@@ -124,9 +125,11 @@ def planning(
 
 
 def goal_cost(goal_frame: np.ndarray) -> GoalCost:
-    """The cost of PushT's frames against a goal frame `(3, H, W)`, uint8; see `COST`."""
-    rewards = {reward.name: reward for reward in (MAEReward(), AgentPositionReward())}
-    return GoalCost(goal_frame, {rewards[name]: weight for name, weight in COST.items()})
+    """The cost of PushT's frames against a goal frame `(3, H, W)`, uint8, by what that shows; see `COST`."""
+    goal = as_frames(goal_frame)[None, None]  # (1, 1, 3, H, W)
+    rewards: list[VerifiableReward] = [MAEReward(), AgentPositionReward()]
+    shown = [reward for reward in rewards if not reward.score(goal, goal).isnan().any()]
+    return GoalCost(goal_frame, {reward: COST[reward.name] for reward in shown})
 
 
 def _form(pipeline: WorldModelPipeline) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def _planned(
     imagine: Callable[[Recording, Callable[[torch.Tensor], torch.Tensor], int], Objective], planner: Planner, seed: int
 ) -> Decide:
     controller = RecedingHorizonController(planner)
-    first = None
+    first: int | None = None
 
     def decide(world: Recording) -> np.ndarray:
         nonlocal first

@@ -179,6 +179,9 @@ def true_changes(game: Any) -> Predict:
 
     Returns:
         `Callable`: states after pairs of state and command.
+
+    Raises:
+        ValueError: By what it returns, for a state that was not reached yet.
     """
     world = Playthrough(game)
     ways: dict[FactState, tuple[str, ...]] = {world.state: ()}

@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from ..processors.base import WorldModelProcessor
+from ..processors.step_blocks import to_tensor
 from .decoder import GroupDecoder, evaluating, prompts_at_once
 from .record import Rollout
 
@@ -233,19 +234,21 @@ def rollout(
     uniforms = draw_uniforms(seeds, num_samples, len(mask))
     settings: dict[str, Any] = {
         "num_samples": num_samples, "temperature": temperature, "top_k": top_k, "top_p": top_p,
-        "autocast_dtype": autocast_dtype, "return_logprobs": True,
+        "autocast_dtype": autocast_dtype,
     }  # fmt: skip
     if own_actions:
         first = _last_prompt_action(processor, actions, num_samples=num_samples).to(model.device)  # (B G, A)
         dims = first.shape[1]
         ids, logprobs = sample_completions(
-            model, prompt_ids[:, : prompt_ids.shape[1] - dims], torch.cat([first, world_tokens], dim=1),
-            torch.cat([ranges[-dims:], ranges]), uniforms=functional.pad(uniforms, (dims, 0)), **settings,
+            model, prompt_ids[:, :-dims], torch.cat([first, world_tokens], dim=1), torch.cat([ranges[-dims:], ranges]),
+            uniforms=functional.pad(uniforms, (dims, 0)), return_logprobs=True, **settings,
         )  # fmt: skip
         shared = prompt_ids[:, :-dims].repeat_interleave(num_samples, dim=0)
         prompt_ids, ids, logprobs = torch.cat([shared, first], dim=1), ids[:, dims:], logprobs[:, dims:]
     else:
-        ids, logprobs = sample_completions(model, prompt_ids, world_tokens, ranges, uniforms=uniforms, **settings)
+        ids, logprobs = sample_completions(
+            model, prompt_ids, world_tokens, ranges, uniforms=uniforms, return_logprobs=True, **settings
+        )
     predicted = processor.decode_state(ids, context) if decode else None
     return Rollout(
         prompt_ids=prompt_ids,
@@ -291,7 +294,7 @@ def _last_prompt_action(processor: WorldModelProcessor, actions: Any, *, num_sam
     Ids `(B G, A)` of the action at the last given frame, with which a prompt ends: the first that a prediction may
     have of its own.
     """
-    layout, actions = processor.layout, torch.as_tensor(actions)
+    layout, actions = processor.layout, to_tensor(actions, "actions")
     before = actions[:, : layout.prompt_actions - 1].unflatten(0, (-1, num_samples))
     if not layout.action_dims or (before != before[:, :1]).any():
         raise ValueError(

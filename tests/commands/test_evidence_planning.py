@@ -2,12 +2,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from rlvr_world_hf.commands import evidence_planning
-from rlvr_world_hf.commands.evidence_planning import planning
+from rlvr_world_hf.commands.evidence_planning import goal_cost, planning
 from rlvr_world_hf.pipeline import WorldModelPipeline
+from rlvr_world_hf.planning.pusht_task import PushTTask
 from tests.tiny import tiny_model, tiny_processor, tiny_sensor_processor
 
 
@@ -46,6 +49,13 @@ def test_all_rows_from_the_same_starts(run: Path, tmp_path: Path) -> None:
     assert len(files) == 10
     assert json.loads(planning([run], folder=tmp_path, **FEW).read_text()) == record
     assert {file: file.stat().st_mtime_ns for file in files} == files, "none was made again"
+
+
+def test_what_the_goal_does_not_show_costs_nothing() -> None:
+    shown = PushTTask(1, image_size=32, lead=1, goal_steps=1).goal_frame
+    assert {reward.name for reward in goal_cost(shown).rewards} == {"mae", "agent_position_mae"}
+    hidden = np.full((3, 32, 32), 255, np.uint8)
+    assert goal_cost(hidden)(torch.ones(2, 1, 3, 32, 32)).tolist() == [0.0, 0.0]
 
 
 def test_other_worlds_are_refused(tmp_path: Path) -> None:
