@@ -182,7 +182,8 @@ def attempt(task: PushTTask, decide: Decide, *, decisions: int = DECISIONS) -> A
     """
     world = task.start()
     block_path = float(np.linalg.norm(world.state[2:4] - task.goal_state[2:4]))
-    targets, seconds = [], []
+    targets: list[tuple[float, float]] = []
+    seconds: list[float] = []
     position, angle = distances(world.state, task.goal_state)
     is_success = False
     while len(targets) < decisions and not is_success:
