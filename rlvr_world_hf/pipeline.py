@@ -270,12 +270,13 @@ class WorldModelPipeline:
                 "single one call the pipeline itself."
             )
         read = _frames_first if "frames" in self.processor.predicts else _states_first
+        columns: dict[str, Any] = {} if states is None else {"context_states": _states_first(states)[None]}
         record = rollout(
             self.model,
             self.processor,
             context=read(frames)[None],
             actions=sequences,
-            **({} if states is None else {"context_states": _states_first(states)[None]}),
+            **columns,
             horizon=self._horizon(sequences.shape[1], horizon),
             num_samples=len(sequences),
             seeds=[seed],

@@ -261,7 +261,9 @@ def attempt_game(game: Any, decide: Decide, *, commands: int = 10) -> GameAttemp
         [`GameAttempt`]: it ends with the command after which the goal holds, or where no command changes anything.
     """
     world, goal = Playthrough(game), quest_goal(game)
-    state, done, seconds = world.state, [], []
+    state = world.state
+    done: list[str] = []
+    seconds: list[float] = []
     while len(done) < commands and goal(state) < 1 and world.effective:
         begin = time.perf_counter()
         command = decide(world)
