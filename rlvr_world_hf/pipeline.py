@@ -221,6 +221,72 @@ class WorldModelPipeline:
         }
         return futures if len(futures) > 1 else futures["predicted"]
 
+    def predict_candidates(
+        self,
+        frames: Any,
+        actions: Any,
+        *,
+        states: Any = None,
+        horizon: int | None = None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Any:
+        """
+        Predict what follows one situation under each of several sequences of actions, as planning needs it.
+
+        The situation is computed once. Prediction `n` is the one that `pipeline(frames, actions[n], num_samples=N)[n]`
+        of the same seed gives.
+
+        Args:
+            frames (array, tensor, PIL image, or list of them):
+                The given frames or states, as in `__call__`.
+            actions (array, tensor or nested list of shape `(N, T, A)`):
+                Sequences, each as in `__call__`; actions before the last given frame are the same in all of them.
+            states (array, tensor or nested list of shape `(K, P)`, *optional*):
+                States of the given frames, in a world of both.
+            horizon (`int`, *optional*):
+                Number of frames to predict. Defaults to what the actions cover.
+            temperature (`float`, *optional*, defaults to 1.0):
+                As in `__call__`; so are the next three.
+            top_k (`int`, *optional*, defaults to 0):
+                Draw only from so many likeliest tokens.
+            top_p (`float`, *optional*, defaults to 1.0):
+                Draw only from the likeliest tokens of this probability.
+            seed (`int`, *optional*, defaults to 0):
+                Seed of the noise.
+
+        Returns:
+            `torch.Tensor` of shape `(N, S, 3, H, W)`: float32 in `[0, 1]`, RGB; or as `__call__`.
+
+        Raises:
+            `ValueError`: As `__call__`, or if the actions are no sequences, or differ before the last given frame.
+        """
+        sequences = torch.as_tensor(actions, dtype=torch.float32)
+        if sequences.ndim != 3 or not len(sequences):
+            raise ValueError(
+                f"Expected actions of shape (N, T, A), a sequence a candidate, got {tuple(sequences.shape)}; for a "
+                "single one call the pipeline itself."
+            )
+        read = _frames_first if "frames" in self.processor.predicts else _states_first
+        columns: dict[str, Any] = {} if states is None else {"context_states": _states_first(states)[None]}
+        record = rollout(
+            self.model,
+            self.processor,
+            context=read(frames)[None],
+            actions=sequences,
+            **columns,
+            horizon=self._horizon(sequences.shape[1], horizon),
+            num_samples=len(sequences),
+            seeds=[seed],
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+        )
+        futures = state_columns(record.predicted)
+        return futures if len(futures) > 1 else futures["predicted"]
+
     def _horizon(self, actions: int, asked: int | None) -> int:
         before = self.processor.layout.prompt_actions
         horizon = actions - before if asked is None else asked

@@ -33,8 +33,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": BELOW_LEARNING | {"lazy_names"},
     "pipeline": BELOW_PIPELINE,
     "environments": BELOW_PIPELINE | {"pipeline", "lazy_names"},
+    "planning": BELOW_PIPELINE | {"pipeline", "lazy_names"},
     "playground": BELOW_PIPELINE | {"pipeline"},
-    "commands": BELOW_PIPELINE | {"pipeline"},
+    "commands": BELOW_PIPELINE | {"pipeline", "planning"},
 }
 TRAVELS_TO_THE_HUB = ("tokenizers", "processors")
 ROOMS = sorted(path.parent.name for path in LIBRARY.glob("*/__init__.py"))

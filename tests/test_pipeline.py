@@ -139,3 +139,29 @@ def test_frames_and_states_are_predicted_together(joint, tmp_path):
     assert all(torch.equal(again[name], first[name]) for name in first)
     with pytest.raises(ValueError, match="as this world has sensors, got none"):
         joint(frames[0], actions[0])
+
+
+def test_candidates_of_one_situation_are_predicted_as_one_by_one():
+    actions = 512 * torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(0))
+    together = PIPELINE.predict_candidates(FRAME, actions.tolist(), horizon=3, seed=5)
+    assert together.shape == (4, 3, 3, 16, 16)
+    for number, one in enumerate(actions):
+        alone = PIPELINE(FRAME, one, horizon=3, num_samples=4, seed=5)[number]
+        torch.testing.assert_close(alone, together[number])
+    likeliest = PIPELINE.predict_candidates(FRAME, actions, horizon=3, temperature=0.0)
+    assert torch.equal(PIPELINE.predict_candidates(FRAME, actions, temperature=0.0), likeliest[:, :2])
+
+
+def test_candidates_of_sensors_and_of_both():
+    for processor, given in ((tiny_sensor_processor(), {}), (tiny_joint_processor(), {"states": [0.0] * 3})):
+        pipeline = WorldModelPipeline(tiny_model(processor), processor)
+        first = FRAME if given else [0.0] * 3
+        predicted = pipeline.predict_candidates(first, np.full((5, 2, 2), 9.0), horizon=2, **given)
+        states = predicted["predicted_states"] if given else predicted
+        assert states.shape == (5, 2, 3)
+
+
+@pytest.mark.parametrize("actions", [ACTIONS, np.zeros((0, 4, 2))])
+def test_candidates_are_sequences(actions):
+    with pytest.raises(ValueError, match=r"actions of shape \(N, T, A\)"):
+        PIPELINE.predict_candidates(FRAME, actions)

@@ -229,6 +229,31 @@ class Recording:
         angle = self._observation[4]
         return np.concatenate([self.agent, self.block, [np.cos(angle), np.sin(angle)]])
 
+    @property
+    def targets(self) -> np.ndarray:
+        """What was held since the start `(T, 2)`, in world units, in double precision."""
+        return np.array(self._actions, dtype=np.float64).reshape(-1, 2)
+
+    def seen(self, count: int) -> np.ndarray:
+        """
+        The last frames, the present one included.
+
+        Args:
+            count (`int`): how many.
+
+        Returns:
+            `numpy.ndarray` of shape `(count, 3, image_size, image_size)`: uint8 RGB, oldest first.
+
+        Raises:
+            ValueError: if so many were not recorded.
+        """
+        if not 1 <= count <= len(self._frames) + 1:
+            raise ValueError(
+                f"Expected to see at most {len(self._frames) + 1} frames, the recorded ones and the present one, got "
+                f"{count}; record more of them first."
+            )
+        return np.stack([*self._frames[len(self._frames) + 1 - count :], self.frame()])
+
     def frame(self) -> np.ndarray:
         """The present state as a frame `(3, image_size, image_size)`, uint8 RGB, which is not recorded."""
         return render_frame(self.world, self.image_size)

@@ -182,6 +182,11 @@ class Playthrough:
         return [command for command in self._infos["admissible_commands"] if _verb(command) not in LOOKING]
 
     @property
+    def possible(self) -> list[str]:
+        """All commands that some state of this game admits, in alphabetical order; most change nothing now."""
+        return sorted(self._infos["possible_admissible_commands"])
+
+    @property
     def idle(self) -> list[str]:
         """
         Commands that change nothing: looking, and what is not possible now, such as opening what is open.

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import torch
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from ..processors.base import WorldModelProcessor
+from ..processors.step_blocks import to_tensor
 from .decoder import GroupDecoder, evaluating, prompts_at_once
 from .record import Rollout
 
@@ -77,8 +79,9 @@ def sample_completions(
             [`~rlvr_world_hf.rollouts.shared_prompt.share_prompts`]; else with one for each completion.
         prompt_ids (`torch.Tensor` of shape `(B, Lp)`, int):
             Prompts, all of one length.
-        world_tokens (`torch.Tensor` of shape `(B, L)`, int):
-            What the world writes; -1 where the model does, in the same places for all rows.
+        world_tokens (`torch.Tensor` of shape `(B, L)` or `(B * G, L)`, int):
+            What the world writes, to all completions of a prompt or to each its own, as where their actions differ; -1
+            where the model writes, in the same places for all rows.
         token_ranges (`torch.Tensor` of shape `(L, 2)`, int):
             Lowest valid id of each position, and one past the highest.
         num_samples (`int`):
@@ -121,7 +124,8 @@ def sample_completions(
         raise ValueError(
             f"Expected temperature >= 0, top_k >= 0 and 0 < top_p <= 1, got {temperature}, {top_k} and {top_p}."
         )
-    completion = world_tokens.to(prompt_ids).repeat_interleave(num_samples, dim=0)  # (B G, L)
+    repeats = len(uniforms) // len(world_tokens)  # 1 where each completion has world tokens of its own
+    completion = world_tokens.to(prompt_ids).repeat_interleave(repeats, dim=0)  # (B G, L), a copy
     uniforms, ranges = uniforms.to(prompt_ids.device, torch.float64), token_ranges.tolist()
     logprobs = torch.zeros(completion.shape, device=completion.device)
     precision = torch.autocast(prompt_ids.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
@@ -173,8 +177,9 @@ def rollout(
             Writes its tokens and reads them back.
         context (`torch.Tensor` or `np.ndarray` of shape `(B, K + M, 3, H, W)`):
             What is given, in the form the processor takes; here that of a video.
-        actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)`):
-            Actions of the window.
+        actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)` or `(B * G, T, A)`):
+            Actions of the window: those of a context for all its predictions, or of each prediction its own, from the
+            last given frame on; a context is then still computed once.
         seeds (`Sequence[int]` of length `B`):
             A seed for each prompt.
         num_samples (`int`, *optional*, defaults to 1):
@@ -197,10 +202,12 @@ def rollout(
             What else the prompt is made from, by the processor's `prompt_columns`.
 
     Returns:
-        [`Rollout`]
+        [`Rollout`]: where each prediction has its own actions, its prompt is its own, too, and the record is one of
+        `B * G` prompts.
 
     Raises:
-        ValueError: as the processor and [`sample_completions`]; or if there is not one seed a prompt.
+        ValueError: as the processor and [`sample_completions`]; if there is not one seed a context; or if actions
+            before the last given frame differ between the predictions of a context.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
@@ -216,17 +223,32 @@ def rollout(
         >>> record.predicted.shape  # (B * G, S, 3, H, W)
         torch.Size([8, 3, 3, 16, 16])
     """
-    prompt_ids = processor.encode_prompt(context, actions, **columns).to(model.device)
     world_tokens = processor.world_tokens(actions, horizon=horizon).to(model.device)
+    own_actions = num_samples > 1 and len(actions) == len(context) * num_samples
+    of_contexts = actions[::num_samples] if own_actions else actions
+    prompt_ids = processor.encode_prompt(context, of_contexts, **columns).to(model.device)
     if len(seeds) != len(prompt_ids):
         raise ValueError(f"Expected a seed for each of {len(prompt_ids)} prompts, got {len(seeds)}.")
     mask = world_tokens[0] < 0
     ranges = processor.token_ranges(processor.horizon(len(mask)))
-    ids, logprobs = sample_completions(
-        model, prompt_ids, world_tokens, ranges, num_samples=num_samples,
-        uniforms=draw_uniforms(seeds, num_samples, len(mask)),
-        temperature=temperature, top_k=top_k, top_p=top_p, autocast_dtype=autocast_dtype, return_logprobs=True,
-    )  # fmt: skip
+    uniforms = draw_uniforms(seeds, num_samples, len(mask))
+    settings: dict[str, Any] = {
+        "num_samples": num_samples, "temperature": temperature, "top_k": top_k, "top_p": top_p,
+        "autocast_dtype": autocast_dtype,
+    }  # fmt: skip
+    if own_actions:
+        first = _last_prompt_action(processor, actions, num_samples=num_samples).to(model.device)  # (B G, A)
+        dims = first.shape[1]
+        ids, logprobs = sample_completions(
+            model, prompt_ids[:, :-dims], torch.cat([first, world_tokens], dim=1), torch.cat([ranges[-dims:], ranges]),
+            uniforms=functional.pad(uniforms, (dims, 0)), return_logprobs=True, **settings,
+        )  # fmt: skip
+        shared = prompt_ids[:, :-dims].repeat_interleave(num_samples, dim=0)
+        prompt_ids, ids, logprobs = torch.cat([shared, first], dim=1), ids[:, dims:], logprobs[:, dims:]
+    else:
+        ids, logprobs = sample_completions(
+            model, prompt_ids, world_tokens, ranges, uniforms=uniforms, return_logprobs=True, **settings
+        )
     predicted = processor.decode_state(ids, context) if decode else None
     return Rollout(
         prompt_ids=prompt_ids,
@@ -267,6 +289,22 @@ def draw(
     return torch.searchsorted(cumulative, target, right=True)[:, 0]
 
 
+def _last_prompt_action(processor: WorldModelProcessor, actions: Any, *, num_samples: int) -> torch.Tensor:
+    """
+    Ids `(B G, A)` of the action at the last given frame, with which a prompt ends: the first that a prediction may
+    have of its own.
+    """
+    layout, actions = processor.layout, to_tensor(actions, "actions")
+    before = actions[:, : layout.prompt_actions - 1].unflatten(0, (-1, num_samples))
+    if not layout.action_dims or (before != before[:, :1]).any():
+        raise ValueError(
+            "Expected predictions of one context whose actions differ from the last given frame on, got "
+            f"{layout.action_dims} action dimensions and other actions before it; give these as contexts of their own."
+        )
+    moved = torch.cat([actions[:, :1], actions], dim=1)  # so that it is the action of the first predicted step
+    return processor.world_tokens(moved, horizon=1)[:, -layout.action_dims :]
+
+
 def _keep_likeliest(logits: torch.Tensor, *, top_k: int, top_p: float) -> torch.Tensor:
     """`logits` `(B, V)` with minus infinity where top-k or top-p leave an id out; the likeliest always stays."""
     if 0 < top_k < logits.shape[-1]:
@@ -289,12 +327,12 @@ def _check_inputs(
     num_samples: int,
 ) -> list[int]:
     """Positions the model writes."""
-    length = world_tokens.shape[-1]
+    length, completions = world_tokens.shape[-1], len(prompt_ids) * num_samples
     shapes = {
         "prompt_ids": (prompt_ids, (len(prompt_ids), *prompt_ids.shape[1:2])),
-        "world_tokens": (world_tokens, (len(prompt_ids), length)),
+        "world_tokens": (world_tokens, (completions if len(world_tokens) == completions else len(prompt_ids), length)),
         "token_ranges": (token_ranges, (length, 2)),
-        "uniforms": (uniforms, (len(prompt_ids) * num_samples, length)),
+        "uniforms": (uniforms, (completions, length)),
     }
     for name, (given, expected) in shapes.items():
         if given.ndim != 2 or tuple(given.shape) != expected:

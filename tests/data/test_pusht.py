@@ -118,3 +118,14 @@ def test_states_hold_the_blocks_pose_and_frames_may_be_left_out(episode: Episode
     np.testing.assert_allclose(np.linalg.norm(sensors.states[:, 4:], axis=1), 1, rtol=1e-5)
     with pytest.raises(ValueError, match="one of agent, agent_and_block, got 'block'"):
         collect_episode(3, length=1, image_size=64, frame_interval=0.5, states="block")  # type: ignore[arg-type]
+
+
+def test_what_was_seen_ends_with_the_present_frame(episode: Episode) -> None:
+    recording = record_policy(3, length=10, image_size=64, frame_interval=0.5)
+    assert np.array_equal(recording.seen(3), episode.frames[8:11])
+    assert np.array_equal(recording.seen(11), episode.frames[:11])
+    assert np.array_equal(recording.seen(1)[0], recording.frame())
+    assert np.array_equal(recording.targets.astype(np.float32), episode.actions[:10])
+    for count in (0, 12):
+        with pytest.raises(ValueError, match=f"at most 11 frames.*got {count}"):
+            recording.seen(count)

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.rollouts import sampling
 from rlvr_world_hf.rollouts.sampling import draw_uniforms, rollout, sample_completions
+from tests.tiny import tiny_model, tiny_processor
 
 
 @pytest.fixture
@@ -191,3 +192,81 @@ def test_single_step_is_the_first_step_of_many(
     one = rollout(model, processor, context, actions, seeds=[1, 2, 3], horizon=1, temperature=0)
     many = rollout(model, processor, context, actions, seeds=[1, 2, 3], temperature=0)
     assert torch.equal(one.completion_ids, many.completion_ids[:, : one.completion_ids.shape[1]])
+
+
+def test_actions_of_each_completion_are_those_of_prompts_apart(
+    model: LlamaForCausalLM, processor: VideoWorldModelProcessor, context: torch.Tensor
+) -> None:
+    """Three contexts, four completions of each, all with other actions: as twelve prompts, and one by one."""
+    actions = torch.rand(12, 5, 2, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    settings: dict[str, Any] = {"temperature": 1.0, "return_logprobs": True}
+    together = rollout(model, processor, context, actions, seeds=[1, 2, 3], num_samples=4, **settings)
+    assert together.predicted.shape == (12, 4, 3, 16, 16) and together.group_size == 1
+    noise = draw_uniforms([1, 2, 3], 4, together.completion_ids.shape[1])
+    contexts = context.repeat_interleave(4, dim=0)
+    prompts, world = processor.encode_prompt(contexts, actions), processor.world_tokens(actions)
+    ranges = processor.token_ranges(4)
+    apart = sample_completions(model, prompts, world, ranges, num_samples=1, uniforms=noise)
+    assert torch.equal(together.prompt_ids, prompts)
+    assert torch.equal(together.completion_ids, apart)
+    expected = teacher_forced(model, (prompts, world, ranges), apart)
+    torch.testing.assert_close(together.logprobs, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together.predicted, processor.decode_state(apart, contexts))
+    for row in range(12):
+        one = sample_completions(
+            model, prompts[row : row + 1], world[row : row + 1], ranges, num_samples=1, uniforms=noise[row : row + 1]
+        )
+        assert torch.equal(one[0], together.completion_ids[row])
+    assert len(together.completion_ids[:, :6].unique(dim=0)) > 3
+
+
+def test_equal_actions_given_apart_are_as_those_given_once(
+    model: LlamaForCausalLM, processor: VideoWorldModelProcessor, context: torch.Tensor, actions: torch.Tensor
+) -> None:
+    once = rollout(model, processor, context, actions, seeds=[1, 2, 3], num_samples=3)
+    apart = rollout(model, processor, context, actions.repeat_interleave(3, dim=0), seeds=[1, 2, 3], num_samples=3)
+    assert torch.equal(once.completion_ids, apart.completion_ids)
+    assert torch.equal(once.prompt_ids.repeat_interleave(3, dim=0), apart.prompt_ids)
+    torch.testing.assert_close(once.predicted, apart.predicted)
+
+
+def test_world_tokens_of_each_completion(model: LlamaForCausalLM, inputs: tuple[Any, ...]) -> None:
+    prompts, world, ranges = inputs
+    assert torch.equal(sample(model, (prompts, world.repeat_interleave(5, dim=0), ranges)), sample(model, inputs))
+    with pytest.raises(ValueError, match="`world_tokens` of shape"):
+        sample(model, (prompts, world.repeat_interleave(2, dim=0), ranges))
+
+
+def test_a_prompt_is_computed_once_for_all_its_actions(
+    processor: VideoWorldModelProcessor, context: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    config = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=processor.layout.vocabulary_size, **config))
+    read: list[tuple[int, ...]] = []
+    plain = sampling.GroupDecoder.read
+
+    def counted(self: Any, tokens: torch.Tensor, **settings: Any) -> torch.Tensor:
+        read.append(tuple(tokens.shape))
+        return plain(self, tokens, **settings)
+
+    monkeypatch.setattr(sampling.GroupDecoder, "read", counted)
+    actions = torch.rand(8, 3, 2) * 2 - 1
+    rollout(model, processor, context[:1], actions, seeds=[1], num_samples=8, horizon=2)
+    assert read[0] == (1, processor.layout.prompt_length - 2)
+    assert read[1] == (8, 2), "the actions that follow it"
+
+
+def test_actions_before_the_last_given_frame_are_of_the_context(
+    model: LlamaForCausalLM, context: torch.Tensor
+) -> None:
+    processor = tiny_processor(observed_steps=2)
+    frames = torch.rand(1, 3, 3, 16, 16)
+    torch.manual_seed(1)
+    policy = tiny_model(processor)
+    actions = 512 * torch.rand(1, 4, 2).repeat(3, 1, 1)
+    actions[1, 1] = 3.0
+    assert rollout(policy, processor, frames, actions, seeds=[0], num_samples=3).predicted.shape[:2] == (3, 2)
+    actions[2, 0] = 3.0
+    with pytest.raises(ValueError, match="other actions before it"):
+        rollout(policy, processor, frames, actions, seeds=[0], num_samples=3)

@@ -1,0 +1,152 @@
+"""
+Attempts of agents from many starts, as evidence: made one by one, resumed where they stopped, summed up.
+
+Each attempt is written at once as a file of its own; what it depends on, checkpoints included, is in the name of its
+folder. The summary has a bootstrap interval over the starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ..evaluation.intervals import bootstrap_interval
+from ..evaluation.provenance import commit, machine
+from .progress import fingerprint, read_json, write_json
+
+
+FIRST_START = 5_000_000
+"""Seed of the first start; no split of a recipe reaches so far."""
+
+MODELS = ("base", "rlvr")
+"""Checkpoints of a run that plans are imagined with."""
+
+Piece = dict[str, Any]
+"""The record of one attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the table: a way to decide, with all that its numbers depend on."""
+
+    name: str
+    """Its name in the table."""
+
+    settings: dict[str, Any]
+    """What its attempts depend on, beside start and seed."""
+
+    try_start: Callable[[int], Any]
+    """Makes the attempt from the start of that number; the record of it is a dataclass."""
+
+
+def find_checkpoints(runs: Sequence[Path | str], starts: int) -> dict[str, list[Path]]:
+    """Model -> its checkpoint in each run, which must be there."""
+    if not runs or starts < 1:
+        raise ValueError(f"Expected at least one run and one start, got {len(runs)} and {starts}.")
+    places = {name: [Path(run, name) for run in runs] for name in MODELS}
+    for place in (place for of_model in places.values() for place in of_model):
+        if not place.is_dir():
+            raise FileNotFoundError(
+                f"There is no checkpoint {place}; give the output folders of finished runs, as `rlvr-world run RECIPE`"
+                " makes them."
+            )
+    return places
+
+
+def seed_of_start(seed: int, start: int) -> int:
+    """The seed of one start: that of no other, whatever is drawn from it and the few after it."""
+    return int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
+
+
+def digest_weights(place: Path) -> str:
+    """Sixteen digits that change with the weights."""
+    digest = hashlib.sha256()
+    for file in sorted(place.rglob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def make_attempts(rows: Sequence[Row], starts: Sequence[int], folder: Path) -> dict[str, list[list[Piece]]]:
+    """Row -> training seed -> start -> the record of the attempt, made now unless it lies in the folder."""
+    of_rows: dict[str, list[list[Piece]]] = {}
+    for row in rows:
+        of_rows.setdefault(row.name, []).append([])
+    places = [(row, folder / "pieces" / f"{row.name}-{fingerprint(row.settings)}") for row in rows]
+    for start in tqdm(starts, desc="starts"):  # a start at a time, so that an interrupted run has whole ones
+        number: dict[str, int] = {}
+        for row, place in places:
+            file = place / f"{start}.json"
+            piece = read_json(file)
+            if not piece:
+                place.mkdir(parents=True, exist_ok=True)
+                made = dataclasses.asdict(row.try_start(start))
+                piece = {"start": start, "commit": commit(), "machine": machine(), **made}
+                write_json(file, piece)
+            which = number[row.name] = number.get(row.name, -1) + 1
+            of_rows[row.name][which].append(piece)
+    return of_rows
+
+
+def mean_by_start(
+    seeds: list[list[Piece]], measure: Callable[[Piece], dict[str, float]]
+) -> dict[str, dict[int, float]]:
+    """Metric -> start -> mean over the training seeds."""
+    values: dict[str, dict[int, list[float]]] = {}
+    for piece in (piece for of_seed in seeds for piece in of_seed):
+        for metric, value in measure(piece).items():
+            values.setdefault(metric, {}).setdefault(piece["start"], []).append(value)
+    return {metric: {s: float(np.mean(v)) for s, v in of_starts.items()} for metric, of_starts in values.items()}
+
+
+def summarize_starts(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, bootstrap interval over the starts (95 %), their number and the values; empty where there is none."""
+    if not values:
+        return {}
+    low, high = bootstrap_interval(values)
+    return {"mean": float(np.mean(values)), "low": low, "high": high, "n": len(values), "values": list(values)}
+
+
+def evidence_record(
+    finding: str,
+    runs: Sequence[Path | str],
+    of_rows: Mapping[str, list[list[Piece]]],
+    measured: Mapping[str, dict[str, dict[int, float]]],
+    *,
+    seed: int,
+    starts: int,
+    protocol: dict[str, Any],
+) -> dict[str, Any]:
+    """
+    What a finding's JSON holds: where it was measured, the summary of each row, and what rlvr has more than base.
+    """
+    results = [read_json(Path(run, "results.json")) for run in runs]
+    seeds = [result.get("training_seeds", [number])[0] for number, result in enumerate(results)]
+    pieces = [piece for of_row in of_rows.values() for of_seed in of_row for piece in of_seed]
+    base, last = (measured[name] for name in MODELS)
+    differences = {metric: [last[metric][s] - base[metric][s] for s in base[metric]] for metric in base}
+    reason = f"{len(seeds)} training seed(s) were at hand; the intervals are over starts, not over training."
+    return {
+        "finding": finding,
+        "recipe": " + ".join(dict.fromkeys(result.get("recipe", "unknown") for result in results)),
+        "commit": " + ".join(dict.fromkeys(piece["commit"] for piece in pieces)),
+        "machine": " + ".join(dict.fromkeys(piece["machine"] for piece in pieces)),
+        "n": starts,
+        "training_seeds": seeds,
+        "sampling_seeds": [seed],
+        **({"reason": reason} if len(seeds) < 3 else {}),
+        "protocol": protocol,
+        "rows": {
+            name: {metric: summarize_starts(list(values.values())) for metric, values in of_row.items()}
+            for name, of_row in measured.items()
+        },
+        "differences": {
+            f"{MODELS[1]} - {MODELS[0]}": {m: summarize_starts(values) for m, values in differences.items()}
+        },
+    }

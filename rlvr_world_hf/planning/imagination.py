@@ -1,0 +1,159 @@
+r"""
+What a plan costs in a world model's imagination:
+
+    J(a_1, ..., a_H) = cost(\hat{s}_1, ..., \hat{s}_H),   \hat{s}_{t} ~ p(s_t | s_{\le 0}, \hat{s}_{1:t-1}, a_{1:t})
+
+What is given is computed once for all candidates: their actions are all that differs. Beyond the steps that a model
+was trained on, windows go on from its own last states, as in RLVR-World's policy evaluation
+(https://huggingface.co/papers/2505.13934).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..pipeline import WorldModelPipeline
+from ..rewards.base import as_frames
+
+
+class ImaginedCost:
+    """
+    An objective for planners: the cost of what a world model predicts after each candidate.
+
+    Args:
+        pipeline ([`WorldModelPipeline`]):
+            The world model, of frames, of sensors, or of both.
+        frames (`torch.Tensor` or `numpy.ndarray` of shape `(K, 3, H, W)` or `(K, P)`):
+            What is seen now: the given frames, uint8 or float in `[0, 1]`, RGB, oldest first; or, in a world of
+            sensors, the given states.
+        cost (`Callable`):
+            Costs `(N,)` of predictions `(N, H, 3, H, W)`, such as a [`GoalCost`], or any callable of predicted states.
+        past_actions (array or tensor of shape `(T, A)`, *optional*):
+            Actions before now, of which the last are used; needed where a model observes more than one step.
+        states (array or tensor of shape `(K, P)`, *optional*):
+            States of the given frames, in a world of both.
+        to_actions (`Callable`, *optional*):
+            Turns candidates `(N, H, D)` into actions `(N, H, A)` in the unit of the data, such as moves into targets;
+            by default candidates are actions.
+        window (`int`, *optional*):
+            Most steps predicted at a time, for example those of training; all of them by default. Not in a world of
+            both.
+        temperature (`float`, *optional*, defaults to 0.0):
+            Divides the logits; 0 takes the likeliest token, so that the same actions have the same cost.
+        seed (`int`, *optional*, defaults to 0):
+            Seed of the noise, where the temperature is above 0.
+
+    Raises:
+        ValueError: If a window is below 1 or given in a world of both, or there are too few past actions.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf import CompressiveTokenizer, MAEReward, VideoWorldModelProcessor
+    >>> from rlvr_world_hf.planning import ActionBox, CrossEntropyPlanner, GoalCost
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> processor = VideoWorldModelProcessor.from_codec(codec, [-1.0], [1.0])
+    >>> sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1)
+    >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=processor.layout.vocabulary_size, **sizes))
+    >>> frame, goal = torch.zeros(1, 3, 16, 16), torch.ones(3, 16, 16)
+    >>> objective = ImaginedCost(WorldModelPipeline(model, processor), frame, GoalCost(goal, {MAEReward(): 1.0}))
+    >>> planner = CrossEntropyPlanner(horizon=2, candidates=8, elites=2)
+    >>> planner.plan(objective, ActionBox(low=[-1.0], high=[1.0]), seed=0).actions.shape
+    torch.Size([2, 1])
+
+    ```
+    """
+
+    def __init__(
+        self,
+        pipeline: WorldModelPipeline,
+        frames: Any,
+        cost: Callable[[Any], torch.Tensor],
+        *,
+        past_actions: Any = None,
+        states: Any = None,
+        to_actions: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        window: int | None = None,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        if window is not None and (window < 1 or states is not None):
+            raise ValueError(
+                f"Expected a window of at least 1 step, of frames or of sensors, got {window}"
+                f"{'' if states is None else ' in a world of both'}; leave it out to predict all steps at a time."
+            )
+        self.pipeline = pipeline
+        self.frames = as_frames(frames)
+        self.cost = cost
+        self.past = _last_actions(past_actions, pipeline.processor.layout.prompt_actions - 1)
+        self.states = states
+        self.to_actions = to_actions
+        self.window = window
+        self.temperature = temperature
+        self.seed = seed
+
+    def __call__(self, candidates: torch.Tensor) -> torch.Tensor:
+        """
+        Costs of candidates.
+
+        Args:
+            candidates (`torch.Tensor` of shape `(N, H, D)`):
+                Sequences of what a planner draws.
+
+        Returns:
+            `torch.Tensor` of shape `(N,)`: lower is better.
+        """
+        return self.cost(self.predict(candidates))
+
+    def predict(self, candidates: torch.Tensor) -> Any:
+        """
+        What the model predicts after candidates.
+
+        Args:
+            candidates (`torch.Tensor` of shape `(N, H, D)`):
+                Sequences of what a planner draws.
+
+        Returns:
+            `torch.Tensor` of shape `(N, H, 3, H, W)` or `(N, H, P)`: predicted states; a mapping in a world of both.
+        """
+        actions = candidates if self.to_actions is None else self.to_actions(candidates)
+        steps, before = actions.shape[1], len(self.past)
+        actions = torch.cat([self.past.expand(len(actions), before, -1), actions], dim=1) if before else actions
+        window = min(self.window or steps, steps)
+        settings: dict[str, Any] = {"temperature": self.temperature, "seed": self.seed}
+        predicted = self.pipeline.predict_candidates(
+            self.frames, actions[:, : before + window], states=self.states, horizon=window, **settings
+        )
+        while not isinstance(predicted, dict) and predicted.shape[1] < steps:
+            predicted = self._go_on(predicted, actions, min(window, steps - predicted.shape[1]))
+        return predicted
+
+    def _go_on(self, predicted: torch.Tensor, actions: torch.Tensor, ahead: int) -> torch.Tensor:
+        """`ahead` more steps after what was predicted, each candidate on its own last states."""
+        layout, done = self.pipeline.processor.layout, predicted.shape[1]
+        given = layout.context_frames + layout.observed_steps
+        first = self.frames.to(predicted).expand(len(predicted), *self.frames.shape)
+        seen = torch.cat([first, predicted], dim=1)[:, -given:]
+        following = self.pipeline.predict_batch(
+            list(seen),
+            list(actions[:, done : done + layout.prompt_actions - 1 + ahead]),
+            horizon=ahead,
+            temperature=self.temperature,
+            seed=self.seed + done,
+        )
+        return torch.cat([predicted, following[:, 0]], dim=1)
+
+
+def _last_actions(past: Any, count: int) -> torch.Tensor:
+    """The last `count` of the past actions, `(count, A)`."""
+    actions = torch.zeros(0, 0) if past is None else torch.as_tensor(past, dtype=torch.float32)
+    if len(actions) < count:
+        raise ValueError(
+            f"Expected the last {count} actions before now, as the model observes more than one step, got "
+            f"{len(actions)}; give `past_actions`."
+        )
+    return actions[len(actions) - count :]
