@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import filecmp
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from ..hub import load_world_model, save_world_model
 from .locations import shipped_folder
@@ -23,6 +23,8 @@ library: the repository grows by them each time.
 
 CHECKPOINTS = ("base", "rlvr")
 """What is bundled of a run."""
+
+CODEC_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 LIMIT = 24 * 1024**2
 """Bytes that all bundled checkpoints may take."""
@@ -99,5 +101,8 @@ def _size(folder: Path) -> int:
 
 
 def _is_same_codec(codec: Path, bundled: Path) -> bool:
-    weights = "diffusion_pytorch_model.safetensors"
-    return (bundled / weights).is_file() and filecmp.cmp(codec / weights, bundled / weights, shallow=False)
+    """Whether two codecs have the same weights, whatever type they are stored in."""
+    if not (bundled / CODEC_WEIGHTS).is_file():
+        return False
+    ours, theirs = (load_file(folder / CODEC_WEIGHTS) for folder in (codec, bundled))
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name].float(), theirs[name].float()) for name in ours)

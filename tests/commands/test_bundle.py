@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from rlvr_world_hf.commands import bundle as module
-from rlvr_world_hf.commands.bundle import bundle, bundle_checkpoints
+from rlvr_world_hf.commands.bundle import CODEC_WEIGHTS, bundle, bundle_checkpoints
 from rlvr_world_hf.commands.cli import main
 from rlvr_world_hf.commands.recipe import Recipe
 from rlvr_world_hf.hub import load_world_model
@@ -21,7 +21,10 @@ def run(whole_run: Recipe) -> Path:
 def cards(run: Path, tmp_path: Path) -> Path:
     """A folder of cards whose codec is that of the run."""
     (tmp_path / "world").mkdir()
-    shutil.copytree(run / "base" / "codec", tmp_path / "world-codec")
+    codec = shutil.copytree(run / "base" / "codec", tmp_path / "world-codec") / CODEC_WEIGHTS
+    weights = load_file(codec)
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    save_file({name: value.double() for name, value in weights.items()}, codec)  # the same, stored otherwise
     return tmp_path
 
 
