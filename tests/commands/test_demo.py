@@ -22,10 +22,16 @@ def test_demo_serves_the_page_of_a_run(whole_run, launched, monkeypatch):
     assert len(launched) == 2
 
 
-def test_demo_says_what_makes_a_run(tmp_path, monkeypatch, launched, capsys):
+def test_demo_plays_the_bundled_checkpoints_where_there_is_no_run(tmp_path, monkeypatch, launched):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RLVR_WORLD_PLACES", raising=False)
-    assert cli.main(["demo"]) == 2
+    assert in_running_loop(cli.main, ["demo"]) == 0
+    assert len(launched) == 1
+
+
+def test_demo_says_what_makes_a_run(tmp_path, monkeypatch, launched, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["demo", "outputs/quickstart"]) == 2
     message = capsys.readouterr().err
     assert "no checkpoint outputs/quickstart/base. Run `make quickstart` first" in message
     assert message.count("\n") == 1
