@@ -8,9 +8,9 @@ goal it is the share of the pixel that the block covers. Walls would count too, 
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
+
+from .pusht_colours import colour_share
 
 
 BLOCK_RGB = (142.8, 163.2, 183.6)
@@ -36,14 +36,6 @@ GOAL_CENTRE = (227.21 / 512, 284.79 / 512)
 Centroid of the goal, `(x, y)` as fractions of the frame: gym-pusht draws the block's outline at (256, 256), turned by
 45 degrees, and the block's centroid is 285 / 7 world units from its origin.
 """
-
-
-@cache
-def _unmixing_weights() -> tuple[float, float, float, float]:
-    colours = torch.tensor([BLOCK_RGB, *SURROUNDING_RGB], dtype=torch.float64) / 255
-    equations = torch.cat([colours, torch.ones(4, 1, dtype=torch.float64)], dim=1)
-    red, green, blue, offset = torch.linalg.solve(equations, torch.eye(4, dtype=torch.float64)[0]).tolist()
-    return red, green, blue, offset
 
 
 def locate_block(frames: torch.Tensor) -> torch.Tensor:
@@ -75,14 +67,8 @@ def locate_block(frames: torch.Tensor) -> torch.Tensor:
 
     ```
     """
-    if frames.ndim < 3 or frames.shape[-3] != 3:
-        raise ValueError(f"Expected `frames` of shape (..., 3, H, W), got {tuple(frames.shape)}; pass RGB frames.")
-    if not frames.is_floating_point():
-        raise TypeError(f"Expected float `frames` in [0, 1], got {frames.dtype}; divide uint8 frames by 255.")
-    exact = frames if frames.dtype == torch.float64 else frames.float()
-    red, green, blue, offset = _unmixing_weights()
-    r, g, b = exact.unbind(-3)
-    weights = (r * red + g * green + b * blue + offset).clamp(0, 1)  # (..., H, W)
+    exact = frames.float() if frames.dtype in (torch.float16, torch.bfloat16) else frames
+    weights = colour_share(exact, BLOCK_RGB, SURROUNDING_RGB)  # (..., H, W)
     rows, columns = ((torch.arange(size, device=frames.device) + 0.5) / size for size in frames.shape[-2:])
     is_inside = torch.outer((rows - 0.5).abs() < 0.5 - BORDER, (columns - 0.5).abs() < 0.5 - BORDER)
     weights = weights.masked_fill((weights <= NOISE_COVERAGE) | ~is_inside, 0)

@@ -8,11 +8,11 @@ position is the centroid of that share.
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from einops import rearrange
 from torch.nn.functional import avg_pool2d
+
+from .pusht_colours import colour_share
 
 
 AGENT_RGB = (65, 105, 225)
@@ -29,14 +29,6 @@ NOISE_COVERAGE = 0.25
 
 FOUND_COVERAGE = 0.5
 """A frame shows the agent where it covers more than this share of some pixel."""
-
-
-@cache
-def _unmixing_weights() -> tuple[float, float, float, float]:
-    colours = torch.tensor([AGENT_RGB, *SURROUNDING_RGB], dtype=torch.float64) / 255
-    equations = torch.cat([colours, torch.ones(4, 1, dtype=torch.float64)], dim=1)
-    red, green, blue, offset = torch.linalg.solve(equations, torch.eye(4, dtype=torch.float64)[0]).tolist()
-    return red, green, blue, offset
 
 
 def agent_coverage(frames: torch.Tensor) -> torch.Tensor:
@@ -61,9 +53,7 @@ def agent_coverage(frames: torch.Tensor) -> torch.Tensor:
 
     ```
     """
-    red, green, blue, offset = _unmixing_weights()
-    r, g, b = frames.unbind(-3)
-    return (r * red + offset).add_(g, alpha=green).add_(b, alpha=blue).clamp_(0, 1)
+    return colour_share(frames, AGENT_RGB, SURROUNDING_RGB)
 
 
 def locate_agent(frames: torch.Tensor) -> torch.Tensor:
