@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "environments": BELOW_PIPELINE | {"pipeline", "lazy_names"},
     "planning": BELOW_PIPELINE | {"pipeline", "lazy_names"},
     "playground": BELOW_PIPELINE | {"pipeline"},
-    "commands": BELOW_PIPELINE | {"pipeline", "planning"},
+    "commands": BELOW_PIPELINE | {"pipeline", "planning", "environments"},
 }
 TRAVELS_TO_THE_HUB = ("tokenizers", "processors")
 ROOMS = sorted(path.parent.name for path in LIBRARY.glob("*/__init__.py"))

@@ -7,13 +7,15 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from ..data.folder import UnusableEpisodesError
-from .keys import Key, keys_of
-from .locations import recipe_names
+from .keys import Key, check_known, keys_of
+from .locations import finding_names, recipe_names
 from .recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings, load_recipe, parse_overrides
 from .say import say
 from .stage import Processes, find_stage, needed_stages
@@ -21,6 +23,9 @@ from .stage import Processes, find_stage, needed_stages
 
 WHOLE_RUNS = ("run", "reproduce")
 """Commands that run all stages of a recipe."""
+
+USE_NAMES = ("planning", "planning_text", "policy_evaluation")
+"""Findings that are measured by programs of their own, see `uses.py`."""
 
 TOOLS = ("bundle", "check", "demo", "push", "push-space")
 """Commands that take no recipe, but words of their own: functions of these in a file of their name, `_` for `-`."""
@@ -32,12 +37,14 @@ World models trained with verifiable rewards: predict the next frames of a world
 stages, in the order of a run; each first runs what it needs and is not finished:
 {stages}
   run         all stages of a recipe
-  reproduce   a recipe with three training seeds, merged into one table with its spread
+  reproduce   a recipe with three training seeds, merged into one table with its spread; or a finding
 
 without a recipe:
 {tools}
 
 recipes: {recipes}, or the path of a YAML file.
+
+findings, most of them a recipe with some of its keys varied: {findings}.
 
 A key is one of the stage (`--learning_rate 1e-4`), one of any stage (`--grpo.learning_rate 1e-4`), or one of the
 whole run:
@@ -87,21 +94,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "HF_DATASETS_DISABLE_PROGRESS_BARS", "1"
         )  # read on import; the stages have their own bars
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        job = find_stage(command)
-        stage = command if command in STAGES else None
         overrides = parse_overrides(rest[1:])
-        recipe = load_recipe(_full_name(rest[0]), overrides=overrides, stage=stage)
-        if command == "reproduce" and "output_dir" not in overrides:
-            of_one_seed = recipe.output_dir
-            recipe = dataclasses.replace(recipe, output_dir=of_one_seed.parent / "reproduce" / of_one_seed.name)
-        for name in needed_stages(recipe.sections if stage is None else [stage]):
-            find_stage(name).read(recipe)
+        if command == "reproduce" and rest[0] in (*finding_names(), *USE_NAMES):
+            job = _finding_job(rest[0], overrides)
+        else:
+            job = partial(find_stage(command), _recipe_of(command, rest[0], overrides))
     except (ValueError, TypeError, FileNotFoundError, PermissionError, ConnectionError) as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
         return 2
+    return _finish(job)
+
+
+def _recipe_of(command: str, name: str, overrides: dict[str, Any]) -> Recipe:
+    """The recipe of a stage or of a whole run, all its settings read once."""
+    stage = command if command in STAGES else None
+    recipe = load_recipe(_full_name(name), overrides=overrides, stage=stage)
+    if command == "reproduce" and "output_dir" not in overrides:
+        recipe = dataclasses.replace(recipe, output_dir=recipe.reproduction_dir)
+    for needed in needed_stages(recipe.sections if stage is None else [stage]):
+        find_stage(needed).read(recipe)
+    return recipe
+
+
+def _finding_job(name: str, overrides: dict[str, Any]) -> Callable[[], Any]:
+    """What measures a finding, its settings read once."""
+    folder = Path(overrides.pop("output_dir")) if "output_dir" in overrides else None
+    if name in USE_NAMES:
+        from .uses import USES, measure_use
+
+        check_known(overrides, ["recipe", "seeds", *USES[name].options], where=name)
+        return partial(measure_use, name, folder=folder, **overrides)
+    from .finding import load_finding, measure_finding
+
+    finding = load_finding(name, overrides=overrides)
+    return partial(measure_finding, finding, folder=folder, is_whole=not overrides)
+
+
+def _finish(job: Callable[[], Any]) -> int:
+    """Run a job that was understood; returns the exit code."""
     _show_progress()
     try:
-        job(recipe)
+        job()
     except UnusableEpisodesError as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
         return 1
@@ -145,6 +178,7 @@ def _usage() -> str:
         stages=_summaries(STAGES),
         tools=_summaries(TOOLS),
         recipes=", ".join(recipe_names()),
+        findings=", ".join([*finding_names(), *USE_NAMES]),
         shared="\n".join(describe(shared)),
         windows="\n".join(describe({f"windows.{name}": known for name, known in keys_of(WindowSettings).items()})),
     )

@@ -19,6 +19,7 @@ class ControlSettings:
     """How long likelihood training continues; all else is as the recipe has it for pretrain."""
 
     max_steps: int = key(0, "Updates after the last pretrain checkpoint; 0: as many as RL's wall time lets it make.")
+    times_rl: float = key(1.0, "With max_steps 0: this many times the wall time of RL.")
 
 
 @stage(settings=ControlSettings, after=("pretrain", "grpo"), shares_processes=True)
@@ -27,7 +28,7 @@ def control(run: StageRun) -> list[Path]:
     Continue likelihood training from the last pretrain checkpoint, its optimizer included, and save it as `control/`.
 
     The saved checkpoint is the one with the best likelihood on the validation episodes, base included where
-    pretraining left a checkpoint. It trains at least for the wall time of the GRPO stage.
+    pretraining left a checkpoint. It trains at least for the wall time of the GRPO stage, or a multiple of it.
     """
     settings, steps = pretrain.read(run.recipe), run.settings.max_steps
     model, processor = load_world_model(run.recipe.output_dir / "base", device=run.processes.device)
@@ -41,6 +42,6 @@ def control(run: StageRun) -> list[Path]:
         settings,
         checkpoint="control",
         max_steps=settings.max_steps + max(1, steps),
-        minimum_seconds=0.0 if steps else run.stage_seconds("grpo"),
+        minimum_seconds=0.0 if steps else run.settings.times_rl * run.stage_seconds("grpo"),
         continue_from=history["last_checkpoint"],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from ..evaluation.comparison import evaluate as compare
 from ..evaluation.metrics import metrics_of_processor
 from ..evaluation.predictions import Sampling
-from ..evaluation.results import write_results
+from ..evaluation.results import Results, write_results
 from ..hub import load_world_model
 from . import text_world
 from .collect import is_text, split_rows
+from .grpo import grpo
 from .keys import key
 from .named_parts import build_metrics, build_rewards
 from .recipe import Recipe
@@ -52,34 +54,42 @@ def evaluate(run: StageRun) -> list[Path]:
     repetition rate; of sensors MAE, MSE and accuracy; and the further `metrics` of the recipe. Of text: the rewards'
     metrics and those of the recipe, also apart for transitions that change something and those that do not.
     """
-    settings = run.settings
     folder = run.recipe.output_dir
-    rewards, _ = build_rewards(_grpo_rewards(run.recipe))
     checkpoints = {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS}
-    if is_text(run.recipe):
-        own = build_metrics(settings.metrics, where="evaluate.metrics")
-        return [write_results(text_world.evaluate(run, checkpoints, rewards, own), folder / "results.json")]
-    _, processor = checkpoints[CHECKPOINTS[0]]
-    standard = metrics_of_processor(processor, rewarded=rewards)
-    results = compare(
+    return [write_results(measure_checkpoints(run.recipe, checkpoints), folder / "results.json")]
+
+
+def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any]]) -> Results:
+    """
+    What `evaluate` of a recipe measures, of any checkpoints.
+
+    Args:
+        recipe (`Recipe`):
+            Its episodes, windows, rewards and evaluation; its collect stage is finished.
+        checkpoints (`Mapping[str, tuple]`):
+            Row -> model and processor.
+
+    Returns:
+        `dict`: The record of one training seed, see `evaluation/results.py`.
+    """
+    settings = evaluate.read(recipe)
+    rewards, _ = build_rewards(grpo.read(recipe).rewards)
+    own = build_metrics(settings.metrics, where="evaluate.metrics")
+    if is_text(recipe):
+        return text_world.evaluate(recipe, settings, checkpoints, rewards, own)
+    _, processor = next(iter(checkpoints.values()))
+    return compare(
         checkpoints,
-        split_rows(run.recipe, "test", count=settings.windows),
-        validation_rows=split_rows(run.recipe, "validation", count=settings.validation_windows),
-        recipe=run.recipe.name,
+        split_rows(recipe, "test", count=settings.windows),
+        validation_rows=split_rows(recipe, "validation", count=settings.validation_windows),
+        recipe=recipe.name,
         rewarded=rewards,
-        training_seed=run.recipe.seed,
+        training_seed=recipe.seed,
         sampling_seeds=settings.sampling_seeds,
         num_samples=settings.num_samples,
         sampling=Sampling(temperature=settings.temperature),
         best_sampling=settings.best_sampling,
         choose_by=settings.choose_by or None,
-        metrics=[*standard, *build_metrics(settings.metrics, where="evaluate.metrics")],
+        metrics=[*metrics_of_processor(processor, rewarded=rewards), *own],
         batch_size=settings.batch_size,
     )
-    return [write_results(results, folder / "results.json")]
-
-
-def _grpo_rewards(recipe: Recipe) -> list[dict[str, Any]]:
-    from .grpo import grpo
-
-    return grpo.read(recipe).rewards

@@ -81,6 +81,46 @@ def recipe_path(name: str) -> Path:
     return shipped_folder("trainers") / "recipes" / f"{name}.yaml"
 
 
+def finding_names() -> list[str]:
+    """
+    Lists the findings that ship with the library.
+
+    Returns:
+        `list[str]`: their names, sorted.
+
+    Example:
+        >>> "group_size" in finding_names()
+        True
+    """
+    return sorted(path.stem for path in (shipped_folder("trainers") / "findings").glob("*.yaml"))
+
+
+def finding_path(name: str) -> Path:
+    """
+    Finds the file of a finding.
+
+    Args:
+        name (`str`):
+            Name of a shipped finding, such as `"group_size"`, or the path of a YAML file of your own.
+
+    Returns:
+        `pathlib.Path`: the YAML file.
+
+    Raises:
+        FileNotFoundError: if there is neither such a finding nor such a file; the error names the nearest finding.
+
+    Example:
+        >>> finding_path("group_size").name
+        'group_size.yaml'
+    """
+    if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
+        return Path(name)
+    names = finding_names()
+    if name not in names:
+        raise FileNotFoundError(_unknown("finding", name, names, remedy="or give the path of a YAML file"))
+    return shipped_folder("trainers") / "findings" / f"{name}.yaml"
+
+
 def bundled_names() -> list[str]:
     """
     Lists the checkpoints whose weights ship with the library.

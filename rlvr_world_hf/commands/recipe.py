@@ -97,6 +97,11 @@ class Recipe:
             kept_back=(*SHARED_KEYS, *kept_back),
         )
 
+    @property
+    def reproduction_dir(self) -> Path:
+        """Folder of its reproduction, a run a training seed, if nothing else is asked for."""
+        return self.output_dir.parent / "reproduce" / self.output_dir.name
+
     def to_dict(self) -> dict[str, Any]:
         """The recipe as a mapping that, written as YAML, is this recipe again; the output folder is left out."""
         content = {"world": self.world, "seed": self.seed, "windows": dataclasses.asdict(self.windows)}

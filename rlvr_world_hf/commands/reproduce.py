@@ -1,4 +1,4 @@
-"""Reproduce: a recipe with three training seeds, merged into one table with its spread."""
+"""Reproduce: a recipe with three training seeds, or a finding, as one table with its spread."""
 
 from __future__ import annotations
 
@@ -54,7 +54,19 @@ def reproduce(recipe: Recipe, *, seeds: tuple[int, ...] = SEEDS) -> Path:
     return recipe.output_dir
 
 
+def is_checkout() -> bool:
+    """Whether the library is run from a checkout, whose committed results are to be renewed."""
+    return (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "model_cards").is_dir()
+
+
+def copy_evidence(file: Path, place: Path) -> None:
+    """Copy a finding's JSON, and the pictures and videos named after it, to another folder."""
+    place.mkdir(parents=True, exist_ok=True)
+    for source in sorted(file.parent.glob(f"{file.stem}*")):
+        if source.suffix in (".json", ".png", ".gif"):
+            shutil.copyfile(source, place / source.name)
+
+
 def _destinations(recipe: Recipe) -> list[Path]:
-    is_checkout = (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "model_cards").is_dir()
-    cards = [CHECKOUT / "model_cards" / recipe.card] if recipe.card and is_checkout else []
+    cards = [CHECKOUT / "model_cards" / recipe.card] if recipe.card and is_checkout() else []
     return [recipe.output_dir, *cards]

@@ -78,12 +78,11 @@ def likelihood_parts(run: StageRun, model: Any, processor: Any, settings: Any) -
     return train, model, tokens
 
 
-def evaluate(run: StageRun, checkpoints: Any, rewards: list[Any], metrics: list[Any]) -> Any:
+def evaluate(recipe: Recipe, settings: Any, checkpoints: Any, rewards: list[Any], metrics: list[Any]) -> Any:
     """The results of [`~rlvr_world_hf.evaluation.answers.evaluate_answers`] for a recipe."""
     from ..evaluation.answers import evaluate_answers
     from ..evaluation.predictions import Sampling
 
-    recipe, settings = run.recipe, run.settings
     rewarded = list(dict.fromkeys(reward.name for reward in rewards))
     named = {metric.name: metric for metric in (*rewards, *metrics)}
     rows = split_rows(recipe, "test", count=settings.windows)

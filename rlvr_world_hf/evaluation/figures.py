@@ -71,11 +71,11 @@ def strip(
         raise ValueError(f"`context` has {len(given)} examples and `reference` {len(truth)}; give as many.")
     rows = _rows(given[:, -1:], truth, predicted, gain=error_gain)
     enlarged = {name: frames.repeat(scale, axis=2).repeat(scale, axis=3) for name, frames in rows.items()}
-    _draw_grid(enlarged, seconds_per_frame).save(_parent_made(path_png))
+    _draw_grid(enlarged, seconds_per_frame).save(parent_made(path_png))
     if path_gif is not None:
         images = [_draw_moment(enlarged, time, seconds_per_frame) for time in range(truth.shape[1] + 1)]
         pause = round(1000 * seconds_per_frame)
-        images[0].save(_parent_made(path_gif), save_all=True, append_images=images[1:], duration=pause, loop=0)
+        images[0].save(parent_made(path_gif), save_all=True, append_images=images[1:], duration=pause, loop=0)
 
 
 def sensor_lines(
@@ -146,7 +146,7 @@ def sensor_lines(
                 axes.set_xlabel("seconds", fontsize=8)
             axes.tick_params(labelsize=7)
     panels[0][0].legend(fontsize=7)
-    figure.savefig(_parent_made(path_png), dpi=110)
+    figure.savefig(parent_made(path_png), dpi=110)
 
 
 def contact_sheet(
@@ -194,7 +194,7 @@ def contact_sheet(
         draw.text((x, y), _shortened(name, wide - 2 * GAP, font), fill=INK, font=font)
         for place, frame in enumerate(frames):
             _paste(sheet, frame, (x + place * (width + GAP), y + letter_height + GAP))
-    sheet.save(_parent_made(path_png))
+    sheet.save(parent_made(path_png))
 
 
 def learning_curves(
@@ -240,7 +240,7 @@ def learning_curves(
         axes.set(title=metric, xlabel="optimizer step")
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(_parent_made(path), dpi=110)
+    figure.savefig(parent_made(path), dpi=110)
 
 
 def _points(history: Sequence[Mapping[str, float]]) -> dict[str, tuple[list[float], list[float]]]:
@@ -346,7 +346,8 @@ def _label_width(rows: Mapping[str, np.ndarray], font: Font) -> int:
     return max(int(font.getlength(name)) for name in rows)
 
 
-def _parent_made(path: str | os.PathLike[str]) -> Path:
+def parent_made(path: str | os.PathLike[str]) -> Path:
+    """The path of a picture to write, its folder made if it is missing."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     return target

@@ -166,7 +166,8 @@ def summarize_predictions(
     From one value a prediction to one value a sampling seed.
 
     A metric is the mean over samples and rows. With more than one sample, `<metric>_best_of_<N>` is the mean over
-    rows of the best sample, chosen by that metric for each row on its own, as the authors' evaluation has it.
+    rows of the best sample of `N`, chosen by that metric for each row on its own, as the authors' evaluation has it:
+    for all samples, and for each smaller `N` that divides their number, as the mean over their groups of `N`.
 
     Args:
         values (`Mapping[str, torch.Tensor]`):
@@ -192,10 +193,12 @@ def summarize_predictions(
     for name, value in values.items():
         of_seeds = rearrange(value.double(), "b (seeds n) -> seeds b n", n=num_samples)
         summary[name] = of_seeds.nanmean(dim=(1, 2)).tolist()
-        if num_samples > 1 and name in best_of:
+        if name in best_of:
             sign = 1 if best_of[name] else -1
-            best = sign * (sign * of_seeds).nan_to_num(nan=-torch.inf).amax(-1)  # (seeds, rows)
-            summary[f"{name}{BEST_OF}{num_samples}"] = best.where(best.isfinite(), torch.nan).nanmean(-1).tolist()
+            for count in (n for n in range(2, num_samples + 1) if num_samples % n == 0):
+                groups = rearrange(sign * of_seeds, "seeds b (groups n) -> seeds (b groups) n", n=count)
+                best = sign * groups.nan_to_num(nan=-torch.inf).amax(-1)
+                summary[f"{name}{BEST_OF}{count}"] = best.where(best.isfinite(), torch.nan).nanmean(-1).tolist()
     return summary
 
 

@@ -174,3 +174,15 @@ def test_frames_and_sensors_are_measured_by_their_own_metrics(frames):
     assert values["sensor_mae"].tolist() == [[0.5]] * 2 and values["sensor_mse"].tolist() == [[0.25]] * 2
     with pytest.raises(ValueError, match="need rows with `context_states` and `reference_states`"):
         measure(predicted, batch_of(frames), [])
+
+
+def test_best_of_every_number_that_divides_the_samples():
+    values = {"mae": torch.tensor([[4.0, 3.0, 2.0, 1.0, 9.0, 8.0]]), "psnr": torch.tensor([[1.0, 2, 3, 4, 5, 6]])}
+    summary = summarize_predictions(values, num_samples=6, best_of={"mae": False})
+    assert summary == {
+        "mae": [4.5],
+        "mae_best_of_2": [(3.0 + 1.0 + 8.0) / 3],
+        "mae_best_of_3": [(2.0 + 1.0) / 2],
+        "mae_best_of_6": [1.0],
+        "psnr": [3.5],
+    }

@@ -1,0 +1,129 @@
+"""
+What world models are of use for, as findings of their own: planning, text agents, judging policies.
+
+`rlvr-world reproduce planning` first finishes the training seeds of the recipe, then measures base and rlvr of each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..environments.policy_evaluation import PolicyProtocol, evaluate_policies
+from ..evaluation.finding_figures import draw_agreement, draw_intervals
+from .attempts import MODELS
+from .evidence_planning import planning
+from .evidence_text_planning import text_planning
+from .keys import check_known
+from .progress import read_json
+from .recipe import load_recipe
+from .reproduce import CHECKOUT, SEEDS, copy_evidence, is_checkout
+from .say import say
+from .stage import run_stages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """One use of world models and how it is measured."""
+
+    recipe: str
+    """Recipe whose checkpoints are used."""
+
+    measure: Callable[..., Path]
+    """Called with the runs' folders, `folder`, and the options; returns the JSON file it wrote into that folder."""
+
+    options: tuple[str, ...]
+    """Options that the command takes for it."""
+
+    draw: Callable[..., None]
+    """Draws the record to a path."""
+
+
+def measure_use(name: str, *, folder: Path | None = None, **options: Any) -> Path:
+    """
+    Measure a use of world models, and write its JSON, plot and videos.
+
+    Args:
+        name (`str`):
+            One of `USES`.
+        folder (`Path`, *optional*):
+            Where the attempts and the result go; `outputs/findings/<name>` by default.
+        options (`dict[str, Any]`):
+            `recipe` and `seeds` in place of its own, and what its `options` name. Without any, the result of a
+            checkout goes to `docs/evidence/` too.
+
+    Returns:
+        `Path`: The JSON file.
+
+    Raises:
+        ValueError: If there is no such use or option.
+    """
+    check_known([name], USES, where="findings")
+    use, folder = USES[name], folder or Path("outputs/findings") / name
+    check_known(options, ["recipe", "seeds", *use.options], where=name)
+    recipe = load_recipe(options.get("recipe", use.recipe))
+    recipes = [
+        dataclasses.replace(recipe, seed=seed, output_dir=recipe.reproduction_dir / f"seed-{seed}")
+        for seed in options.get("seeds", SEEDS)
+    ]
+    for of_seed in recipes:
+        run_stages(of_seed, ["evaluate"])
+    given = {option: value for option, value in options.items() if option in use.options}
+    file = use.measure([of_seed.output_dir for of_seed in recipes], folder=folder, **given)
+    use.draw(read_json(file), file.with_suffix(".png"))
+    if not options and is_checkout():
+        copy_evidence(file, CHECKOUT / "docs" / "evidence")
+    say(str(file))
+    return file
+
+
+def policy_evaluation(runs: Sequence[Path | str], *, folder: Path, episodes: int = 50) -> Path:
+    """
+    Judge policies of PushT within base and rlvr of some runs, see [`evaluate_policies`].
+
+    Args:
+        runs (`Sequence[Path]`):
+            Output folders of runs, one a training seed.
+        folder (`Path`):
+            Where to write `policy_evaluation.json` and the pieces.
+        episodes (`int`, *optional*, defaults to 50):
+            Starts of each policy.
+
+    Returns:
+        `Path`: `policy_evaluation.json`.
+    """
+    results = [read_json(Path(run, "results.json")) for run in runs]
+    path = folder / "policy_evaluation.json"
+    evaluate_policies(
+        {name: [Path(run, name) for run in runs] for name in MODELS},
+        path,
+        recipe=results[0]["recipe"],
+        training_seeds=[result["training_seeds"][0] for result in results],
+        reason=None if len(runs) >= len(SEEDS) else f"{len(runs)} training seed(s) were asked for",
+        protocol=PolicyProtocol(episodes=episodes),
+    )
+    return path
+
+
+USES: Mapping[str, Use] = {
+    "planning": Use(
+        recipe="pusht/quickstart",
+        measure=planning,
+        options=("starts", "decisions", "ceiling"),
+        draw=partial(draw_intervals, metrics=["success", "position_distance", "seconds_per_decision"]),
+    ),
+    "planning_text": Use(
+        recipe="textworld/quickstart",
+        measure=text_planning,
+        options=("starts", "commands", "horizon"),
+        draw=partial(draw_intervals, metrics=["success", "commands", "seconds_per_decision"]),
+    ),
+    "policy_evaluation": Use(
+        recipe="pusht/quickstart", measure=policy_evaluation, options=("episodes",), draw=draw_agreement
+    ),
+}
+"""The uses by name."""

@@ -1,0 +1,265 @@
+"""Plots of findings: lines over what was varied, bars, which reward improves which metric, agents, judged policies."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from .figures import parent_made
+from .metrics import BEST_OF, metric_of
+
+
+def draw_finding(
+    record: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    *,
+    metrics: Sequence[str],
+    axis: str = "",
+    log_axis: bool = False,
+    gains_over: str = "",
+) -> None:
+    """
+    Draw a finding: a panel a metric, with mean and standard deviation over training seeds.
+
+    Rows with an `x` are points of the line of their series, the others level lines; without any `x`, bars.
+    With `gains_over`, one panel instead: how much each row improves each metric over that row, in percent.
+
+    Args:
+        record (`Mapping`):
+            A finding's JSON, see [`~rlvr_world_hf.commands.finding.measure_finding`].
+        path (`str` or `PathLike`):
+            PNG to write.
+        metrics (`Sequence[str]`):
+            Metrics to draw; `train_seconds` is one, and `<metric>_best_of` stands for a curve over `N` of all
+            `<metric>_best_of_<N>`.
+        axis (`str`, *optional*):
+            What `x` is, with its unit.
+        log_axis (`bool`, *optional*, defaults to `False`):
+            Whether that axis is logarithmic.
+        gains_over (`str`, *optional*):
+            Row that all others are compared with.
+
+    Raises:
+        `ValueError`: If no row has one of the metrics.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> rows = {f"G {x}": {"mae": {"mean": 1 / x, "std": 0.1, "values": [1 / x]}} for x in (2, 4)}
+    >>> settings = {f"G {x}": {"x": x, "series": "rlvr"} for x in (2, 4)}
+    >>> record = {"rows": rows, "settings": settings, "higher_is_better": {"mae": False}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     draw_finding(record, f"{folder}/plot.png", metrics=["mae"], axis="answers a group")
+    ...     os.path.getsize(f"{folder}/plot.png") > 1000
+    True
+
+    ```
+    """
+    record = _with_curves(record, metrics)
+    measured = {metric for row in record["rows"].values() for metric in row}
+    missing = [metric for metric in metrics if metric not in measured]
+    if missing or not metrics:
+        raise ValueError(f"Expected metrics that some row has, got {missing or 'none'}; rows have {sorted(measured)}.")
+    if gains_over:
+        figure = _draw_gains(record, metrics, gains_over)
+    else:
+        columns = min(3, len(metrics))
+        lines = -(-len(metrics) // columns)
+        figure = Figure(figsize=(4.6 * columns, 3.5 * lines), layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False).flatten()
+        for panel in panels[len(metrics) :]:
+            panel.set_visible(False)
+        has_axis = any(settings.get("x") is not None for settings in record["settings"].values())
+        for panel, metric in zip(panels, metrics, strict=False):
+            (_draw_lines if has_axis else _draw_bars)(panel, record, metric)
+            if has_axis:
+                panel.set(xlabel=axis, xscale="log" if log_axis else "linear")
+            panel.grid(alpha=0.3)
+        if has_axis:
+            panels[0].legend(fontsize=8)
+    FigureCanvasAgg(figure)
+    figure.savefig(parent_made(path), dpi=110)
+
+
+def draw_intervals(record: Mapping[str, Any], path: str | os.PathLike[str], *, metrics: Sequence[str]) -> None:
+    """
+    Draw what agents reached: a panel a metric, a bar a row, with its interval over starts.
+
+    Args:
+        record (`Mapping`):
+            A finding's JSON whose summaries have `mean`, `low` and `high`, as that of planning.
+        path (`str` or `PathLike`):
+            PNG to write.
+        metrics (`Sequence[str]`):
+            Metrics to draw; rows that lack one are left out of its panel.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> record = {"rows": {"base": {"success": {"mean": 0.5, "low": 0.4, "high": 0.7, "n": 8}}}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     draw_intervals(record, f"{folder}/plot.png", metrics=["success"])
+    ...     os.path.getsize(f"{folder}/plot.png") > 1000
+    True
+
+    ```
+    """
+    figure = Figure(figsize=(4.0 * len(metrics), 0.5 * len(record["rows"]) + 1.5), layout="constrained")
+    for panel, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        summaries = {row: of_row[metric] for row, of_row in record["rows"].items() if of_row.get(metric)}
+        means = [summary["mean"] for summary in summaries.values()]
+        beyond = [
+            [s["mean"] - s["low"] for s in summaries.values()],
+            [s["high"] - s["mean"] for s in summaries.values()],
+        ]
+        panel.barh(list(summaries), means, xerr=np.maximum(beyond, 0), alpha=0.6, capsize=3)
+        panel.invert_yaxis()
+        panel.set_xlabel(metric.replace("_", " "))
+        panel.grid(alpha=0.3)
+    FigureCanvasAgg(figure)
+    figure.savefig(parent_made(path), dpi=110)
+
+
+def draw_agreement(record: Mapping[str, Any], path: str | os.PathLike[str], *, simulator: str = "simulator") -> None:
+    """
+    Draw success rates of policies in world models over those in the simulator, a panel a model, a point a policy.
+
+    Args:
+        record (`Mapping`):
+            The JSON of [`~rlvr_world_hf.environments.policy_evaluation.evaluate_policies`].
+        path (`str` or `PathLike`):
+            PNG to write.
+        simulator (`str`, *optional*, defaults to `"simulator"`):
+            The world that the others are compared with.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> rates = {"value": 0.5, "low": 0.4, "high": 0.7, "measure": "success", "policy": "still"}
+    >>> record = {"rows": [{"world": "simulator", **rates}, {"world": "base", **rates}]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     draw_agreement(record, f"{folder}/plot.png")
+    ...     os.path.getsize(f"{folder}/plot.png") > 1000
+    True
+
+    ```
+    """
+    rates = {(row["world"], row["policy"]): row for row in record["rows"] if row["measure"] == "success"}
+    policies = [policy for world, policy in rates if world == simulator]
+    models = list(dict.fromkeys(world for world, _ in rates if world != simulator))
+    figure = Figure(figsize=(4.2 * len(models), 4.2), layout="constrained")
+    for panel, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):
+        panel.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+        for policy in policies:
+            across, up = rates[simulator, policy], rates[model, policy]
+            spread = [[up["value"] - up["low"]], [up["high"] - up["value"]]]
+            panel.errorbar(
+                across["value"], up["value"], yerr=np.maximum(spread, 0), marker="o", label=policy, capsize=2
+            )
+        told = {row["measure"]: row["value"] for row in record["rows"] if row["world"] == model and not row["policy"]}
+        words = ", ".join(f"{name} {value:.2f}" for name, value in told.items() if value is not None)
+        panel.set(title=f"{model}: {words}" if words else model, xlabel="success in the simulator")
+        panel.set_ylabel("success in the model")
+        panel.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize=7)
+    FigureCanvasAgg(figure)
+    figure.savefig(parent_made(path), dpi=110)
+
+
+def _with_curves(record: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
+    """The record with a point for each `N` of the best-of-N metrics asked for, in place of the rows that have them."""
+    rows, settings = dict(record["rows"]), dict(record["settings"])
+    directions = dict(record["higher_is_better"])
+    for curve in (metric for metric in metrics if metric.endswith(BEST_OF.rstrip("_"))):
+        single = metric_of(f"{curve}_")
+        directions[curve] = directions.get(single)
+        for row, of_row in record["rows"].items():
+            points = {name.removeprefix(f"{curve}_"): value for name, value in of_row.items()}
+            counts = {1: of_row.get(single), **{int(n): value for n, value in points.items() if n.isdigit()}}
+            if len(counts) > 1 and row in settings:
+                del settings[row]
+                rows |= {f"{row}, best of {n}": {curve: value} for n, value in counts.items() if value}
+                settings |= {f"{row}, best of {n}": {"x": n, "series": row} for n in counts}
+    return {**record, "rows": rows, "settings": settings, "higher_is_better": directions}
+
+
+def _draw_lines(panel: Axes, record: Mapping[str, Any], metric: str) -> None:
+    """Lines of the rows with an `x`, and level lines of the others."""
+    series: dict[str, list[tuple[float, float, float]]] = {}
+    for row, metrics in record["rows"].items():
+        settings = record["settings"].get(row, {})
+        if metric in metrics and settings.get("x") is not None:
+            summary = metrics[metric]
+            series.setdefault(settings["series"], []).append((settings["x"], summary["mean"], summary["std"]))
+    for name, points in series.items():
+        places, means, spreads = zip(*sorted(points), strict=True)
+        panel.errorbar(places, means, yerr=spreads, label=name, marker="o", capsize=3)
+    levels = [row for row in record["rows"] if record["settings"].get(row, {}).get("x") is None]
+    for number, row in enumerate(levels):
+        if metric in record["rows"][row]:
+            summary = record["rows"][row][metric]
+            color = f"C{len(series) + number}"
+            panel.axhline(summary["mean"], label=row, color=color, linestyle="--", linewidth=1)
+            if row in record["settings"]:
+                low, high = summary["mean"] - summary["std"], summary["mean"] + summary["std"]
+                panel.axhspan(low, high, color=color, alpha=0.1)
+    panel.set_ylabel(_heading(record, metric))
+
+
+def _draw_bars(panel: Axes, record: Mapping[str, Any], metric: str) -> None:
+    """A bar a row that was trained, with the value of each seed."""
+    rows = [row for row in record["settings"] if metric in record["rows"][row]]
+    means = [record["rows"][row][metric]["mean"] for row in rows]
+    spreads = [record["rows"][row][metric]["std"] for row in rows]
+    panel.barh(rows, means, xerr=spreads, color="C0", alpha=0.6, capsize=3)
+    for place, row in enumerate(rows):
+        values = record["rows"][row][metric]["values"]
+        panel.plot(values, [place] * len(values), linestyle="", marker=".", color="black")
+    if means:
+        least, most = min(means), max(means)
+        margin = 2 * max(most - least, *spreads, 1e-12)
+        panel.set_xlim(max(0.0, least - margin) if least >= 0 else least - margin, most + margin)
+    panel.invert_yaxis()
+    panel.set_xlabel(_heading(record, metric))
+
+
+def _draw_gains(record: Mapping[str, Any], metrics: Sequence[str], base: str) -> Figure:
+    """Improvement in percent of each row on each metric; the best of a column is framed."""
+    rows = [row for row in record["settings"] if row != base]
+    gains = np.full((len(rows), len(metrics)), np.nan)
+    spreads = np.zeros_like(gains)
+    for line, row in enumerate(rows):
+        for column, metric in enumerate(metrics):
+            mine, others = (record["rows"][name].get(metric) for name in (row, base))
+            if mine and others:
+                sign = 1 if record["higher_is_better"][metric] else -1
+                pairs = zip(mine["values"], others["values"], strict=True)
+                each = [100 * sign * (value - other) / abs(other) for value, other in pairs if other]
+                gains[line, column] = np.mean(each) if each else math.nan
+                spreads[line, column] = np.std(each, ddof=1) if len(each) > 1 else 0.0
+    figure = Figure(figsize=(1.6 * len(metrics) + 2.2, 0.6 * len(rows) + 1.6), layout="constrained")
+    panel = figure.subplots()
+    most = np.nanmax(np.abs(gains)) or 1.0
+    shown = panel.imshow(gains, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+    for line, column in np.ndindex(gains.shape):
+        if not math.isnan(gains[line, column]):
+            is_best = gains[line, column] == np.nanmax(gains[:, column])
+            text = f"{gains[line, column]:+.1f} ± {spreads[line, column]:.1f}"
+            panel.text(column, line, text, ha="center", va="center", fontweight="bold" if is_best else None)
+    panel.set_xticks(range(len(metrics)), [_heading(record, metric) for metric in metrics])
+    panel.set_yticks(range(len(rows)), rows)
+    figure.colorbar(shown, label=f"improvement over {base}, %")
+    return figure
+
+
+def _heading(record: Mapping[str, Any], metric: str) -> str:
+    better = record["higher_is_better"].get(metric)
+    return metric if better is None else f"{metric} {'↑' if better else '↓'}"

@@ -1,0 +1,137 @@
+import json
+
+import pytest
+import yaml
+
+from rlvr_world_hf.commands import finding as finding_module
+from rlvr_world_hf.commands.cli import main
+from rlvr_world_hf.commands.finding import load_finding, measure_finding
+from rlvr_world_hf.commands.locations import finding_names
+from rlvr_world_hf.commands.recipe import load_recipe
+from rlvr_world_hf.commands.stage import find_stage, needed_stages
+from rlvr_world_hf.evaluation.results import read_results
+
+from .conftest import SMALL
+
+
+@pytest.mark.parametrize("name", finding_names())
+def test_every_row_of_a_shipped_finding_is_a_recipe_that_can_run(name):
+    finding = load_finding(name)
+    assert finding.question.endswith("?") and len({*finding.seeds}) >= 3
+    for row in finding.rows.values():
+        recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
+        for stage in needed_stages([finding_module.STAGE_OF[row.checkpoint], "evaluate"]):
+            find_stage(stage).read(recipe)
+        if row.at:
+            section = recipe.sections[finding_module.STAGE_OF[row.checkpoint]]
+            assert row.at % section["save_steps"] == 0 and row.at < section["max_steps"]
+
+
+@pytest.fixture
+def small_finding(tmp_path):
+    """A file of a finding of two rows that are trained and one that is not."""
+    content = {
+        "question": "Does it matter?",
+        "recipe": "pusht/debug",
+        "seeds": [0],
+        "reason": "a test",
+        "set": {**SMALL, "evaluate.best_sampling": []},
+        "plot": {"metrics": ["mae"], "axis": "updates"},
+        "rows": {
+            "base": {"checkpoint": "base"},
+            "RL 2": {"x": 2, "at": 2, "set": {"grpo.learning_rate": 0.5}},
+            "RL 4": {"x": 4, "set": {"grpo.learning_rate": 0.5}},
+            "as it is": {"x": 4, "series": "own"},
+        },
+    }
+    file = tmp_path / "small.yaml"
+
+    def write(**changed):
+        file.write_text(yaml.safe_dump({**content, **changed}))
+        return file
+
+    return write
+
+
+@pytest.fixture
+def stages_run(monkeypatch):
+    """Notes which stages were computed, and for which folder."""
+    from rlvr_world_hf.commands.stage import Stage
+
+    noted, work = [], Stage._run
+
+    def note(self, recipe, progress, processes):
+        noted.append((self.name, recipe.output_dir.name if "runs" not in recipe.output_dir.parts else "varied"))
+        return work(self, recipe, progress, processes)
+
+    monkeypatch.setattr(Stage, "_run", note)
+    return noted
+
+
+def test_rows_share_what_they_do_not_change_and_an_interrupted_one_goes_on(
+    cache, whole_run, small_finding, tmp_path, monkeypatch, stages_run
+):
+    finding, folder = load_finding(small_finding()), tmp_path / "out"
+    measure = finding_module.measure_checkpoints
+
+    def killed(recipe, checkpoints):
+        if "RL 4" in checkpoints:
+            raise KeyboardInterrupt
+        return measure(recipe, checkpoints)
+
+    monkeypatch.setattr(finding_module, "measure_checkpoints", killed)
+    with pytest.raises(KeyboardInterrupt):
+        measure_finding(finding, folder=folder, is_whole=False)
+    trained = [name for name, _ in stages_run]
+    assert trained.count("pretrain") == trained.count("grpo") == 1  # RL 2 is on the way of RL 4
+    assert ("pretrain", "seed-0") in stages_run and ("grpo", "varied") in stages_run
+    assert {file.name.split("-seed")[0] for file in (folder / "pieces").iterdir()} == {"base", "rl_2"}
+    before = {file: file.read_bytes() for file in (folder / "pieces").iterdir()}
+
+    monkeypatch.setattr(finding_module, "measure_checkpoints", measure)
+    stages_run.clear()
+    record = json.loads(measure_finding(finding, folder=folder, is_whole=False).read_text())
+    assert stages_run == [("grpo", "seed-0")]  # "as it is"; the rest was there
+    assert all(file.read_bytes() == content for file, content in before.items())
+    assert list(record["rows"]) == ["copy_last", "tokenizer_floor", "base", "RL 2", "RL 4", "as it is"]
+    assert record["training_seeds"] == [0] and record["reason"] == "a test" and record["n"] == 2
+    assert record["settings"]["RL 2"]["set"]["grpo.learning_rate"] == 0.5
+    assert (folder / "small.png").stat().st_size > 1000
+
+    rows = record["rows"]
+    whole = read_results(whole_run.output_dir / "results.json")["rows"]
+    assert rows["as it is"]["mae"]["mean"] == pytest.approx(whole["rlvr"]["mae"]["mean"], rel=1e-6)
+    assert rows["base"]["mae"]["mean"] == pytest.approx(whole["base"]["mae"]["mean"], rel=1e-6)
+    differing = {rows[name]["mae"]["mean"] for name in ("base", "RL 2", "RL 4")}
+    assert len(differing) == 3 and 0 < rows["RL 2"]["train_seconds"]["mean"] < rows["RL 4"]["train_seconds"]["mean"]
+
+
+def test_a_whole_finding_renews_the_evidence_of_a_checkout(small_finding, tmp_path, monkeypatch, cache):
+    monkeypatch.setattr(finding_module, "CHECKOUT", tmp_path / "checkout")
+    monkeypatch.setattr(finding_module, "is_checkout", lambda: True)
+    file = small_finding(rows={"base": {"checkpoint": "base"}}, plot={"metrics": ["mae"]})
+    for is_whole in (False, True):
+        measure_finding(load_finding(file), folder=tmp_path / "out", is_whole=is_whole)
+        assert (tmp_path / "checkout" / "docs" / "evidence" / "small.json").exists() == is_whole
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rows": {}}, "expected `rows`"),
+        ({"rows": {"a": {"checkpoint": "best"}}}, "expected checkpoints among base, control, rlvr, got best"),
+        ({"rows": {"a": {"sett": {}}}}, "sett"),
+        ({"reason": ""}, "expected 3 seeds, or a `reason`"),
+        ({"questoin": "?"}, "questoin"),
+    ],
+)
+def test_a_finding_with_a_mistake_is_refused_before_anything_runs(small_finding, changed, message):
+    with pytest.raises(ValueError, match=message):
+        load_finding(small_finding(**changed))
+
+
+def test_the_command_reads_findings_by_name_and_refuses_unknown_keys(capsys):
+    assert main(["reproduce", "group_size", "--grpo.learning_rat", "1"]) == 2
+    assert "learning_rate" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match="Did you mean 'group_size'"):
+        load_finding("grup_size")

@@ -1,0 +1,91 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from rlvr_world_hf.commands import uses as uses_module
+from rlvr_world_hf.commands.cli import USE_NAMES, main
+from rlvr_world_hf.commands.recipe import load_recipe
+from rlvr_world_hf.commands.reproduce import copy_evidence
+from rlvr_world_hf.commands.uses import USES, measure_use
+from rlvr_world_hf.evaluation.results import read_results
+
+
+def test_the_command_knows_every_use_without_loading_it():
+    assert set(USE_NAMES) == set(USES)
+    for use in USES.values():
+        assert load_recipe(use.recipe).sections.keys() >= {"grpo", "evaluate"}
+
+
+@pytest.fixture
+def finished(whole_run, monkeypatch):
+    """Takes the finished debug run for the reproduction of every recipe and seed, and notes what was asked for."""
+    asked = []
+    monkeypatch.setattr(uses_module, "run_stages", lambda recipe, names: asked.append((recipe.output_dir, names)))
+
+    def load(name):
+        recipe = dataclasses.replace(load_recipe("pusht/debug"), name=name)
+        return dataclasses.replace(recipe, output_dir=whole_run.output_dir.parent / "x")
+
+    monkeypatch.setattr(uses_module, "load_recipe", load)
+    place = whole_run.output_dir.parent / "reproduce" / "x"
+    place.mkdir(parents=True, exist_ok=True)
+    if not (place / "seed-0").exists():
+        (place / "seed-0").symlink_to(whole_run.output_dir)
+    return asked
+
+
+def test_planning_is_measured_on_the_reproduced_runs_and_drawn(finished, tmp_path):
+    file = measure_use("planning", folder=tmp_path, seeds=[0], starts=2, decisions=1, ceiling=False)
+    record = json.loads(file.read_text())
+    assert [(place.name, names) for place, names in finished] == [("seed-0", ["evaluate"])]
+    assert record["n"] == 2 and set(record["rows"]) == {"random", "scripted", "base", "rlvr"}
+    assert {path.name for path in tmp_path.glob("planning*")} == {
+        "planning.json", "planning.png", "planning_best.gif", "planning_worst.gif",
+    }  # fmt: skip
+
+
+def test_policies_are_judged_on_the_reproduced_runs_and_drawn(finished, whole_run, tmp_path):
+    file = measure_use("policy_evaluation", folder=tmp_path, seeds=[0], episodes=1)
+    record = json.loads(file.read_text())
+    assert record["recipe"] == read_results(whole_run.output_dir / "results.json")["recipe"]
+    assert {row["world"] for row in record["rows"]} == {"simulator", "base", "rlvr", "rlvr - base"}
+    assert "1 training seed(s)" in record["reason"] and file.with_suffix(".png").stat().st_size > 1000
+
+
+def test_only_the_whole_use_renews_the_evidence(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(uses_module, "CHECKOUT", tmp_path / "checkout")
+    monkeypatch.setattr(uses_module, "is_checkout", lambda: True)
+    drawn = []
+
+    def measure(runs, *, folder, starts=50):
+        folder.mkdir(exist_ok=True)
+        for name in ("planning.json", "planning_best.gif", "planning.txt"):
+            Path(folder, name).write_text(json.dumps({"starts": starts}))
+        return Path(folder, "planning.json")
+
+    use = dataclasses.replace(USES["planning"], measure=measure, draw=lambda record, path: drawn.append(record))
+    monkeypatch.setattr(uses_module, "USES", {"planning": use})
+    measure_use("planning", folder=tmp_path / "a", starts=2)
+    assert drawn == [{"starts": 2}] and not (tmp_path / "checkout").exists()
+    measure_use("planning", folder=tmp_path / "a")
+    evidence = tmp_path / "checkout" / "docs" / "evidence"
+    assert {path.name for path in evidence.iterdir()} == {"planning.json", "planning_best.gif"}
+    assert len(finished) == 1 + 3  # three seeds, if nothing else is asked for
+
+
+@pytest.mark.parametrize(
+    ("words", "message"), [(["--start", "2"], "starts"), (["--grpo.max_steps", "2"], "unknown")]
+)
+def test_an_unknown_option_is_refused_before_anything_runs(capsys, words, message):
+    assert main(["reproduce", "planning", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_evidence_is_copied_whole(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("one.json", "one.png", "other.json"):
+        (tmp_path / "a" / name).write_text(name)
+    copy_evidence(tmp_path / "a" / "one.json", tmp_path / "b" / "c")
+    assert sorted(path.name for path in (tmp_path / "b" / "c").iterdir()) == ["one.json", "one.png"]

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from rlvr_world_hf.evaluation import finding_figures
+from rlvr_world_hf.evaluation.finding_figures import draw_finding
+from rlvr_world_hf.evaluation.results import summarize
+
+
+def record_of(rows, settings=None):
+    named = {row: {"x": None, "series": row} for row in rows if row != "copy_last"}
+    return {
+        "rows": {
+            row: {metric: summarize(values) for metric, values in metrics.items()} for row, metrics in rows.items()
+        },
+        "settings": named | (settings or {}),
+        "higher_is_better": {"mae": False, "psnr": True},
+    }
+
+
+@pytest.fixture
+def drawn(tmp_path, monkeypatch):
+    """Draws a record and returns the figure's panels."""
+    figures = []
+    real = finding_figures.Figure
+
+    def remember(*args, **kwargs):
+        figures.append(real(*args, **kwargs))
+        return figures[-1]
+
+    monkeypatch.setattr(finding_figures, "Figure", remember)
+
+    def draw(record, **options):
+        draw_finding(record, tmp_path / "deep" / "plot.png", **options)
+        assert imread(tmp_path / "deep" / "plot.png").std() > 0
+        return figures[-1].axes
+
+    return draw
+
+
+def test_rows_with_a_place_are_lines_and_the_others_levels(drawn):
+    rows = {
+        "copy_last": {"mae": [0.5]},
+        "G 4": {"mae": [0.2, 0.4]},
+        "G 2": {"mae": [0.4, 0.6]},
+        "base": {"mae": [0.6, 0.6]},
+    }
+    places = {f"G {x}": {"x": x, "series": "rlvr"} for x in (2, 4)}
+    (panel,) = drawn(record_of(rows, places), metrics=["mae"], axis="answers", log_axis=True)
+    line = panel.containers[0].lines[0]
+    np.testing.assert_allclose(line.get_xydata(), [[2, 0.5], [4, 0.3]])
+    assert panel.get_xscale() == "log" and panel.get_xlabel() == "answers" and panel.get_ylabel() == "mae ↓"
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == ["copy_last", "base", "rlvr"]
+
+
+def test_rows_without_a_place_are_bars_with_their_seeds(drawn):
+    rows = {"copy_last": {"psnr": [1.0]}, "base": {"psnr": [20.0, 22.0]}, "rlvr": {"psnr": [23.0, 25.0]}}
+    (panel,) = drawn(record_of(rows), metrics=["psnr"])
+    assert [bar.get_width() for bar in panel.patches] == [21.0, 24.0]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["base", "rlvr"]
+    assert panel.get_xlim()[0] > 0 and panel.get_xlabel() == "psnr ↑"
+
+
+def test_gains_are_paired_by_seed_and_positive_where_better(drawn):
+    rows = {
+        "base": {"mae": [0.5, 0.4], "psnr": [20.0, 20.0]},
+        "by mae": {"mae": [0.25, 0.2], "psnr": [19.0, 19.0]},
+        "by psnr": {"mae": [0.5, 0.4], "psnr": [22.0, 24.0]},
+    }
+    panel, _ = drawn(record_of(rows), metrics=["mae", "psnr"], gains_over="base")
+    np.testing.assert_allclose(panel.images[0].get_array(), [[50, -5], [0, 15]])
+    texts = {text.get_text(): text.get_fontweight() for text in panel.texts}
+    assert texts["+50.0 ± 0.0"] == texts["+15.0 ± 7.1"] == "bold" and texts["-5.0 ± 0.0"] == "normal"
+
+
+def test_best_of_n_is_a_curve_of_each_row(drawn):
+    rows = {
+        name: {"mae": [m], "mae_best_of_2": [m / 2], "mae_best_of_10": [m / 10]}
+        for name, m in (("a", 1.0), ("b", 2.0))
+    }
+    (panel,) = drawn(record_of(rows), metrics=["mae_best_of"], axis="N")
+    curves = {c.get_label(): c.lines[0].get_xydata().tolist() for c in panel.containers}
+    assert curves == {"a": [[1, 1.0], [2, 0.5], [10, 0.1]], "b": [[1, 2.0], [2, 1.0], [10, 0.2]]}
+
+
+@pytest.mark.parametrize("metrics", [["ssim"], []])
+def test_a_metric_that_no_row_has_is_refused(tmp_path, metrics):
+    with pytest.raises(ValueError, match=r"Expected metrics that some row has, got .*; rows have \['mae'\]"):
+        draw_finding(record_of({"base": {"mae": [1.0]}}), tmp_path / "plot.png", metrics=metrics)
+    assert not list(tmp_path.iterdir())
