@@ -47,7 +47,7 @@ def small_finding(tmp_path):
     file = tmp_path / "small.yaml"
 
     def write(**changed):
-        file.write_text(yaml.safe_dump({**content, **changed}))
+        file.write_text(yaml.safe_dump({**content, **changed}, sort_keys=False))
         return file
 
     return write
