@@ -26,7 +26,7 @@ from .keys import fill, key
 from .locations import finding_path
 from .progress import Progress, fingerprint, read_json
 from .recipe import Recipe, load_recipe
-from .reproduce import CHECKOUT, SEEDS, copy_evidence, is_checkout
+from .reproduce import SEEDS, is_checkout, renew_evidence
 from .say import say
 from .stage import find_stage, needed_stages, run_stages, stage_folder
 
@@ -169,7 +169,7 @@ def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: b
     file = write_json(record, folder / f"{finding.name}.json")
     draw_finding(record, file.with_suffix(".png"), **finding.plot)
     if is_whole and is_checkout():
-        copy_evidence(file, CHECKOUT / "docs" / "evidence")
+        renew_evidence(file, [*finding.plot["metrics"], "train_seconds"])
     say(str(file))
     return file
 

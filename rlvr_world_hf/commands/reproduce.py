@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..evaluation.finding_table import finding_table, renew_section
 from ..evaluation.results import merge_results, read_results, write_results
 from ..evaluation.table import markdown_table
 from .card import write_card
+from .progress import read_json
 from .recipe import Recipe
 from .run import run
 from .say import say
@@ -59,12 +62,25 @@ def is_checkout() -> bool:
     return (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "model_cards").is_dir()
 
 
-def copy_evidence(file: Path, place: Path) -> None:
-    """Copy a finding's JSON, and the pictures and videos named after it, to another folder."""
+def renew_evidence(file: Path, metrics: Sequence[str]) -> None:
+    """
+    Copy a finding's JSON, and the pictures and videos named after it, to `docs/evidence/` of the checkout, and renew
+    its table in `docs/evidence.md`.
+
+    Args:
+        file (`Path`):
+            The JSON.
+        metrics (`Sequence[str]`):
+            Columns of the table.
+    """
+    page, place = CHECKOUT / "docs" / "evidence.md", CHECKOUT / "docs" / "evidence"
     place.mkdir(parents=True, exist_ok=True)
     for source in sorted(file.parent.glob(f"{file.stem}*")):
         if source.suffix in (".json", ".png", ".gif"):
             shutil.copyfile(source, place / source.name)
+    if page.exists():
+        table = finding_table(read_json(file), metrics=metrics)
+        page.write_text(renew_section(page.read_text(encoding="utf-8"), file.stem, table), encoding="utf-8")
 
 
 def _destinations(recipe: Recipe) -> list[Path]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from .evidence_text_planning import text_planning
 from .keys import check_known
 from .progress import read_json
 from .recipe import load_recipe
-from .reproduce import CHECKOUT, SEEDS, copy_evidence, is_checkout
+from .reproduce import SEEDS, is_checkout, renew_evidence
 from .say import say
 from .stage import run_stages
 
@@ -39,8 +38,8 @@ class Use:
     options: tuple[str, ...]
     """Options that the command takes for it."""
 
-    draw: Callable[..., None]
-    """Draws the record to a path."""
+    metrics: tuple[str, ...]
+    """Columns of its table, and panels of its plot."""
 
 
 def measure_use(name: str, *, folder: Path | None = None, **options: Any) -> Path:
@@ -74,9 +73,13 @@ def measure_use(name: str, *, folder: Path | None = None, **options: Any) -> Pat
         run_stages(of_seed, ["evaluate"])
     given = {option: value for option, value in options.items() if option in use.options}
     file = use.measure([of_seed.output_dir for of_seed in recipes], folder=folder, **given)
-    use.draw(read_json(file), file.with_suffix(".png"))
+    record, plot = read_json(file), file.with_suffix(".png")
+    if isinstance(record["rows"], list):
+        draw_agreement(record, plot)
+    else:
+        draw_intervals(record, plot, metrics=use.metrics)
     if not options and is_checkout():
-        copy_evidence(file, CHECKOUT / "docs" / "evidence")
+        renew_evidence(file, use.metrics)
     say(str(file))
     return file
 
@@ -114,16 +117,19 @@ USES: Mapping[str, Use] = {
         recipe="pusht/quickstart",
         measure=planning,
         options=("starts", "decisions", "ceiling"),
-        draw=partial(draw_intervals, metrics=["success", "position_distance", "seconds_per_decision"]),
+        metrics=("success", "success_block_moves", "position_distance", "decisions", "seconds_per_decision"),
     ),
     "planning_text": Use(
         recipe="textworld/quickstart",
         measure=text_planning,
         options=("starts", "commands", "horizon"),
-        draw=partial(draw_intervals, metrics=["success", "commands", "seconds_per_decision"]),
+        metrics=("success", "value", "commands", "seconds_per_decision"),
     ),
     "policy_evaluation": Use(
-        recipe="pusht/quickstart", measure=policy_evaluation, options=("episodes",), draw=draw_agreement
+        recipe="pusht/quickstart",
+        measure=policy_evaluation,
+        options=("episodes",),
+        metrics=("pearson", "spearman", "mmrv"),
     ),
 }
 """The uses by name."""

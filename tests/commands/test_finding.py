@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from rlvr_world_hf.commands import finding as finding_module
+from rlvr_world_hf.commands import reproduce as reproduce_module
 from rlvr_world_hf.commands.cli import main
 from rlvr_world_hf.commands.finding import load_finding, measure_finding
 from rlvr_world_hf.commands.locations import finding_names
@@ -107,7 +108,7 @@ def test_rows_share_what_they_do_not_change_and_an_interrupted_one_goes_on(
 
 
 def test_a_whole_finding_renews_the_evidence_of_a_checkout(small_finding, tmp_path, monkeypatch, cache):
-    monkeypatch.setattr(finding_module, "CHECKOUT", tmp_path / "checkout")
+    monkeypatch.setattr(reproduce_module, "CHECKOUT", tmp_path / "checkout")
     monkeypatch.setattr(finding_module, "is_checkout", lambda: True)
     file = small_finding(rows={"base": {"checkpoint": "base"}}, plot={"metrics": ["mae"]})
     for is_whole in (False, True):

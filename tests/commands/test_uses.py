@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from rlvr_world_hf.commands import reproduce as reproduce_module
 from rlvr_world_hf.commands import uses as uses_module
 from rlvr_world_hf.commands.cli import USE_NAMES, main
 from rlvr_world_hf.commands.recipe import load_recipe
-from rlvr_world_hf.commands.reproduce import copy_evidence
 from rlvr_world_hf.commands.uses import USES, measure_use
 from rlvr_world_hf.evaluation.results import read_results
 
@@ -55,37 +55,41 @@ def test_policies_are_judged_on_the_reproduced_runs_and_drawn(finished, whole_ru
 
 
 def test_only_the_whole_use_renews_the_evidence(finished, tmp_path, monkeypatch):
-    monkeypatch.setattr(uses_module, "CHECKOUT", tmp_path / "checkout")
+    checkout = tmp_path / "checkout"
+    monkeypatch.setattr(reproduce_module, "CHECKOUT", checkout)
     monkeypatch.setattr(uses_module, "is_checkout", lambda: True)
-    drawn = []
 
     def measure(runs, *, folder, starts=50):
         folder.mkdir(exist_ok=True)
+        summary = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": starts}
+        record = {
+            "n": starts,
+            "training_seeds": [0],
+            "sampling_seeds": [0],
+            "recipe": "r",
+            "commit": "0123456789abcdef",
+        }
         for name in ("planning.json", "planning_best.gif", "planning.txt"):
-            Path(folder, name).write_text(json.dumps({"starts": starts}))
+            Path(folder, name).write_text(json.dumps(record | {"rows": {"base": {"success": summary}}}))
         return Path(folder, "planning.json")
 
-    use = dataclasses.replace(USES["planning"], measure=measure, draw=lambda record, path: drawn.append(record))
+    use = dataclasses.replace(USES["planning"], measure=measure, metrics=("success",))
     monkeypatch.setattr(uses_module, "USES", {"planning": use})
     measure_use("planning", folder=tmp_path / "a", starts=2)
-    assert drawn == [{"starts": 2}] and not (tmp_path / "checkout").exists()
+    assert not checkout.exists()
+    (checkout / "docs").mkdir(parents=True)
+    (checkout / "docs" / "evidence.md").write_text("# All\n\n<!-- planning -->\n<!-- end of planning -->\n\nEnd.\n")
     measure_use("planning", folder=tmp_path / "a")
-    evidence = tmp_path / "checkout" / "docs" / "evidence"
-    assert {path.name for path in evidence.iterdir()} == {"planning.json", "planning_best.gif"}
+    evidence = checkout / "docs" / "evidence"
+    assert {path.name for path in evidence.iterdir()} == {"planning.json", "planning.png", "planning_best.gif"}
+    page = (checkout / "docs" / "evidence.md").read_text()
+    assert "| base | 0.500 (0.250 to 0.750) |\n\n50 samples" in page and page.endswith(
+        "<!-- end of planning -->\n\nEnd.\n"
+    )
     assert len(finished) == 1 + 3  # three seeds, if nothing else is asked for
 
 
-@pytest.mark.parametrize(
-    ("words", "message"), [(["--start", "2"], "starts"), (["--grpo.max_steps", "2"], "unknown")]
-)
+@pytest.mark.parametrize(("words", "message"), [(["--start", "2"], "starts"), (["--grpo.max_steps", "2"], "unknown")])
 def test_an_unknown_option_is_refused_before_anything_runs(capsys, words, message):
     assert main(["reproduce", "planning", *words]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_evidence_is_copied_whole(tmp_path):
-    (tmp_path / "a").mkdir()
-    for name in ("one.json", "one.png", "other.json"):
-        (tmp_path / "a" / name).write_text(name)
-    copy_evidence(tmp_path / "a" / "one.json", tmp_path / "b" / "c")
-    assert sorted(path.name for path in (tmp_path / "b" / "c").iterdir()) == ["one.json", "one.png"]
