@@ -121,7 +121,9 @@ def attend_shared_plainly(
     if prompt_mask is not None:
         of_prompt = of_prompt + padding_bias(prompt_mask, query.dtype)
     of_prompt = rearrange(of_prompt, "b k (g r t) p -> (b g) k r t p", g=group, t=queries)
-    of_own = rearrange(own @ key.mT, "n k (r t) s -> n k r t s", t=queries)
+    # Of one query, keys on the left: of a slice of a longer buffer the other order copies them, at thrice the time.
+    scores = own @ key.mT if queries > 1 else (key @ own.mT).mT
+    of_own = rearrange(scores, "n k (r t) s -> n k r t s", t=queries)
     if queries > 1:
         of_own = of_own + causal_bias(queries, keys, like=query)[0]
     dtype = torch.promote_types(query.dtype, torch.float32)
