@@ -106,7 +106,8 @@ class SimulatedWorld:
 
 class PredictedWorld:
     """
-    The same scenes in a world model, all predicted together.
+    The same scenes in a world model, all predicted together. It knows the actions of its training; targets beyond are
+    taken to be the nearest of those, as its bins have it.
 
     Args:
         pipeline ([`WorldModelPipeline`]):
@@ -133,7 +134,8 @@ class PredictedWorld:
 
     def act(self, targets: np.ndarray) -> None:
         """See [`World`]."""
-        self.observations, *_ = self.env.step(targets.astype(np.float32))
+        known = self.env.single_action_space
+        self.observations, *_ = self.env.step(np.clip(targets, known.low, known.high).astype(np.float32))
 
 
 def find_scenes(count: int, *, seed: int, nearest: float, farthest: float, form: PushTForm) -> list[int]:
