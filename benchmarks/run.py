@@ -26,6 +26,7 @@ from workloads import WAYS, Frames, Reward, Step, Workload, build_model, now
 
 from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
 from rlvr_world_hf.commands.locations import bundled_path
+from rlvr_world_hf.evaluation.finding_table import renew_section
 from rlvr_world_hf.evaluation.provenance import commit, machine, versions
 
 
@@ -137,6 +138,34 @@ def report_memory(way: str, sizes: str) -> None:
     sys.stdout.write(f"\n{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024}\n")
 
 
+def table(results: dict[str, Any]) -> str:
+    """The Markdown of results.json, as docs/performance.md has it."""
+    lines = ["| workload | part | times as fast | bar | ours, s | TRL, s | floor, s |", "|---" * 7 + "|"]
+    for name, summary in results["workloads"].items():
+        for part, of_part in summary.items():
+            if not isinstance(of_part, dict) or "pairs" not in of_part:
+                continue  # floors and memory
+            ours, host = (median(pair[way] for pair in of_part["pairs"]) for way in WAYS)
+            floor = summary.get("floor", {}).get(part)
+            spread = f" ± {of_part['std']:.2f}" if of_part["std"] is not None else ""
+            speed = f"{of_part['ratio']:.2f}{spread} | {of_part['bar']:.2f}"
+            seconds = f"{ours:.2f} | {host:.2f} | {'-' if floor is None else format(floor, '.2f')}"
+            lines.append(f"| `{name}` | {part} | {speed} | {seconds} |")
+        if "peak_memory_ratio" in summary:
+            mebibytes = {way: summary["peak_memory"][way] / 2**20 for way in WAYS}
+            lines.append(
+                f"| `{name}` | peak memory | {1 / summary['peak_memory_ratio']:.2f} as small | 1.00 | "
+                f"{mebibytes['ours']:.0f} MiB | {mebibytes['trl']:.0f} MiB | - |"
+            )
+    return "\n".join([*lines, "", f"{results['machine']}; commit `{results['commit'][:10]}`.", ""])
+
+
+def renew_page(results: dict[str, Any]) -> None:
+    """Puts the table into docs/performance.md."""
+    page = HERE.parent / "docs" / "performance.md"
+    page.write_text(renew_section(page.read_text(encoding="utf-8"), "benchmarks", table(results)), encoding="utf-8")
+
+
 def draw(points: list[dict[str, Any]], file: Path) -> None:
     """Seconds of a step over what grows, a panel each."""
     from matplotlib.figure import Figure
@@ -196,7 +225,9 @@ def main() -> None:
             workloads[name]["peak_memory"] = peaks
             workloads[name]["peak_memory_ratio"] = peaks["ours"] / peaks["trl"]
         origin = {"commit": commit(), "machine": machine(), "versions": versions(), "matmul_flops": rate}
-        file.write_text(json.dumps(origin | {"workloads": workloads}, indent=2) + "\n")
+        results = origin | {"workloads": workloads}
+        file.write_text(json.dumps(results, indent=2) + "\n")
+        renew_page(results)
     if not given.only or CURVES in given.only:
         write_curves(given.pairs)
 

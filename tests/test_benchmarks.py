@@ -41,6 +41,38 @@ def test_the_reward_of_either_way(workloads: Any) -> None:
         assert workloads.Reward(way, prompts=1, group_size=2, horizon=1).run()["reward"] > 0
 
 
+@pytest.fixture
+def bench(repository: Path, workloads: Any) -> Any:
+    import run
+
+    yield run
+    sys.modules.pop("run")
+
+
+def test_the_table_gives_ratio_bar_and_medians(bench: Any) -> None:
+    measured = [{"ours": {"step": ours}, "trl": {"step": 6.0}} for ours in (1.0, 2.0, 3.0)]
+    summary = bench.summarize(measured, {"step": 2.2})
+    assert summary["step"]["ratio"] == 3.0 and summary["step"]["std"] == pytest.approx(2.0817, abs=1e-4)
+    summary |= {"floor": {"step": 0.5}, "peak_memory": {"ours": 2**20, "trl": 2**21}, "peak_memory_ratio": 0.5}
+    text = bench.table({"workloads": {"p": summary}, "machine": "two cores", "commit": "0123456789abcdef"})
+    assert "| `p` | step | 3.00 ± 2.08 | 2.20 | 2.00 | 6.00 | 0.50 |" in text
+    assert "| `p` | peak memory | 2.00 as small | 1.00 | 1 MiB | 2 MiB | - |" in text
+    assert text.endswith("two cores; commit `0123456789`.\n")
+
+
+def test_the_page_has_the_committed_table_and_every_bar_is_met(repository: Path, bench: Any) -> None:
+    results = json.loads((repository / "benchmarks" / "results.json").read_text())
+    page = (repository / "docs" / "performance.md").read_text()
+    assert f"<!-- benchmarks -->\n\n{bench.table(results)}\n<!-- end of benchmarks -->" in page
+    assert set(results["workloads"]) == set(bench.bars())
+    for name, (_, bar, sizes) in bench.bars().items():
+        summary = results["workloads"][name]
+        for part, least in bar.items():
+            assert summary[part]["bar"] == pytest.approx(least) and len(summary[part]["pairs"]) >= 5
+            assert summary[part]["ratio"] >= least
+        assert sizes is None or "step" not in bar or summary["peak_memory_ratio"] <= 1
+
+
 def test_the_step_of_a_gpu_at_small_sizes(repository: Path, tmp_path: Path) -> None:
     file = tmp_path / "gpu.json"
     command = [sys.executable, str(repository / "benchmarks" / "gpu.py"), "--small", "--output", str(file)]
