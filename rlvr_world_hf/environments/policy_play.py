@@ -122,7 +122,7 @@ class PredictedWorld:
 
     def __init__(self, pipeline: Any, scenes: Sequence[int], *, noise: int = 0, **settings: Any) -> None:
         form = PushTForm.of(pipeline.processor)
-        self.known = np.float32([pipeline.processor.action_low, pipeline.processor.action_high])
+        self.low, self.high = pipeline.processor.action_low, pipeline.processor.action_high
         past = pipeline.processor.layout.prompt_actions - 1
         starts = [_start(form.record(scene), form.given, past) for scene in scenes]
         self.env = WorldModelVectorEnv(pipeline, starts, num_envs=len(starts), **settings)
@@ -135,7 +135,7 @@ class PredictedWorld:
 
     def act(self, targets: np.ndarray) -> None:
         """See [`World`]."""
-        self.observations, *_ = self.env.step(np.clip(targets, *self.known).astype(np.float32))
+        self.observations, *_ = self.env.step(np.clip(targets, self.low, self.high).astype(np.float32))
 
 
 def find_scenes(count: int, *, seed: int, nearest: float, farthest: float, form: PushTForm) -> list[int]:
