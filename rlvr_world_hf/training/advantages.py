@@ -82,3 +82,46 @@ def rewards_to_go(step_rewards: torch.Tensor, *, discount: float = 1.0) -> torch
         is_scored = ~(reward.isnan() & following.isnan())
         to_go.append((reward.nan_to_num(nan=0.0) + following.nan_to_num(nan=0.0)).where(is_scored, torch.nan))
     return torch.stack(to_go, dim=1).flip(1)
+
+
+def beyond_last_step(to_go: torch.Tensor, step_rewards: torch.Tensor, group_size: int) -> torch.Tensor:
+    r"""
+    What follows a step beyond what the step before it foretells, relative to the group:
+
+    $$ D_s = R_s - \beta_s r_{s-1}, \quad \beta_s = \frac{\sum_i R_{i,s} r_{i,s-1}}{\sum_i r_{i,s-1}^2} $$
+
+    with $R$ and $r$ less their group's mean, and sums over the batch. Errors persist: a prediction that has gone wrong
+    stays wrong, whatever is written next. The reward of the step before is known before a step is written, so taking
+    it out leaves the expected gradient as it is and its noise smaller: a baseline that depends on the state, as in
+    [generalized advantage estimation](https://huggingface.co/papers/1506.02438), without a network to learn it.
+
+    Args:
+        to_go (`torch.Tensor` of shape `(B * G, S)`):
+            What [`rewards_to_go`] gives, those of a group together; NaN for what cannot be scored.
+        step_rewards (`torch.Tensor` of shape `(B * G, S)`):
+            The rewards of the steps that it was made of.
+        group_size (`int`):
+            Completions of a prompt, `G`.
+
+    Returns:
+        `torch.Tensor` of shape `(B * G, S)`: NaN where `to_go` is.
+
+    Example:
+
+    ```python
+    >>> rewards = torch.tensor([[1.0, 2.0], [3.0, 6.0]])  # the second is as much better as the first step foretells
+    >>> beyond_last_step(rewards, rewards, group_size=2)
+    tensor([[-1.,  0.],
+            [ 1.,  0.]])
+
+    ```
+    """
+    own, before = (_relative(rewards, group_size) for rewards in (to_go, step_rewards[:, :-1]))
+    before, later = before.nan_to_num(nan=0.0), own[:, 1:]
+    slope = (before * later.nan_to_num(nan=0.0)).sum(dim=0) / before.square().sum(dim=0).clamp(min=1e-12)
+    return torch.cat([own[:, :1], later - slope * before], dim=1)
+
+
+def _relative(rewards: torch.Tensor, group_size: int) -> torch.Tensor:
+    groups = rearrange(rewards, "(B G) ... -> B G ...", G=group_size)
+    return (groups - groups.nanmean(dim=1, keepdim=True)).flatten(0, 1)

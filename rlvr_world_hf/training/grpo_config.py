@@ -48,6 +48,9 @@ class WorldModelGRPOConfig(GRPOConfig):
             a reward does not aggregate its steps by their mean, they count with the weights of its aggregation.
         credit_discount (`float`, *optional*, defaults to `1.0`):
             With `credit="reward_to_go"`: factor of a reward for each step that it comes later, above 0 and at most 1.
+        credit_baseline (`str`, *optional*, defaults to `"group"`):
+            With `credit="reward_to_go"`: what rewards are relative to, the mean of their `"group"`, or also the reward
+            of the `"last_step"`, as far as it foretells them, see [`beyond_last_step`].
         restrict_log_probs (`bool`, *optional*, defaults to `True`):
             Whether probabilities in the loss are over the ids valid at a position, as those sampled from are, so that
             the importance ratio is exact. `False`: over the whole vocabulary, as the authors' code has it.
@@ -98,6 +101,10 @@ class WorldModelGRPOConfig(GRPOConfig):
     )
     credit_discount: float = field(
         default=1.0, metadata={"help": "Factor of a reward for each step that it comes later."}
+    )
+    credit_baseline: str = field(
+        default="group",
+        metadata={"help": "What later rewards are relative to: 'group', or also the reward of the 'last_step'."},
     )
     restrict_log_probs: bool = field(
         default=True,
@@ -181,6 +188,12 @@ class WorldModelGRPOConfig(GRPOConfig):
             raise ValueError(
                 "Expected `credit_discount` above 0 and at most 1, and below 1 only with `credit='reward_to_go'`, got "
                 f"{self.credit_discount} with credit={self.credit!r}."
+            )
+        known = ("group", "last_step") if self.credit == "reward_to_go" else ("group",)
+        if self.credit_baseline not in known:
+            raise ValueError(
+                f"Expected `credit_baseline` to be one of {', '.join(known)} with credit={self.credit!r}, got "
+                f"{self.credit_baseline!r}; 'last_step' goes with `credit='reward_to_go'`."
             )
 
     def _check_hub_strategy(self) -> None:

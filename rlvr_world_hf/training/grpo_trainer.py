@@ -28,7 +28,7 @@ from ..processors.base import WorldModelProcessor, state_columns
 from ..rollouts.sampling import rollout
 from ..rollouts.shared_prompt import PackedGroups, pack_groups, share_prompts, unpack_completions
 from ..rollouts.text import sample_text, seed_of
-from .advantages import group_advantages, rewards_to_go
+from .advantages import beyond_last_step, group_advantages, rewards_to_go
 from .callbacks import ProgressLine
 from .checkpoints import checkpoint_state, last_checkpoint
 from .grpo_config import WorldModelGRPOConfig
@@ -293,7 +293,10 @@ class WorldModelGRPOTrainer(GRPOTrainer):
     def _advantages(self, group_size: int) -> torch.Tensor | None:
         """Advantages of all processes, `(rows,)` or, one a token, `(rows, L)`; none where the host's are right."""
         if self.args.credit == "reward_to_go":
-            to_go = rewards_to_go(self._weighted_sum(self._step_rewards), discount=self.args.credit_discount)
+            rewards = self._weighted_sum(self._step_rewards)
+            to_go = rewards_to_go(rewards, discount=self.args.credit_discount)
+            if self.args.credit_baseline == "last_step":
+                to_go = beyond_last_step(to_go, rewards, group_size)
             scale = {"epsilon": self.args.advantage_epsilon, "scale": self.scale_rewards}
             steps = group_advantages(to_go, group_size, **scale)
             return steps.repeat_interleave(len(self._env_mask) // self.horizon, dim=1)
