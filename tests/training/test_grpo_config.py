@@ -71,6 +71,8 @@ def test_the_state_of_the_optimizer_does_not_go_to_the_hub(strategy, tmp_path):
         ({"credit": "reward_to_go", "multi_objective_aggregation": "normalize_then_sum"}, "normalize_then_sum"),
         ({"credit": "reward_to_go", "credit_discount": 0.0}, "above 0 and at most 1.*got 0.0"),
         ({"credit_discount": 0.5}, "credit='reward_to_go'.*got 0.5 with credit='completion'"),
+        ({"credit_baseline": "last_step"}, "one of group with credit='completion', got 'last_step'"),
+        ({"credit": "reward_to_go", "credit_baseline": "step"}, "one of group, last_step.*got 'step'"),
     ],
 )
 def test_credit_that_means_nothing_is_refused(tmp_path: Path, changes: dict, expected: str) -> None:

@@ -205,6 +205,7 @@ def test_first_ratio_is_one_and_the_reference_is_the_start(tmp_path: Path) -> No
         {"temperature": 0.8, "top_k": 3},
         {"credit": "reward_to_go"},
         {"credit": "reward_to_go", "credit_discount": 0.5, "scale_rewards": "batch"},
+        {"credit": "reward_to_go", "credit_baseline": "last_step"},
         {"credit": "reward_to_go", "rewards": [MAEReward(aggregation="discounted"), RepetitionReward()]},
         {"credit": "reward_to_go", "loss_type": "luspo", "importance_sampling_level": "sequence"},
         {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
