@@ -126,10 +126,6 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
     shared = {**(content.pop("set", None) or {}), **changed}
     finding = fill(Finding, {**content, **own, "set": shared, "name": path.stem}, where=str(name))
     finding = dataclasses.replace(finding, rows=rows)
-    for row in rows.values():
-        recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
-        for stage in needed_stages([*recipe.sections]):
-            find_stage(stage).read(recipe)
     if not rows:
         raise ValueError(f"{path}: expected `rows`, each with a checkpoint and the keys it sets, got none.")
     unknown = {row.checkpoint for row in rows.values()} - {*STAGE_OF}
@@ -137,6 +133,10 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
         raise ValueError(
             f"{path}: expected checkpoints among {', '.join(STAGE_OF)}, got {', '.join(sorted(unknown))}."
         )
+    for row in rows.values():
+        recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
+        for stage in needed_stages([*recipe.sections]):
+            find_stage(stage).read(recipe)
     if len(finding.seeds) < len(SEEDS) and not finding.reason and "seeds" not in own:
         raise ValueError(f"{path}: expected {len(SEEDS)} seeds, or a `reason` for fewer, got {list(finding.seeds)}.")
     return finding
@@ -253,11 +253,12 @@ def borrow_stages(lender: Recipe, borrower: Recipe, names: list[str]) -> None:
         source, target = stage_folder(lender, name), stage_folder(borrower, name)
         if not Progress(folder=source, fingerprint=wanted).is_done() or (target / "done.json").exists():
             continue  # of an unfinished one nothing is taken, and a finished one stays
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("checkpoint-*"))
         if name in checkpoint_of:
             given = checkpoint_of[name]
             shutil.copytree(lender.output_dir / given, borrower.output_dir / given, dirs_exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("checkpoint-*", "done.json"))
+        shutil.copyfile(source / "done.json", target / "done.json")  # last, as it says that all is there
 
 
 def _merge(finding: Finding, pieces: Mapping[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
