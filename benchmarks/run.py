@@ -27,11 +27,13 @@ from workloads import WAYS, Frames, Reward, Step, Workload, build_model, now
 from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
 from rlvr_world_hf.commands.locations import bundled_path
 from rlvr_world_hf.evaluation.finding_table import renew_section
+from rlvr_world_hf.evaluation.json_files import write_json
 from rlvr_world_hf.evaluation.provenance import commit, machine, versions
 
 
 HERE = Path(__file__).parent
 CURVES = "curves"
+RESULTS = "results.json"
 PARTS = ("rollout", "update", "step")
 P340 = Workload(prompt_length=340, completion_length=168, prompts=4)
 P1373 = Workload(prompt_length=1373, completion_length=160, prompts=1)
@@ -160,6 +162,13 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"{results['machine']}; commit `{results['commit'][:10]}`.", ""])
 
 
+def write_results(workloads: dict[str, Any], rate: float) -> None:
+    """Writes what was measured so far, and its table into the page."""
+    origin = {"commit": commit(), "machine": machine(), "versions": versions(), "matmul_flops": rate}
+    write_json(origin | {"workloads": workloads}, HERE / RESULTS)
+    renew_page(origin | {"workloads": workloads})
+
+
 def renew_page(results: dict[str, Any]) -> None:
     """Puts the table into docs/performance.md."""
     page = HERE.parent / "docs" / "performance.md"
@@ -211,7 +220,7 @@ def main() -> None:
     if given.memory_of:
         report_memory(given.memory_of, given.sizes)
         return
-    file = HERE / "results.json"
+    file = HERE / RESULTS
     workloads = json.loads(file.read_text())["workloads"] if given.only and file.exists() else {}
     rate = matmul_rate()
     for name, (build, bar, sizes) in bars().items():
@@ -219,15 +228,14 @@ def main() -> None:
             continue
         workloads[name] = summarize(measure(build, pairs=given.pairs, label=name), bar)
         sys.stdout.write(f"{name}: {'; '.join(_line(workloads[name], part) for part in bar)}\n")
+        sys.stdout.flush()
+        write_results(workloads, rate)
         if "step" in bar and sizes is not None:
             workloads[name]["floor"] = floors(sizes, rate)
             peaks = {way: peak_memory(way, sizes) for way in WAYS}
             workloads[name]["peak_memory"] = peaks
             workloads[name]["peak_memory_ratio"] = peaks["ours"] / peaks["trl"]
-        origin = {"commit": commit(), "machine": machine(), "versions": versions(), "matmul_flops": rate}
-        results = origin | {"workloads": workloads}
-        file.write_text(json.dumps(results, indent=2) + "\n")
-        renew_page(results)
+            write_results(workloads, rate)
     if not given.only or CURVES in given.only:
         write_curves(given.pairs)
 
