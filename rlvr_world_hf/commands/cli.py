@@ -15,7 +15,7 @@ from typing import Any
 
 from ..data.folder import UnusableEpisodesError
 from .keys import Key, check_known, keys_of
-from .locations import finding_names, recipe_names
+from .locations import finding_names, is_finding, recipe_names
 from .recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings, load_recipe, parse_overrides
 from .say import say
 from .stage import Processes, find_stage, needed_stages
@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )  # read on import; the stages have their own bars
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         overrides = parse_overrides(rest[1:])
-        if command == "reproduce" and rest[0] in (*finding_names(), *USE_NAMES):
+        if command == "reproduce" and (rest[0] in USE_NAMES or is_finding(rest[0])):
             job = _finding_job(rest[0], overrides)
         else:
             job = partial(find_stage(command), _recipe_of(command, rest[0], overrides))

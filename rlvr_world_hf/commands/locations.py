@@ -3,6 +3,8 @@
 import difflib
 from pathlib import Path
 
+import yaml
+
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -119,6 +121,27 @@ def finding_path(name: str) -> Path:
     if name not in names:
         raise FileNotFoundError(_unknown("finding", name, names, remedy="or give the path of a YAML file"))
     return shipped_folder("trainers") / "findings" / f"{name}.yaml"
+
+
+def is_finding(name: str) -> bool:
+    """
+    Whether a name is that of a shipped finding, or the path of a YAML file that has the `rows` of one.
+
+    Args:
+        name (`str`):
+            What may be a finding, or a recipe.
+
+    Returns:
+        `bool`: False for recipes, and for what is neither.
+
+    Example:
+        >>> is_finding("group_size"), is_finding("pusht/quickstart")
+        (True, False)
+    """
+    if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
+        content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        return isinstance(content, dict) and "rows" in content
+    return name in finding_names()
 
 
 def bundled_names() -> list[str]:

@@ -92,8 +92,9 @@ def beyond_last_step(to_go: torch.Tensor, step_rewards: torch.Tensor, group_size
 
     with $R$ and $r$ less their group's mean, and sums over the batch. Errors persist: a prediction that has gone wrong
     stays wrong, whatever is written next. The reward of the step before is known before a step is written, so taking
-    it out leaves the expected gradient as it is and its noise smaller: a baseline that depends on the state, as in
-    [generalized advantage estimation](https://huggingface.co/papers/1506.02438), without a network to learn it.
+    a fixed multiple of it out leaves the expected gradient as it is and its noise smaller: a baseline that depends on
+    the state, as in [generalized advantage estimation](https://huggingface.co/papers/1506.02438), without a network to
+    learn it. That the multiple is fitted to the same batch is a small bias, as that of a group's own mean is.
 
     Args:
         to_go (`torch.Tensor` of shape `(B * G, S)`):

@@ -57,6 +57,8 @@ SETTINGS = (
     "epsilon",
     "loss_type",
     "credit",
+    "credit_discount",
+    "credit_baseline",
     "seed",
 )
 """Of the configuration, what a card tells; paths and tokens of the Hub are not among it."""

@@ -7,7 +7,7 @@ from rlvr_world_hf.commands import finding as finding_module
 from rlvr_world_hf.commands import reproduce as reproduce_module
 from rlvr_world_hf.commands.cli import main
 from rlvr_world_hf.commands.finding import load_finding, measure_finding
-from rlvr_world_hf.commands.locations import finding_names
+from rlvr_world_hf.commands.locations import finding_names, is_finding, recipe_path
 from rlvr_world_hf.commands.recipe import load_recipe
 from rlvr_world_hf.commands.stage import find_stage, needed_stages
 from rlvr_world_hf.evaluation.results import read_results
@@ -129,6 +129,17 @@ def test_a_whole_finding_renews_the_evidence_of_a_checkout(small_finding, tmp_pa
 def test_a_finding_with_a_mistake_is_refused_before_anything_runs(small_finding, changed, message):
     with pytest.raises(ValueError, match=message):
         load_finding(small_finding(**changed))
+
+
+def test_the_command_takes_a_finding_of_ones_own(small_finding, tmp_path, cache, capsys, monkeypatch):
+    monkeypatch.setattr(finding_module, "is_checkout", lambda: False)
+    file = small_finding(rows={"base": {"checkpoint": "base"}}, plot={"metrics": ["mae"]})
+    assert main(["reproduce", str(file), "--output_dir", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "small.json").read_text())
+    assert (
+        record["rows"]["base"]["mae"]["mean"] > 0 and str(tmp_path / "out" / "small.json") in capsys.readouterr().out
+    )
+    assert not is_finding(str(recipe_path("pusht/debug")))
 
 
 def test_the_command_reads_findings_by_name_and_refuses_unknown_keys(capsys):
