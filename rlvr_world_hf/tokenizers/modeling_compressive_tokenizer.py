@@ -166,10 +166,14 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             as in the paper.
         refinement_channels (`int`, *optional*, defaults to 0):
             Width of convolutions at full resolution that correct the later frames; 0 for none, as in the paper.
+        local_codes (`bool`, *optional*, defaults to `False`):
+            Whether the dynamics codes of a patch are made from that patch of the frame and nothing else; in the paper,
+            from the whole frame. Where little moves most codes are then easy to predict, and the error of a place is
+            owed to the codes of that place and of those around it.
 
     Raises:
-        `ValueError`: If the image size is not divisible as stated, a conditioning list has the wrong length, or
-            `dynamics_codes_per_patch` is below 1.
+        `ValueError`: If the image size is not divisible as stated, a conditioning list has the wrong length,
+            `dynamics_codes_per_patch` is below 1, or codes are to be local while their encoder sees the context.
 
     Example:
 
@@ -213,6 +217,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         value_range: tuple[float, float] = (-1.0, 1.0),
         decode_from: str = "frames",
         refinement_channels: int = 0,
+        local_codes: bool = False,
     ) -> None:
         super().__init__()
         channels, levels = list(block_out_channels), len(block_out_channels)
@@ -230,6 +235,11 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
                 raise ValueError(
                     f"Expected `{name}` to name {levels + 1} stages for {levels} levels, got {len(kind)}: {kind}."
                 )
+        if local_codes and set(kinds["encoder_conditioning"]) != {"none"}:
+            raise ValueError(
+                "Expected `encoder_conditioning` to be 'none' for each stage with `local_codes`, as the context is seen "
+                f"as a whole, got {kinds['encoder_conditioning']}."
+            )
         pixels = in_channels * stem_patch_size**2
         groups = norm_num_groups
         sizes = (channels, encoder_layers, pixels, latent_channels, groups)
@@ -507,8 +517,13 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
     def _encode_dynamics(
         self, frames: torch.Tensor, features: list[torch.Tensor] | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        latent, _, _ = self.dynamics_encoder(self._fold(frames), features)
-        rows, columns = self._patch
+        folded, (rows, columns) = self._fold(frames), self._patch
+        if self.config.local_codes:  # patches in place of frames; what is between the two networks' ends sees no more
+            (height, width) = (size // patch for size, patch in zip(self.context_grid, self._patch, strict=True))
+            folded = rearrange(folded, "n c (h p) (w q) -> (n h w) c p q", h=height, w=width)
+        latent, _, _ = self.dynamics_encoder(folded, features)
+        if self.config.local_codes:
+            latent = rearrange(latent, "(n h w) c p q -> n c (h p) (w q)", h=height, w=width)
         patches = rearrange(
             latent, "(b t) c (h p) (w q) -> b t (h w) (p q c)", b=len(frames), p=rows, q=columns
         )  # (B, T, patches, patch)

@@ -13,6 +13,13 @@ def make_tokenizer(**changes: Any) -> CompressiveTokenizer:
     return CompressiveTokenizer(**(arguments | changes)).eval()
 
 
+def make_local_tokenizer(**changes: Any) -> CompressiveTokenizer:
+    """One whose codes differ before it is trained."""
+    tokenizer = make_tokenizer(local_codes=True, encoder_conditioning=["none"] * 3, **changes)
+    torch.nn.init.normal_(tokenizer.dynamics_in.weight, std=10.0)
+    return tokenizer
+
+
 def draw_clip(*, clips: int = 2, context_frames: int = 1, steps: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     clip = torch.rand(clips, context_frames + steps, 3, 16, 24, generator=torch.Generator().manual_seed(1))
     return clip[:, :context_frames], clip[:, context_frames:]
@@ -159,9 +166,38 @@ def test_a_patch_may_have_several_codes_each_made_from_all_of_it() -> None:
         assert (changed > 0).all()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("sizes", "rows", "columns"),
+    [({}, slice(0, 8), slice(8, 16)), ({"dynamics_patch_size": (2, 1)}, slice(0, 16), slice(8, 16))],
+)
+def test_a_local_code_knows_its_own_patch_alone(sizes: dict[str, Any], rows: slice, columns: slice) -> None:
+    """Pixels of a patch change its code, in each way, and no other code."""
+    tokenizer = make_local_tokenizer(**sizes)
+    context, later = draw_clip()
+    codes = tokenizer.encode(later, context_frames=context).unflatten(2, tokenizer.dynamics_grid)
+    changed = later.clone()
+    changed[..., rows, columns] = 1 - changed[..., rows, columns]
+    others = tokenizer.encode(changed, context_frames=context).unflatten(2, tokenizer.dynamics_grid)
+    expected = torch.zeros(tokenizer.dynamics_grid, dtype=torch.bool)
+    expected[0, 1] = True
+    assert (codes != others).flatten(0, 1).any(dim=0).equal(expected)
+
+
+@torch.no_grad()
+def test_equal_patches_have_equal_local_codes_wherever_they_are() -> None:
+    tokenizer = make_local_tokenizer()
+    context, later = draw_clip()
+    later[..., 8:, 16:] = later[..., :8, :8]
+    codes = tokenizer.encode(later, context_frames=context).unflatten(2, (2, 3))
+    assert (codes[..., 0, 1] != codes[..., 0, 0]).any()
+    assert codes[..., 1, 2].equal(codes[..., 0, 0])
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
+        ({"local_codes": True}, "'none' for each stage with `local_codes`"),
         ({"image_size": (16, 20)}, r"divisible by 8 .*, got \(16, 20\); resize"),
         ({"dynamics_patch_size": 3}, "divisible by 24"),
         ({"dynamics_codes_per_patch": 0}, "`dynamics_codes_per_patch` of at least 1, got 0"),
