@@ -237,8 +237,8 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
                 )
         if local_codes and set(kinds["encoder_conditioning"]) != {"none"}:
             raise ValueError(
-                "Expected `encoder_conditioning` to be 'none' for each stage with `local_codes`, as the context is seen "
-                f"as a whole, got {kinds['encoder_conditioning']}."
+                "Expected `encoder_conditioning` to be 'none' for each stage with `local_codes`, as the context is "
+                f"seen as a whole, got {kinds['encoder_conditioning']}."
             )
         pixels = in_channels * stem_patch_size**2
         groups = norm_num_groups
