@@ -13,7 +13,7 @@ from .collect import split_rows
 from .keys import key
 from .named_parts import build_rewards
 from .precision import BF16, Bfloat16, use_bfloat16
-from .pretrain import pretrain
+from .pretrain import PretrainSettings, pretrain
 from .progress import write_json
 from .recipe import Recipe
 from .stage import StageRun, stage
@@ -26,9 +26,19 @@ class GrpoSettings:
     rewards: list[dict[str, Any]] = key(
         [{"path": "rlvr_world_hf.rewards.MAEReward"}], "For each reward its path, its weight and its own settings."
     )
+    lora_rank: int | None = key(
+        None, "Rank of a LoRA adapter on all linear layers, which RL trains; 0: the whole policy; none: as pretrain."
+    )
+    lora_alpha: int | None = key(None, "Its scale; none: as pretrain.")
     validation_windows: int = key(64, "Validation windows rolled out when `eval_strategy` asks for it.")
     bf16: Bfloat16 = BF16
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def adapter(self, of_pretrain: PretrainSettings) -> Any:
+        """The `peft.LoraConfig` of it, or `None`."""
+        own = {"lora_rank": self.lora_rank, "lora_alpha": self.lora_alpha}
+        given = {name: value for name, value in own.items() if value is not None}
+        return dataclasses.replace(of_pretrain, **given).adapter()
 
 
 def config_class(recipe: Recipe) -> Callable[..., Any]:
@@ -70,7 +80,7 @@ def grpo(run: StageRun) -> list[Path]:
         split_rows(recipe, "validation", count=settings.validation_windows),
         processing_class=processor,
         callbacks=[Clock()],
-        peft_config=pretrain.read(recipe).adapter(),
+        peft_config=settings.adapter(pretrain.read(recipe)),
     )
     run.clock.continue_from(trained_seconds(run.folder))
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))

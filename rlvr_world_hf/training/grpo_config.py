@@ -51,6 +51,10 @@ class WorldModelGRPOConfig(GRPOConfig):
         credit_baseline (`str`, *optional*, defaults to `"group"`):
             With `credit="reward_to_go"`: what rewards are relative to, the mean of their `"group"`, or also the reward
             of the `"last_step"`, as far as it foretells them, see [`beyond_last_step`].
+        likelihood_weight (`float`, *optional*, defaults to `0.0`):
+            Weight, in the loss, of the negative log-likelihood of the recorded completion of each prompt, in nats a
+            token that the model writes, at temperature 1 and among the ids valid at a position; 0 in the paper. For
+            worlds of frames and sensors.
         restrict_log_probs (`bool`, *optional*, defaults to `True`):
             Whether probabilities in the loss are over the ids valid at a position, as those sampled from are, so that
             the importance ratio is exact. `False`: over the whole vocabulary, as the authors' code has it.
@@ -106,6 +110,9 @@ class WorldModelGRPOConfig(GRPOConfig):
         default="group",
         metadata={"help": "What later rewards are relative to: 'group', or also the reward of the 'last_step'."},
     )
+    likelihood_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the recorded completions' negative log-likelihood in the loss."}
+    )
     restrict_log_probs: bool = field(
         default=True,
         metadata={"help": "Whether probabilities in the loss are over the ids valid at a position, or over all."},
@@ -141,6 +148,8 @@ class WorldModelGRPOConfig(GRPOConfig):
         super().__post_init__()
         self.updates_per_generation = max(self.steps_per_generation // self.gradient_accumulation_steps, 1)
         self._check_credit()
+        if self.likelihood_weight < 0:
+            raise ValueError(f"Expected `likelihood_weight` of at least 0, got {self.likelihood_weight}.")
         self._check_hub_strategy()
         self._align_checkpoints()
 

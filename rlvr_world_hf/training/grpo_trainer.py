@@ -59,6 +59,7 @@ SETTINGS = (
     "credit",
     "credit_discount",
     "credit_baseline",
+    "likelihood_weight",
     "seed",
 )
 """Of the configuration, what a card tells; paths and tokens of the Hub are not among it."""
@@ -117,7 +118,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     Raises:
         TypeError: if `processing_class` is not a [`WorldModelProcessor`].
-        ValueError: if there is no `train_dataset`, or `credit` asks for rewards by step that a reward does not give.
+        ValueError: if there is no `train_dataset`, or `credit` asks for rewards by step that a reward does not give,
+            or `likelihood_weight` is set in a world of text.
 
     Example:
 
@@ -181,6 +183,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             self._fix_lengths(args, horizon=len(next(iter(train_dataset))["reference"]))
         elif args.credit == "reward_to_go":
             raise ValueError("`credit='reward_to_go'` needs steps of known length, which text has not; leave it out.")
+        if args.likelihood_weight and not processing_class.fixed_length:
+            raise ValueError("`likelihood_weight` is for worlds of frames and sensors; leave it at 0 for text.")
         in_memory = args.beta != 0.0 and peft_config is None and isinstance(model, PreTrainedModel)
         with _reference_copied_from(model) if in_memory else nullcontext():
             super().__init__(
@@ -211,6 +215,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         args.max_completion_length = len(mask)
         self.horizon, self._env_mask = horizon, mask.int().tolist()
         self._range_head = RangeHead.of(self.processor, horizon, temperature=args.temperature)
+        self._likelihood_head = RangeHead.of(self.processor, horizon)
 
     def _let_share_prompts(self, policies: list[PreTrainedModel | PeftModel]) -> bool:
         reasons = [reason for policy in policies if (reason := share_prompts(policy))]
@@ -282,7 +287,35 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         advantages = self._advantages(group_size)
         if advantages is not None:
             output["advantages"] = advantages[self._first_row() :][: len(inputs)]
+        if self.args.likelihood_weight and self.model.training:
+            output |= self._recorded_completions()
         return output
+
+    def _recorded_completions(self) -> dict[str, torch.Tensor]:
+        """What was recorded after each prompt, `(rows, L)`, and where the model would write it, once a completion."""
+        columns = dict.fromkeys((*self.processor.prompt_columns, *self.processor.reference_columns))
+        recorded = {name: torch.stack([row[name] for row in self._rows]) for name in columns}
+        ids = self.processor.encode_completion(**recorded).to(self.accelerator.device)
+        is_known = torch.ones(len(ids), self.horizon, dtype=torch.bool)
+        if "reference_mask" in self._rows[0]:
+            is_known = torch.stack([row["reference_mask"] for row in self._rows]).bool().cpu()
+        is_written = torch.tensor(self._env_mask, dtype=torch.bool)
+        mask = is_known.repeat_interleave(len(is_written) // self.horizon, dim=1) & is_written
+        both = {"recorded_ids": ids, "recorded_mask": mask.to(ids.device)}
+        return {name: value.repeat_interleave(self._samples, dim=0) for name, value in both.items()}
+
+    def _compute_loss(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        loss = super()._compute_loss(model, inputs)
+        if "recorded_ids" not in inputs:
+            return loss
+        once = slice(None, None, math.gcd(len(inputs["recorded_ids"]), self.num_generations))  # of each group
+        ids, mask, prompts = (inputs[name][once] for name in ("recorded_ids", "recorded_mask", "prompt_ids"))
+        with self.accelerator.autocast():
+            head = {"range_head": self._likelihood_head, "completion_ids": ids, "with_entropies": False}
+            log_probs, _ = model(input_ids=torch.cat([prompts, ids], dim=1), **head)
+        likelihood = -(log_probs * mask).sum() / mask.sum().clamp(min=1)
+        self._metrics["train"]["likelihood"].append(self.accelerator.gather(likelihood.detach()).mean().item())
+        return loss + self.args.likelihood_weight / self.current_gradient_accumulation_steps * likelihood
 
     def _calculate_rewards(self, inputs: Rows, *args: Any) -> torch.Tensor:
         self._rewards = super()._calculate_rewards(inputs, *args)  # of all processes, (rows, rewards)

@@ -72,6 +72,7 @@ def test_the_state_of_the_optimizer_does_not_go_to_the_hub(strategy, tmp_path):
         ({"credit": "reward_to_go", "credit_discount": 0.0}, "above 0 and at most 1.*got 0.0"),
         ({"credit_discount": 0.5}, "credit='reward_to_go'.*got 0.5 with credit='completion'"),
         ({"credit_baseline": "last_step"}, "one of group with credit='completion', got 'last_step'"),
+        ({"likelihood_weight": -0.1}, "`likelihood_weight` of at least 0, got -0.1"),
         ({"credit": "reward_to_go", "credit_baseline": "step"}, "one of group, last_step.*got 'step'"),
     ],
 )

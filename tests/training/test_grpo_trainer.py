@@ -208,6 +208,7 @@ def test_first_ratio_is_one_and_the_reference_is_the_start(tmp_path: Path) -> No
         {"credit": "reward_to_go", "credit_baseline": "last_step"},
         {"credit": "reward_to_go", "rewards": [MAEReward(aggregation="discounted"), RepetitionReward()]},
         {"credit": "reward_to_go", "loss_type": "luspo", "importance_sampling_level": "sequence"},
+        {"likelihood_weight": 0.1},
         {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
     ],
     ids=lambda changes: "-".join(changes),
@@ -358,7 +359,7 @@ def test_a_killed_run_resumes_to_the_same_parameters(tmp_path: Path, changes: di
 
 
 # Plain gradient descent: Adam would make whole steps of the rounding errors by which the two differ.
-DESCENT = {"optim": "sgd", "learning_rate": 0.5, "save_strategy": "no", "max_steps": 4}
+DESCENT = {"optim": "sgd", "learning_rate": 0.5, "save_strategy": "no", "max_steps": 4, "likelihood_weight": 0.1}
 SCRIPT = f"""
 import sys, torch
 from tests.training.world import parameters, small_trainer
@@ -449,6 +450,50 @@ def test_a_token_is_credited_with_what_follows(tmp_path: Path) -> None:
     whole.train()
     first = torch.cat([batch["advantages"] for batch in whole._buffered_inputs])
     torch.testing.assert_close(steps[:, 0, 0], first, atol=1e-4, rtol=1e-4)
+
+
+def test_likelihood_is_that_of_the_recorded_completions(tmp_path: Path) -> None:
+    """Logged of a policy that stays as it is, each group once, at temperature 1; then it is what is learned."""
+    alike = {"rewards": Recorder(), "beta": 0.0, "max_steps": 1, "save_strategy": "no"}
+    trainer = small_trainer(tmp_path, temperature=0.5, likelihood_weight=1.0, learning_rate=0.0, **alike)
+    trainer.train()
+    batch = {name: torch.cat([update[name] for update in trainer._buffered_inputs]) for name in ("recorded_ids",)}
+    assert batch["recorded_ids"].unflatten(0, (8, 4)).unique(dim=1).shape[1] == 1
+    first, processor = trainer._buffered_inputs[0], trainer.processor
+    ids = torch.cat([first["prompt_ids"], first["recorded_ids"]], dim=1)[::4]
+    length = first["recorded_ids"].shape[1]
+    logits = trainer.model(ids).logits[:, -length - 1 : -1]
+    allowed = torch.zeros(length, logits.shape[2], dtype=torch.bool)
+    for position, (low, high) in enumerate(processor.token_ranges(HORIZON).tolist()):
+        allowed[position, low:high] = True
+    log_probs = logits.masked_fill(~allowed, -torch.inf).log_softmax(-1).gather(-1, ids[:, -length:, None])[..., 0]
+    expected = -log_probs[:, processor.model_token_mask(HORIZON)].mean().item()
+    logged = [entry["likelihood"] for entry in trainer.state.log_history if "likelihood" in entry]
+    assert logged == [pytest.approx(expected, rel=1e-4)]
+
+    learning = small_trainer(tmp_path, likelihood_weight=1.0, **alike | {"max_steps": 8})
+    learning.train()
+    logged = [entry["likelihood"] for entry in learning.state.log_history if "likelihood" in entry]
+    assert logged[-1] < logged[0]
+    for weight, changed in ((0.0, False), (1.0, True)):
+        torch.manual_seed(0)
+        one = small_trainer(tmp_path, likelihood_weight=weight, weight_decay=0.0, **alike)
+        before = parameters(one.model).clone()
+        one.train()
+        assert torch.equal(parameters(one.model), before) != changed
+
+
+def test_padding_has_no_likelihood(tmp_path: Path) -> None:
+    trainer = small_trainer(tmp_path, likelihood_weight=1.0)
+    rows = [dict(trainer.train_dataset[index]) for index in range(2)]
+    rows[1]["reference_mask"] = [True] * (HORIZON - 1) + [False]
+    trainer._samples, trainer._rows = (
+        4,
+        [{name: torch.as_tensor(value) for name, value in row.items()} for row in rows],
+    )
+    mask = trainer._recorded_completions()["recorded_mask"].unflatten(1, (HORIZON, -1))
+    assert mask.shape[0] == 8 and mask[:4].any(dim=2).all()
+    assert mask[4:, :-1].any(dim=2).all() and not mask[4:, -1].any()
 
 
 def test_all_tokens_are_credited_alike_with_a_reward_of_the_last_step(tmp_path: Path) -> None:

@@ -186,3 +186,6 @@ def test_text_has_no_steps_to_credit(processor, rows, tmp_path):
 
     with pytest.raises(ValueError, match="known length"):
         WorldModelGRPOTrainer(model, SteppedReward(), args, rows, processing_class=processor)
+    args = WorldModelGRPOConfig(str(tmp_path), likelihood_weight=0.1)
+    with pytest.raises(ValueError, match="`likelihood_weight` is for worlds of frames and sensors"):
+        WorldModelGRPOTrainer(model, OpensReward(), args, rows, processing_class=processor)
