@@ -50,6 +50,11 @@ class TokenizerSettings:
     codec: dict[str, Any] = key(
         {"path": "rlvr_world_hf.CompressiveTokenizer"}, "For scratch: import path of the codec and its configuration."
     )
+    start_from: str | None = key(
+        None,
+        "For scratch: a folder or Hub id of a codec whose weights training begins with, as far as its shapes agree "
+        "with those of `codec`; none: random weights.",
+    )
     metrics: list[dict[str, Any]] = key(
         [],
         "For scratch: metrics of this world to measure the codec by, beside the standard ones.",
@@ -76,17 +81,20 @@ def codec_identity(recipe: Recipe) -> str:
     Hub id.
     """
     settings = tokenizer.read(recipe)
-    return tokenizer.fingerprint(recipe) if settings.source == SCRATCH else _weights_hash(recipe)
+    return tokenizer.fingerprint(recipe) if settings.source == SCRATCH else _weights_hash(_codec_place(recipe))
 
 
 def load_codec(recipe: Recipe) -> Any:
     """The codec of a recipe whose tokenizer stage is finished, float32, on the CPU; `None` in a world of sensors."""
     if tokenizer.read(recipe).source == NONE:
         return None
-    place = str(_codec_place(recipe))
+    return _codec_at(str(_codec_place(recipe))).eval()
+
+
+def _codec_at(place: str) -> Any:
     if find_official(place) is not None:
-        return load_official_tokenizer(local_folder(place)).float().eval()
-    return _codec_class(place).from_pretrained(place).float().eval()
+        return load_official_tokenizer(local_folder(place)).float()
+    return _codec_class(place).from_pretrained(place).float()
 
 
 def _codec_class(place: str) -> Any:
@@ -104,21 +112,20 @@ def _codec_class(place: str) -> Any:
     )
 
 
-def _weights_hash(recipe: Recipe) -> str:
-    place = _codec_place(recipe)
-    if not isinstance(place, Path) or not place.is_dir():
+def _weights_hash(place: Path | str) -> str:
+    if not Path(place).is_dir():
         return str(place)
     digest = hashlib.sha256()
-    for file in sorted([*place.glob("*.safetensors"), *place.glob("config.json")]):
+    for file in sorted([*Path(place).glob("*.safetensors"), *Path(place).glob("config.json")]):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def _made_from(recipe: Recipe) -> str:
-    source = tokenizer.read(recipe).source
-    if is_text(recipe):
-        return source
-    return SCRATCH if source == SCRATCH else _weights_hash(recipe)
+    settings = tokenizer.read(recipe)
+    if is_text(recipe) or settings.source == SCRATCH:
+        return settings.source if settings.start_from is None else _weights_hash(settings.start_from)
+    return _weights_hash(_codec_place(recipe))
 
 
 def _codec_place(recipe: Recipe) -> Path | str:
@@ -154,6 +161,8 @@ def tokenizer(run: StageRun) -> list[Path]:
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
+    if settings.start_from is not None:
+        _take_weights(codec, settings.start_from)
     training_function(recipe)(
         codec.to(run.processes.device),
         load_split(recipe, "train"),
@@ -169,6 +178,20 @@ def tokenizer(run: StageRun) -> list[Path]:
     folder = recipe.output_dir / "codec"
     codec.save_pretrained(folder)
     return [folder, write_codec_results(recipe)]
+
+
+def _take_weights(codec: Any, place: str) -> None:
+    """Gives a codec the weights of another whose names and shapes are the same, and says which are not."""
+    own, given = codec.state_dict(), _codec_at(place).state_dict()
+    taken = {name: weights for name, weights in given.items() if name in own and own[name].shape == weights.shape}
+    if not taken:
+        raise ValueError(
+            f"tokenizer.start_from: expected a codec some of whose weights fit `tokenizer.codec`, got {place}, none of "
+            "whose do; give both the same class and sizes, or leave `tokenizer.start_from` out."
+        )
+    codec.load_state_dict(own | taken)
+    left = ", ".join(sorted(own.keys() - taken.keys()))
+    logger.info("tokenizer: weights of %s%s", place, f"; random: {left}" if left else "")
 
 
 def train_text(run: StageRun) -> list[Path]:
