@@ -186,8 +186,8 @@ def _take_weights(codec: Any, place: str) -> None:
     taken = {name: weights for name, weights in given.items() if name in own and own[name].shape == weights.shape}
     if not taken:
         raise ValueError(
-            f"tokenizer.start_from: expected a codec some of whose weights fit `tokenizer.codec`, got {place}, none of "
-            "whose do; give both the same class and sizes, or leave `tokenizer.start_from` out."
+            "tokenizer.start_from: expected a codec some of whose weights fit `tokenizer.codec`, got none in "
+            f"{place}; give both the same class and sizes, or leave `tokenizer.start_from` out."
         )
     codec.load_state_dict(own | taken)
     left = ", ".join(sorted(own.keys() - taken.keys()))
