@@ -36,9 +36,9 @@ class GrpoSettings:
 
     def adapter(self, of_pretrain: PretrainSettings) -> Any:
         """The `peft.LoraConfig` of it, or `None`."""
-        own = {"lora_rank": self.lora_rank, "lora_alpha": self.lora_alpha}
-        given = {name: value for name, value in own.items() if value is not None}
-        return dataclasses.replace(of_pretrain, **given).adapter()
+        rank = of_pretrain.lora_rank if self.lora_rank is None else self.lora_rank
+        alpha = of_pretrain.lora_alpha if self.lora_alpha is None else self.lora_alpha
+        return dataclasses.replace(of_pretrain, lora_rank=rank, lora_alpha=alpha).adapter()
 
 
 def config_class(recipe: Recipe) -> Callable[..., Any]:
