@@ -36,7 +36,8 @@ def starts_of(recipe):
     (episode,) = load_split(recipe, "test")
     frames = np.asarray(episode.frames, np.float64) / 255
     return [
-        (frames[start : start + 1], episode.actions[start : start + 6], frames[start + 1 :][:5]) for start in (0, 1)
+        (frames[start : start + 1], episode.actions[start : start + 6].copy(), frames[start + 1 :][:5])
+        for start in (0, 1)
     ]
 
 
