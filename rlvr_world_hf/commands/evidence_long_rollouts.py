@@ -64,7 +64,7 @@ def long_rollouts(
         recipes (`Sequence[Recipe]`):
             Finished runs, one a training seed.
         folder (`Path`):
-            Where to write `long_rollouts.json` and the pieces, one a row and seed.
+            Where to write `long_rollouts.json` and the pieces, one a row and seed; those of yardsticks one a codec.
         windows (`int`, *optional*, defaults to 120):
             Starts in test episodes, evenly chosen; all if there are not so many with `frames` recorded ones ahead.
         frames (`int`, *optional*, defaults to 30):
@@ -133,24 +133,26 @@ def _rows(recipe: Recipe, *, windows: int, frames: int) -> Any:
 def _measure(
     row: str, recipe: Recipe, *, rows: Any, protocol: Mapping[str, Any], folder: Path, device: Any
 ) -> dict[str, Any]:
-    """The piece of a row and training seed, measured unless its file is there."""
-    place = recipe.output_dir / (row if row in CHECKPOINTS else CHECKPOINTS[0])
+    """The piece of a row and training seed, measured unless its file is there; seeds of one codec share yardsticks."""
+    is_model = row in CHECKPOINTS
+    place = recipe.output_dir / (row if is_model else CHECKPOINTS[0])
     own = evaluate.read(recipe).metrics
     settings = {
         **protocol,
         "row": row,
-        "weights": digest_weights(place),
+        "weights": digest_weights(place if is_model else place / "codec"),
         "episodes": find_stage("collect").fingerprint(recipe),
         "cut": dataclasses.asdict(recipe.windows),
         "windows": len(rows),
         "metrics": own,
     }
-    file = folder / "pieces" / f"{row}-seed-{recipe.seed}-{fingerprint(settings)}.json"
+    name = f"{row}-seed-{recipe.seed}" if is_model else row
+    file = folder / "pieces" / f"{name}-{fingerprint(settings)}.json"
     piece = read_json(file)
     if not piece:
         pipeline = WorldModelPipeline.from_pretrained(place, device=device)
         metrics = [MAEReward(), *(m for m in build_metrics(own, where="evaluate.metrics") if m.reads == "frames")]
-        curves = _curves(_predictor(row, pipeline, protocol), rows, metrics, label=f"{row}, seed {recipe.seed}")
+        curves = _curves(_predictor(row, pipeline, protocol), rows, metrics, label=name)
         piece = {"settings": settings, "commit": commit(), "machine": machine(), "curves": curves}
         write_json(piece, file)
     return piece
