@@ -1,5 +1,5 @@
 """
-What world models are of use for, as findings of their own: planning, text agents, judging policies.
+What world models are of use for, as findings of their own: planning, text agents, judging policies, long rollouts.
 
 `rlvr-world reproduce planning` first finishes the training seeds of the recipe, then measures base and rlvr of each.
 """
@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..environments.policy_evaluation import PolicyProtocol, evaluate_policies
-from ..evaluation.finding_figures import draw_agreement, draw_intervals
+from ..evaluation.finding_figures import draw_agreement, draw_curves, draw_intervals
 from .attempts import MODELS
+from .evidence_long_rollouts import FRAMES, long_rollouts
 from .evidence_planning import planning
 from .evidence_text_planning import text_planning
 from .keys import check_known
@@ -33,13 +35,19 @@ class Use:
     """Recipe whose checkpoints are used."""
 
     measure: Callable[..., Path]
-    """Called with the runs' folders, `folder`, and the options; returns the JSON file it wrote into that folder."""
+    """Called with the runs, `folder`, and the options; returns the JSON file it wrote into that folder."""
+
+    takes_recipes: bool = False
+    """Whether runs are given as recipes, as their episodes are needed too; if not, as output folders."""
 
     options: tuple[str, ...]
     """Options that the command takes for it."""
 
     metrics: tuple[str, ...]
-    """Columns of its table, and panels of its plot."""
+    """Columns of its table, and panels of its plot where `draw` has none of its own."""
+
+    draw: Callable[[Mapping[str, Any], Path], None] | None = None
+    """Draws the JSON into a PNG; [`draw_intervals`] by default."""
 
 
 def measure_use(name: str, *, folder: Path | None = None, **options: Any) -> Path:
@@ -72,12 +80,10 @@ def measure_use(name: str, *, folder: Path | None = None, **options: Any) -> Pat
     for of_seed in recipes:
         run_stages(of_seed, ["evaluate"])
     given = {option: value for option, value in options.items() if option in use.options}
-    file = use.measure([of_seed.output_dir for of_seed in recipes], folder=folder, **given)
-    record, plot = read_json(file), file.with_suffix(".png")
-    if isinstance(record["rows"], list):
-        draw_agreement(record, plot)
-    else:
-        draw_intervals(record, plot, metrics=use.metrics)
+    runs = recipes if use.takes_recipes else [of_seed.output_dir for of_seed in recipes]
+    file = use.measure(runs, folder=folder, **given)
+    draw = use.draw or partial(draw_intervals, metrics=use.metrics)
+    draw(read_json(file), file.with_suffix(".png"))
     if not options and is_checkout():
         renew_evidence(file, use.metrics)
     say(str(file))
@@ -130,6 +136,15 @@ USES: Mapping[str, Use] = {
         measure=policy_evaluation,
         options=("episodes",),
         metrics=("pearson", "spearman", "mmrv"),
+        draw=draw_agreement,
+    ),
+    "long_rollouts": Use(
+        recipe="pusht/quickstart",
+        measure=long_rollouts,
+        takes_recipes=True,
+        options=("windows", "frames", "temperature"),
+        metrics=("mae", *(f"mae_at_{frame}" for frame in FRAMES), "agent_position_mae", "repetition_rate"),
+        draw=partial(draw_curves, metrics=("mae", "agent_position_mae", "repetition_rate")),
     ),
 }
 """The uses by name."""

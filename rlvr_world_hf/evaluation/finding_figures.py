@@ -1,4 +1,4 @@
-"""Plots of findings: lines over what was varied, bars, which reward improves which metric, agents, judged policies."""
+"""Plots of findings: lines over what was varied, bars, gains of rewards, agents, judged policies, errors by frame."""
 
 import math
 import os
@@ -170,6 +170,55 @@ def draw_agreement(record: Mapping[str, Any], path: str | os.PathLike[str], *, s
         panel.set_ylabel("success in the model")
         panel.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=7)
+    FigureCanvasAgg(figure)
+    figure.savefig(parent_made(path), dpi=110)
+
+
+def draw_curves(record: Mapping[str, Any], path: str | os.PathLike[str], *, metrics: Sequence[str]) -> None:
+    """
+    Draw errors over the number of predicted frames: a panel a metric, a line a row, with a band of one standard
+    deviation over training seeds; a grey line ends the horizon that the models were trained on.
+
+    Args:
+        record (`Mapping`):
+            A finding's JSON with `curves`, as that of long rollouts.
+        path (`str` or `PathLike`):
+            PNG to write.
+        metrics (`Sequence[str]`):
+            Metrics to draw; those that no row has get no panel.
+
+    Raises:
+        `ValueError`: If no row has any of the metrics.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> curves = {"base": {"mae": {"mean": [0.1, 0.2, 0.4], "std": [0.0, 0.1, 0.1]}}}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     draw_curves({"curves": curves, "protocol": {"horizon": 2}}, f"{folder}/plot.png", metrics=["mae"])
+    ...     os.path.getsize(f"{folder}/plot.png") > 1000
+    True
+
+    ```
+    """
+    curves = record["curves"]
+    shown = [metric for metric in metrics if any(metric in of_row for of_row in curves.values())]
+    if not shown:
+        known = sorted({metric for of_row in curves.values() for metric in of_row})
+        raise ValueError(f"Expected a metric that some row has, got {list(metrics)}; rows have {known}.")
+    figure = Figure(figsize=(4.6 * len(shown), 3.5), layout="constrained")
+    for panel, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        panel.axvline(record["protocol"]["horizon"], color="grey", linewidth=0.8)
+        for number, (row, of_row) in enumerate(curves.items()):
+            if metric in of_row:
+                mean, std = np.array(of_row[metric]["mean"]), np.array(of_row[metric]["std"])
+                frames = np.arange(1, len(mean) + 1)
+                panel.plot(frames, mean, label=row, color=f"C{number}")
+                panel.fill_between(frames, mean - std, mean + std, color=f"C{number}", alpha=0.2)
+        panel.set(xlabel="predicted frame", ylabel=metric.replace("_", " "))
+        panel.grid(alpha=0.3)
+    figure.axes[0].legend(fontsize=8)
     FigureCanvasAgg(figure)
     figure.savefig(parent_made(path), dpi=110)
 

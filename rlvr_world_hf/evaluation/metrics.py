@@ -11,7 +11,7 @@ from einops import rearrange, repeat
 from ..rewards.base import VerifiableReward, mean_over_steps
 from ..rewards.perceptual import LPIPSReward, find_trunk
 from ..rewards.pixel import MAEReward, MSEReward, PixelReward, PSNRReward, SSIMReward
-from ..rewards.repetition import SAME_FRAME, repetition_rate
+from ..rewards.repetition import SAME_FRAME, repeated_steps, repetition_rate
 from ..rewards.sensor import SensorAccuracyReward, SensorMAEReward, SensorMSEReward, SensorReward
 from .predictions import Predictions, RowBatch
 
@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 BEST_OF = "_best_of_"
 RATES = ("repetition_rate", "parse_failure")
 """Measured of every prediction beside the metrics asked for; both are better when lower."""
+
+Compared = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Predicted, recorded and given states, a prediction a row."""
 
 
 def standard_metrics(*, trunk_path: str | Path | None = None) -> list[VerifiableReward]:
@@ -126,10 +129,7 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
     ```
     """
     rows, count = predictions.readable.shape
-    first = _compared(predictions.predicted, batch.reference, batch.context)
-    second = first
-    if predictions.predicted_states is not None:
-        second = _compared(predictions.predicted_states, batch.reference_states, batch.context_states)
+    first, second = _both_compared(predictions, batch)
     recorded = repeat(batch.reference_mask, "b s -> (b j) s", j=count)
     readable = rearrange(predictions.readable, "b j -> (b j)")
     values = {}
@@ -141,17 +141,74 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
         values[metric.name] = value.where(readable, metric.floor)
         for name, steps in metric.diagnose(predicted, reference).items():
             values[name] = mean_over_steps(steps, recorded).where(readable, torch.nan)
-    repeated = repetition_rate(
-        first[0], reference_mask=recorded, tolerance=SAME_FRAME if batch.reference.ndim == 5 else 0.0
-    )
+    repeated = repetition_rate(first[0], reference_mask=recorded, tolerance=_tolerance(batch))
     values["repetition_rate"] = repeated.where(readable, torch.nan)
     values["parse_failure"] = 1 - readable.float()
     return {name: rearrange(value, "(b j) -> b j", b=rows) for name, value in values.items()}
 
 
-def _compared(
-    predicted: torch.Tensor, reference: torch.Tensor | None, context: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def measure_steps(
+    predictions: Predictions, batch: RowBatch, metrics: Sequence[VerifiableReward]
+) -> dict[str, torch.Tensor]:
+    """
+    Measure each step of each prediction, where [`measure`] gives their mean.
+
+    Args:
+        predictions (`Predictions`):
+            `J` predictions for each of `B` rows, all readable.
+        batch (`RowBatch`):
+            The rows.
+        metrics (`Sequence[VerifiableReward]`):
+            What to measure.
+
+    Returns:
+        `dict[str, torch.Tensor]`: for each metric, what its `diagnose` reports, and `repetition_rate`, a float tensor
+        of shape `(B, J, S)`, nan where nothing was recorded or to be measured. The last is 1 where a step repeats the
+        one before, which is of the first one the last given.
+
+    Example:
+
+    ```python
+    >>> frames = torch.zeros(1, 2, 3, 16, 16)
+    >>> mask = torch.tensor([[True, False]])
+    >>> batch = RowBatch(
+    ...     indices=[0], context=frames[:, :1], actions=frames[:, :, 0, 0], reference=frames, reference_mask=mask
+    ... )
+    >>> predictions = Predictions(predicted=frames[:, None] + 0.25, readable=torch.ones(1, 1, dtype=torch.bool))
+    >>> measure_steps(predictions, batch, [MAEReward()])
+    {'mae': tensor([[[0.2500,    nan]]]), 'repetition_rate': tensor([[[0., nan]]])}
+
+    ```
+    """
+    rows, count = predictions.readable.shape
+    first, second = _both_compared(predictions, batch)
+    values = {}
+    for metric in metrics:
+        predicted, reference, context = second if metric.reads == "sensors" else first
+        values[metric.name] = metric.measure(predicted, reference, context=context)
+        values |= metric.diagnose(predicted, reference)
+    states = torch.cat([first[2][:, -1:], first[0]], dim=1)
+    values["repetition_rate"] = repeated_steps(states, tolerance=_tolerance(batch)).float()
+    recorded = repeat(batch.reference_mask, "b s -> (b j) s", j=count)
+    return {
+        name: rearrange(value.where(recorded, torch.nan), "(b j) s -> b j s", b=rows) for name, value in values.items()
+    }
+
+
+def _both_compared(predictions: Predictions, batch: RowBatch) -> tuple[Compared, Compared]:
+    """What metrics compare: the states that are predicted first, and sensors beside frames, where there are any."""
+    first = _compared(predictions.predicted, batch.reference, batch.context)
+    if predictions.predicted_states is None:
+        return first, first
+    return first, _compared(predictions.predicted_states, batch.reference_states, batch.context_states)
+
+
+def _tolerance(batch: RowBatch) -> float:
+    """Largest difference of equal states: frames, or sensors, which are equal where their bins are."""
+    return SAME_FRAME if batch.reference.ndim == 5 else 0.0
+
+
+def _compared(predicted: torch.Tensor, reference: torch.Tensor | None, context: torch.Tensor | None) -> Compared:
     """Predictions `(B, J, S, ...)` as `(B J, S, ...)`, and what was recorded and given of each."""
     if reference is None or context is None:
         raise ValueError("Predicted states need rows with `context_states` and `reference_states`; record them.")

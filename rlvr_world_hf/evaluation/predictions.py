@@ -122,7 +122,16 @@ def row_batches(rows: Any, *, size: int, device: torch.device | str = "cpu") -> 
 
 
 def predict_copy_last(batch: RowBatch) -> Predictions:
-    """Nothing moves: the last given state at every step. A world model that is worse has learned nothing to act on."""
+    """
+    Nothing moves: the last given state at every step. A world model that is worse has learned nothing to act on.
+
+    Args:
+        batch (`RowBatch`):
+            Rows; of their reference, its length alone is read.
+
+    Returns:
+        `Predictions`: one a row.
+    """
     predicted, states = (
         None if given is None else repeat(given[:, -1], "b ... -> b 1 s ...", s=batch.reference.shape[1])
         for given in (batch.context, batch.context_states)

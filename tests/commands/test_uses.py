@@ -9,7 +9,10 @@ from rlvr_world_hf.commands import uses as uses_module
 from rlvr_world_hf.commands.cli import USE_NAMES, main
 from rlvr_world_hf.commands.recipe import load_recipe
 from rlvr_world_hf.commands.uses import USES, measure_use
+from rlvr_world_hf.evaluation.finding_table import finding_table
 from rlvr_world_hf.evaluation.results import read_results
+
+from .conftest import SMALL
 
 
 def test_the_command_knows_every_use_without_loading_it():
@@ -25,7 +28,7 @@ def finished(whole_run, monkeypatch):
     monkeypatch.setattr(uses_module, "run_stages", lambda recipe, names: asked.append((recipe.output_dir, names)))
 
     def load(name):
-        recipe = dataclasses.replace(load_recipe("pusht/debug"), name=name)
+        recipe = dataclasses.replace(load_recipe("pusht/debug", overrides=SMALL), name=name)
         return dataclasses.replace(recipe, output_dir=whole_run.output_dir.parent / "x")
 
     monkeypatch.setattr(uses_module, "load_recipe", load)
@@ -52,6 +55,15 @@ def test_policies_are_judged_on_the_reproduced_runs_and_drawn(finished, whole_ru
     assert record["recipe"] == read_results(whole_run.output_dir / "results.json")["recipe"]
     assert {row["world"] for row in record["rows"]} == {"simulator", "base", "rlvr", "rlvr - base"}
     assert "1 training seed(s)" in record["reason"] and file.with_suffix(".png").stat().st_size > 1000
+
+
+def test_long_rollouts_are_measured_on_the_reproduced_runs_and_drawn(finished, tmp_path):
+    file = measure_use("long_rollouts", folder=tmp_path, seeds=[0], windows=2, frames=3)
+    record = json.loads(file.read_text())
+    assert record["recipe"] == "pusht/quickstart" and record["n"] == 2 and "1 training seed(s)" in record["reason"]
+    assert len(record["curves"]["rlvr"]["mae"]["mean"]) == 3 and file.with_suffix(".png").stat().st_size > 1000
+    table = finding_table(record, metrics=USES["long_rollouts"].metrics)
+    assert table.startswith("| row | mae | mae_at_1 | ") and "\n| tokenizer_floor | " in table
 
 
 def test_only_the_whole_use_renews_the_evidence(finished, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@ import pytest
 from matplotlib.image import imread
 
 from rlvr_world_hf.evaluation import finding_figures
-from rlvr_world_hf.evaluation.finding_figures import draw_finding
+from rlvr_world_hf.evaluation.finding_figures import draw_curves, draw_finding
 from rlvr_world_hf.evaluation.results import summarize
 
 
@@ -30,8 +30,8 @@ def drawn(tmp_path, monkeypatch):
 
     monkeypatch.setattr(finding_figures, "Figure", remember)
 
-    def draw(record, **options):
-        draw_finding(record, tmp_path / "deep" / "plot.png", **options)
+    def draw(record, by=draw_finding, **options):
+        by(record, tmp_path / "deep" / "plot.png", **options)
         assert imread(tmp_path / "deep" / "plot.png").std() > 0
         return figures[-1].axes
 
@@ -88,3 +88,25 @@ def test_a_metric_that_no_row_has_is_refused(tmp_path, metrics):
     with pytest.raises(ValueError, match=r"Expected metrics that some row has, got .*; rows have \['mae'\]"):
         draw_finding(record_of({"base": {"mae": [1.0]}}), tmp_path / "plot.png", metrics=metrics)
     assert not list(tmp_path.iterdir())
+
+
+def test_curves_are_lines_over_frames_with_a_band(drawn):
+    curves = {
+        "copy_last": {"mae": {"mean": [0.25, 0.5], "std": [0.0, 0.0]}},
+        "rlvr": {"mae": {"mean": [0.5, 0.75], "std": [0.25, 0.125]}, "psnr": {"mean": [1.0, 2.0], "std": [0.0, 0.0]}},
+    }
+    record = {"curves": curves, "protocol": {"horizon": 1}}
+    panels = drawn(record, by=draw_curves, metrics=["mae", "ssim", "psnr"])
+    assert [panel.get_ylabel() for panel in panels] == ["mae", "psnr"], "no panel of what no row has"
+    lines = {line.get_label(): line.get_xydata().tolist() for line in panels[0].lines[1:]}
+    assert lines == {"copy_last": [[1, 0.25], [2, 0.5]], "rlvr": [[1, 0.5], [2, 0.75]]}
+    assert panels[0].lines[0].get_xdata() == [1, 1], "the horizon"
+    band = panels[0].collections[1].get_paths()[0].vertices
+    assert {(1, 0.25), (1, 0.75), (2, 0.625), (2, 0.875)} <= {tuple(corner) for corner in band.tolist()}
+    assert panels[0].lines[2].get_color() == panels[1].lines[1].get_color(), "a row keeps its colour"
+
+
+def test_curves_of_no_metric_are_refused(tmp_path):
+    record = {"curves": {"base": {"mae": {"mean": [1.0], "std": [0.0]}}}, "protocol": {"horizon": 1}}
+    with pytest.raises(ValueError, match=r"some row has, got \['ssim'\]; rows have \['mae'\]"):
+        draw_curves(record, tmp_path / "plot.png", metrics=["ssim"])

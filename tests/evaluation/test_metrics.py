@@ -8,6 +8,7 @@ from einops import rearrange
 from rlvr_world_hf.evaluation import metrics as metrics_module
 from rlvr_world_hf.evaluation.metrics import (
     measure,
+    measure_steps,
     metric_of,
     metrics_of_processor,
     standard_metrics,
@@ -186,3 +187,34 @@ def test_best_of_every_number_that_divides_the_samples():
         "mae_best_of_6": [1.0],
         "psnr": [3.5],
     }
+
+
+def test_steps_have_the_mean_that_predictions_have(frames):
+    predicted = torch.rand(2, 2, 3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    predicted[0, 1, 1] = predicted[0, 1, 0]
+    batch = batch_of(frames, mask=torch.tensor([[True, True, True], [True, True, False]]))
+    metrics = [MAEReward(), MSEReward(pixels="moving")]
+    steps = measure_steps(predictions_of(predicted), batch, metrics)
+    whole = measure(predictions_of(predicted), batch, metrics)
+    assert set(steps) == set(whole) - {"parse_failure"}
+    for name in ("mae", "mse_moving"):
+        assert steps[name].shape == (2, 2, 3)
+        torch.testing.assert_close(steps[name].nanmean(dim=-1), whole[name])
+    assert steps["mae"].isnan().nonzero().tolist() == [[1, 0, 2], [1, 1, 2]]
+    expected = (predicted[1, 0, 1] - frames[1, 1]).abs().mean()
+    torch.testing.assert_close(steps["mae"][1, 0, 1], expected)
+    assert steps["repetition_rate"][0].tolist() == [[0, 0, 0], [0, 1, 0]]
+
+
+def test_the_first_step_may_repeat_what_was_given(frames):
+    batch = batch_of(frames)
+    still = batch.context[:, None, -1:].expand(-1, 1, 3, -1, -1, -1)
+    assert measure_steps(predictions_of(still), batch, [])["repetition_rate"].min() == 1
+
+
+def test_steps_of_frames_and_sensors_are_measured_by_their_own_metrics(frames):
+    states = torch.zeros(2, 3, 2)
+    batch = dataclasses.replace(batch_of(frames), context_states=states[:, :1], reference_states=states)
+    predictions = dataclasses.replace(predictions_of(frames[:, None]), predicted_states=states[:, None] + 0.5)
+    steps = measure_steps(predictions, batch, [MAEReward(), SensorMAEReward()])
+    assert steps["mae"].max() == 0 and steps["sensor_mae"].unique().tolist() == [0.5]
