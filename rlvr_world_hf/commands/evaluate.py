@@ -37,7 +37,7 @@ class EvaluateSettings:
     )
     reject_repetition: int = key(
         0,
-        "Most draws of a prediction, of frames or sensors, while one repeats the one before; costs up to so many times "
+        "Most draws of a prediction of frames or sensors, while one repeats the one before; costs up to so many times "
         "the sampling, and `_best_sampling` rows have none. 0: off.",
     )
     num_samples: int = key(1, "Predictions a window and seed; with more, the best of them is measured too.")

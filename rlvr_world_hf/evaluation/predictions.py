@@ -188,8 +188,8 @@ def predict_checkpoint(
     Multi-step prediction: the model writes the states, the world the actions.
 
     The noise of a prediction depends on sampling seed, row and sample alone: not on the batch, not on the checkpoint.
-    With `sampling.reject_repetition`, a sample's first draw has the noise that it has without, and its further ones that
-    of further samples.
+    With `sampling.reject_repetition`, a sample's first draw has the noise that it has without, its later draws that of
+    further samples.
 
     Args:
         batch (`RowBatch`):
