@@ -35,6 +35,11 @@ class EvaluateSettings:
     temperature: float = key(
         1.0, "Sampling temperature of the rows without best sampling; 0 takes the likeliest token."
     )
+    reject_repetition: int = key(
+        0,
+        "Most draws of a prediction of frames or sensors, while one repeats the one before; costs up to so many times "
+        "the sampling, and `_best_sampling` rows have none. 0: off.",
+    )
     num_samples: int = key(1, "Predictions a window and seed; with more, the best of them is measured too.")
     best_sampling: tuple[str, ...] = key(("base",), "Checkpoints also measured with their best sampling settings.")
     choose_by: str = key("", "Metric the best settings are chosen by; the first rewarded one if empty.")
@@ -43,6 +48,13 @@ class EvaluateSettings:
     )
     max_new_tokens: int = key(256, "Of text: tokens after which an answer is cut off.")
     batch_size: int = key(128, "Predictions in memory at a time.", shapes_result=False)
+
+    def __post_init__(self) -> None:
+        self.sampling()  # what cannot be drawn is refused before anything is trained
+
+    def sampling(self) -> Sampling:
+        """That of the rows without best sampling."""
+        return Sampling(temperature=self.temperature, reject_repetition=self.reject_repetition)
 
 
 @stage(settings=EvaluateSettings, after=("control",))
@@ -87,7 +99,7 @@ def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any
         training_seed=recipe.seed,
         sampling_seeds=settings.sampling_seeds,
         num_samples=settings.num_samples,
-        sampling=Sampling(temperature=settings.temperature),
+        sampling=settings.sampling(),
         best_sampling=settings.best_sampling,
         choose_by=settings.choose_by or None,
         metrics=[*metrics_of_processor(processor, rewarded=rewards), *own],

@@ -279,7 +279,14 @@ class Recording:
 
 
 def record_policy(
-    seed: int, *, length: int, image_size: int, frame_interval: float, states: States = "agent", frames: bool = True
+    seed: int,
+    *,
+    length: int,
+    image_size: int,
+    frame_interval: float,
+    states: States = "agent",
+    frames: bool = True,
+    reach: float = REACH,
 ) -> Recording:
     """
     Record `length` frames of the scripted policy and leave the world where the last action led.
@@ -297,19 +304,28 @@ def record_policy(
             See [`Recording`].
         frames (`bool`, *optional*, defaults to `True`):
             See [`Recording`].
+        reach (`float`, *optional*, defaults to 72):
+            See [`PushingPolicy`].
 
     Returns:
         `Recording`: To be gone on with.
     """
     recording = Recording(seed, image_size=image_size, frame_interval=frame_interval, states=states, frames=frames)
-    policy = PushingPolicy(np.random.default_rng([seed, 1]))
+    policy = PushingPolicy(np.random.default_rng([seed, 1]), reach=reach)
     for _ in range(length):
         recording.hold(policy(recording.agent, recording.block))
     return recording
 
 
 def collect_episode(
-    seed: int, *, length: int, image_size: int, frame_interval: float, states: States = "agent", frames: bool = True
+    seed: int,
+    *,
+    length: int,
+    image_size: int,
+    frame_interval: float,
+    states: States = "agent",
+    frames: bool = True,
+    reach: float = REACH,
 ) -> Episode:
     """
     Record one episode of the scripted policy.
@@ -327,6 +343,8 @@ def collect_episode(
             See [`Recording`].
         frames (`bool`, *optional*, defaults to `True`):
             See [`Recording`].
+        reach (`float`, *optional*, defaults to 72):
+            See [`PushingPolicy`].
 
     Returns:
         `Episode`: With actions (target position) `(length, 2)` and states `(length, 2)` or `(length, 6)`, positions in
@@ -335,9 +353,8 @@ def collect_episode(
     Raises:
         `ValueError`: As [`Recording`].
     """
-    return record_policy(
-        seed, length=length, image_size=image_size, frame_interval=frame_interval, states=states, frames=frames
-    ).episode()
+    settings: dict[str, Any] = {"image_size": image_size, "frame_interval": frame_interval, "reach": reach}
+    return record_policy(seed, length=length, states=states, frames=frames, **settings).episode()
 
 
 def collect_episodes(
@@ -348,6 +365,7 @@ def collect_episodes(
     frame_interval: float = 0.5,
     states: States = "agent",
     frames: bool = True,
+    reach: float = REACH,
     processes: int = 1,
 ) -> Iterator[Episode]:
     """
@@ -366,6 +384,8 @@ def collect_episodes(
             `"agent"`, its position; or `"agent_and_block"`, that and the block's x, y, cosine and sine of its angle.
         frames (`bool`, *optional*, defaults to `True`):
             Whether to record frames; without them the world is one of sensors.
+        reach (`float`, *optional*, defaults to 72):
+            Largest distance of a target from the agent, in world units, but for noise; with less it moves slowly.
         processes (`int`, *optional*, defaults to 1):
             Processes that share the work. The episodes do not depend on it.
 
@@ -384,6 +404,6 @@ def collect_episodes(
 
     ```
     """
-    settings: dict[str, Any] = {"image_size": image_size, "frame_interval": frame_interval}
+    settings: dict[str, Any] = {"image_size": image_size, "frame_interval": frame_interval, "reach": reach}
     record = partial(collect_episode, length=length, states=states, frames=frames, **settings)
     return record_episodes(record, seeds, processes=processes)

@@ -11,9 +11,9 @@ from einops import rearrange, repeat
 from ..rewards.base import VerifiableReward, mean_over_steps
 from ..rewards.perceptual import LPIPSReward, find_trunk
 from ..rewards.pixel import MAEReward, MSEReward, PixelReward, PSNRReward, SSIMReward
-from ..rewards.repetition import SAME_FRAME, repeated_steps, repetition_rate
+from ..rewards.repetition import SAME_FRAME, repeated_steps
 from ..rewards.sensor import SensorAccuracyReward, SensorMAEReward, SensorMSEReward, SensorReward
-from .predictions import Predictions, RowBatch
+from .predictions import Predictions, RowBatch, repetition_of
 
 
 logger = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
         values[metric.name] = value.where(readable, metric.floor)
         for name, steps in metric.diagnose(predicted, reference).items():
             values[name] = mean_over_steps(steps, recorded).where(readable, torch.nan)
-    repeated = repetition_rate(first[0], reference_mask=recorded, tolerance=_tolerance(batch))
+    repeated = rearrange(repetition_of(predictions, batch), "b j -> (b j)")
     values["repetition_rate"] = repeated.where(readable, torch.nan)
     values["parse_failure"] = 1 - readable.float()
     return {name: rearrange(value, "(b j) -> b j", b=rows) for name, value in values.items()}

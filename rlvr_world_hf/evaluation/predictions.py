@@ -1,7 +1,8 @@
 """What is measured: predictions of held-out windows, by a checkpoint or by one of the two yardsticks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,18 @@ from einops import rearrange, repeat
 from transformers import PreTrainedModel
 
 from ..processors.base import state_columns
+from ..rewards.repetition import SAME_FRAME, repetition_rate
 from ..rollouts.sampling import draw_uniforms, sample_completions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How tokens are drawn. The defaults draw from the model as it is, as RL does."""
+    """
+    How predictions are drawn. The defaults draw from the model as it is, as RL does.
+
+    Raises:
+        ValueError: If `reject_repetition` is negative, or asked for at temperature 0.
+    """
 
     temperature: float = 1.0
     """Divides the logits; 0 takes the likeliest token."""
@@ -26,9 +33,20 @@ class Sampling:
     top_p: float = 1.0
     """Only the likeliest tokens that together have this probability are drawn from."""
 
+    reject_repetition: int = 0
+    """Most draws of a prediction whose frames repeat, see [`first_without_repetition`]; 0 takes the first as it is."""
+
+    def __post_init__(self) -> None:
+        if self.reject_repetition < 0 or (self.reject_repetition and self.temperature == 0):
+            raise ValueError(
+                "Expected `reject_repetition` of 0 or more draws, and a temperature above 0 where it is set, as the "
+                f"likeliest tokens are the same in each, got {self.reject_repetition} draws at temperature "
+                f"{self.temperature:g}."
+            )
+
     def to_dict(self) -> dict[str, float]:
-        """The three settings as plain numbers."""
-        return asdict(self)
+        """The settings as plain numbers, rejection where there is any."""
+        return {name: value for name, value in asdict(self).items() if value or name != "reject_repetition"}
 
 
 UNRESTRICTED = Sampling()
@@ -63,6 +81,12 @@ class RowBatch:
     def columns(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
         """Some of its columns by name, such as those of a processor's prompt."""
         return {name: getattr(self, name) for name in names}
+
+    def take(self, rows: torch.Tensor) -> "RowBatch":
+        """The batch of some of its rows, by their place in it, shape `(R,)`, int64."""
+        columns = ((field.name, getattr(self, field.name)) for field in fields(self))
+        taken = {name: column[rows] for name, column in columns if isinstance(column, torch.Tensor)}
+        return replace(self, indices=[self.indices[row] for row in rows.tolist()], **taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +197,8 @@ def predict_checkpoint(
     Multi-step prediction: the model writes the states, the world the actions.
 
     The noise of a prediction depends on sampling seed, row and sample alone: not on the batch, not on the checkpoint.
+    With `sampling.reject_repetition`, a sample's first draw has the noise that it has without, its later draws that of
+    further samples.
 
     Args:
         batch (`RowBatch`):
@@ -195,22 +221,95 @@ def predict_checkpoint(
     """
     if sampling.temperature == 0:
         sampling_seeds, num_samples = sampling_seeds[:1], 1
-    horizon = batch.reference.shape[1]
-    prompt_ids = processor.encode_prompt(**batch.columns(processor.prompt_columns))
-    world_tokens = processor.world_tokens(batch.actions, horizon=horizon)
-    seeds = [row_seed(seed, index) for index in batch.indices for seed in sampling_seeds]
-    completion_ids = sample_completions(
-        model,
-        prompt_ids.to(model.device),
-        world_tokens.to(model.device),
-        processor.token_ranges(horizon),
-        num_samples=len(sampling_seeds) * num_samples,
-        uniforms=draw_uniforms(seeds, num_samples, world_tokens.shape[1]).to(model.device),
-        temperature=sampling.temperature,
-        top_k=sampling.top_k,
-        top_p=sampling.top_p,
+    draw = partial(
+        _draw,
+        model=model,
+        processor=processor,
+        sampling=sampling,
+        sampling_seeds=sampling_seeds,
+        num_samples=num_samples,
     )
-    return _decode(completion_ids, batch, processor)
+    return first_without_repetition(batch, draw, draws=max(1, sampling.reject_repetition))
+
+
+def first_without_repetition(
+    batch: RowBatch, draw: Callable[[RowBatch, int], Predictions], *, draws: int
+) -> Predictions:
+    """
+    Repetition rejection: of each prediction the first draw in which no frame repeats the one before; if there is none,
+    the first of those with the fewest that do. An unreadable draw stands still.
+
+    The paper compares its penalty for repetition with it (https://huggingface.co/papers/2505.13934), which needs no
+    training. It costs up to `draws` times the sampling and decoding: a row is drawn again, all its predictions
+    together, until none of them repeats.
+
+    Args:
+        batch (`RowBatch`):
+            Rows, `B` of them; of the reference only its mask is read.
+        draw (`Callable[[RowBatch, int], Predictions]`):
+            Predicts some rows, with the noise of the draw of that number, from 0.
+        draws (`int`):
+            Most draws of a prediction, at least 1; with 1 nothing is rejected.
+
+    Returns:
+        `Predictions`: `J` for each row, as of the first draw.
+
+    Example:
+
+    ```python
+    >>> frames = torch.zeros(1, 2, 3, 8, 8)
+    >>> mask = torch.ones(1, 2, dtype=torch.bool)
+    >>> batch = RowBatch(
+    ...     indices=[0], context=frames[:, :1], actions=frames[:, :, 0, 0], reference=frames, reference_mask=mask
+    ... )
+    >>> moving = torch.tensor([0.0, 0.5]).view(1, 1, 2, 1, 1, 1).expand(1, 1, 2, 3, 8, 8)
+    >>> drawn = [frames[:, None].clone(), moving]
+    >>> readable = torch.ones(1, 1, dtype=torch.bool)
+    >>> kept = first_without_repetition(
+    ...     batch, lambda rows, number: Predictions(predicted=drawn[number], readable=readable), draws=2
+    ... )
+    >>> repetition_of(kept, batch)
+    tensor([[0.]])
+
+    ```
+    """
+    kept = draw(batch, 0)
+    for number in range(1, draws):
+        rates = repetition_of(kept, batch)
+        rows = (rates > 0).any(dim=1).nonzero()[:, 0]
+        if not len(rows):
+            break
+        part = batch.take(rows)
+        drawn = draw(part, number)
+        better = repetition_of(drawn, part) < rates[rows]  # (rows, J)
+        for name in (field.name for field in fields(Predictions) if getattr(kept, field.name) is not None):
+            of_rows, of_drawn = getattr(kept, name)[rows], getattr(drawn, name)
+            of_rows[better] = of_drawn[better]
+            getattr(kept, name)[rows] = of_rows
+    return kept
+
+
+def repetition_of(predictions: Predictions, batch: RowBatch) -> torch.Tensor:
+    """
+    The [`~rewards.repetition.repetition_rate`] of each prediction: frames that are the same in uint8, states in the
+    same bins.
+
+    Args:
+        predictions (`Predictions`):
+            `J` for each row.
+        batch (`RowBatch`):
+            The rows; steps that were not recorded do not count.
+
+    Returns:
+        `torch.Tensor` of shape `(B, J)`: in [0, 1]; nan for fewer than two recorded steps, 1 for an unreadable one.
+    """
+    rows, count = predictions.readable.shape
+    repeated = repetition_rate(
+        rearrange(predictions.predicted, "b j ... -> (b j) ..."),
+        reference_mask=repeat(batch.reference_mask, "b s -> (b j) s", j=count),
+        tolerance=SAME_FRAME if batch.reference.ndim == 5 else 0.0,
+    )
+    return rearrange(repeated, "(b j) -> b j", b=rows)
 
 
 def row_seed(sampling_seed: int, index: int) -> int:
@@ -235,6 +334,37 @@ def row_seed(sampling_seed: int, index: int) -> int:
     ```
     """
     return int(np.random.SeedSequence((sampling_seed, index)).generate_state(1)[0])
+
+
+def _draw(
+    batch: RowBatch,
+    number: int,
+    *,
+    model: PreTrainedModel,
+    processor: Any,
+    sampling: Sampling,
+    sampling_seeds: Sequence[int],
+    num_samples: int,
+) -> Predictions:
+    """Samples of each seed from the noise of its samples from `number * num_samples` on, decoded."""
+    horizon = batch.reference.shape[1]
+    prompt_ids = processor.encode_prompt(**batch.columns(processor.prompt_columns))
+    world_tokens = processor.world_tokens(batch.actions, horizon=horizon)
+    seeds = [row_seed(seed, index) for index in batch.indices for seed in sampling_seeds]
+    uniforms = draw_uniforms(seeds, (number + 1) * num_samples, world_tokens.shape[1])
+    uniforms = rearrange(uniforms, "(b d n) l -> d (b n) l", d=number + 1, n=num_samples)[number]
+    completion_ids = sample_completions(
+        model,
+        prompt_ids.to(model.device),
+        world_tokens.to(model.device),
+        processor.token_ranges(horizon),
+        num_samples=len(sampling_seeds) * num_samples,
+        uniforms=uniforms.to(model.device),
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
+    )
+    return _decode(completion_ids, batch, processor)
 
 
 def _decode(completion_ids: torch.Tensor, batch: RowBatch, processor: Any) -> Predictions:

@@ -9,7 +9,8 @@
 
 Metrics are unsigned. `values` holds one number a training seed, or one a sampling seed where there is one training
 seed; `spread` says which, and `std` is their sample standard deviation. `sampling` holds, for each row that was
-sampled, the settings of each training seed; `groups`, where there are any, the means of parts of the samples.
+sampled, the settings of each training seed, `reject_repetition` among them where it was set; `groups`, where there are
+any, the means of parts of the samples.
 """
 
 import json

@@ -107,6 +107,22 @@ def test_rows_share_what_they_do_not_change_and_an_interrupted_one_goes_on(
     assert len(differing) == 3 and 0 < rows["RL 2"]["train_seconds"]["mean"] < rows["RL 4"]["train_seconds"]["mean"]
 
 
+def test_repetition_compares_rejection_and_penalty(cache, tmp_path, stages_run):
+    small = {**SMALL, "recipe": "pusht/debug", "seeds": [0], "windows.horizon": 3, "evaluate.best_sampling": []}
+    finding = load_finding("repetition", overrides=small)
+    record = json.loads(measure_finding(finding, folder=tmp_path / "out", is_whole=False).read_text())
+    rows = record["rows"]
+    assert list(rows) == ["copy_last", "tokenizer_floor", "base", "base, rejection", "rlvr", "rlvr, penalty"]
+    trained = [name for name, _ in stages_run]
+    assert trained.count("pretrain") == 1 and trained.count("grpo") == 2
+    assert all({*finding.plot["metrics"]} <= row.keys() for row in rows.values())
+    assert rows["copy_last"]["repetition_rate"]["mean"] == 1.0
+    assert rows["base, rejection"]["repetition_rate"]["mean"] <= rows["base"]["repetition_rate"]["mean"]
+    assert record["settings"]["base, rejection"]["set"]["evaluate.reject_repetition"] > 1
+    assert record["rewarded"] == ["mae"] and record["higher_is_better"]["repetition_rate"] is False
+    assert (tmp_path / "out" / "repetition.png").stat().st_size > 1000
+
+
 def test_a_whole_finding_renews_the_evidence_of_a_checkout(small_finding, tmp_path, monkeypatch, cache):
     monkeypatch.setattr(reproduce_module, "CHECKOUT", tmp_path / "checkout")
     monkeypatch.setattr(finding_module, "is_checkout", lambda: True)

@@ -93,6 +93,15 @@ def test_targets_are_within_reach_and_within_the_walls() -> None:
         assert (target >= MARGIN).all() and (target <= WORLD_SIZE - MARGIN).all()
 
 
+def test_with_less_reach_the_agent_moves_more_slowly() -> None:
+    fast, slow = (
+        collect_episode(3, length=24, image_size=64, frame_interval=0.1, frames=False, reach=reach)
+        for reach in (72, 16)
+    )
+    way, short = (np.linalg.norm(np.diff(made.states, axis=0), axis=1).sum() for made in (fast, slow))
+    assert 0 < short < way / 2
+
+
 def test_a_recording_goes_on_where_the_policy_stopped(episode: Episode) -> None:
     recording = record_policy(3, length=10, image_size=64, frame_interval=0.5)
     for target in episode.actions[10:]:

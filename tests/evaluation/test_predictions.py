@@ -1,10 +1,14 @@
+import pytest
 import torch
 
 from rlvr_world_hf.evaluation.predictions import (
+    Predictions,
     Sampling,
+    first_without_repetition,
     predict_checkpoint,
     predict_copy_last,
     predict_tokenizer_floor,
+    repetition_of,
     row_batches,
     row_seed,
 )
@@ -77,3 +81,88 @@ def test_unreadable_completions_are_marked():
 
 def test_row_seeds_differ():
     assert len({row_seed(seed, row) for seed in range(10) for row in range(100)}) == 1000
+
+
+def film(*levels):
+    """A prediction of three flat frames."""
+    return torch.tensor(levels).view(3, 1, 1, 1).expand(3, 3, 16, 16)
+
+
+def drawn(*of_rows, readable=None):
+    """Predictions of rows, each a list of its films."""
+    predicted = torch.stack([torch.stack(films) for films in of_rows])
+    readable = torch.ones(predicted.shape[:2], dtype=torch.bool) if readable is None else torch.tensor(readable)
+    return Predictions(predicted=predicted, readable=readable)
+
+
+MOVING, OTHER, HALTING, STILL = film(0.0, 0.1, 0.2), film(0.9, 0.8, 0.7), film(0.0, 0.1, 0.1), film(0.3, 0.3, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("draws", "kept"),
+    [
+        ([MOVING, OTHER], MOVING),  # the first will do
+        ([STILL, HALTING, MOVING, OTHER], MOVING),  # the first without
+        ([STILL, film(0.5, 0.5, 0.6), HALTING], film(0.5, 0.5, 0.6)),  # none: the first with the fewest
+        ([STILL, film(0.2, 0.2, 0.2)], STILL),
+    ],
+)
+def test_the_first_draw_without_repetition_is_kept_else_that_with_the_least(draws, kept):
+    batch = next(row_batches(ROWS, size=1))
+    chosen = first_without_repetition(batch, lambda rows, number: drawn([draws[number]]), draws=len(draws))
+    assert torch.equal(chosen.predicted[0, 0], kept)
+
+
+def test_rows_are_drawn_again_alone_and_good_predictions_stay():
+    batch = next(row_batches(ROWS.select([0, 1, 4]), size=3))
+    draws = {
+        (0, (0, 1, 2)): drawn([MOVING, OTHER], [STILL, MOVING], [HALTING, MOVING]),
+        (1, (1, 2)): drawn([HALTING, OTHER], [OTHER, OTHER]),
+        (2, (1,)): drawn([OTHER, STILL]),
+    }
+    chosen = first_without_repetition(batch, lambda rows, number: draws[number, tuple(rows.indices)], draws=9)
+    wanted = drawn([MOVING, OTHER], [OTHER, MOVING], [OTHER, MOVING])
+    assert torch.equal(chosen.predicted, wanted.predicted)
+
+
+def test_padding_is_no_repetition_and_an_unreadable_draw_is_one():
+    last = next(row_batches(ROWS.select([2, 3]), size=2))  # two recorded steps, and one
+    both = drawn([HALTING], [STILL])
+    assert repetition_of(both, last).nan_to_num(-1).tolist() == [[0.0], [-1.0]]
+    assert first_without_repetition(last, lambda rows, number: both, draws=1) is both
+    unreadable, readable = drawn([torch.zeros_like(STILL)], readable=[[False]]), drawn([HALTING])
+    first = next(row_batches(ROWS, size=1))
+    chosen = first_without_repetition(first, lambda rows, number: [unreadable, readable][number], draws=2)
+    assert chosen.readable.all() and torch.equal(chosen.predicted, readable.predicted)
+
+
+def test_rejection_takes_from_what_more_samples_would_be():
+    model = tiny_model(PROCESSOR)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[:] = 1.0  # the same two codes are likeliest everywhere: frames repeat
+    settings = {"size": 8, "sampling_seeds": (0, 1), "num_samples": 2, "sampling": Sampling(top_k=2)}
+    off = predictions_of(model, **settings | {"num_samples": 6})
+    settings["sampling"] = Sampling(top_k=2, reject_repetition=3)
+    kept = predictions_of(model, **settings)
+    torch.testing.assert_close(predictions_of(model, **settings | {"size": 3}), kept)
+    batch = next(row_batches(ROWS, size=8))
+    readable = torch.ones(8, 12, dtype=torch.bool)
+    rates = repetition_of(Predictions(predicted=off, readable=readable), batch).nan_to_num(0)  # (8, 12)
+    assert 0.05 < (rates > 0).float().mean() < 0.95
+    for row in range(8):
+        for seed in range(2):
+            for sample in range(2):
+                tries = [6 * seed + 2 * number + sample for number in range(3)]
+                expected = min(tries, key=lambda place: (rates[row, place], place))
+                torch.testing.assert_close(kept[row, 2 * seed + sample], off[row, expected])
+
+
+@pytest.mark.parametrize(("draws", "temperature"), [(-1, 1.0), (4, 0.0)])
+def test_rejection_that_cannot_be_is_refused(draws, temperature):
+    with pytest.raises(ValueError, match="`reject_repetition`"):
+        Sampling(reject_repetition=draws, temperature=temperature)
+
+
+def test_only_a_rejection_that_is_on_is_recorded():
+    assert "reject_repetition" not in Sampling().to_dict()
+    assert Sampling(reject_repetition=4).to_dict()["reject_repetition"] == 4
