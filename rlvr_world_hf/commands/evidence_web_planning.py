@@ -5,8 +5,10 @@ The evidence on planning on web pages: find a page or fill a form of the small s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -25,6 +27,10 @@ from ..planning.text_agent import (
 )
 from ..planning.web_task import draw_task, predicted_pages, true_pages
 from .attempts import FIRST_START, Agent, Piece, measure_agents, measure_text
+
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def web_planning(
@@ -87,10 +93,14 @@ def web_planning(
         metrics = measure_text(piece, actions="actions")
         return {**metrics, f"success_{task(piece['start']).kind}": metrics["success"]}
 
-    with serve_site(site_seed) as address, open_browser() as browser:
+    with ExitStack() as opened:
+
+        @cache
+        def open_site() -> tuple[Browser, str]:  # where all attempts are made already, no browser is needed
+            return opened.enter_context(open_browser()), opened.enter_context(serve_site(site_seed))
 
         def begin(start: int) -> Visit:
-            return Visit(browser, address, session=start, area=task(start).area, texts=task(start).texts)
+            return Visit(*open_site(), session=start, area=task(start).area, texts=task(start).texts)
 
         path, _ = measure_agents(
             "planning_web",
