@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from rlvr_world_hf.data import webpages
-from rlvr_world_hf.data.small_site import Site, serve_site
+from rlvr_world_hf.data.small_site import TASKS, Site, serve_site
 from rlvr_world_hf.data.webpages import (
     PROMPT_TEMPLATE,
     Visit,
@@ -103,15 +103,16 @@ def test_sessions_are_recorded_the_same_each_time(needs_browser: None) -> None:
 @pytest.mark.browser
 def test_a_visit_is_repeated_and_goes_on_apart(needs_browser: None) -> None:
     with serve_site(0) as address, open_browser() as browser:
-        texts = Site(seed=0, session=4).texts
+        site = Site(seed=0, session=4)
+        task, texts = next(name for name in TASKS if name not in site.tasks), site.texts
         first = Visit(browser, address, session=4, area="tasks", texts=texts)
         start = first.state
         write, add = (
-            next(action for action in first.effective if words in action) for words in ("[Sew coat]", "'Add task'")
+            next(action for action in first.effective if words in action) for words in (f"[{task}]", "'Add task'")
         )
         written = first.play(write)
         second = first.repeat()
         assert second.state == written != start and second.done == first.done == (write,)
         added = second.play(add)
-        assert "checkbox 'Sew coat'" in added and second.area == "tasks" and first.state == written
+        assert f"checkbox '{task}'" in added and second.area == "tasks" and first.state == written
         assert Visit(browser, address, session=4, area="tasks", texts=texts).state == start
