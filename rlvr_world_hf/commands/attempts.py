@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ MODELS = ("base", "rlvr")
 Piece = dict[str, Any]
 """The record of one attempt."""
 
+Agent = Callable[[Any, int], Any]
+"""What decides in a world, such as a game at its start, made of that world and a seed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -44,6 +48,95 @@ class Row:
 
     try_start: Callable[[int], Any]
     """Makes the attempt from the start of that number; the record of it is a dataclass."""
+
+
+def measure_agents(
+    finding: str,
+    runs: Sequence[Path | str],
+    *,
+    begin: Callable[[int], Any],
+    attempt: Callable[[Any, Any], Any],
+    agents: Mapping[str, Agent],
+    imagined: Callable[[Path], Agent],
+    ceiling: Mapping[str, Agent],
+    measure: Callable[[Piece], dict[str, float]],
+    folder: Path | str,
+    starts: int,
+    first_start: int,
+    seed: int,
+    protocol: dict[str, Any],
+) -> tuple[Path, dict[str, list[list[Piece]]]]:
+    """
+    Let agents without a model, with base and rlvr of each run, and with the true world try the same starts.
+
+    Args:
+        finding (`str`):
+            Name of the finding and of its JSON file.
+        runs (`Sequence[Path]`):
+            Output folders of runs, one a training seed.
+        begin (`Callable`):
+            The world at the start of that number.
+        attempt (`Callable`):
+            Lets what decides try that world; the record of it is a dataclass.
+        agents (`Mapping[str, Callable]`):
+            Agents without a model, by the names of their rows.
+        imagined (`Callable`):
+            The agent that plans with a checkpoint.
+        ceiling (`Mapping[str, Callable]`):
+            Agents that plan with the true world.
+        measure (`Callable`):
+            Metrics of an attempt.
+        folder (`Path`):
+            Where to write the JSON and the finished attempts.
+        starts (`int`):
+            Number of starts; the same for all rows.
+        first_start (`int`):
+            Number of the first start.
+        seed (`int`):
+            Of what agents draw.
+        protocol (`dict`):
+            What all attempts depend on.
+
+    Returns:
+        `tuple[Path, dict]`: the JSON file, see [`evidence_record`], and the attempts, see [`make_attempts`].
+    """
+    places = find_checkpoints(runs, starts)
+
+    def try_start(agent: Agent, start: int) -> Any:
+        world = begin(start)
+        return attempt(world, agent(world, seed_of_start(seed, start)))
+
+    def row(name: str, agent: Agent, **settings: Any) -> Row:
+        return Row(name=name, settings={**protocol, "seed": seed, **settings}, try_start=partial(try_start, agent))
+
+    rows = [row(name, agent) for name, agent in agents.items()]
+    rows += [
+        row(name, imagined(place), weights=digest_weights(place))
+        for name, of_runs in places.items()
+        for place in of_runs
+    ]
+    rows += [row(name, agent) for name, agent in ceiling.items()]
+    of_rows = make_attempts(rows, [first_start + number for number in range(starts)], Path(folder))
+    measured = {name: mean_by_start(pieces, measure) for name, pieces in of_rows.items()}
+    record = evidence_record(finding, runs, of_rows, measured, seed=seed, starts=starts, protocol=protocol)
+    path = Path(folder, f"{finding}.json")
+    write_json(path, record)
+    return path, of_rows
+
+
+def measure_text(piece: Piece, *, actions: str) -> dict[str, float]:
+    """Metrics of a [`~rlvr_world_hf.planning.text_agent.TextAttempt`]; `actions` is what its commands are called."""
+    return {
+        "success": float(piece["is_success"]),
+        "value": piece["value"],
+        actions: float(len(piece["commands"])),
+        "seconds_per_decision": mean_seconds(piece),
+    }
+
+
+def mean_seconds(piece: Piece) -> float:
+    """What a decision of an attempt took, in seconds; 0 where none was needed."""
+    return float(np.mean(piece["seconds"] or [0.0]))
 
 
 def find_checkpoints(runs: Sequence[Path | str], starts: int) -> dict[str, list[Path]]:

@@ -24,7 +24,7 @@ from .stage import Processes, find_stage, needed_stages
 WHOLE_RUNS = ("run", "reproduce")
 """Commands that run all stages of a recipe."""
 
-USE_NAMES = ("planning", "planning_text", "policy_evaluation", "long_rollouts")
+USE_NAMES = ("planning", "planning_text", "planning_web", "policy_evaluation", "long_rollouts")
 """Findings that are measured by programs of their own, see `uses.py`."""
 
 TOOLS = ("bundle", "check", "demo", "push", "push-space")

@@ -4,7 +4,7 @@ The evidence on planning: goals of PushT in the true simulator, by DINO-WM's pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,8 @@ from ..planning.pusht_task import DECISIONS, GOAL_STEPS, POSITION_TOLERANCE, Dec
 from ..rewards.agent_position import AgentPositionReward
 from ..rewards.base import VerifiableReward, as_frames
 from ..rewards.pixel import MAEReward
-from .attempts import (
-    FIRST_START,
-    MODELS,
-    Piece,
-    Row,
-    digest_weights,
-    evidence_record,
-    find_checkpoints,
-    make_attempts,
-    mean_by_start,
-    seed_of_start,
-)
+from .attempts import FIRST_START, MODELS, Agent, Piece, find_checkpoints, mean_seconds, measure_agents
 from .planning_video import draw_videos
-from .progress import write_json
 
 
 PLANNER: dict[str, Any] = {"horizon": 3, "candidates": 32, "iterations": 2, "elites": 6, "spread": 0.5}
@@ -84,42 +72,35 @@ def planning(
         FileNotFoundError: If a checkpoint is not there.
         ValueError: If there is no run or start, or a checkpoint is no world model of PushT.
     """
-    places = find_checkpoints(runs, starts)
     load = cache(partial(WorldModelPipeline.from_pretrained, device=device))
-    form = _form(load(places[MODELS[0]][0]))
+    form = _form(load(find_checkpoints(runs, starts)[MODELS[0]][0]))
     task = cache(partial(PushTTask, **form))
     planner = partial(CrossEntropyPlanner, **PLANNER)
-    protocol = {"decisions": decisions, "goal_steps": GOAL_STEPS, "planner": PLANNER, "cost": COST, **form}
 
-    def row(name: str, decide: Callable[[PushTTask, int], Decide], **settings: Any) -> Row:
-        def try_start(start: int) -> Any:
-            goal = task(start)
-            return attempt(goal, decide(goal, seed_of_start(seed, start)), decisions=decisions)
+    def imagined(place: Path) -> Agent:
+        return lambda goal, of_start: imagined_moves(load(place), goal_cost(goal.goal_frame), planner(), seed=of_start)
 
-        return Row(name=name, settings={**protocol, "seed": seed, **settings}, try_start=try_start)
+    def simulated(goal: PushTTask, of_start: int) -> Decide:
+        return simulated_moves(goal_cost(goal.goal_frame), planner(), seed=of_start)
 
-    def imagined(place: Path, goal: PushTTask, of_start: int) -> Decide:
-        return imagined_moves(load(place), goal_cost(goal.goal_frame), planner(), seed=of_start)
-
-    rows = [
-        row("random", lambda goal, of_start: random_moves(of_start)),
-        row("scripted", lambda goal, of_start: scripted_moves(of_start)),
-    ]
-    for name in MODELS:
-        for place in places[name]:
-            rows.append(row(name, partial(imagined, place), weights=digest_weights(place)))
-    if ceiling:
-        rows.append(
-            row(
-                "simulator",
-                lambda goal, of_start: simulated_moves(goal_cost(goal.goal_frame), planner(), seed=of_start),
-            )
-        )
-    of_rows = make_attempts(rows, [first_start + number for number in range(starts)], Path(folder))
-    measured = {name: mean_by_start(pieces, _measure_attempt) for name, pieces in of_rows.items()}
-    record = evidence_record("planning", runs, of_rows, measured, seed=seed, starts=starts, protocol=protocol)
-    path = Path(folder, "planning.json")
-    write_json(path, record)
+    path, of_rows = measure_agents(
+        "planning",
+        runs,
+        begin=task,
+        attempt=partial(attempt, decisions=decisions),
+        agents={
+            "random": lambda goal, of_start: random_moves(of_start),
+            "scripted": lambda goal, of_start: scripted_moves(of_start),
+        },
+        imagined=imagined,
+        ceiling={"simulator": simulated} if ceiling else {},
+        measure=_measure_attempt,
+        folder=folder,
+        starts=starts,
+        first_start=first_start,
+        seed=seed,
+        protocol={"decisions": decisions, "goal_steps": GOAL_STEPS, "planner": PLANNER, "cost": COST, **form},
+    )
     draw_videos(of_rows, task, Path(folder))
     return path
 
@@ -152,5 +133,5 @@ def _measure_attempt(piece: Piece) -> dict[str, float]:
         "position_distance": piece["position_distance"],
         "angle_distance": piece["angle_distance"],
         "decisions": float(len(piece["targets"])),
-        "seconds_per_decision": float(np.mean(piece["seconds"] or [0.0])),
+        "seconds_per_decision": mean_seconds(piece),
     }

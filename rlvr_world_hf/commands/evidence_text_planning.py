@@ -9,33 +9,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..data.textworld import make_game
 from ..pipeline import WorldModelPipeline
 from ..planning.enumeration import EnumerationPlanner
-from ..planning.text_game import (
-    attempt_game,
-    guided_commands,
-    predicted_changes,
-    quest_goal,
-    reactive_commands,
-    true_changes,
-)
-from .attempts import (
-    FIRST_START,
-    MODELS,
-    Piece,
-    Row,
-    digest_weights,
-    evidence_record,
-    find_checkpoints,
-    make_attempts,
-    mean_by_start,
-    seed_of_start,
-)
-from .progress import write_json
+from ..planning.text_agent import Predict, reactive_actions
+from ..planning.text_game import attempt_game, guided_commands, predicted_changes, quest_goal, true_changes
+from .attempts import FIRST_START, Agent, measure_agents, measure_text
 
 
 def text_planning(
@@ -86,43 +67,27 @@ def text_planning(
         FileNotFoundError: If a checkpoint is not there.
         ValueError: If there is no run or start.
     """
-    places = find_checkpoints(runs, starts)
     load = cache(partial(WorldModelPipeline.from_pretrained, device=device))
-    game = cache(partial(make_game, rooms=rooms, objects=objects, quest_length=quest_length))
     sizes = {"rooms": rooms, "objects": objects, "quest_length": quest_length}
-    protocol = {"commands": commands, "horizon": horizon, **sizes}
 
-    def row(name: str, decide: Callable[[Any, int], Any], **settings: Any) -> Row:
-        def try_start(start: int) -> Any:
-            played = game(start)
-            return attempt_game(played, decide(played, seed_of_start(seed, start)), commands=commands)
+    def guided(foresee: Callable[[Any], Predict]) -> Agent:
+        return lambda game, of_start: guided_commands(
+            foresee(game), quest_goal(game), EnumerationPlanner(horizon=horizon), seed=of_start
+        )
 
-        return Row(name=name, settings={**protocol, "seed": seed, **settings}, try_start=try_start)
-
-    def guided(predict: Callable[[Any], Any], played: Any, of_start: int) -> Any:
-        planner = EnumerationPlanner(horizon=horizon)
-        return guided_commands(predict(played), quest_goal(played), planner, seed=of_start)
-
-    def imagined(place: Path, played: Any) -> Any:
-        return predicted_changes(load(place))
-
-    rows = [row("reactive", lambda played, of_start: reactive_commands(of_start))]
-    for name in MODELS:
-        for place in places[name]:
-            rows.append(row(name, partial(guided, partial(imagined, place)), weights=digest_weights(place)))
-    rows.append(row("game", partial(guided, true_changes)))
-    of_rows = make_attempts(rows, [first_start + number for number in range(starts)], Path(folder))
-    measured = {name: mean_by_start(pieces, _measure_game) for name, pieces in of_rows.items()}
-    record = evidence_record("planning_text", runs, of_rows, measured, seed=seed, starts=starts, protocol=protocol)
-    path = Path(folder, "planning_text.json")
-    write_json(path, record)
+    path, _ = measure_agents(
+        "planning_text",
+        runs,
+        begin=cache(partial(make_game, **sizes)),
+        attempt=partial(attempt_game, commands=commands),
+        agents={"reactive": lambda game, of_start: reactive_actions(of_start)},
+        imagined=lambda place: guided(lambda game: predicted_changes(load(place))),
+        ceiling={"game": guided(true_changes)},
+        measure=partial(measure_text, actions="commands"),
+        folder=folder,
+        starts=starts,
+        first_start=first_start,
+        seed=seed,
+        protocol={"commands": commands, "horizon": horizon, **sizes},
+    )
     return path
-
-
-def _measure_game(piece: Piece) -> dict[str, float]:
-    return {
-        "success": float(piece["is_success"]),
-        "value": piece["value"],
-        "commands": float(len(piece["commands"])),
-        "seconds_per_decision": float(np.mean(piece["seconds"] or [0.0])),
-    }

@@ -19,6 +19,7 @@ from .attempts import MODELS
 from .evidence_long_rollouts import FRAMES, long_rollouts
 from .evidence_planning import planning
 from .evidence_text_planning import text_planning
+from .evidence_web_planning import web_planning
 from .keys import check_known
 from .progress import read_json
 from .recipe import load_recipe
@@ -130,6 +131,12 @@ USES: Mapping[str, Use] = {
         measure=text_planning,
         options=("starts", "commands", "horizon"),
         metrics=("success", "value", "commands", "seconds_per_decision"),
+    ),
+    "planning_web": Use(
+        recipe="webpages/cpu",
+        measure=web_planning,
+        options=("starts", "actions"),
+        metrics=("success", "success_find", "success_fill", "value", "actions", "seconds_per_decision"),
     ),
     "policy_evaluation": Use(
         recipe="pusht/quickstart",

@@ -274,7 +274,8 @@ def serve_site(seed: int) -> Iterator[str]:
 
     Args:
         seed (`int`):
-            See [`Site`]; the cookie `session`, a number, decides the rest.
+            See [`Site`]; the cookie `session`, a number, decides the rest. What may follow the number after a hyphen
+            tells visits apart that begin alike.
 
     Yields:
         `str`: its address, such as `http://127.0.0.1:40123`.
@@ -289,7 +290,7 @@ def serve_site(seed: int) -> Iterator[str]:
 
     ```
     """
-    sites: dict[int, Site] = {}
+    sites: dict[str, Site] = {}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -314,8 +315,8 @@ def serve_site(seed: int) -> Iterator[str]:
 
         def _site(self) -> Site:
             cookie = SimpleCookie(self.headers.get("Cookie", "")).get("session")
-            session = int(cookie.value) if cookie else 0
-            return sites.setdefault(session, Site(seed=seed, session=session))
+            visit = cookie.value if cookie else "0"
+            return sites.setdefault(visit, Site(seed=seed, session=int(visit.partition("-")[0])))
 
         def _answer(self, status: int, text: str, **headers: str) -> None:
             content = text.encode()

@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,7 +27,7 @@ from .transition import Transition
 
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, CDPSession
+    from playwright.sync_api import Browser
 
 CARD = {
     "world": "web pages",
@@ -59,6 +60,9 @@ KINDS = {"button": "button", "link": "link"}
 KINDS |= dict.fromkeys(("checkbox", "radio", "combobox", "DisclosureTriangle"), "tick")
 KINDS |= dict.fromkeys(FIELD_ROLES, "field")
 """The kind of each role that can be acted on."""
+
+UNKNOWN = ("word",)
+"""What is written into a field of which nothing is known."""
 
 PREPARE = """
 addEventListener("submit", event => { window.isLeaving = !event.defaultPrevented });
@@ -131,7 +135,7 @@ def choose_action(page: Sequence[PageElement], texts: Mapping[str, Sequence[str]
     """
     groups: dict[str, list[PageElement]] = {}
     for element in page:
-        if element.role in KINDS and "disabled: True" not in element.properties:
+        if _is_active(element):
             groups.setdefault(KINDS[element.role], []).append(element)
     if not groups:
         raise ValueError(f"Expected a link, button or field to act on, got {len(page)} element(s) without one.")
@@ -139,10 +143,47 @@ def choose_action(page: Sequence[PageElement], texts: Mapping[str, Sequence[str]
     empty = [element for element in groups[group] if "value: ''" in element.properties]
     element = rng.choice(empty or groups[group])
     if group == "field":
-        return PageAction(verb="type", element=element, content=rng.choice(texts.get(element.name, ("word",))))
+        return PageAction(verb="type", element=element, content=rng.choice(texts.get(element.name, UNKNOWN)))
     if element.role == "combobox":
         return PageAction(verb="select", element=element, content=rng.choice(_options(page, element)))
     return PageAction(verb="click", element=element)
+
+
+def admissible_actions(page: Sequence[PageElement], texts: Mapping[str, Sequence[str]]) -> list[PageAction]:
+    """
+    All sensible actions of a page, those that [`choose_action`] draws from.
+
+    Args:
+        page (`Sequence[PageElement]`):
+            The page.
+        texts (`Mapping[str, Sequence[str]]`):
+            What may be written into a field, by its name; others get a word of no meaning.
+
+    Returns:
+        `list[PageAction]`: on elements that are not disabled, in their order.
+
+    Example:
+
+    ```python
+    >>> page = [PageElement(element_id=4, depth=1, role="searchbox", name="Search for", properties="value: ''")]
+    >>> [action.content for action in admissible_actions(page, {"Search for": ("Mug", "Sofa", "Mug")})]
+    ['Mug', 'Sofa']
+
+    ```
+    """
+    actions = []
+    for element in filter(_is_active, page):
+        verb, contents = "click", [""]
+        if KINDS[element.role] == "field":
+            verb, contents = "type", list(dict.fromkeys(texts.get(element.name, UNKNOWN)))
+        elif element.role == "combobox":
+            verb, contents = "select", _options(page, element)
+        actions += [PageAction(verb=verb, element=element, content=content) for content in contents]
+    return actions
+
+
+def _is_active(element: PageElement) -> bool:
+    return element.role in KINDS and "disabled: True" not in element.properties
 
 
 def _options(page: Sequence[PageElement], combobox: PageElement) -> list[str]:
@@ -209,22 +250,12 @@ def _record_sessions(seeds: Sequence[int], *, steps: int, site_seed: int) -> Ite
 def _record_session(browser: Browser, address: str, *, seed: int, steps: int, site_seed: int) -> Iterator[Transition]:
     rng = random.Random(f"visitor {seed}")
     texts = Site(seed=site_seed, session=seed).texts
-    context = browser.new_context()
-    context.add_cookies([{"name": "session", "value": str(seed), "url": address}])
-    context.add_init_script(PREPARE)
-    page = context.new_page()
-    page.goto(f"{address}/{rng.choice(AREAS)}")
-    devtools = context.new_cdp_session(page)
-    before = _snapshot(devtools)
+    visit = Visit(browser, address, session=seed, area=rng.choice(AREAS), texts=texts)
     for step in range(steps):
-        elements = [element for element, _ in before]
-        area = urlsplit(page.url).path.split("/")[1]
-        action = choose_action(elements, texts, rng)
-        if _perform(devtools, action, before[elements.index(action.element)][1]):
-            page.wait_for_function("!window.isLeaving && document.readyState === 'complete'")
-        after = _snapshot(devtools)
-        change = page_difference(elements, [element for element, _ in after])
-        state = write_page(elements)
+        before, state, area = visit.elements, visit.state, visit.area
+        action = choose_action(before, texts, rng)
+        visit.act(action)
+        change = page_difference(before, visit.elements)
         yield Transition(
             transition_id=f"{seed}/{step}",
             group=area,
@@ -235,20 +266,96 @@ def _record_session(browser: Browser, address: str, *, seed: int, steps: int, si
             next_state=change.text,
             is_changed=not change.is_empty,
         )
-        before = after
-    context.close()
+    visit.close()
 
 
-def _snapshot(devtools: CDPSession) -> list[tuple[PageElement, Mapping[str, Any]]]:
-    return numbered_nodes(devtools.send("Accessibility.getFullAXTree")["nodes"])
+class Visit:
+    """
+    A visit to the site in a browser: the page that is shown, and what may be done on it.
 
+    Each visit begins as its session decides, whatever others of the same session have done.
 
-def _perform(devtools: CDPSession, action: PageAction, node: Mapping[str, Any]) -> bool:
-    """Act, and return whether the page is about to be replaced."""
-    resolved = devtools.send("DOM.resolveNode", {"backendNodeId": node["backendDOMNodeId"]})
-    call = {"objectId": resolved["object"]["objectId"], "functionDeclaration": PERFORM, "returnByValue": True}
-    arguments = [{"value": action.verb}, {"value": action.content}]
-    return devtools.send("Runtime.callFunctionOn", {**call, "arguments": arguments})["result"]["value"]
+    Args:
+        browser (`Browser`):
+            Playwright's, see [`open_browser`].
+        address (`str`):
+            Of the site, see [`~rlvr_world_hf.data.small_site.serve_site`].
+        session (`int`):
+            Decides what the visitor begins with.
+        area (`str`):
+            Where the visit begins, one of [`~rlvr_world_hf.data.small_site.AREAS`].
+        texts (`Mapping[str, Sequence[str]]`):
+            What may be written into fields, by their names.
+    """
+
+    _numbers = count()
+
+    def __init__(
+        self, browser: Browser, address: str, *, session: int, area: str, texts: Mapping[str, Sequence[str]]
+    ) -> None:
+        self.session = session
+        self.done: tuple[str, ...] = ()
+        self._again = partial(Visit, browser, address, session=session, area=area, texts=texts)
+        self._texts = texts
+        self._context = browser.new_context()
+        number = next(self._numbers)
+        self._context.add_cookies([{"name": "session", "value": f"{session}-{number}", "url": address}])
+        self._context.add_init_script(PREPARE)
+        self._page = self._context.new_page()
+        self._page.goto(f"{address}/{area}")
+        self._devtools = self._context.new_cdp_session(self._page)
+        self._look()
+
+    @property
+    def state(self) -> str:
+        """The page as text."""
+        return write_page(self.elements)
+
+    @property
+    def area(self) -> str:
+        """The site's area, such as `cart`."""
+        return urlsplit(self._page.url).path.split("/")[1]
+
+    @property
+    def effective(self) -> list[str]:
+        """The actions of this page, in words."""
+        return list(self._actions())
+
+    def play(self, action: str) -> str:
+        """Act by the words of one of the page's actions, and return the page that it leads to, as text."""
+        self.act(self._actions()[action])
+        return self.state
+
+    def act(self, action: PageAction) -> None:
+        """Act on an element of the page."""
+        node = self._nodes[self.elements.index(action.element)]
+        resolved = self._devtools.send("DOM.resolveNode", {"backendNodeId": node["backendDOMNodeId"]})
+        call = {"objectId": resolved["object"]["objectId"], "functionDeclaration": PERFORM, "returnByValue": True}
+        arguments = [{"value": action.verb}, {"value": action.content}]
+        is_left = self._devtools.send("Runtime.callFunctionOn", {**call, "arguments": arguments})["result"]["value"]
+        if is_left:
+            self._page.wait_for_function("!window.isLeaving && document.readyState === 'complete'")
+        self.done = (*self.done, action.text)
+        self._look()
+
+    def repeat(self) -> Visit:
+        """Another visit that has come as far as this one, and goes on apart from it."""
+        visit = self._again()
+        for action in self.done:
+            visit.play(action)
+        return visit
+
+    def close(self) -> None:
+        """End the visit."""
+        self._context.close()
+
+    def _look(self) -> None:
+        shown = numbered_nodes(self._devtools.send("Accessibility.getFullAXTree")["nodes"])
+        self.elements = [element for element, _ in shown]
+        self._nodes: list[Mapping[str, Any]] = [node for _, node in shown]
+
+    def _actions(self) -> dict[str, PageAction]:
+        return {action.text: action for action in admissible_actions(self.elements, self._texts)}
 
 
 @contextmanager

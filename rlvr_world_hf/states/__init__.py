@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .object_state import state_difference as state_difference
     from .object_state import state_entries as state_entries
     from .page_change import PageChange as PageChange
+    from .page_change import apply_page_change as apply_page_change
     from .page_change import page_difference as page_difference
     from .page_change import parse_page_change as parse_page_change
     from .page_tree import PageElement as PageElement

@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .answer import UnreadableAnswerError
-from .page_tree import PageElement
+from .page_tree import PageElement, parse_page
 
 
 HEADERS = {"New items:": "new", "Deleted items:": "deleted", "Updated items:": "updated"}
@@ -172,6 +172,51 @@ def page_difference(before: Sequence[PageElement], after: Sequence[PageElement])
             updated.append(now)
     deleted = [element.line for element in before if element.element_id not in kept]
     return PageChange(new=tuple(new), deleted=tuple(deleted), updated=tuple(updated))
+
+
+def apply_page_change(before: Sequence[PageElement], change: PageChange) -> list[PageElement]:
+    r"""
+    The page after a change, as far as a change tells it.
+
+    Where new elements stand is not told: they come last, below the root. Their lines are those of the true page, up to
+    the number. What is said of elements that are not on the page makes no difference.
+
+    Args:
+        before (`Sequence[PageElement]`):
+            The page before, the root first.
+        change (`PageChange`):
+            What changes, by the numbers before, as [`page_difference`] gives it.
+
+    Returns:
+        `list[PageElement]`: What is kept, as it is afterwards, then what is new.
+
+    Raises:
+        UnreadableAnswerError: if an item is no element.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.states import parse_page, write_page
+    >>> page = parse_page("[1] RootWebArea 'Tasks'\n\t[2] checkbox 'Milk' checked: False\n\t[3] button 'Save'")
+    >>> change = PageChange(new=("[4] link 'Undo'",), deleted=("[3] button 'Save'",))
+    >>> print(write_page(apply_page_change(page, change)).expandtabs(2))
+    [1] RootWebArea 'Tasks'
+      [2] checkbox 'Milk' checked: False
+      [4] link 'Undo'
+
+    ```
+    """
+    try:
+        new, deleted, updated = (parse_page("\n".join(items)) for items in change.sections)
+    except ValueError as error:
+        raise UnreadableAnswerError(str(error)) from error
+    gone, now = {element.element_id for element in deleted}, {element.element_id: element for element in updated}
+    kept = [
+        replace(now.get(element.element_id, element), depth=element.depth)
+        for element in before
+        if element.element_id not in gone
+    ]
+    return kept + [replace(element, depth=1) for element in new]
 
 
 def _identities(page: Sequence[PageElement]) -> list[Identity]:

@@ -102,12 +102,13 @@ def test_there_is_no_other_page_or_form(site: Site, path: str) -> None:
 def test_the_server_keeps_a_site_for_each_session() -> None:
     with serve_site(0) as address:
 
-        def ask(path: str, session: int, body: bytes | None = None) -> str:
+        def ask(path: str, session: int | str, body: bytes | None = None) -> str:
             with urlopen(Request(address + path, body, {"Cookie": f"session={session}"})) as answer:
                 return answer.read().decode()
 
         assert "Tea &amp; rest" in ask("/tasks/add", 1, b"task=Tea+%26+rest")  # the answer of where it redirects to
         assert "Tea &amp; rest" in ask("/tasks", 1) and "Tea &amp; rest" not in ask("/tasks", 2)
+        assert "Tea &amp; rest" not in ask("/tasks", "1-0") and ask("/cart", "1-0") == ask("/cart", 1)
         assert ask("/settings", 2) == Site(seed=0, session=2).get("/settings")
         for path, body in (("/nowhere", None), ("/tasks/nothing", b""), ("/cart/add", b"name=Mug&quantity=x")):
             with pytest.raises(HTTPError, match="404") as raised:

@@ -5,7 +5,15 @@ from itertools import pairwise
 import pytest
 
 from rlvr_world_hf.data import webpages
-from rlvr_world_hf.data.webpages import PROMPT_TEMPLATE, choose_action, collect_transitions, open_browser
+from rlvr_world_hf.data.small_site import TASKS, Site, serve_site
+from rlvr_world_hf.data.webpages import (
+    PROMPT_TEMPLATE,
+    Visit,
+    admissible_actions,
+    choose_action,
+    collect_transitions,
+    open_browser,
+)
 from rlvr_world_hf.states import page_difference, parse_page, parse_page_change
 
 
@@ -32,6 +40,22 @@ def test_actions_are_sensible_and_of_every_kind() -> None:
         "select [5] [Other] where [5] is combobox 'Topic'",
         "click [9] where [9] is checkbox 'News'",
     }
+
+
+def test_what_is_chosen_is_admissible() -> None:
+    page, texts = parse_page(PAGE), {"Message": ("Hello", "Bye", "Hello")}
+    actions = [action.text for action in admissible_actions(page, texts)]
+    assert actions == [
+        "click [2] where [2] is link 'Shop'",
+        "type [3] [word] where [3] is textbox 'Name'",
+        "type [4] [Hello] where [4] is textbox 'Message'",
+        "type [4] [Bye] where [4] is textbox 'Message'",
+        "select [5] [Order] where [5] is combobox 'Topic'",
+        "select [5] [Other] where [5] is combobox 'Topic'",
+        "click [9] where [9] is checkbox 'News'",
+    ]
+    rng = random.Random(0)
+    assert {choose_action(page, texts, rng).text for _ in range(200)} <= set(actions)
 
 
 def test_a_page_without_anything_to_act_on_is_an_error() -> None:
@@ -74,3 +98,21 @@ def test_sessions_are_recorded_the_same_each_time(needs_browser: None) -> None:
         if item.transition_id.split("/")[0] == following.transition_id.split("/")[0]:
             change = page_difference(parse_page(item.state), parse_page(following.state))
             assert change.text == item.answer
+
+
+@pytest.mark.browser
+def test_a_visit_is_repeated_and_goes_on_apart(needs_browser: None) -> None:
+    with serve_site(0) as address, open_browser() as browser:
+        site = Site(seed=0, session=4)
+        task, texts = next(name for name in TASKS if name not in site.tasks), site.texts
+        first = Visit(browser, address, session=4, area="tasks", texts=texts)
+        start = first.state
+        write, add = (
+            next(action for action in first.effective if words in action) for words in (f"[{task}]", "'Add task'")
+        )
+        written = first.play(write)
+        second = first.repeat()
+        assert second.state == written != start and second.done == first.done == (write,)
+        added = second.play(add)
+        assert f"checkbox '{task}'" in added and second.area == "tasks" and first.state == written
+        assert Visit(browser, address, session=4, area="tasks", texts=texts).state == start

@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -7,19 +6,18 @@ import torch
 from rlvr_world_hf.data.textworld import Playthrough, make_game
 from rlvr_world_hf.pipeline import WorldModelPipeline
 from rlvr_world_hf.planning.enumeration import EnumerationPlanner
+from rlvr_world_hf.planning.text_agent import TextCost, reactive_actions
 from rlvr_world_hf.planning.text_game import (
     FactGoal,
-    TextCost,
     attempt_game,
     changing,
     guided_commands,
     predicted_changes,
     quest_goal,
-    reactive_commands,
     true_changes,
 )
 from rlvr_world_hf.processors.text import LanguageWorldModelProcessor
-from rlvr_world_hf.states import FactChange, FactState
+from rlvr_world_hf.states import FactState
 from tests.tiny import text_tokenizer, tiny_language_model
 
 
@@ -29,17 +27,6 @@ RULES = {
     "wait": "nothing changes",
 }
 START = FactState.parse("closed(door)\nat(player, hall)")
-
-
-class Rules:
-    """What the commands above do, and what was asked for."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[FactState, str]] = []
-
-    def __call__(self, pairs: Sequence[tuple[FactState, str]]) -> list[FactState | None]:
-        self.asked += pairs
-        return [s.apply(FactChange.parse(RULES[c])) if c in RULES else None for s, c in pairs]
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +39,6 @@ def test_a_goal_is_worth_the_share_of_its_facts() -> None:
     assert [goal(START), goal(FactState.parse("open(door)")), goal(FactState(facts=goal.facts))] == [0.0, 0.5, 1.0]
     with pytest.raises(ValueError, match="facts to bring about"):
         FactGoal(facts=frozenset())
-
-
-def test_the_cost_is_the_best_discounted_value() -> None:
-    goal = FactGoal(facts=frozenset({"open(door)", "at(player, yard)"}))
-    objective = TextCost(START, Rules(), goal, discount=0.8)
-    plans = [("open door", "go north"), ("go north", "wait"), ("wait", "open door"), ("wait", "wait")]
-    assert objective(plans).tolist() == pytest.approx([-0.8, -0.5, -0.4, 0.0])
-    with pytest.raises(ValueError, match=r"a discount in \(0, 1\], got 0"):
-        TextCost(START, Rules(), goal, discount=0)
-
-
-def test_equal_pairs_are_predicted_once_and_the_unreadable_is_worth_nothing() -> None:
-    rules = Rules()
-    objective = TextCost(START, rules, FactGoal(facts=frozenset({"open(door)"})))
-    costs = objective([("wait", "wait"), ("wait", "open door"), ("dance", "open door"), ("dance", "wait")])
-    assert costs.tolist() == pytest.approx([0.0, -0.9, 0.0, 0.0])
-    assert sorted(command for _, command in rules.asked) == ["dance", "open door", "wait", "wait"]
-    assert len(rules.asked) == 4, "the second wait is of the same state, asked at another step"
 
 
 def test_a_quest_says_which_facts_are_to_hold(game: Any) -> None:
@@ -95,10 +64,10 @@ def test_the_game_foretells_itself_and_looking_ahead_wins(game: Any) -> None:
     assert won.is_success and won.value == 1.0 and won.commands == (first, second) and len(won.seconds) == 2
 
 
-def test_reactive_commands_repeat_themselves_by_the_seed(game: Any) -> None:
-    first, again = (attempt_game(game, reactive_commands(3), commands=6) for _ in range(2))
+def test_reactive_actions_repeat_themselves_by_the_seed(game: Any) -> None:
+    first, again = (attempt_game(game, reactive_actions(3), commands=6) for _ in range(2))
     assert first.commands == again.commands and 0 < len(first.commands) <= 6
-    others = {attempt_game(game, reactive_commands(seed), commands=6).commands for seed in range(5)}
+    others = {attempt_game(game, reactive_actions(seed), commands=6).commands for seed in range(5)}
     assert len(others) > 1
 
 
@@ -120,7 +89,7 @@ def test_a_world_model_foretells_what_it_can_read(monkeypatch: pytest.MonkeyPatc
 
     unreadable = predicted_changes(pipeline, max_new_tokens=4)([(START, "open door")])
     assert unreadable == [None], "random weights write nothing that can be read"
-    monkeypatch.setattr("rlvr_world_hf.planning.text_game.sample_answers", answers)
+    monkeypatch.setattr("rlvr_world_hf.planning.text_agent.sample_answers", answers)
     predict = predicted_changes(pipeline)
     opened, dance = predict([(START, "open door"), (START, "dance")])
     assert opened == FactState.parse("open(door)\nat(player, hall)") and dance is None

@@ -1,6 +1,6 @@
 import pytest
 
-from rlvr_world_hf.states import PageChange, page_difference, parse_page, parse_page_change
+from rlvr_world_hf.states import PageChange, apply_page_change, page_difference, parse_page, parse_page_change
 from rlvr_world_hf.states.answer import UnreadableAnswerError
 
 
@@ -94,3 +94,28 @@ def test_of_several_alike_the_last_ones_come_and_go():
     one, two = (f"[1] RootWebArea ''{line}" for line in ("\n\t[2] link 'x'", "\n\t[2] link 'x'\n\t[3] link 'x'"))
     assert difference(one, two) == PageChange(new=("[3] link 'x'",))
     assert difference(two, one) == PageChange(deleted=("[3] link 'x'",))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        TASKS,
+        TASKS.replace("checked: False", "checked: True"),
+        TASKS.replace("list 'Done'", "list 'Old'"),
+        "[1] RootWebArea 'Cart'\n\t[2] heading 'Cart'\n\t[3] textbox 'Task' value: 'tea'",
+    ],
+)
+def test_a_change_makes_the_page_up_to_where_things_stand(after):
+    def elements(page):
+        return sorted((element.role, element.name, element.properties) for element in page)
+
+    made = apply_page_change(parse_page(TASKS), difference(TASKS, renumbered(after, 30)))
+    assert elements(made) == elements(parse_page(after)) and made[0].depth == 0
+    assert len({element.element_id for element in made}) == len(made)
+
+
+def test_what_is_not_on_the_page_makes_no_difference_and_what_is_no_element_is_unreadable():
+    page = parse_page(TASKS)
+    assert apply_page_change(page, PageChange(deleted=("[70] link 'x'",), updated=("[71] link 'y'",))) == page
+    with pytest.raises(UnreadableAnswerError, match="Expected lines like"):
+        apply_page_change(page, PageChange(new=("a link",)))
