@@ -11,7 +11,7 @@ from einops import rearrange, repeat
 from ..rewards.base import VerifiableReward, mean_over_steps
 from ..rewards.perceptual import LPIPSReward, find_trunk
 from ..rewards.pixel import MAEReward, MSEReward, PixelReward, PSNRReward, SSIMReward
-from ..rewards.repetition import SAME_FRAME, repeated_steps
+from ..rewards.repetition import repeated_steps
 from ..rewards.sensor import SensorAccuracyReward, SensorMAEReward, SensorMSEReward, SensorReward
 from .predictions import Predictions, RowBatch, repetition_of
 
@@ -188,7 +188,7 @@ def measure_steps(
         values[metric.name] = metric.measure(predicted, reference, context=context)
         values |= metric.diagnose(predicted, reference)
     states = torch.cat([first[2][:, -1:], first[0]], dim=1)
-    values["repetition_rate"] = repeated_steps(states, tolerance=_tolerance(batch)).float()
+    values["repetition_rate"] = repeated_steps(states, tolerance=batch.tolerance).float()
     recorded = repeat(batch.reference_mask, "b s -> (b j) s", j=count)
     return {
         name: rearrange(value.where(recorded, torch.nan), "(b j) s -> b j s", b=rows) for name, value in values.items()
@@ -201,11 +201,6 @@ def _both_compared(predictions: Predictions, batch: RowBatch) -> tuple[Compared,
     if predictions.predicted_states is None:
         return first, first
     return first, _compared(predictions.predicted_states, batch.reference_states, batch.context_states)
-
-
-def _tolerance(batch: RowBatch) -> float:
-    """Largest difference of equal states: frames, or sensors, which are equal where their bins are."""
-    return SAME_FRAME if batch.reference.ndim == 5 else 0.0
 
 
 def _compared(predicted: torch.Tensor, reference: torch.Tensor | None, context: torch.Tensor | None) -> Compared:

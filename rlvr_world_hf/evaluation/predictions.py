@@ -82,6 +82,11 @@ class RowBatch:
         """Some of its columns by name, such as those of a processor's prompt."""
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def tolerance(self) -> float:
+        """Largest difference of equal states: of frames half a level of uint8; of sensors none, as they are bins."""
+        return SAME_FRAME if self.reference.ndim == 5 else 0.0
+
     def take(self, rows: torch.Tensor) -> "RowBatch":
         """The batch of some of its rows, by their place in it, shape `(R,)`, int64."""
         columns = ((field.name, getattr(self, field.name)) for field in fields(self))
@@ -307,7 +312,7 @@ def repetition_of(predictions: Predictions, batch: RowBatch) -> torch.Tensor:
     repeated = repetition_rate(
         rearrange(predictions.predicted, "b j ... -> (b j) ..."),
         reference_mask=repeat(batch.reference_mask, "b s -> (b j) s", j=count),
-        tolerance=SAME_FRAME if batch.reference.ndim == 5 else 0.0,
+        tolerance=batch.tolerance,
     )
     return rearrange(repeated, "(b j) -> b j", b=rows)
 

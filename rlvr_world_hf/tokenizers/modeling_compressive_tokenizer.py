@@ -168,8 +168,8 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             Width of convolutions at full resolution that correct the later frames; 0 for none, as in the paper.
         local_codes (`bool`, *optional*, defaults to `False`):
             Whether the dynamics codes of a patch are made from that patch of the frame and nothing else; in the paper,
-            from the whole frame. Where little moves most codes are then easy to predict, and the error of a place is
-            owed to the codes of that place and of those around it.
+            from the whole frame. Codes of patches where nothing moves are then easy to predict, and fewer are left to
+            tell of what does.
 
     Raises:
         `ValueError`: If the image size is not divisible as stated, a conditioning list has the wrong length,
