@@ -182,7 +182,13 @@ def tokenizer(run: StageRun) -> list[Path]:
 
 def _take_weights(codec: Any, place: str) -> None:
     """Gives a codec the weights of another whose names and shapes are the same, and says which are not."""
-    own, given = codec.state_dict(), _codec_at(place).state_dict()
+    try:
+        own, given = codec.state_dict(), _codec_at(place).state_dict()
+    except OSError as error:
+        raise FileNotFoundError(
+            f"tokenizer.start_from: expected a folder or Hub id of a codec, got {place}, where none is; train it "
+            "by its own recipe first, or leave `tokenizer.start_from` out."
+        ) from error
     taken = {name: weights for name, weights in given.items() if name in own and own[name].shape == weights.shape}
     if not taken:
         raise ValueError(
