@@ -17,12 +17,16 @@ from .say import say
 USAGE = """usage: rlvr-world bundle RUN NAME
 
 Puts the checkpoints base/ and rlvr/ of a run's output folder, rounded to bfloat16, into model_cards/NAME, from which
-the playground plays them. A codec equal to that of model_cards/NAME-codec is left out. For those who maintain the
-library: the repository grows by them each time.
+the playground plays them. A codec equal to that of model_cards/NAME-codec is left out. With a NAME that ends in -base
+it is base/ alone, put into model_cards/NAME itself, and recipes of that world may start from it. For those who
+maintain the library: the repository grows by them each time.
 """
 
 CHECKPOINTS = ("base", "rlvr")
 """What is bundled of a run."""
+
+BASE = "-base"
+"""How the name of a card ends whose folder is one checkpoint."""
 
 CODEC_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -55,13 +59,13 @@ def bundle(words: Sequence[str]) -> int:
 
 def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
     """
-    Put a run's checkpoints beside its card.
+    Put a run's checkpoints beside its card, or its base in its place where the card is one of a base.
 
     Args:
         run (`Path`):
             The output folder of a run.
         name (`str`):
-            Folder of the card.
+            Folder of the card; of a base alone if it ends in `-base`.
         into (`Path`):
             Where the cards are.
 
@@ -72,28 +76,43 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
         FileNotFoundError: If a checkpoint is missing.
         ValueError: If the bundled checkpoints would take more than `LIMIT`; they are as before then.
     """
-    made = {checkpoint: into / name / f".{checkpoint}" for checkpoint in CHECKPOINTS}
+    world, alone = name.removesuffix(BASE), name.endswith(BASE)
+    checkpoints = CHECKPOINTS[:1] if alone else CHECKPOINTS
+    made = {checkpoint: into / name / f".{checkpoint}" for checkpoint in checkpoints}
     try:
         for checkpoint, folder in made.items():
             model, processor = load_world_model(run / checkpoint)
             save_world_model(folder, model.to(torch.bfloat16), processor)
             codec = folder / "codec"
-            if codec.is_dir() and _is_same_codec(codec, into / f"{name}-codec"):
+            if codec.is_dir() and _is_same_codec(codec, into / f"{world}-codec"):
                 shutil.rmtree(codec)
-        others = sum(_size(file.parent) for file in into.glob("*/*/config.json") if file.parents[1].name != name)
-        size = others + sum(_size(folder) for folder in made.values()) + sum(map(_size, into.glob("*-codec")))
+        size = sum(map(_size, made.values())) + sum(_size(other) for other in _bundled(into) - _places(into, name))
         if size > LIMIT:
             raise ValueError(
                 f"Expected bundled checkpoints of at most {LIMIT / 1024**2:.0f} MiB in all, got {size / 1024**2:.1f}; "
                 "bundle a smaller policy."
             )
         for checkpoint, folder in made.items():
-            shutil.rmtree(into / name / checkpoint, ignore_errors=True)
-            folder.rename(into / name / checkpoint)
+            if alone:
+                shutil.copytree(folder, into / name, dirs_exist_ok=True)
+            else:
+                shutil.rmtree(into / name / checkpoint, ignore_errors=True)
+                folder.rename(into / name / checkpoint)
     finally:
         for folder in made.values():
             shutil.rmtree(folder, ignore_errors=True)
-    return [into / name / checkpoint for checkpoint in CHECKPOINTS]
+    return sorted(_places(into, name))
+
+
+def _places(into: Path, name: str) -> set[Path]:
+    """Where the checkpoints of a card lie."""
+    return {into / name} if name.endswith(BASE) else {into / name / checkpoint for checkpoint in CHECKPOINTS}
+
+
+def _bundled(into: Path) -> set[Path]:
+    """Folders of the checkpoints and codecs that are bundled; what is being made has a name that begins with a dot."""
+    found = {file.parent for pattern in ("*/config.json", "*/*/config.json") for file in into.glob(pattern)}
+    return {folder for folder in found if not folder.name.startswith(".") and folder.parent not in found}
 
 
 def _size(folder: Path) -> int:

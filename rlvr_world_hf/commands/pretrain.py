@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,11 +23,12 @@ from ..processors.video import VideoWorldModelProcessor
 from . import text_world
 from .collect import collect, is_text, load_split, split_rows
 from .keys import key
+from .locations import bundled_path
 from .precision import BF16, Bfloat16, use_bfloat16
 from .progress import cached, fingerprint, write_json
 from .recipe import Recipe
 from .stage import StageRun, stage
-from .tokenizer import codec_identity, load_codec
+from .tokenizer import BUNDLED, codec_identity, load_codec, tokenizer, weights_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +52,9 @@ class PretrainSettings:
         False, "Learn each token among the ids valid at its position only, as rollouts sample it; not of text."
     )
     start_from: str = key(
-        "", "Folder or Hub id of a world model, of text also a language model, to start from; a fresh one if empty."
+        "",
+        "Folder or Hub id of a world model, of text also a language model, to start from; bundled: the one that ships "
+        "with the library, of the bundled codec; a fresh one if empty.",
     )
     max_length: int = key(1024, "Of text: longest prompt and answer, in tokens; longer ones are left out.")
     lora_rank: int = key(0, "Of text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
@@ -95,8 +100,29 @@ def training_arguments(recipe: Recipe) -> Callable[..., Any]:
     return TrainingArguments
 
 
+def _base_place(recipe: Recipe) -> Path | str:
+    place, source = pretrain.read(recipe).start_from, tokenizer.read(recipe).source
+    if place != BUNDLED:
+        return place
+    if source != BUNDLED:
+        raise ValueError(
+            f"pretrain.start_from: the bundled world model writes the bundled codec's codes, and tokenizer.source is "
+            f"{source!r}; train one on yours with `--pretrain.start_from ''` and a larger `--pretrain.max_steps`."
+        )
+    return bundled_path(f"{recipe.world}-base")
+
+
+def _made_from(recipe: Recipe) -> str | None:
+    place = _base_place(recipe)
+    return weights_hash(place) if place else None
+
+
 @stage(
-    settings=PretrainSettings, after=("collect", "tokenizer"), passed_on_to=training_arguments, shares_processes=True
+    settings=PretrainSettings,
+    after=("collect", "tokenizer"),
+    passed_on_to=training_arguments,
+    made_from=_made_from,
+    shares_processes=True,
 )
 def pretrain(run: StageRun) -> list[Path]:
     """
@@ -128,8 +154,20 @@ def _parts_of_video(run: StageRun) -> tuple[StepBlockProcessor, Any]:
         processor = build_processor(run.recipe).to(run.processes.device)
         model = build_policy(processor.layout, **settings.policy_sizes(), seed=run.recipe.seed)
         return processor, choose_attention(model, run.processes.device)
-    model, processor = load_world_model(settings.start_from, device=run.processes.device, dtype=torch.float32)
+    device = run.processes.device
+    if settings.start_from == BUNDLED:
+        model, processor = _bundled_base(run.recipe, device)
+    else:
+        model, processor = load_world_model(settings.start_from, device=device, dtype=torch.float32)
     return processor, choose_attention(model)
+
+
+def _bundled_base(recipe: Recipe, device: torch.device) -> tuple[Any, Any]:
+    """The world model that ships without a codec, with the codec that ships and that it was trained with."""
+    with tempfile.TemporaryDirectory(prefix="rlvr_world_") as whole:
+        shutil.copytree(_base_place(recipe), whole, dirs_exist_ok=True)
+        shutil.copytree(bundled_path(f"{recipe.world}-codec"), Path(whole, "codec"))
+        return load_world_model(whole, device=device, dtype=torch.float32)
 
 
 def likelihood_training(

@@ -81,7 +81,7 @@ def codec_identity(recipe: Recipe) -> str:
     Hub id.
     """
     settings = tokenizer.read(recipe)
-    return tokenizer.fingerprint(recipe) if settings.source == SCRATCH else _weights_hash(_codec_place(recipe))
+    return tokenizer.fingerprint(recipe) if settings.source == SCRATCH else weights_hash(_codec_place(recipe))
 
 
 def load_codec(recipe: Recipe) -> Any:
@@ -112,7 +112,8 @@ def _codec_class(place: str) -> Any:
     )
 
 
-def _weights_hash(place: Path | str) -> str:
+def weights_hash(place: Path | str) -> str:
+    """Identifies a checkpoint by its weights and configuration, one that is not a folder by its name."""
     if not Path(place).is_dir():
         return str(place)
     digest = hashlib.sha256()
@@ -124,8 +125,8 @@ def _weights_hash(place: Path | str) -> str:
 def _made_from(recipe: Recipe) -> str:
     settings = tokenizer.read(recipe)
     if is_text(recipe) or settings.source == SCRATCH:
-        return settings.source if settings.start_from is None else _weights_hash(settings.start_from)
-    return _weights_hash(_codec_place(recipe))
+        return settings.source if settings.start_from is None else weights_hash(settings.start_from)
+    return weights_hash(_codec_place(recipe))
 
 
 def _codec_place(recipe: Recipe) -> Path | str:

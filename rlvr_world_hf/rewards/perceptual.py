@@ -47,8 +47,8 @@ class LPIPSReward(PixelReward):
             File with torchvision's weights of the trunk, `.pth` or `.safetensors`. By default torchvision's own file
             name in torch hub's cache.
         trunk (`str`, *optional*, defaults to `"pretrained"`):
-            `"random"` draws the trunk's weights from `seed`. For tests only: its values are not LPIPS and must not be
-            reported.
+            `"random"` draws the trunk's weights from `seed`, for where they cannot be had. Its values are not LPIPS,
+            so the metric's name ends in `_random`.
         seed (`int`, *optional*, defaults to `0`):
             Seed of a random trunk.
         batch_size (`int`, *optional*, defaults to `32`):
@@ -95,6 +95,8 @@ class LPIPSReward(PixelReward):
             raise ValueError(f'Expected `trunk` to be "pretrained" or "random", got {trunk!r}.')
         if net != "vgg":
             self.name = f"{self.name}_{net}"
+        if trunk == "random":
+            self.name = f"{self.name}_random"
         super().__init__(pixels=pixels, aggregation=aggregation, discount=discount)
         self.net = net
         self.trunk_path = trunk_path

@@ -62,6 +62,19 @@ def test_what_is_too_large_leaves_what_was_there(run: Path, cards: Path, monkeyp
     assert sorted(cards.rglob("*")) == before
 
 
+def test_a_base_alone_lies_beside_its_card(run: Path, cards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = cards / "world-base" / "README.md"
+    card.parent.mkdir()
+    card.write_text("what it is")
+    (folder,) = bundle_checkpoints(run, "world-base", into=cards)
+    assert folder == card.parent and card.read_text() == "what it is"
+    assert not (folder / "codec").exists() and not (folder / ".base").exists()
+    weights, kept = load_file(run / "base" / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert all(torch.equal(value.bfloat16(), kept[name]) for name, value in weights.items())
+    bundle_checkpoints(run, "world", into=cards)  # counts it, and leaves it
+    assert (folder / "model.safetensors").is_file()
+
+
 def test_the_command_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
     assert bundle(["--help"]) == 0 and main(["bundle"]) == 2
     assert "rlvr-world bundle RUN NAME" in capsys.readouterr().out

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -44,6 +45,32 @@ def test_a_run_may_start_from_a_world_model_and_leave_it_as_it_is(whole_run, sma
     assert (processor.action_low, processor.action_high) == (processor_before.action_low, processor_before.action_high)
     trained, _ = load_world_model(recipe.output_dir / "control")
     assert not torch.equal(trained.lm_head.weight, base.lm_head.weight)
+
+
+def test_a_run_may_start_from_the_base_that_ships(whole_run, small_recipe, tmp_path, monkeypatch):
+    """What ships has the weights without the codec; the codec that ships is the one it was trained with."""
+    shipped = {"pusht-base": tmp_path / "pusht-base", "pusht-codec": whole_run.output_dir / "codec"}
+    shutil.copytree(whole_run.output_dir / "base", shipped["pusht-base"], ignore=shutil.ignore_patterns("codec"))
+    monkeypatch.setattr("rlvr_world_hf.commands.pretrain.bundled_path", shipped.__getitem__)
+    monkeypatch.setattr("rlvr_world_hf.commands.tokenizer.bundled_path", shipped.__getitem__)
+    keys = {"pretrain.start_from": "bundled", "pretrain.max_steps": 0}
+    recipe = small_recipe(tmp_path / "run", tokenizer="bundled", **keys)
+    pretrain(recipe)
+    before, processor_before = load_world_model(whole_run.output_dir / "base")
+    base, processor = load_world_model(recipe.output_dir / "base")
+    assert all(torch.equal(value, base.state_dict()[name]) for name, value in before.state_dict().items())
+    assert processor.layout == processor_before.layout
+    identity = pretrain.fingerprint(recipe)
+    (shipped["pusht-base"] / "model.safetensors").write_bytes(b"others")
+    assert pretrain.fingerprint(recipe) != identity  # other weights, another result
+
+
+def test_the_base_that_ships_wants_the_codec_that_ships(whole_run, small_recipe, tmp_path):
+    recipe = small_recipe(
+        tmp_path, tokenizer=str(whole_run.output_dir / "codec"), **{"pretrain.start_from": "bundled"}
+    )
+    with pytest.raises(ValueError, match="writes the bundled codec's codes.*train one on yours with"):
+        pretrain(recipe)
 
 
 def test_a_fresh_policy_needs_updates(small_recipe, tmp_path):
