@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 export UV_HTTP_TIMEOUT ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock quickstart demo test test-slow test-gpu test-browser style quality codec reproduce bench
+.PHONY: help install lock quickstart demo test test-slow test-gpu test-browser style quality codec base reproduce bench
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -53,8 +53,14 @@ quality: $(INSTALLED) ## format, lint and types, checked only
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-codec: $(INSTALLED) ## train a PushT codec by its recipe (about an hour)
+codec: $(INSTALLED) ## train the PushT codec that ships by its recipes (about three hours)
 	$(BIN)/rlvr-world tokenizer pusht/codec
+	$(BIN)/rlvr-world tokenizer pusht/codec_local
+	$(BIN)/rlvr-world tokenizer pusht/codec_local --output_dir outputs/pusht-codec-final \
+		--tokenizer.start_from outputs/pusht-codec-local/codec --tokenizer.max_steps 20000
+
+base: $(INSTALLED) ## train the PushT base that ships by its recipe (about an hour)
+	$(BIN)/rlvr-world pretrain pusht/base
 
 reproduce: $(INSTALLED) ## the quickstart with three training seeds
 	$(BIN)/rlvr-world reproduce quickstart

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +14,7 @@ import numpy as np
 import torch
 
 from ..hub import load_world_model, save_world_model
-from ..hub.checkpoint import choose_attention
+from ..hub.checkpoint import choose_attention, with_codec
 from ..processors.sensor import SensorWorldModelProcessor
 from ..processors.step_blocks import StepBlockProcessor
 from ..processors.video import VideoWorldModelProcessor
@@ -100,21 +98,20 @@ def training_arguments(recipe: Recipe) -> Callable[..., Any]:
     return TrainingArguments
 
 
-def _base_place(recipe: Recipe) -> Path | str:
-    place, source = pretrain.read(recipe).start_from, tokenizer.read(recipe).source
-    if place != BUNDLED:
-        return place
+def _bundled_base(recipe: Recipe) -> Path:
+    source = tokenizer.read(recipe).source
     if source != BUNDLED:
         raise ValueError(
             f"pretrain.start_from: the bundled world model writes the bundled codec's codes, and tokenizer.source is "
-            f"{source!r}; train one on yours with `--pretrain.start_from ''` and a larger `--pretrain.max_steps`."
+            f"{source!r}; train one on yours with `--pretrain.start_from ''`, and a larger `--pretrain.max_steps` and "
+            "`--pretrain.learning_rate`."
         )
     return bundled_path(f"{recipe.world}-base")
 
 
 def _made_from(recipe: Recipe) -> str | None:
-    place = _base_place(recipe)
-    return weights_hash(place) if place else None
+    is_bundled = pretrain.read(recipe).start_from == BUNDLED
+    return weights_hash(_bundled_base(recipe)) if is_bundled else None
 
 
 @stage(
@@ -154,20 +151,13 @@ def _parts_of_video(run: StageRun) -> tuple[StepBlockProcessor, Any]:
         processor = build_processor(run.recipe).to(run.processes.device)
         model = build_policy(processor.layout, **settings.policy_sizes(), seed=run.recipe.seed)
         return processor, choose_attention(model, run.processes.device)
-    device = run.processes.device
+    load = partial(load_world_model, device=run.processes.device, dtype=torch.float32)
     if settings.start_from == BUNDLED:
-        model, processor = _bundled_base(run.recipe, device)
+        with with_codec(_bundled_base(run.recipe), bundled_path(f"{run.recipe.world}-codec")) as whole:
+            model, processor = load(whole)
     else:
-        model, processor = load_world_model(settings.start_from, device=device, dtype=torch.float32)
+        model, processor = load(settings.start_from)
     return processor, choose_attention(model)
-
-
-def _bundled_base(recipe: Recipe, device: torch.device) -> tuple[Any, Any]:
-    """The world model that ships without a codec, with the codec that ships and that it was trained with."""
-    with tempfile.TemporaryDirectory(prefix="rlvr_world_") as whole:
-        shutil.copytree(_base_place(recipe), whole, dirs_exist_ok=True)
-        shutil.copytree(bundled_path(f"{recipe.world}-codec"), Path(whole, "codec"))
-        return load_world_model(whole, device=device, dtype=torch.float32)
 
 
 def likelihood_training(

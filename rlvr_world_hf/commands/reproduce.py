@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..evaluation.finding_table import finding_table, renew_section
 from ..evaluation.results import merge_results, read_results, write_results
@@ -23,6 +24,9 @@ SEEDS = (0, 1, 2)
 PICTURES = ("strip.png", "strip.gif", "sensors.png", "learning_curves.png")
 """Pictures of the first seed's run that go with the merged table, as far as its world has them."""
 
+README_METRICS = ("mae", "mae_moving", "ssim", "agent_not_found", "repetition_rate")
+"""Columns of the table on the front page, which has room for a few; the card has all."""
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The checkout this library is run from, if it is one."""
 
@@ -32,7 +36,8 @@ def reproduce(recipe: Recipe, *, seeds: tuple[int, ...] = SEEDS) -> Path:
     Run a recipe once for each training seed and merge what was measured.
 
     Each seed has its folder `seed-<n>` in the recipe's output folder and resumes there; all share the episodes. In a
-    checkout of the library, a recipe with a `card` also renews that folder of `model_cards/`.
+    checkout of the library, a recipe with a `card` also renews that folder of `model_cards/`, and the table between
+    `<!-- CARD -->` and `<!-- end of CARD -->` in the README.
 
     Args:
         recipe (`Recipe`):
@@ -52,9 +57,35 @@ def reproduce(recipe: Recipe, *, seeds: tuple[int, ...] = SEEDS) -> Path:
         for picture in filter(lambda name: (folders[0] / name).exists(), PICTURES):
             shutil.copyfile(folders[0] / picture, folder / picture)
         write_card(recipe, checkpoint=folders[0] / "rlvr", folder=folder)
+    if recipe.card and is_checkout():
+        _renew(CHECKOUT / "README.md", recipe.card, readme_table(results))
     say(markdown_table(results))
     say("\n".join(str(folder) for folder in _destinations(recipe)))
     return recipe.output_dir
+
+
+def readme_table(results: Mapping[str, Any]) -> str:
+    """
+    The table of a `results.json` as it stands on the front page.
+
+    Args:
+        results (`Mapping`):
+            A record of `results.json`.
+
+    Returns:
+        `str`: Markdown, with a final newline.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.evaluation.results import read_results
+    >>> print(readme_table(read_results(CHECKOUT / "model_cards/pusht/results.json")).splitlines()[0])
+    | row | mae ↓ | mae_moving ↓ | ssim ↑ | agent_not_found ↓ | repetition_rate ↓ |
+
+    ```
+    """
+    measured = {metric for metrics in results["rows"].values() for metric in metrics}
+    return markdown_table(results, metrics=[metric for metric in README_METRICS if metric in measured] or None)
 
 
 def is_checkout() -> bool:
@@ -78,9 +109,12 @@ def renew_evidence(file: Path, metrics: Sequence[str]) -> None:
     for source in sorted(file.parent.glob(f"{file.stem}*")):
         if source.suffix in (".json", ".png", ".gif"):
             shutil.copyfile(source, place / source.name)
+    _renew(page, file.stem, finding_table(read_json(file), metrics=metrics))
+
+
+def _renew(page: Path, name: str, table: str) -> None:
     if page.exists():
-        table = finding_table(read_json(file), metrics=metrics)
-        page.write_text(renew_section(page.read_text(encoding="utf-8"), file.stem, table), encoding="utf-8")
+        page.write_text(renew_section(page.read_text(encoding="utf-8"), name, table), encoding="utf-8")
 
 
 def _destinations(recipe: Recipe) -> list[Path]:

@@ -14,7 +14,8 @@ import os
 import posixpath
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -158,6 +159,35 @@ def load_world_model(
         model.to(device)
         processor.to(device)
     return choose_attention(model.eval()), processor
+
+
+@contextmanager
+def with_codec(folder: str | os.PathLike[str], codec: str | os.PathLike[str]) -> Iterator[Path]:
+    """
+    A checkpoint that was kept without its codec, as bundled ones are, together with it, for as long as it is loaded.
+
+    Args:
+        folder (`str` or `PathLike`):
+            The checkpoint.
+        codec (`str` or `PathLike`):
+            The codec it was trained with.
+
+    Returns:
+        `Iterator[Path]`: a folder that [`load_world_model`] can read, removed afterwards.
+
+    Example:
+
+    ```python
+    with with_codec("model_cards/pusht/base", "model_cards/pusht-codec") as whole:
+        model, processor = load_world_model(whole)
+
+    ```
+    """
+    with tempfile.TemporaryDirectory(prefix="rlvr_world_") as name:
+        whole = Path(name)
+        shutil.copytree(folder, whole, dirs_exist_ok=True)
+        shutil.copytree(codec, whole / "codec")
+        yield whole
 
 
 def choose_attention(model: PreTrainedModel, device: torch.device | None = None) -> PreTrainedModel:

@@ -7,8 +7,6 @@ their codec, which lies beside the run: `pusht/base` and `pusht/rlvr` use that o
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from ..hub.checkpoint import with_codec
 from ..pipeline import WorldModelPipeline
 
 
@@ -136,9 +135,7 @@ def load(folder: str | os.PathLike[str], *, device: str | torch.device | None = 
     shared_codec = folder.parent.with_name(f"{folder.parent.name}-codec")
     if (folder / "codec").exists() or not shared_codec.is_dir():
         return WorldModelPipeline.from_pretrained(folder, **settings)
-    with tempfile.TemporaryDirectory(prefix="rlvr_world_") as whole:
-        shutil.copytree(folder, whole, dirs_exist_ok=True)
-        shutil.copytree(shared_codec, Path(whole, "codec"))
+    with with_codec(folder, shared_codec) as whole:
         return WorldModelPipeline.from_pretrained(whole, **settings)
 
 

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from rlvr_world_hf.commands import reproduce as reproduce_module
-from rlvr_world_hf.commands.reproduce import reproduce
+from rlvr_world_hf.commands.reproduce import readme_table, reproduce
 from rlvr_world_hf.evaluation.results import read_results, write_results
 
 
@@ -26,6 +26,7 @@ def test_seeds_are_merged_and_a_checkout_gets_the_card(copied_runs, small_recipe
     (checkout / "model_cards").mkdir(parents=True)
     if is_checkout:
         (checkout / "pyproject.toml").touch()
+        (checkout / "README.md").write_text("# All\n\n<!-- pusht -->\n<!-- end of pusht -->\n\nEnd.\n")
     monkeypatch.setattr(reproduce_module, "CHECKOUT", checkout)
     folder = reproduce(small_recipe(tmp_path / "out", card="pusht"))
     card = checkout / "model_cards" / "pusht"
@@ -35,3 +36,11 @@ def test_seeds_are_merged_and_a_checkout_gets_the_card(copied_runs, small_recipe
         assert len(results["rows"]["rlvr"]["mae"]["values"]) == 3
         assert all((place / name).exists() for name in ("README.md", "strip.png", "strip.gif", "learning_curves.png"))
     assert card.exists() == is_checkout
+    if is_checkout:
+        table = readme_table(read_results(card / "results.json"))
+        assert table in (checkout / "README.md").read_text() and "| mae ↓ |" in table
+
+
+def test_the_front_page_has_the_committed_results(repository):
+    results = read_results(repository / "model_cards" / "pusht" / "results.json")
+    assert f"<!-- pusht -->\n\n{readme_table(results)}\n<!-- end of pusht -->" in (repository / "README.md").read_text()

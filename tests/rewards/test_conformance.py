@@ -73,9 +73,9 @@ def batch(reward: VerifiableReward) -> dict[str, list[torch.Tensor]]:
 
 def test_the_room_is_found() -> None:
     names = {reward.name for reward in REWARDS}
-    assert {"mae", "mse", "psnr", "ssim", "ms_ssim_3", "lpips_squeeze", "agent_position_mae"} <= names
+    assert {"mae", "mse", "psnr", "ssim", "ms_ssim_3", "lpips_squeeze_random", "agent_position_mae"} <= names
     assert {"sensor_mae", "sensor_mse", "sensor_accuracy"} <= names
-    assert {"repetition_rate", "mae_moving", "lpips_squeeze_moving", "mae_last", "ssim_discounted"} <= names
+    assert {"repetition_rate", "mae_moving", "lpips_squeeze_random_moving", "mae_last", "ssim_discounted"} <= names
     assert len(names) == len(REWARDS)
 
 
