@@ -47,7 +47,8 @@ def strip(
         predictions (`Mapping[str, torch.Tensor]`):
             Label -> predicted frames of the shape of `reference`, in the order of the rows, as in `base`, `RLVR`.
         path_png (`str` or `PathLike`):
-            Picture to write: examples below each other, time from left to right.
+            Picture to write: examples below each other, time from left to right; in two columns where one would be
+            more than twice as tall as wide.
         path_gif (`str` or `PathLike`, *optional*):
             Animation to write: one panel a row of the picture, side by side, time as time.
         scale (`int`, *optional*, defaults to 4):
@@ -71,7 +72,7 @@ def strip(
         raise ValueError(f"`context` has {len(given)} examples and `reference` {len(truth)}; give as many.")
     rows = _rows(given[:, -1:], truth, predicted, gain=error_gain)
     enlarged = {name: frames.repeat(scale, axis=2).repeat(scale, axis=3) for name, frames in rows.items()}
-    _draw_grid(enlarged, seconds_per_frame).save(parent_made(path_png))
+    _draw_sheet(enlarged, seconds_per_frame).save(parent_made(path_png))
     if path_gif is not None:
         images = [_draw_moment(enlarged, time, seconds_per_frame) for time in range(truth.shape[1] + 1)]
         pause = round(1000 * seconds_per_frame)
@@ -275,6 +276,23 @@ def _rows(
         red = 1 - error * np.array([0.1, 1.0, 1.0], dtype=np.float32)  # white to red
         rows[f"error {name}"] = np.concatenate([np.ones_like(given), red], axis=1)
     return {name: np.round(np.clip(frames, 0, 1) * 255).astype(np.uint8) for name, frames in rows.items()}
+
+
+def _draw_sheet(rows: Mapping[str, np.ndarray], seconds: float) -> Image.Image:
+    """All examples in one column, or in two if it would be too tall."""
+    column = _draw_grid(rows, seconds)
+    examples = len(next(iter(rows.values())))
+    if examples == 1 or column.height <= 2 * column.width:
+        return column
+    half = -(-examples // 2)
+    left, right = (
+        _draw_grid({name: frames[part] for name, frames in rows.items()}, seconds)
+        for part in (slice(half), slice(half, None))
+    )
+    sheet = Image.new("RGB", (left.width + 4 * GAP + right.width, left.height), WHITE)
+    sheet.paste(left, (0, 0))
+    sheet.paste(right, (left.width + 4 * GAP, 0))
+    return sheet
 
 
 def _draw_grid(rows: Mapping[str, np.ndarray], seconds: float) -> Image.Image:

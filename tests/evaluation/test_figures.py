@@ -22,6 +22,18 @@ def test_strip_draws_rows_over_time(tmp_path, frames):
         assert image.n_frames == 5
 
 
+def test_many_examples_are_drawn_in_two_columns(tmp_path, frames):
+    examples = torch.cat([frames, frames[:1]])
+    png = tmp_path / "strip.png"
+    strip(examples[:, :1], examples, {"base": 1 - examples, "RLVR": examples}, path_png=png, scale=4)
+    with Image.open(png) as image:
+        assert image.width > 2 * 5 * 64
+        assert 2 * 5 * 64 < image.height < 3 * 5 * 64  # two examples on the left, one on the right
+        lower = np.asarray(image)[image.height // 2 + 20 :]
+    assert (lower[:, : image.width // 2] < 255).any()
+    assert (lower[:, image.width // 2 + 100 :] == 255).all()
+
+
 def test_error_is_white_where_the_prediction_is_right(tmp_path):
     reference = torch.zeros(1, 3, 16, 16)
     predicted = reference.clone()
