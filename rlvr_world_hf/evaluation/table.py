@@ -167,7 +167,7 @@ def format_number(mean: float, spread: float = 0.0) -> str:
         mean (`float`):
             The number.
         spread (`float`, *optional*, defaults to 0.0):
-            Its standard deviation; not shown if 0.
+            Its standard deviation; not shown below a hundred-thousandth of the number, where it is rounding.
 
     Returns:
         `str`: the text.
@@ -180,7 +180,7 @@ def format_number(mean: float, spread: float = 0.0) -> str:
 
     ```
     """
-    if spread > 0:
+    if spread > 1e-5 * abs(mean):
         decimals = min(8, max(0, 1 - math.floor(math.log10(spread))))
         return f"{mean:.{decimals}f} ± {spread:.{decimals}f}"
     decimals = 3 - math.floor(math.log10(abs(mean))) if mean else 1

@@ -43,4 +43,6 @@ def test_seeds_are_merged_and_a_checkout_gets_the_card(copied_runs, small_recipe
 
 def test_the_front_page_has_the_committed_results(repository):
     results = read_results(repository / "model_cards" / "pusht" / "results.json")
-    assert f"<!-- pusht -->\n\n{readme_table(results)}\n<!-- end of pusht -->" in (repository / "README.md").read_text()
+    assert (
+        f"<!-- pusht -->\n\n{readme_table(results)}\n<!-- end of pusht -->" in (repository / "README.md").read_text()
+    )

@@ -67,7 +67,8 @@ def test_unknown_names_fail(results):
         (0.0, 0.0, "0.0"),
         (12.345, 3.0, "12.3 ± 3.0"),
         (123.0, 45.0, "123 ± 45"),
-        (0.5, 1e-12, "0.50000000 ± 0.00000000"),
+        (0.5, 1e-12, "0.5000"),  # two thread counts, not two seeds
+        (0.0, 1e-12, "0.00000000 ± 0.00000000"),
     ],
 )
 def test_numbers_have_the_digits_their_spread_supports(mean, spread, text):
