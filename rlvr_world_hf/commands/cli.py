@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.folder import UnusableEpisodesError
-from .keys import Key, check_known, keys_of
+from .keys import Key, keys_of
 from .locations import finding_names, is_finding, recipe_names
 from .recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings, load_recipe, parse_overrides
 from .say import say
@@ -120,9 +120,9 @@ def _finding_job(name: str, overrides: dict[str, Any]) -> Callable[[], Any]:
     """What measures a finding, its settings read once."""
     folder = Path(overrides.pop("output_dir")) if "output_dir" in overrides else None
     if name in USE_NAMES:
-        from .uses import USES, measure_use
+        from .uses import check_options, measure_use
 
-        check_known(overrides, ["recipe", "seeds", *USES[name].options], where=name)
+        check_options(name, overrides)
         return partial(measure_use, name, folder=folder, **overrides)
     from .finding import load_finding, measure_finding
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from ..environments.policy_evaluation import PolicyProtocol, evaluate_policies
 from ..evaluation.finding_figures import draw_agreement, draw_curves, draw_intervals
@@ -20,7 +20,7 @@ from .evidence_long_rollouts import FRAMES, long_rollouts
 from .evidence_planning import planning
 from .evidence_text_planning import text_planning
 from .evidence_web_planning import web_planning
-from .keys import check_known
+from .keys import check_known, convert
 from .progress import read_json
 from .recipe import load_recipe
 from .reproduce import SEEDS, is_checkout, renew_evidence
@@ -68,11 +68,11 @@ def measure_use(name: str, *, folder: Path | None = None, **options: Any) -> Pat
         `Path`: The JSON file.
 
     Raises:
-        ValueError: If there is no such use or option.
+        ValueError, TypeError: As [`check_options`].
     """
     check_known([name], USES, where="findings")
     use, folder = USES[name], folder or Path("outputs/findings") / name
-    check_known(options, ["recipe", "seeds", *use.options], where=name)
+    given = check_options(name, options)
     recipe = load_recipe(options.get("recipe", use.recipe))
     recipes = [
         dataclasses.replace(recipe, seed=seed, output_dir=recipe.reproduction_dir / f"seed-{seed}")
@@ -80,7 +80,6 @@ def measure_use(name: str, *, folder: Path | None = None, **options: Any) -> Pat
     ]
     for of_seed in recipes:
         run_stages(of_seed, ["evaluate"])
-    given = {option: value for option, value in options.items() if option in use.options}
     runs = recipes if use.takes_recipes else [of_seed.output_dir for of_seed in recipes]
     file = use.measure(runs, folder=folder, **given)
     draw = use.draw or partial(draw_intervals, metrics=use.metrics)
@@ -89,6 +88,45 @@ def measure_use(name: str, *, folder: Path | None = None, **options: Any) -> Pat
         renew_evidence(file, use.metrics)
     say(str(file))
     return file
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Options of a use as what measures it takes them, before anything is trained for it.
+
+    Args:
+        name (`str`):
+            One of `USES`.
+        options (`Mapping`):
+            As [`measure_use`] takes them.
+
+    Returns:
+        `dict`: Those that the use itself takes.
+
+    Raises:
+        ValueError: If there is no such option, or a number is below 1.
+        TypeError: If a value is of another type than the option's.
+
+    Example:
+
+    ```python
+    >>> check_options("planning", {"starts": 20, "seeds": [0]})
+    {'starts': 20}
+
+    ```
+    """
+    use = USES[name]
+    check_known(options, ["recipe", "seeds", *use.options], where=name)
+    hints = get_type_hints(use.measure)
+    given = {
+        option: convert(value, hints.get(option), where=f"{name}.{option}")
+        for option, value in options.items()
+        if option in use.options
+    }
+    for option, value in given.items():
+        if type(value) is int and value < 1:
+            raise ValueError(f"{name}.{option}: expected at least 1, got {value}; leave it out for the usual number.")
+    return given
 
 
 def policy_evaluation(runs: Sequence[Path | str], *, folder: Path, episodes: int = 50) -> Path:

@@ -105,3 +105,18 @@ def test_only_the_whole_use_renews_the_evidence(finished, tmp_path, monkeypatch)
 def test_an_unknown_option_is_refused_before_anything_runs(capsys, words, message):
     assert main(["reproduce", "planning", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"starts": "many"}, r"planning\.starts: expected int.*'many'"),
+        ({"starts": 0}, r"planning\.starts: expected at least 1, got 0"),
+        ({"ceiling": 3}, r"planning\.ceiling: expected bool.*3"),
+        ({"start": 3}, r"planning: unknown key 'start'; the nearest known key is 'starts'"),
+    ],
+)
+def test_options_are_checked_before_anything_is_trained(finished, tmp_path, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        measure_use("planning", folder=tmp_path, seeds=[0], **options)
+    assert not finished
