@@ -27,6 +27,10 @@ SHARED_KEYS = ("world", "seed", "output_dir", "card", "report_to")
 """Keys of the whole run, beside `windows` and the stages."""
 
 
+WITH_OWN_CODEC = "with_own_codec"
+"""Dotted keys that a recipe of the codec and base that ship changes where another codec is used, as overrides do."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowSettings:
     """How episodes are cut into rows; all stages after collect share it."""
@@ -142,10 +146,7 @@ def load_recipe(name: str | Path, *, overrides: Mapping[str, Any] | None = None,
     content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     if not isinstance(content, dict):
         raise TypeError(f"{path}: expected a mapping with one key per stage, got {type(content).__name__}.")
-    if isinstance(content.get("tokenizer"), str):
-        content["tokenizer"] = {"source": content["tokenizer"]}
-    for dotted, value in (overrides or {}).items():
-        _override(content, dotted, value, stage=stage)
+    content = _overridden(content, overrides or {}, stage=stage)
 
     shared = {name: known for name, known in keys_of(Recipe).items() if name in SHARED_KEYS}
     check_known(content, [*shared, "windows", *STAGES], where=str(name))
@@ -193,6 +194,21 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
             text = following
         overrides[name] = yaml.safe_load(text)
     return overrides
+
+
+def _overridden(content: Mapping[str, Any], overrides: Mapping[str, Any], *, stage: str | None) -> dict[str, Any]:
+    """The content with other values, and with what the recipe says for codecs that do not ship where one is used."""
+    for_own = convert(content.get(WITH_OWN_CODEC) or {}, dict, where=WITH_OWN_CODEC)
+    plain = {name: value for name, value in content.items() if name != WITH_OWN_CODEC}
+    if isinstance(plain.get("tokenizer"), str):
+        plain["tokenizer"] = {"source": plain["tokenizer"]}
+    chosen = dict(plain)
+    for dotted, value in overrides.items():
+        _override(chosen, dotted, value, stage=stage)
+    tokenizer = chosen.get("tokenizer")
+    if for_own and isinstance(tokenizer, Mapping) and tokenizer.get("source") != "bundled":
+        return _overridden(plain, {**for_own, **overrides}, stage=stage)
+    return chosen
 
 
 def _override(content: dict[str, Any], dotted: str, value: Any, *, stage: str | None) -> None:

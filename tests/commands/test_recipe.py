@@ -36,6 +36,28 @@ def test_a_tokenizer_named_in_one_word_keeps_its_other_settings(recipe_file):
     assert recipe.sections["tokenizer"] == {"source": "scratch", "steps": 5}
 
 
+def test_a_recipe_may_ask_for_more_where_another_codec_is_used(recipe_file):
+    recipe_file.write_text(recipe_file.read_text() + "with_own_codec: {grpo.beta: 0.25, pretrain.steps: 9}\n")
+    assert load_recipe(recipe_file).sections["grpo"] == {"beta": "1e-3"}
+    own = load_recipe(recipe_file, overrides={"tokenizer": "scratch"})
+    assert (own.sections["grpo"], own.sections["pretrain"]) == ({"beta": 0.25}, {"steps": 9})
+    asked = {"tokenizer.source": "a/folder", "steps": 7}
+    assert load_recipe(recipe_file, overrides=asked, stage="pretrain").sections["pretrain"] == {"steps": 7}
+    assert "with_own_codec" not in own.to_dict()
+    recipe_file.write_text("with_own_codec: {gpro.beta: 1}\ntokenizer: scratch\n")
+    with pytest.raises(ValueError, match="unknown key.*'grpo'"):
+        load_recipe(recipe_file)
+
+
+def test_the_quickstart_trains_a_fresh_policy_on_another_codec():
+    bundled, own = (
+        load_recipe("pusht/quickstart", overrides={"tokenizer": source}) for source in ("bundled", "scratch")
+    )
+    stage = find_stage("pretrain")
+    assert (stage.read(bundled).start_from, stage.read(own).start_from) == ("bundled", "")
+    assert stage.read(own).max_steps > stage.read(bundled).max_steps
+
+
 @pytest.mark.parametrize(
     ("overrides", "nearest"),
     [({"sed": 1}, "'seed'"), ({"gpro.beta": 1}, "'grpo'"), ({"windows.horizn": 1}, "'horizon'")],
