@@ -122,7 +122,8 @@ def load_recipe(name: str | Path, *, overrides: Mapping[str, Any] | None = None,
         overrides (`Mapping[str, Any]`, *optional*):
             Values that replace those of the file. A key is dotted (`grpo.learning_rate`), a key of all stages
             (`seed`), or, when `stage` is given, a key of that stage. `tokenizer: scratch` is short for
-            `tokenizer.source: scratch`.
+            `tokenizer.source: scratch`. Where they choose a codec that does not ship, those that the recipe has under
+            `with_own_codec` come first.
         stage (`str`, *optional*):
             Stage that undotted keys belong to.
 
