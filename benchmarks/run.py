@@ -1,9 +1,9 @@
 """
 Measures this library against plain TRL, in one process and in alternating order: `make bench`.
 
-Writes results.json (every pair), curves.csv and curves.png (growth with group size, prompt and completion) beside this
-file. A ratio is the host's time divided by ours; its bar is what it must reach. Floors are the tokens' matrix products
-at the rate that this machine was measured at.
+Writes results.json (every pair), curves.csv and curves.png (growth with group size, prompt and completion) beside
+this file. A ratio is the host's time divided by ours; its bar is what it must reach. With `--only`, what was measured
+earlier at the same commit stays, points of the curves too, so that an hour of it can be cut into pieces.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from statistics import median, stdev
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 from workloads import WAYS, Frames, Reward, Step, Workload, build_model, now
 
@@ -35,6 +36,7 @@ HERE = Path(__file__).parent
 CURVES = "curves"
 RESULTS = "results.json"
 PARTS = ("rollout", "update", "step")
+BYTES = 4  # of a float32
 P340 = Workload(prompt_length=340, completion_length=168, prompts=4)
 P1373 = Workload(prompt_length=1373, completion_length=160, prompts=1)
 
@@ -69,11 +71,12 @@ def curves() -> dict[str, list[Workload]]:
             Workload(prompt_length=1373, completion_length=160, prompts=1, group_size=size)
             for size in (2, 4, 8, 16, 32)
         ],
-        "prompt_length": [
-            Workload(prompt_length=length, completion_length=160, prompts=1) for length in (128, 512, 1024, 2048, 4096)
+        "prompt_length": [  # smaller groups: plain TRL holds each prompt's activations once an answer
+            Workload(prompt_length=length, completion_length=160, prompts=1, group_size=8)
+            for length in (128, 512, 1024, 2048, 4096)
         ],
         "completion_length": [
-            Workload(prompt_length=340, completion_length=length, prompts=2) for length in (24, 72, 168, 336)
+            Workload(prompt_length=340, completion_length=length, prompts=1) for length in (24, 72, 168, 336)
         ],
     }
 
@@ -102,23 +105,42 @@ def summarize(measured: list[dict[str, dict[str, float]]], bar: dict[str, float]
     return summary
 
 
-def floors(workload: Workload, rate: float) -> dict[str, float]:
-    """Seconds of the matrix products of shared tokens: once in the rollout, four times in reference and update."""
+def floors(work: Step | Frames | Reward, workload: Workload | None, rates: dict[str, float]) -> dict[str, float]:
+    """
+    Seconds below which no way that shares prompts can go, by part.
+
+    What has to be computed at the rate of a large product or moved at the rate of a large copy, whichever takes
+    longer: each prompt and each completion once, the head for completions alone; a rollout reads weights, keys and
+    values again for each token. Reference, policy and gradients take four passes. A reward's operations are counted
+    as it runs.
+    """
+    if workload is None:
+        with FlopCounterMode(display=False) as counted:
+            work.run()
+        return {"reward": counted.get_total_flops() / rates["matmul_flops"]}
     model = build_model()
+    config, head = model.config, model.lm_head.weight.numel()
+    layers, width, length = config.num_hidden_layers, config.hidden_size, workload.completion_length
     weights = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
-    once = 2 * weights * workload.tokens["ours"] / rate
-    return {"rollout": once, "update": 4 * once, "step": 5 * once}
+    own = workload.rows * length * (length + 1) / 2  # a completion's tokens, seen from itself
+    from_prompts = workload.prompts * workload.prompt_length * (workload.prompt_length + 1) / 2
+    seen = from_prompts + workload.rows * length * workload.prompt_length + own
+    products = (weights - head) * workload.tokens["ours"] + head * workload.rows * length
+    once = (2 * products + 4 * layers * width * seen) / rates["matmul_flops"]
+    keys = 2 * layers * width * (length * workload.prompts * workload.prompt_length + own)
+    moved = BYTES * (length * weights + keys) / rates["copy_bytes"]
+    return {"rollout": max(once, moved), "update": 4 * once, "step": max(once, moved) + 4 * once}
 
 
-def matmul_rate() -> float:
-    """Floating-point operations a second of a product of two matrices of 1,024 x 1,024, float32."""
+def measure_rates() -> dict[str, float]:
+    """What this machine does at best: float32 products of 1,024 x 1,024, copies of 256 MiB (bytes that are read)."""
     left = right = torch.randn(1024, 1024)
-    seconds = []
-    for _ in range(20):
-        start = now()
-        left @ right
-        seconds.append(now() - start)
-    return 2 * 1024**3 / median(seconds)
+    block = torch.randn(2**26)
+    target = torch.empty_like(block)
+    return {
+        "matmul_flops": 2 * 1024**3 / _median_seconds(lambda: left @ right),
+        "copy_bytes": BYTES * block.numel() / _median_seconds(lambda: target.copy_(block)),
+    }
 
 
 def peak_memory(way: str, workload: Workload) -> int:
@@ -142,7 +164,10 @@ def report_memory(way: str, sizes: str) -> None:
 
 def table(results: dict[str, Any]) -> str:
     """The Markdown of results.json, as docs/performance.md has it."""
-    lines = ["| workload | part | times as fast | bar | ours, s | TRL, s | floor, s |", "|---" * 7 + "|"]
+    lines = [
+        "| workload | part | times as fast | bar | ours, s | TRL, s | floor, s | ours / floor |",
+        "|---" * 8 + "|",
+    ]
     for name, summary in results["workloads"].items():
         for part, of_part in summary.items():
             if not isinstance(of_part, dict) or "pairs" not in of_part:
@@ -151,22 +176,24 @@ def table(results: dict[str, Any]) -> str:
             floor = summary.get("floor", {}).get(part)
             spread = f" ± {of_part['std']:.2f}" if of_part["std"] is not None else ""
             speed = f"{of_part['ratio']:.2f}{spread} | {of_part['bar']:.2f}"
-            seconds = f"{ours:.2f} | {host:.2f} | {'-' if floor is None else format(floor, '.2f')}"
+            above = "- | -" if floor is None else f"{floor:.2f} | {ours / floor:.1f}"
+            seconds = f"{ours:.2f} | {host:.2f} | {above}"
             lines.append(f"| `{name}` | {part} | {speed} | {seconds} |")
         if "peak_memory_ratio" in summary:
             mebibytes = {way: summary["peak_memory"][way] / 2**20 for way in WAYS}
             lines.append(
                 f"| `{name}` | peak memory | {1 / summary['peak_memory_ratio']:.2f} as small | 1.00 | "
-                f"{mebibytes['ours']:.0f} MiB | {mebibytes['trl']:.0f} MiB | - |"
+                f"{mebibytes['ours']:.0f} MiB | {mebibytes['trl']:.0f} MiB | - | - |"
             )
     return "\n".join([*lines, "", f"{results['machine']}; commit `{results['commit'][:10]}`.", ""])
 
 
-def write_results(workloads: dict[str, Any], rate: float) -> None:
+def write_results(workloads: dict[str, Any], points: list[dict[str, Any]]) -> None:
     """Writes what was measured so far, and its table into the page."""
-    origin = {"commit": commit(), "machine": machine(), "versions": versions(), "matmul_flops": rate}
-    write_json(origin | {"workloads": workloads}, HERE / RESULTS)
-    renew_page(origin | {"workloads": workloads})
+    origin = {"commit": commit(), "machine": machine(), "versions": versions()}
+    results = origin | {"workloads": workloads, CURVES: points}
+    write_json(results, HERE / RESULTS)
+    renew_page(results)
 
 
 def renew_page(results: dict[str, Any]) -> None:
@@ -190,23 +217,26 @@ def draw(points: list[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=120)
 
 
-def write_curves(pairs: int) -> None:
-    """Seconds of a step and of its parts, medians and their spread, as a table and a picture."""
-    points: list[dict[str, Any]] = []
-    for grows, sizes in curves().items():
-        for workload in sizes:
-            size = getattr(workload, grows)
-            measured = measure(_step(workload), pairs=pairs, label=f"{grows} {size}")
-            for way in WAYS:
-                steps = [seconds[way]["step"] for seconds in measured]
-                medians = {part: median(seconds[way][part] for seconds in measured) for part in PARTS}
-                spread = stdev(steps) if pairs > 1 else None
-                points.append({"grows": grows, "size": size, "way": way, **medians, "std": spread, "pairs": pairs})
-            with (HERE / "curves.csv").open("w", newline="") as stream:
-                writer = csv.DictWriter(stream, ["grows", "size", "way", *PARTS, "std", "pairs"])
-                writer.writeheader()
-                writer.writerows(points)
+def write_curves(points: list[dict[str, Any]]) -> None:
+    """The curves as a table and a picture."""
+    with (HERE / "curves.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["grows", "size", "way", *PARTS, "std", "pairs"])
+        writer.writeheader()
+        writer.writerows(points)
     draw(points, HERE / "curves.png")
+
+
+def measure_point(grows: str, workload: Workload, pairs: int) -> list[dict[str, Any]]:
+    """Seconds of a step and of its parts at one size, medians and the step's spread, by way."""
+    size = getattr(workload, grows)
+    measured = measure(_step(workload), pairs=pairs, label=f"{grows} {size}")
+    points = []
+    for way in WAYS:
+        steps = [seconds[way]["step"] for seconds in measured]
+        medians = {part: median(seconds[way][part] for seconds in measured) for part in PARTS}
+        spread = stdev(steps) if pairs > 1 else None
+        points.append({"grows": grows, "size": size, "way": way, **medians, "std": spread, "pairs": pairs})
+    return points
 
 
 def main() -> None:
@@ -221,27 +251,47 @@ def main() -> None:
         report_memory(given.memory_of, given.sizes)
         return
     file = HERE / RESULTS
-    workloads = json.loads(file.read_text())["workloads"] if given.only and file.exists() else {}
-    rate = matmul_rate()
+    known = json.loads(file.read_text()) if given.only and file.exists() else {}
+    if known and known["commit"] != commit():
+        raise SystemExit(f"{file} is of commit {known['commit'][:10]}: run all, without `--only`, or go back to it.")
+    workloads, points = known.get("workloads", {}), known.get(CURVES, [])
     for name, (build, bar, sizes) in bars().items():
         if given.only and name not in given.only:
             continue
+        rates = measure_rates()
+        with tempfile.TemporaryDirectory() as folder:
+            floor = floors(build("ours", Path(folder)), sizes, rates)
         workloads[name] = summarize(measure(build, pairs=given.pairs, label=name), bar)
+        workloads[name] |= {"rates": rates, "floor": floor}
         sys.stdout.write(f"{name}: {'; '.join(_line(workloads[name], part) for part in bar)}\n")
         sys.stdout.flush()
-        write_results(workloads, rate)
+        write_results(workloads, points)
         if "step" in bar and sizes is not None:
-            workloads[name]["floor"] = floors(sizes, rate)
             peaks = {way: peak_memory(way, sizes) for way in WAYS}
             workloads[name]["peak_memory"] = peaks
             workloads[name]["peak_memory_ratio"] = peaks["ours"] / peaks["trl"]
-            write_results(workloads, rate)
+            write_results(workloads, points)
     if not given.only or CURVES in given.only:
-        write_curves(given.pairs)
+        there = {(point["grows"], point["size"]) for point in points}
+        for grows, sizes_of in curves().items():
+            for workload in sizes_of:
+                if (grows, getattr(workload, grows)) not in there:
+                    points += measure_point(grows, workload, given.pairs)
+                    write_results(workloads, points)
+        write_curves(points)
 
 
 def _step(workload: Workload) -> Callable[[str, Path], Step]:
     return lambda way, folder: Step(way, workload, folder)
+
+
+def _median_seconds(work: Callable[[], Any]) -> float:
+    seconds = []
+    for _ in range(20):
+        start = now()
+        work()
+        seconds.append(now() - start)
+    return median(seconds)
 
 
 def _line(summary: dict[str, Any], part: str) -> str:

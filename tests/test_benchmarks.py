@@ -55,9 +55,49 @@ def test_the_table_gives_ratio_bar_and_medians(bench: Any) -> None:
     assert summary["step"]["ratio"] == 3.0 and summary["step"]["std"] == pytest.approx(2.0817, abs=1e-4)
     summary |= {"floor": {"step": 0.5}, "peak_memory": {"ours": 2**20, "trl": 2**21}, "peak_memory_ratio": 0.5}
     text = bench.table({"workloads": {"p": summary}, "machine": "two cores", "commit": "0123456789abcdef"})
-    assert "| `p` | step | 3.00 ± 2.08 | 2.20 | 2.00 | 6.00 | 0.50 |" in text
-    assert "| `p` | peak memory | 2.00 as small | 1.00 | 1 MiB | 2 MiB | - |" in text
+    assert "| `p` | step | 3.00 ± 2.08 | 2.20 | 2.00 | 6.00 | 0.50 | 4.0 |" in text
+    assert "| `p` | peak memory | 2.00 as small | 1.00 | 1 MiB | 2 MiB | - | - |" in text
     assert text.endswith("two cores; commit `0123456789`.\n")
+
+
+def test_floors_count_each_prompt_and_each_completion_once(bench: Any, workloads: Any, tmp_path: Path) -> None:
+    rates = {"matmul_flops": 1e9, "copy_bytes": 1e9}
+    sizes = {
+        size: workloads.Workload(prompt_length=300, completion_length=20, prompts=1, group_size=size)
+        for size in (1, 8)
+    }
+    floors = {size: bench.floors(None, workload, rates) for size, workload in sizes.items()}
+    assert 320 < floors[1]["update"] * 1e9 / (4 * 2 * 5e6) < 360  # tokens, of five million weights each
+    assert floors[8]["update"] / floors[1]["update"] == pytest.approx((300 + 8 * 20) / 320, rel=0.1)
+    of_reward = bench.floors(workloads.Reward("ours", prompts=1, group_size=2, horizon=1), None, rates)
+    assert of_reward["reward"] > 0
+
+
+def test_a_curve_goes_on_where_it_was_left(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    measured = []
+
+    def measure_point(grows: str, workload: Any, pairs: int) -> list[dict[str, Any]]:
+        measured.append((grows, getattr(workload, grows)))
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        times = {"rollout": 1.0, "update": 1.0, "step": 2.0, "std": 0.0, "pairs": pairs}
+        return [{"grows": grows, "size": measured[-1][1], "way": way, **times} for way in bench.WAYS]
+
+    monkeypatch.setattr(bench, "HERE", tmp_path)
+    monkeypatch.setattr(bench, "measure_point", measure_point)
+    monkeypatch.setattr(bench, "renew_page", lambda results: None)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--only", "curves"])
+    with pytest.raises(KeyboardInterrupt):
+        bench.main()
+    bench.main()
+    wanted = [(grows, getattr(size, grows)) for grows, sizes in bench.curves().items() for size in sizes]
+    assert measured == [*wanted[:3], *wanted[2:]]
+    assert len((tmp_path / "curves.csv").read_text().splitlines()) == 1 + 2 * len(wanted)
+    assert (tmp_path / "curves.png").exists()
+    other = json.loads((tmp_path / "results.json").read_text()) | {"commit": "another"}
+    (tmp_path / "results.json").write_text(json.dumps(other))
+    with pytest.raises(SystemExit, match="run all, without `--only`"):
+        bench.main()
 
 
 def test_the_page_has_what_was_measured_and_no_bar_is_missed(repository: Path, bench: Any) -> None:
@@ -71,6 +111,12 @@ def test_the_page_has_what_was_measured_and_no_bar_is_missed(repository: Path, b
             assert summary[part]["bar"] == pytest.approx(least) and len(summary[part]["pairs"]) >= 5
             assert summary[part]["ratio"] >= least
         assert sizes is None or "step" not in bar or summary["peak_memory_ratio"] <= 1
+    steps = {point["size"]: point["step"] for point in results.get("curves", []) if _is_group_of_ours(point)}
+    assert not results or steps[16] <= 4 * steps[2]  # prompt 1,373, completion 160
+
+
+def _is_group_of_ours(point: dict[str, Any]) -> bool:
+    return point["grows"] == "group_size" and point["way"] == "ours"
 
 
 def test_the_step_of_a_gpu_at_small_sizes(repository: Path, tmp_path: Path) -> None:

@@ -11,14 +11,18 @@ import torch
 
 PACKAGES = ("rlvr-world-hf", "torch", "transformers", "trl", "diffusers", "datasets", "numpy")
 
+WRITTEN = ("README.md", "docs", "*/results.json", "*/README.md", "*.png", "*.gif", "*.csv")
+"""What results are written to: a change there changes no number that is measured later."""
+
 
 def commit() -> str:
     """
     Commit of the library's source.
 
     Returns:
-        `str`: 40 hex digits, with `-dirty` appended when tracked files differ from it; `unknown` where the library is
-        not a part of a git checkout (installed from a wheel) or git is missing.
+        `str`: 40 hex digits, with `-dirty` appended when tracked files differ from it, other than the documents and
+        pictures that results are written to; `unknown` where the library is not a part of a git checkout (installed
+        from a wheel) or git is missing.
 
     Example:
 
@@ -31,7 +35,8 @@ def commit() -> str:
     head = _git("rev-parse", "HEAD")
     if head is None or _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return "unknown"
-    return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    but = [f":(top,exclude){place}" for place in WRITTEN]
+    return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *but) else "")
 
 
 def machine() -> str:
