@@ -10,7 +10,9 @@ from rlvr_world_hf.data.pusht import (
     Recording,
     collect_episode,
     collect_episodes,
+    make_world,
     record_policy,
+    render_frame,
 )
 from rlvr_world_hf.states.pusht_state import locate_agent
 
@@ -81,6 +83,16 @@ def test_the_interval_is_a_multiple_of_the_control_step(frame_interval: float) -
 def test_the_frame_size_divides_the_drawing(image_size: int) -> None:
     with pytest.raises(ValueError, match=f"divide 512, got {image_size}"):
         next(collect_episodes([0], length=2, image_size=image_size))
+
+
+def test_a_frame_is_the_whole_drawing_averaged() -> None:
+    from pygame.image import tobytes
+
+    world = make_world()
+    world.reset(seed=0)
+    drawing = np.frombuffer(tobytes(world._draw(), "RGB"), dtype=np.uint8).reshape(64, 8, 64, 8, 3)
+    mean = drawing.astype(float).mean((1, 3)).transpose(2, 0, 1)
+    assert np.abs(render_frame(world, 64) - mean).max() <= 0.5  # rounding
 
 
 def test_targets_are_within_reach_and_within_the_walls() -> None:
