@@ -2,8 +2,8 @@
 Measures this library against plain TRL, in one process and in alternating order: `make bench`.
 
 Writes results.json (every pair), curves.csv and curves.png (growth with group size, prompt and completion) beside
-this file. A ratio is the host's time divided by ours; its bar is what it must reach. With `--only`, what was measured
-earlier at the same commit stays, points of the curves too, so that an hour of it can be cut into pieces.
+this file. A ratio is the host's time divided by ours; its bar is what it must reach. With `--resume`, what was
+measured earlier stays, points of the curves too, so that hours of it can be cut into pieces; each names its commit.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -71,12 +70,12 @@ def curves() -> dict[str, list[Workload]]:
             Workload(prompt_length=1373, completion_length=160, prompts=1, group_size=size)
             for size in (2, 4, 8, 16, 32)
         ],
+        "completion_length": [
+            Workload(prompt_length=340, completion_length=length, prompts=1) for length in (24, 72, 168, 336)
+        ],
         "prompt_length": [  # smaller groups: plain TRL holds each prompt's activations once an answer
             Workload(prompt_length=length, completion_length=160, prompts=1, group_size=8)
             for length in (128, 512, 1024, 2048, 4096)
-        ],
-        "completion_length": [
-            Workload(prompt_length=340, completion_length=length, prompts=1) for length in (24, 72, 168, 336)
         ],
     }
 
@@ -157,9 +156,24 @@ def report_memory(way: str, sizes: str) -> None:
     """Says how far a step lifts this process's peak."""
     with tempfile.TemporaryDirectory() as folder:
         run = Step(way, Workload(**json.loads(sizes)), Path(folder))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far, of building, is forgotten
+        before = own_peak()
         run.run()
-    sys.stdout.write(f"\n{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024}\n")
+    sys.stdout.write(f"\n{own_peak() - before}\n")
+
+
+def own_peak() -> int:
+    """Largest resident size of this process, in bytes; that of `getrusage` begins with the parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def units(name: str) -> int | None:
+    """What a step of a workload makes: sampled and given tokens of its completions, or frames that are scored."""
+    if name not in bars():
+        return None
+    sizes = bars()[name][2]
+    return sizes.rows * sizes.completion_length if sizes else Reward.prompts * Reward.group_size * Reward.horizon
 
 
 def table(results: dict[str, Any]) -> str:
@@ -169,6 +183,7 @@ def table(results: dict[str, Any]) -> str:
         "|---" * 8 + "|",
     ]
     for name, summary in results["workloads"].items():
+        made = units(name)
         for part, of_part in summary.items():
             if not isinstance(of_part, dict) or "pairs" not in of_part:
                 continue  # floors and memory
@@ -177,20 +192,29 @@ def table(results: dict[str, Any]) -> str:
             spread = f" ± {of_part['std']:.2f}" if of_part["std"] is not None else ""
             speed = f"{of_part['ratio']:.2f}{spread} | {of_part['bar']:.2f}"
             above = "- | -" if floor is None else f"{floor:.2f} | {ours / floor:.1f}"
-            seconds = f"{ours:.2f} | {host:.2f} | {above}"
+            pace = "-" if made is None else f"{made / ours:,.0f}"
+            seconds = f"{ours:.2f} | {host:.2f} | {pace} | {above}"
             lines.append(f"| `{name}` | {part} | {speed} | {seconds} |")
         if "peak_memory_ratio" in summary:
             mebibytes = {way: summary["peak_memory"][way] / 2**20 for way in WAYS}
             lines.append(
                 f"| `{name}` | peak memory | {1 / summary['peak_memory_ratio']:.2f} as small | 1.00 | "
-                f"{mebibytes['ours']:.0f} MiB | {mebibytes['trl']:.0f} MiB | - | - |"
+                f"{mebibytes['ours']:.0f} MiB | {mebibytes['trl']:.0f} MiB | - | - | - |"
             )
-    return "\n".join([*lines, "", f"{results['machine']}; commit `{results['commit'][:10]}`.", ""])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{results['machine']}; commit {' + '.join(f'`{c[:10]}`' for c in results['commit'].split(' + '))}.",
+            "",
+        ]
+    )
 
 
 def write_results(workloads: dict[str, Any], points: list[dict[str, Any]]) -> None:
     """Writes what was measured so far, and its table into the page."""
-    origin = {"commit": commit(), "machine": machine(), "versions": versions()}
+    commits = " + ".join(dict.fromkeys(piece["commit"] for piece in [*workloads.values(), *points]))
+    origin = {"commit": commits, "machine": machine(), "versions": versions()}
     results = origin | {"workloads": workloads, CURVES: points}
     write_json(results, HERE / RESULTS)
     renew_page(results)
@@ -220,7 +244,7 @@ def draw(points: list[dict[str, Any]], file: Path) -> None:
 def write_curves(points: list[dict[str, Any]]) -> None:
     """The curves as a table and a picture."""
     with (HERE / "curves.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, ["grows", "size", "way", *PARTS, "std", "pairs"])
+        writer = csv.DictWriter(stream, ["grows", "size", "way", *PARTS, "std", "pairs", "commit"])
         writer.writeheader()
         writer.writerows(points)
     draw(points, HERE / "curves.png")
@@ -235,15 +259,17 @@ def measure_point(grows: str, workload: Workload, pairs: int) -> list[dict[str, 
         steps = [seconds[way]["step"] for seconds in measured]
         medians = {part: median(seconds[way][part] for seconds in measured) for part in PARTS}
         spread = stdev(steps) if pairs > 1 else None
-        points.append({"grows": grows, "size": size, "way": way, **medians, "std": spread, "pairs": pairs})
+        which = {"grows": grows, "size": size, "way": way}
+        points.append({**which, **medians, "std": spread, "pairs": pairs, "commit": commit()})
     return points
 
 
 def main() -> None:
-    """Measures what is asked for; workloads that are left out keep the results they have."""
+    """Measures what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="workloads; all by default", choices=[*bars(), CURVES])
+    parser.add_argument("--resume", action="store_true", help="measure only what results.json lacks")
     parser.add_argument("--memory-of", choices=WAYS)
     parser.add_argument("--sizes")
     given = parser.parse_args()
@@ -251,22 +277,21 @@ def main() -> None:
         report_memory(given.memory_of, given.sizes)
         return
     file = HERE / RESULTS
-    known = json.loads(file.read_text()) if given.only and file.exists() else {}
-    if known and known["commit"] != commit():
-        raise SystemExit(f"{file} is of commit {known['commit'][:10]}: run all, without `--only`, or go back to it.")
+    known = json.loads(file.read_text()) if given.resume and file.exists() else {}
     workloads, points = known.get("workloads", {}), known.get(CURVES, [])
     for name, (build, bar, sizes) in bars().items():
         if given.only and name not in given.only:
             continue
-        rates = measure_rates()
-        with tempfile.TemporaryDirectory() as folder:
-            floor = floors(build("ours", Path(folder)), sizes, rates)
-        workloads[name] = summarize(measure(build, pairs=given.pairs, label=name), bar)
-        workloads[name] |= {"rates": rates, "floor": floor}
-        sys.stdout.write(f"{name}: {'; '.join(_line(workloads[name], part) for part in bar)}\n")
-        sys.stdout.flush()
-        write_results(workloads, points)
-        if "step" in bar and sizes is not None:
+        if name not in workloads:
+            rates = measure_rates()
+            with tempfile.TemporaryDirectory() as folder:
+                floor = floors(build("ours", Path(folder)), sizes, rates)
+            measured = summarize(measure(build, pairs=given.pairs, label=name), bar)
+            workloads[name] = {"commit": commit(), **measured, "rates": rates, "floor": floor}
+            sys.stdout.write(f"{name}: {'; '.join(_line(workloads[name], part) for part in bar)}\n")
+            sys.stdout.flush()
+            write_results(workloads, points)
+        if "step" in bar and sizes is not None and "peak_memory" not in workloads[name]:
             peaks = {way: peak_memory(way, sizes) for way in WAYS}
             workloads[name]["peak_memory"] = peaks
             workloads[name]["peak_memory_ratio"] = peaks["ours"] / peaks["trl"]

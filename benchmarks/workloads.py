@@ -205,7 +205,11 @@ class Reward:
         horizon: frames of a completion.
     """
 
-    def __init__(self, way: str, *, prompts: int = 4, group_size: int = 16, horizon: int = 4) -> None:
+    prompts, group_size, horizon = 4, 16, 4
+
+    def __init__(
+        self, way: str, *, prompts: int = prompts, group_size: int = group_size, horizon: int = horizon
+    ) -> None:
         codec = CompressiveTokenizer.from_pretrained(bundled_path("pusht-codec")).float()
         self.processor = VideoWorldModelProcessor.from_codec(
             codec, [0.0, 0.0], [512.0, 512.0], action_bins=256, observed_steps=1
