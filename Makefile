@@ -65,5 +65,5 @@ base: $(INSTALLED) ## train the PushT base that ships by its recipe (about an ho
 reproduce: $(INSTALLED) ## the quickstart with three training seeds
 	$(BIN)/rlvr-world reproduce quickstart
 
-bench: $(INSTALLED) ## time a step of GRPO against plain TRL: benchmarks/results.json (an hour or more)
+bench: $(INSTALLED) ## time a step of GRPO against plain TRL: benchmarks/results.json (an hour and a half)
 	$(BIN)/python benchmarks/run.py

@@ -33,6 +33,7 @@ from rlvr_world_hf.evaluation.provenance import commit, machine, versions
 
 HERE = Path(__file__).parent
 CURVES = "curves"
+LABELS = {"ours": "shared prompts", "trl": "TRL"}
 RESULTS = "results.json"
 PARTS = ("rollout", "update", "step")
 BYTES = 4  # of a float32
@@ -179,8 +180,8 @@ def units(name: str) -> int | None:
 def table(results: dict[str, Any]) -> str:
     """The Markdown of results.json, as docs/performance.md has it."""
     lines = [
-        "| workload | part | times as fast | bar | ours, s | TRL, s | floor, s | ours / floor |",
-        "|---" * 8 + "|",
+        "| workload | part | times as fast | bar | ours, s | TRL, s | ours, per s | floor, s | ours / floor |",
+        "|---" * 9 + "|",
     ]
     for name, summary in results["workloads"].items():
         made = units(name)
@@ -233,10 +234,13 @@ def draw(points: list[dict[str, Any]], file: Path) -> None:
     names = list(dict.fromkeys(point["grows"] for point in points))
     figure = Figure(figsize=(4 * len(names), 3.4), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for way in WAYS:
+        for way, label in LABELS.items():
             of_way = [point for point in points if point["grows"] == name and point["way"] == way]
-            axes.plot([p["size"] for p in of_way], [p["step"] for p in of_way], marker="o", label=way)
+            sizes = [point["size"] for point in of_way]
+            axes.errorbar(sizes, [p["step"] for p in of_way], [p["std"] or 0 for p in of_way], marker="o", label=label)
         axes.set(xlabel=name.replace("_", " "), ylabel="seconds a step", xscale="log", yscale="log")
+        axes.set_xticks(sizes, labels=map(str, sizes))
+        axes.set_xticks([], minor=True)
         axes.legend()
     figure.savefig(file, dpi=120)
 

@@ -58,6 +58,7 @@ def test_the_table_gives_ratio_bar_and_medians(bench: Any) -> None:
     text = bench.table({"workloads": {"p": summary}, "machine": "two cores", "commit": "0123456789abcdef"})
     assert "| `p` | step | 3.00 ± 2.08 | 2.20 | 2.00 | 6.00 | - | 0.50 | 4.0 |" in text
     assert "| `p` | peak memory | 2.00 as small | 1.00 | 1 MiB | 2 MiB | - | - | - |" in text
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {10}
     assert text.endswith("two cores; commit `0123456789`.\n")
     assert bench.units("p340_c168_g16") == 4 * 16 * 168 and bench.units("pusht.reward") == 4 * 16 * 4
 

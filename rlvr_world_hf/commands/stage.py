@@ -224,10 +224,12 @@ def needed_stages(names: Iterable[str]) -> list[str]:
 
 
 def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
-    """Check the settings of some stages and of those they need, then run what is not finished."""
+    """Check the settings of some stages and of those they need, and what they name, then run what is not finished."""
     stages = [find_stage(name) for name in needed_stages(names)]
     for stage in stages:
         stage.read(recipe)
+        if stage.made_from is not None:
+            stage.made_from(recipe)
     for stage in stages:
         stage.run_alone(recipe)
 

@@ -71,6 +71,7 @@ def test_the_base_that_ships_wants_the_codec_that_ships(whole_run, small_recipe,
     )
     with pytest.raises(ValueError, match="writes the bundled codec's codes.*train one on yours with"):
         pretrain(recipe)
+    assert not list(tmp_path.iterdir())  # it is said before anything is recorded or trained
 
 
 def test_a_fresh_policy_needs_updates(small_recipe, tmp_path):
