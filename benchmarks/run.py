@@ -105,19 +105,14 @@ def summarize(measured: list[dict[str, dict[str, float]]], bar: dict[str, float]
     return summary
 
 
-def floors(work: Step | Frames | Reward, workload: Workload | None, rates: dict[str, float]) -> dict[str, float]:
+def floors(workload: Workload, rates: dict[str, float]) -> dict[str, float]:
     """
-    Seconds below which no way that shares prompts can go, by part.
+    Seconds that any way which shares prompts needs at these rates, by part.
 
-    What has to be computed at the rate of a large product or moved at the rate of a large copy, whichever takes
-    longer: each prompt and each completion once, the head for completions alone; a rollout reads weights, keys and
-    values again for each token. Reference, policy and gradients take four passes. A reward's operations are counted
-    as it runs.
+    What has to be computed, or moved, whichever takes longer: each prompt and each completion once, the head for
+    completions alone; a rollout reads weights, keys and values again for each token. Reference, policy and gradients
+    take four passes. What stays in a cache may be read faster than a large copy, so a rollout's floor is not strict.
     """
-    if workload is None:
-        with FlopCounterMode(display=False) as counted:
-            work.run()
-        return {"reward": counted.get_total_flops() / rates["matmul_flops"]}
     model = build_model()
     config, head = model.config, model.lm_head.weight.numel()
     layers, width, length = config.num_hidden_layers, config.hidden_size, workload.completion_length
@@ -130,6 +125,13 @@ def floors(work: Step | Frames | Reward, workload: Workload | None, rates: dict[
     keys = 2 * layers * width * (length * workload.prompts * workload.prompt_length + own)
     moved = BYTES * (length * weights + keys) / rates["copy_bytes"]
     return {"rollout": max(once, moved), "update": 4 * once, "step": max(once, moved) + 4 * once}
+
+
+def reward_floor(reward: Reward, rates: dict[str, float]) -> dict[str, float]:
+    """Seconds of the operations of a reward, counted as it runs."""
+    with FlopCounterMode(display=False) as counted:
+        reward.run()
+    return {"reward": counted.get_total_flops() / rates["matmul_flops"]}
 
 
 def measure_rates() -> dict[str, float]:
@@ -290,8 +292,7 @@ def main() -> None:
             continue
         if name not in workloads:
             rates = measure_rates()
-            with tempfile.TemporaryDirectory() as folder:
-                floor = floors(build("ours", Path(folder)), sizes, rates)
+            floor = floors(sizes, rates) if sizes else reward_floor(Reward("ours"), rates)
             measured = summarize(measure(build, pairs=given.pairs, label=name), bar)
             workloads[name] = {"commit": commit(), **measured, "rates": rates, "floor": floor}
             sys.stdout.write(f"{name}: {'; '.join(_line(workloads[name], part) for part in bar)}\n")

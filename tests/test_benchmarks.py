@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -63,16 +64,16 @@ def test_the_table_gives_ratio_bar_and_medians(bench: Any) -> None:
     assert bench.units("p340_c168_g16") == 4 * 16 * 168 and bench.units("pusht.reward") == 4 * 16 * 4
 
 
-def test_floors_count_each_prompt_and_each_completion_once(bench: Any, workloads: Any, tmp_path: Path) -> None:
+def test_floors_count_each_prompt_and_each_completion_once(bench: Any, workloads: Any) -> None:
     rates = {"matmul_flops": 1e9, "copy_bytes": 1e9}
     sizes = {
         size: workloads.Workload(prompt_length=300, completion_length=20, prompts=1, group_size=size)
         for size in (1, 8)
     }
-    floors = {size: bench.floors(None, workload, rates) for size, workload in sizes.items()}
+    floors = {size: bench.floors(workload, rates) for size, workload in sizes.items()}
     assert 320 < floors[1]["update"] * 1e9 / (4 * 2 * 5e6) < 360  # tokens, of five million weights each
     assert floors[8]["update"] / floors[1]["update"] == pytest.approx((300 + 8 * 20) / 320, rel=0.1)
-    of_reward = bench.floors(workloads.Reward("ours", prompts=1, group_size=2, horizon=1), None, rates)
+    of_reward = bench.reward_floor(workloads.Reward("ours", prompts=1, group_size=2, horizon=1), rates)
     assert of_reward["reward"] > 0
 
 
@@ -119,6 +120,25 @@ def test_the_page_has_what_was_measured_and_no_bar_is_missed(repository: Path, b
         assert sizes is None or "step" not in bar or summary["peak_memory_ratio"] <= 1
     steps = {point["size"]: point["step"] for point in results.get("curves", []) if _is_group_of_ours(point)}
     assert not results or steps[16] <= 4 * steps[2]  # prompt 1,373, completion 160
+
+
+def test_what_the_pages_say_of_it_is_what_was_measured(repository: Path, bench: Any) -> None:
+    workloads = json.loads((repository / "benchmarks" / "results.json").read_text())["workloads"]
+    steps = [summary["step"]["ratio"] for summary in workloads.values() if "step" in summary]
+    above = {
+        (name, part): statistics.median(pair["ours"] for pair in summary[part]["pairs"]) / floor
+        for name, summary in workloads.items()
+        for part, floor in summary["floor"].items()
+        if part in summary
+    }
+    reward = above.pop(("pusht.reward", "reward"))
+    readme, page = (
+        " ".join((repository / name).read_text(encoding="utf-8").split())
+        for name in ("README.md", "docs/performance.md")
+    )
+    assert f"a step of GRPO is {min(steps):.1f} to {max(steps):.0f} times as fast as plain TRL's" in readme
+    spread = f"{min(above.values()):.1f} to {max(above.values()):.1f} times their floors"
+    assert f"The parts take {spread}, the reward {reward:.1f}." in page
 
 
 def _is_group_of_ours(point: dict[str, Any]) -> bool:
