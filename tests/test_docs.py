@@ -1,11 +1,23 @@
-"""The paper index says what the code does."""
+"""The paper index says what the code does, and the page of evidence what was measured."""
 
 import ast
 import dataclasses
+import json
 import re
 from pathlib import Path
 
+import pytest
+
 from rlvr_world_hf import WorldModelGRPOConfig
+from rlvr_world_hf.commands.finding import load_finding
+from rlvr_world_hf.commands.reproduce import SEEDS
+from rlvr_world_hf.commands.uses import USES
+from rlvr_world_hf.evaluation.finding_table import finding_table
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+FINDINGS = sorted(path.stem for path in (DOCS / "evidence").glob("*.json"))
+NAMES = {"finding", "recipe", "commit", "machine", "n", "training_seeds", "sampling_seeds", "rows"}
 
 
 def test_settings_of_the_paper_are_the_defaults(repository: Path) -> None:
@@ -16,3 +28,23 @@ def test_settings_of_the_paper_are_the_defaults(repository: Path) -> None:
     stated = {word.arg: ast.literal_eval(word.value) for word in call.keywords}
     defaults = {field.name: field.default for field in dataclasses.fields(WorldModelGRPOConfig)}
     assert {name: defaults[name] for name in stated} == stated
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_the_page_of_evidence_has_the_table_of_a_committed_finding(name: str) -> None:
+    record = json.loads((DOCS / "evidence" / f"{name}.json").read_text(encoding="utf-8"))
+    assert {*record} >= NAMES
+    assert record["finding"] == name
+    assert len(record["training_seeds"]) >= len(SEEDS) or record["reason"]
+    metrics = USES[name].metrics if name in USES else [*load_finding(name).plot["metrics"], "train_seconds"]
+    table = finding_table(record, metrics=metrics)
+    page = (DOCS / "evidence.md").read_text(encoding="utf-8")
+    section = re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", page, flags=re.DOTALL)
+    assert section is not None and section[1].strip() == table.strip(), f"docs/evidence.md must have:\n{table}"
+    assert f"(evidence/{name}.png)" in page
+
+
+def test_pictures_of_the_page_of_evidence_are_there() -> None:
+    page = (DOCS / "evidence.md").read_text(encoding="utf-8")
+    shown = re.findall(r"\]\((evidence/[^)]+)\)", page)
+    assert shown and not [picture for picture in shown if not (DOCS / picture).exists()]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .metrics import BEST_OF, metric_of
 from .table import format_number
 
 
@@ -16,7 +17,8 @@ def finding_table(record: Mapping[str, Any], *, metrics: Sequence[str]) -> str:
             A finding's JSON: rows of `mean` and `std` over training seeds, or of `mean`, `low` and `high` over starts;
             or a list of rows that compare worlds, as of judged policies.
         metrics (`Sequence[str]`):
-            Columns, as far as a row has them; `<metric>_best_of` stands for all `<metric>_best_of_<N>`.
+            Columns, as far as a row has them; `<metric>_best_of` stands for `<metric>` and all
+            `<metric>_best_of_<N>`.
 
     Returns:
         `str`: Markdown, with a final newline.
@@ -40,7 +42,8 @@ def finding_table(record: Mapping[str, Any], *, metrics: Sequence[str]) -> str:
         lines = _agreement(record["rows"])
     else:
         measured = dict.fromkeys(metric for row in record["rows"].values() for metric in row)
-        columns = [name for metric in metrics for name in measured if name == metric or _is_point(name, metric)]
+        asked = [name for metric in metrics for name in measured if name == metric or _is_point(name, metric)]
+        columns = [*dict.fromkeys(asked)]
         lines = ["| row | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
         for row, of_row in record["rows"].items():
             lines.append(f"| {row} | " + " | ".join(_cell(of_row.get(metric)) for metric in columns) + " |")
@@ -88,7 +91,8 @@ def _agreement(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _is_point(name: str, metric: str) -> bool:
-    return metric.endswith("_best_of") and name.startswith(f"{metric}_")
+    """Whether a name is on the curve over `N` that a metric stands for; that of one sample is."""
+    return metric == f"{metric_of(name)}{BEST_OF.rstrip('_')}"
 
 
 def _cell(summary: Mapping[str, Any] | None) -> str:
