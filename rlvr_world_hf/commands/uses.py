@@ -189,7 +189,7 @@ USES: Mapping[str, Use] = {
         takes_recipes=True,
         options=("windows", "frames", "temperature"),
         metrics=("mae", *(f"mae_at_{frame}" for frame in FRAMES), "agent_position_mae", "repetition_rate"),
-        draw=partial(draw_curves, metrics=("mae", "agent_position_mae", "repetition_rate")),
+        draw=partial(draw_curves, metrics=("mae", "agent_position_mae", "agent_not_found")),
     ),
 }
 """The uses by name."""
