@@ -11,7 +11,7 @@ import numpy as np
 from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 
-from ..planning.pusht_task import PushTTask
+from ..planning.pusht_task import POSITION_TOLERANCE, PushTTask
 from .attempts import MODELS, Piece
 
 
@@ -20,10 +20,15 @@ SIDE, LABEL = 256, 24
 
 
 def draw_videos(of_rows: Mapping[str, list[list[Piece]]], task: Callable[[int], PushTTask], folder: Path) -> None:
-    """The starts at which the last model did best and worst: the goal, and what each way to decide came to there."""
+    """
+    The starts at which the last model did best and worst: the goal, and what each way to decide came to there.
+
+    Starts at which the block is at its goal already are taken only if there are no others.
+    """
     attempts = of_rows[MODELS[-1]][0]
+    told = [number for number, piece in enumerate(attempts) if piece["block_path"] > POSITION_TOLERANCE]
     order = sorted(
-        range(len(attempts)),
+        told or range(len(attempts)),
         key=lambda number: (
             not attempts[number]["is_success"],
             len(attempts[number]["targets"]),

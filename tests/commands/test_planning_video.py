@@ -9,12 +9,15 @@ from rlvr_world_hf.planning.pusht_task import PushTTask
 
 
 @pytest.mark.parametrize("with_ceiling", [False, True])
-def test_best_and_worst_show_goal_and_ways_to_decide(tmp_path: Path, with_ceiling: bool) -> None:
+@pytest.mark.parametrize("has_to_move", [False, True])
+def test_best_and_worst_show_goal_and_ways_to_decide(tmp_path: Path, with_ceiling: bool, has_to_move: bool) -> None:
     tasks = {seed: PushTTask(seed, image_size=32, lead=2, goal_steps=2) for seed in (1, 2)}
+    path = 50.0 * has_to_move
 
     def piece(start: int, *, steps: int, is_success: bool) -> dict[str, object]:
         targets = tasks[start].solution[:steps].tolist()
-        return {"start": start, "is_success": is_success, "position_distance": 9.0, "targets": targets}
+        attempt = {"is_success": is_success, "position_distance": 9.0, "block_path": path, "targets": targets}
+        return {"start": start, **attempt}
 
     names = ["base", "rlvr", *["simulator"] * with_ceiling]
     of_rows = {name: [[piece(1, steps=1, is_success=False), piece(2, steps=2, is_success=True)]] for name in names}
@@ -28,3 +31,17 @@ def test_best_and_worst_show_goal_and_ways_to_decide(tmp_path: Path, with_ceilin
         goal = np.kron(tasks[start].goal_frame.transpose(1, 2, 0), np.ones((8, 8, 1)))  # 32 -> 256
         near = np.abs(shown[LABEL:, :SIDE].astype(float) - goal)
         assert near.mean() < 12, "the goal is the first panel"
+
+
+def test_a_start_whose_block_is_there_already_is_not_shown(tmp_path: Path) -> None:
+    task = PushTTask(1, image_size=32, lead=2, goal_steps=2)
+
+    def piece(path: float, *, steps: int) -> dict[str, object]:
+        targets = task.solution[:steps].tolist()
+        return {"start": 1, "is_success": True, "position_distance": 9.0, "block_path": path, "targets": targets}
+
+    draw_videos(
+        {name: [[piece(5.0, steps=1), piece(50.0, steps=2)]] for name in ("base", "rlvr")}, lambda _: task, tmp_path
+    )
+    with Image.open(tmp_path / "planning_best.gif") as film:
+        assert film.n_frames == 1 + 2
