@@ -166,8 +166,8 @@ def draw_agreement(record: Mapping[str, Any], path: str | os.PathLike[str], *, s
             )
         told = {row["measure"]: row["value"] for row in record["rows"] if row["world"] == model and not row["policy"]}
         words = ", ".join(f"{name} {value:.2f}" for name, value in told.items() if value is not None)
-        panel.set(title=f"{model}: {words}" if words else model, xlabel="success in the simulator")
-        panel.set_ylabel("success in the model")
+        panel.set_title(f"{model}\n{words}" if words else model, fontsize=10)
+        panel.set(xlabel="success in the simulator", ylabel="success in the model")
         panel.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=7)
     FigureCanvasAgg(figure)
