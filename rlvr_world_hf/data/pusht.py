@@ -8,7 +8,7 @@ RLVR-World (https://huggingface.co/papers/2505.13934). It runs headless and need
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -43,6 +43,9 @@ States = Literal["agent", "agent_and_block"]
 
 REACH = 72.0
 """Targets of recorded episodes are, but for noise, at most so far from the agent, in world units."""
+
+EXPLORATION_STEPS = 4
+"""Most steps of one streak of exploration."""
 
 
 class PushingPolicy:
@@ -83,6 +86,75 @@ class PushingPolicy:
             aside = np.array([-self.direction[1], self.direction[0]]) * self.rng.normal(0, 25)
             waypoint = block + aside + self.direction * self.rng.uniform(0, 40)
         target = within_reach(agent, waypoint, self.reach) + self.rng.normal(0, self.noise, 2)
+        return np.clip(target, MARGIN, WORLD_SIZE - MARGIN)
+
+
+class ExploringPolicy:
+    """
+    Another policy that at times does something else for some steps: stands still, or walks somewhere else.
+
+    So episodes show what follows from actions that the other policy would never take. Exploration comes in streaks of
+    1 to `EXPLORATION_STEPS` steps: the agent stands still; or it takes another move at each step, evenly among those
+    of at most `reach` in x and in y; or it walks towards one point of the table, wherever the block is.
+
+    Args:
+        policy (`Callable`):
+            Does the other steps; from the positions of agent and block `(2,)` to the next target `(2,)`.
+        rng (`numpy.random.Generator`):
+            Source of the exploration's randomness, apart from that of `policy`.
+        share (`float`):
+            Expected share of steps that explore, in `[0, 1]`.
+        reach (`float`, *optional*, defaults to 72):
+            Longest way of a step, in world units.
+
+    Raises:
+        ValueError: If the share is not within `[0, 1]`.
+
+    Example:
+
+    ```python
+    >>> policy = ExploringPolicy(lambda agent, block: block, np.random.default_rng(0), share=0.5)
+    >>> agent, block = np.array([100.0, 100.0]), np.array([300.0, 300.0])
+    >>> round(float(np.mean([np.array_equal(policy(agent, block), block) for _ in range(1000)])), 1)
+    0.5
+
+    ```
+    """
+
+    def __init__(
+        self,
+        policy: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        rng: np.random.Generator,
+        *,
+        share: float,
+        reach: float = REACH,
+    ) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"Expected the share of exploration to be within [0, 1], got {share}.")
+        self.policy = policy
+        self.rng = rng
+        self.reach = reach
+        mean = (1 + EXPLORATION_STEPS) / 2
+        self.chance = share / (share + mean * (1 - share))  # that a streak begins where none goes on
+        self.steps_left = 0
+        self.kind = "still"
+        self.point = np.zeros(2)
+
+    def __call__(self, agent: np.ndarray, block: np.ndarray) -> np.ndarray:
+        """Next target position `(2,)` for an agent at `agent` `(2,)` and a block at `block` `(2,)`, in world units."""
+        if self.steps_left == 0 and self.rng.random() < self.chance:
+            self.steps_left = int(self.rng.integers(1, EXPLORATION_STEPS + 1))
+            self.kind = str(self.rng.choice(["still", "moves", "walk"]))
+            self.point = self.rng.uniform(MARGIN, WORLD_SIZE - MARGIN, 2)
+        if self.steps_left == 0:
+            return self.policy(agent, block)
+        self.steps_left -= 1
+        if self.kind == "still":
+            target = agent
+        elif self.kind == "moves":
+            target = agent + self.rng.uniform(-self.reach, self.reach, 2)
+        else:
+            target = within_reach(agent, self.point, self.reach)
         return np.clip(target, MARGIN, WORLD_SIZE - MARGIN)
 
 
@@ -287,6 +359,7 @@ def record_policy(
     states: States = "agent",
     frames: bool = True,
     reach: float = REACH,
+    exploration: float = 0.0,
 ) -> Recording:
     """
     Record `length` frames of the scripted policy and leave the world where the last action led.
@@ -306,12 +379,15 @@ def record_policy(
             See [`Recording`].
         reach (`float`, *optional*, defaults to 72):
             See [`PushingPolicy`].
+        exploration (`float`, *optional*, defaults to 0.0):
+            Expected share of steps that explore, see [`ExploringPolicy`].
 
     Returns:
         `Recording`: To be gone on with.
     """
     recording = Recording(seed, image_size=image_size, frame_interval=frame_interval, states=states, frames=frames)
-    policy = PushingPolicy(np.random.default_rng([seed, 1]), reach=reach)
+    pushing = PushingPolicy(np.random.default_rng([seed, 1]), reach=reach)
+    policy = ExploringPolicy(pushing, np.random.default_rng([seed, 5]), share=exploration, reach=reach)
     for _ in range(length):
         recording.hold(policy(recording.agent, recording.block))
     return recording
@@ -326,6 +402,7 @@ def collect_episode(
     states: States = "agent",
     frames: bool = True,
     reach: float = REACH,
+    exploration: float = 0.0,
 ) -> Episode:
     """
     Record one episode of the scripted policy.
@@ -345,16 +422,19 @@ def collect_episode(
             See [`Recording`].
         reach (`float`, *optional*, defaults to 72):
             See [`PushingPolicy`].
+        exploration (`float`, *optional*, defaults to 0.0):
+            Expected share of steps that explore, see [`ExploringPolicy`].
 
     Returns:
         `Episode`: With actions (target position) `(length, 2)` and states `(length, 2)` or `(length, 6)`, positions in
         world units.
 
     Raises:
-        `ValueError`: As [`Recording`].
+        `ValueError`: As [`Recording`] and [`ExploringPolicy`].
     """
     settings: dict[str, Any] = {"image_size": image_size, "frame_interval": frame_interval, "reach": reach}
-    return record_policy(seed, length=length, states=states, frames=frames, **settings).episode()
+    recording = record_policy(seed, length=length, states=states, frames=frames, exploration=exploration, **settings)
+    return recording.episode()
 
 
 def collect_episodes(
@@ -366,6 +446,7 @@ def collect_episodes(
     states: States = "agent",
     frames: bool = True,
     reach: float = REACH,
+    exploration: float = 0.0,
     processes: int = 1,
 ) -> Iterator[Episode]:
     """
@@ -386,6 +467,9 @@ def collect_episodes(
             Whether to record frames; without them the world is one of sensors.
         reach (`float`, *optional*, defaults to 72):
             Largest distance of a target from the agent, in world units, but for noise; with less it moves slowly.
+        exploration (`float`, *optional*, defaults to 0.0):
+            Expected share of steps in which the agent does something else than pushing: stands still, or walks
+            anywhere. See [`ExploringPolicy`].
         processes (`int`, *optional*, defaults to 1):
             Processes that share the work. The episodes do not depend on it.
 
@@ -405,5 +489,6 @@ def collect_episodes(
     ```
     """
     settings: dict[str, Any] = {"image_size": image_size, "frame_interval": frame_interval, "reach": reach}
+    settings["exploration"] = exploration
     record = partial(collect_episode, length=length, states=states, frames=frames, **settings)
     return record_episodes(record, seeds, processes=processes)

@@ -5,7 +5,9 @@ import torch
 from rlvr_world_hf.data.episode import Episode
 from rlvr_world_hf.data.pusht import (
     MARGIN,
+    REACH,
     WORLD_SIZE,
+    ExploringPolicy,
     PushingPolicy,
     Recording,
     collect_episode,
@@ -112,6 +114,47 @@ def test_with_less_reach_the_agent_moves_more_slowly() -> None:
     )
     way, short = (np.linalg.norm(np.diff(made.states, axis=0), axis=1).sum() for made in (fast, slow))
     assert 0 < short < way / 2
+
+
+def explored(share: float, *, steps: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+    """Moves `(steps, 2)` of an exploring policy from the middle of the table, and which of them are exploration."""
+    agent, pushed = np.full(2, WORLD_SIZE / 2), np.array([7.0, 7.0])
+    policy = ExploringPolicy(lambda agent, block: agent + pushed, np.random.default_rng(0), share=share)
+    moves = np.stack([policy(agent, agent) for _ in range(steps)]) - agent
+    return moves, ~(moves == pushed).all(axis=1)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_exploration_takes_its_share_of_the_steps(share: float) -> None:
+    _, explores = explored(share)
+    assert explores.mean() == pytest.approx(share, abs=0.05 if 0 < share < 1 else 0)
+
+
+def test_exploration_stands_still_moves_on_a_whim_and_walks_somewhere() -> None:
+    moves, _ = explored(1.0)
+    still = (moves == 0).all(axis=1)
+    again = (moves[1:] == moves[:-1]).all(axis=1) & ~still[1:]  # the same way twice: a walk towards one point
+    full = np.isclose(np.linalg.norm(moves, axis=1), REACH)
+    assert 0.25 < still.mean() < 0.42
+    assert 0.15 < again.mean() < 0.42
+    nearer = np.pi * REACH**2 / (WORLD_SIZE - 2 * MARGIN) ** 2  # share of the points that lie nearer than one step
+    assert full[1:][again].mean() == pytest.approx(1 - nearer, abs=0.05)
+    assert (np.abs(moves) <= REACH).all()
+    assert 0.25 < 1 - (still | full).mean() < 0.42
+
+
+def test_exploring_episodes_are_others_and_as_reproducible(episode: Episode) -> None:
+    settings = {"length": 16, "image_size": 64, "frame_interval": 0.5, "exploration": 0.5}
+    exploring = collect_episode(3, **settings)
+    assert np.array_equal(exploring.frames[0], episode.frames[0])
+    assert not np.array_equal(exploring.actions, episode.actions)
+    assert_equal(exploring, next(collect_episodes([3], **settings)))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=r"share of exploration to be within \[0, 1\]"):
+        collect_episode(0, length=1, image_size=64, frame_interval=0.5, exploration=share)
 
 
 def test_a_recording_goes_on_where_the_policy_stopped(episode: Episode) -> None:
