@@ -105,7 +105,7 @@ class ExploringPolicy:
         share (`float`):
             Expected share of steps that explore, in `[0, 1]`.
         reach (`float`, *optional*, defaults to 72):
-            Longest way of a step, in world units.
+            Longest way of a step, in world units; of a move on a whim, in x and in y.
 
     Raises:
         ValueError: If the share is not within `[0, 1]`.
@@ -432,9 +432,16 @@ def collect_episode(
     Raises:
         `ValueError`: As [`Recording`] and [`ExploringPolicy`].
     """
-    settings: dict[str, Any] = {"image_size": image_size, "frame_interval": frame_interval, "reach": reach}
-    recording = record_policy(seed, length=length, states=states, frames=frames, exploration=exploration, **settings)
-    return recording.episode()
+    return record_policy(
+        seed,
+        length=length,
+        image_size=image_size,
+        frame_interval=frame_interval,
+        states=states,
+        frames=frames,
+        reach=reach,
+        exploration=exploration,
+    ).episode()
 
 
 def collect_episodes(
@@ -488,7 +495,14 @@ def collect_episodes(
 
     ```
     """
-    settings: dict[str, Any] = {"image_size": image_size, "frame_interval": frame_interval, "reach": reach}
-    settings["exploration"] = exploration
-    record = partial(collect_episode, length=length, states=states, frames=frames, **settings)
+    record = partial(
+        collect_episode,
+        length=length,
+        image_size=image_size,
+        frame_interval=frame_interval,
+        states=states,
+        frames=frames,
+        reach=reach,
+        exploration=exploration,
+    )
     return record_episodes(record, seeds, processes=processes)
