@@ -53,11 +53,14 @@ quality: $(INSTALLED) ## format, lint and types, checked only
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-codec: $(INSTALLED) ## train the PushT codec that ships by its recipes (about three hours)
+codec: $(INSTALLED) ## train the PushT codec that ships by its recipes (about five hours)
 	$(BIN)/rlvr-world tokenizer pusht/codec
 	$(BIN)/rlvr-world tokenizer pusht/codec_local
 	$(BIN)/rlvr-world tokenizer pusht/codec_local --output_dir outputs/pusht-codec-final \
 		--tokenizer.start_from outputs/pusht-codec-local/codec --tokenizer.max_steps 20000
+	$(BIN)/rlvr-world tokenizer pusht/codec_local --output_dir outputs/pusht-codec-exploring \
+		--tokenizer.start_from outputs/pusht-codec-final/codec --tokenizer.max_steps 20000 \
+		--collect.train 2000 --collect.exploration 0.5
 
 base: $(INSTALLED) ## train the PushT base that ships by its recipe (about an hour)
 	$(BIN)/rlvr-world pretrain pusht/base
