@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CARD = {
     "world": "PushT",
     "data": "Episodes of [gym-pusht](https://github.com/huggingface/gym-pusht) (Apache 2.0), recorded with a scripted "
-    "policy.",
+    "policy; `exploration` in the recipe is the share of steps in which it does something else.",
 }
 """What a model card says of the world."""
 
