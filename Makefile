@@ -62,7 +62,7 @@ codec: $(INSTALLED) ## train the PushT codec that ships by its recipes (about fi
 		--tokenizer.start_from outputs/pusht-codec-final/codec --tokenizer.max_steps 20000 \
 		--collect.train 2000 --collect.exploration 0.5
 
-base: $(INSTALLED) ## train the PushT base that ships by its recipe (about an hour)
+base: $(INSTALLED) ## train the PushT base that ships by its recipe (an hour and a half)
 	$(BIN)/rlvr-world pretrain pusht/base
 
 reproduce: $(INSTALLED) ## the quickstart with three training seeds
