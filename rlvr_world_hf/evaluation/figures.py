@@ -19,7 +19,15 @@ GAP = 4
 WHITE = (255, 255, 255)
 INK = (30, 30, 30)
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-CURVES = ("eval_loss", "loss", "reward", "kl", "reward_std", "entropy")
+CURVES = {
+    "eval_loss": "validation loss, nats a token",
+    "loss": "training loss, nats a token",
+    "reward": "reward, mean of an update",
+    "kl": "KL to base, nats a token",
+    "reward_std": "standard deviation of rewards in a group",
+    "entropy": "entropy, nats a token",
+}
+NOISY_FROM = 20
 
 
 def strip(
@@ -207,6 +215,9 @@ def learning_curves(
     """
     Plot what trainers logged: one panel a metric, one line a stage that logged it, over optimizer steps.
 
+    A line of 20 points or more is the mean of points nearby, an eighth of them all; the points themselves are drawn
+    faintly behind it. In RL each update has other prompts, which move the reward more than learning does.
+
     Args:
         histories (`Mapping[str, Sequence[Mapping[str, float]]]`):
             Stage -> `trainer.state.log_history`: mappings with `step` and logged numbers. The `loss` of a stage that
@@ -234,14 +245,30 @@ def learning_curves(
     FigureCanvasAgg(figure)
     for index, metric in enumerate(panels):
         axes = figure.add_subplot(lines, columns, index + 1)
-        for number, (stage, of_stage) in enumerate(points.items()):
+        for number, (stage, of_stage) in reversed([*enumerate(points.items())]):  # the first on top
             if metric in of_stage:
                 steps, values = of_stage[metric]
-                axes.plot(steps, values, label=stage, color=f"C{number}", marker="." if len(steps) < 40 else None)
-        axes.set(title=metric, xlabel="optimizer step")
+                is_noisy = len(steps) >= NOISY_FROM
+                if is_noisy:
+                    axes.plot(steps, values, color=f"C{number}", alpha=0.3)
+                shown = _smoothed(values, len(values) // 8) if is_noisy else values
+                axes.plot(steps, shown, label=stage, color=f"C{number}", marker=None if is_noisy else ".")
+        axes.set(title=_title(metric), xlabel="optimizer step")
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(reverse=True)
     figure.savefig(parent_made(path), dpi=110)
+
+
+def _smoothed(values: Sequence[float], width: int) -> np.ndarray:
+    """Mean over the points nearby, at the ends over fewer."""
+    window = np.ones(2 * (width // 2) + 1)
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+
+
+def _title(metric: str) -> str:
+    if metric.startswith("rewards/") and metric.endswith("/mean"):
+        return f"reward {metric.removeprefix('rewards/').removesuffix('/mean')}, mean of an update"
+    return CURVES.get(metric, metric)
 
 
 def _points(history: Sequence[Mapping[str, float]]) -> dict[str, tuple[list[float], list[float]]]:

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rlvr_world_hf.evaluation.figures import contact_sheet, learning_curves, sensor_lines, strip
+from rlvr_world_hf.evaluation.figures import _smoothed, _title, contact_sheet, learning_curves, sensor_lines, strip
 
 
 @pytest.fixture
@@ -66,6 +66,19 @@ def test_curves_of_all_stages_are_drawn(tmp_path):
     learning_curves(histories, tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as image:
         assert image.width > 900
+
+
+def test_a_noisy_curve_is_the_mean_of_points_nearby():
+    assert np.allclose(_smoothed([0.0, 3.0, 0.0, 3.0, 6.0], 3), [1.5, 1, 2, 3, 4.5])
+    rising = np.arange(64) / 64
+    noise = np.random.default_rng(0).normal(size=64)
+    assert np.abs(_smoothed(rising + noise, 8) - rising).mean() < 0.5 * np.abs(noise).mean()
+
+
+def test_curves_have_titles_that_say_their_unit():
+    assert [_title(metric) for metric in ("kl", "rewards/mae/mean", "grad_norm")] == [
+        "KL to base, nats a token", "reward mae, mean of an update", "grad_norm"
+    ]  # fmt: skip
 
 
 def test_curves_of_nothing_fail(tmp_path):
