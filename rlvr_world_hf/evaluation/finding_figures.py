@@ -26,7 +26,8 @@ def draw_finding(
     """
     Draw a finding: a panel a metric, with mean and standard deviation over training seeds.
 
-    Rows with an `x` are points of the line of their series, the others level lines; without any `x`, bars.
+    Rows with an `x` are points of the line of their series, the others level lines; without any `x`, bars. Dots are
+    seeds. A panel shows what was trained: a yardstick far from it, such as `copy_last`, is named above instead.
     With `gains_over`, one panel instead: how much each row improves each metric over that row, in percent.
 
     Args:
@@ -80,6 +81,7 @@ def draw_finding(
             (_draw_lines if has_axis else _draw_bars)(panel, record, metric)
             if has_axis:
                 panel.set(xlabel=axis, xscale="log" if log_axis else "linear")
+                _mark_places(panel, record)
             panel.grid(alpha=0.3)
         if has_axis:
             panels[0].legend(fontsize=8)
@@ -242,25 +244,48 @@ def _with_curves(record: Mapping[str, Any], metrics: Sequence[str]) -> dict[str,
 
 def _draw_lines(panel: Axes, record: Mapping[str, Any], metric: str) -> None:
     """Lines of the rows with an `x`, and level lines of the others."""
-    series: dict[str, list[tuple[float, float, float]]] = {}
-    for row, metrics in record["rows"].items():
-        settings = record["settings"].get(row, {})
-        if metric in metrics and settings.get("x") is not None:
-            summary = metrics[metric]
-            series.setdefault(settings["series"], []).append((settings["x"], summary["mean"], summary["std"]))
-    for name, points in series.items():
-        places, means, spreads = zip(*sorted(points), strict=True)
-        panel.errorbar(places, means, yerr=spreads, label=name, marker="o", capsize=3)
-    levels = [row for row in record["rows"] if record["settings"].get(row, {}).get("x") is None]
-    for number, row in enumerate(levels):
-        if metric in record["rows"][row]:
-            summary = record["rows"][row][metric]
-            color = f"C{len(series) + number}"
-            panel.axhline(summary["mean"], label=row, color=color, linestyle="--", linewidth=1)
-            if row in record["settings"]:
-                low, high = summary["mean"] - summary["std"], summary["mean"] + summary["std"]
-                panel.axhspan(low, high, color=color, alpha=0.1)
+    summaries = {row: of_row[metric] for row, of_row in record["rows"].items() if metric in of_row}
+    places = {row: record["settings"].get(row, {}).get("x") for row in summaries}
+    series: dict[str, list[str]] = {}
+    for row in sorted((row for row in summaries if places[row] is not None), key=lambda row: places[row]):
+        series.setdefault(record["settings"][row]["series"], []).append(row)
+    for number, (name, rows) in enumerate(series.items()):
+        means, spreads = ([summaries[row][part] for row in rows] for part in ("mean", "std"))
+        panel.errorbar([places[row] for row in rows], means, yerr=spreads, label=name, marker="o", capsize=3)
+        for row in rows:
+            values = summaries[row].get("values", [])
+            panel.plot([places[row]] * len(values), values, color=f"C{number}", linestyle="", marker=".", alpha=0.5)
+    levels = [row for row in summaries if places[row] is None]
+    for number, row in enumerate(levels, start=len(series)):
+        mean, std = summaries[row]["mean"], summaries[row]["std"]
+        panel.axhline(mean, label=row, color=f"C{number}", linestyle="--", linewidth=1)
+        if row in record["settings"]:
+            panel.axhspan(mean - std, mean + std, color=f"C{number}", alpha=0.1)
+    _look_at_trained(panel, {row: summaries[row] for row in levels if row not in record["settings"]}, summaries)
     panel.set_ylabel(_heading(record, metric))
+
+
+def _look_at_trained(panel: Axes, yardsticks: Mapping[str, Any], summaries: Mapping[str, Any]) -> None:
+    """Limit the panel to the trained rows and a margin, and name the yardsticks that lie outside."""
+    ends = [
+        value
+        for row, summary in summaries.items()
+        if row not in yardsticks
+        for value in (summary["mean"] - summary["std"], summary["mean"] + summary["std"], *summary.get("values", []))
+    ]
+    margin = 0.15 * (max(ends) - min(ends)) or 0.1 * abs(ends[0]) or 1.0
+    low, high = min(ends) - margin, max(ends) + margin
+    panel.set_ylim(low, high)
+    beyond = [f"{row} {s['mean']:.3g}" for row, s in yardsticks.items() if not low <= s["mean"] <= high]
+    if beyond:
+        panel.set_title(f"beyond: {', '.join(beyond)}", fontsize=8, color="grey", loc="right")
+
+
+def _mark_places(panel: Axes, record: Mapping[str, Any]) -> None:
+    """Ticks where the points are, as a number each."""
+    places = sorted({row["x"] for row in record["settings"].values() if row.get("x") is not None})
+    panel.set_xticks(places, [f"{place:g}" for place in places], fontsize=8)
+    panel.set_xticks([], minor=True)
 
 
 def _draw_bars(panel: Axes, record: Mapping[str, Any], metric: str) -> None:

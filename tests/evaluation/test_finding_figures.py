@@ -53,6 +53,18 @@ def test_rows_with_a_place_are_lines_and_the_others_levels(drawn):
     assert [text.get_text() for text in panel.get_legend().get_texts()] == ["copy_last", "base", "rlvr"]
 
 
+def test_lines_show_what_was_trained_and_name_what_lies_beyond(drawn):
+    rows = {"copy_last": {"mae": [9.0]}, "base": {"mae": [0.6, 0.6]}, "G 4": {"mae": [0.2, 0.4]}}
+    record = record_of(rows, {"G 4": {"x": 4, "series": "rlvr"}})
+    (panel,) = drawn(record, metrics=["mae"], log_axis=True)
+    low, high = panel.get_ylim()
+    assert 0 < low < 0.2 and 0.6 < high < 1 and panel.get_title(loc="right") == "beyond: copy_last 9"
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["4"]
+    assert {(4, 0.2), (4, 0.4)} <= {tuple(point) for line in panel.lines for point in line.get_xydata().tolist()}
+    near = record_of(rows | {"copy_last": {"mae": [0.5]}}, {"G 4": {"x": 4, "series": "rlvr"}})
+    assert not drawn(near, metrics=["mae"])[0].get_title(loc="right")
+
+
 def test_rows_without_a_place_are_bars_with_their_seeds(drawn):
     rows = {"copy_last": {"psnr": [1.0]}, "base": {"psnr": [20.0, 22.0]}, "rlvr": {"psnr": [23.0, 25.0]}}
     (panel,) = drawn(record_of(rows), metrics=["psnr"])
