@@ -306,7 +306,7 @@ def _draw_bars(panel: Axes, record: Mapping[str, Any], metric: str) -> None:
 
 
 def _draw_gains(record: Mapping[str, Any], metrics: Sequence[str], base: str) -> Figure:
-    """Improvement in percent of each row on each metric; the best of a column is framed."""
+    """Improvement in percent of each row on each metric; the best of a column is bold."""
     rows = [row for row in record["settings"] if row != base]
     gains = np.full((len(rows), len(metrics)), np.nan)
     spreads = np.zeros_like(gains)
@@ -321,16 +321,16 @@ def _draw_gains(record: Mapping[str, Any], metrics: Sequence[str], base: str) ->
                 spreads[line, column] = np.std(each, ddof=1) if len(each) > 1 else 0.0
     figure = Figure(figsize=(1.6 * len(metrics) + 2.2, 0.6 * len(rows) + 1.6), layout="constrained")
     panel = figure.subplots()
-    most = np.nanmax(np.abs(gains)) or 1.0
-    shown = panel.imshow(gains, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+    most = np.nanmax(np.abs(gains), axis=0, initial=1e-12)
+    panel.imshow(gains / most, cmap="RdBu", vmin=-1.3, vmax=1.3, aspect="auto")  # a column's own scale; text readable
     for line, column in np.ndindex(gains.shape):
         if not math.isnan(gains[line, column]):
             is_best = gains[line, column] == np.nanmax(gains[:, column])
-            text = f"{gains[line, column]:+.1f} ± {spreads[line, column]:.1f}"
+            text = f"{gains[line, column]:+.2f} ± {spreads[line, column]:.2f}"
             panel.text(column, line, text, ha="center", va="center", fontweight="bold" if is_best else None)
-    panel.set_xticks(range(len(metrics)), [_heading(record, metric) for metric in metrics])
+    panel.set_xticks(range(len(metrics)), [_heading(record, metric) for metric in metrics], fontsize=8)
     panel.set_yticks(range(len(rows)), rows)
-    figure.colorbar(shown, label=f"improvement over {base}, %")
+    panel.set_title(f"improvement over {base}, %; colours are relative to each column's largest", fontsize=10)
     return figure
 
 

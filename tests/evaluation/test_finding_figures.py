@@ -79,10 +79,10 @@ def test_gains_are_paired_by_seed_and_positive_where_better(drawn):
         "by mae": {"mae": [0.25, 0.2], "psnr": [19.0, 19.0]},
         "by psnr": {"mae": [0.5, 0.4], "psnr": [22.0, 24.0]},
     }
-    panel, _ = drawn(record_of(rows), metrics=["mae", "psnr"], gains_over="base")
-    np.testing.assert_allclose(panel.images[0].get_array(), [[50, -5], [0, 15]])
+    (panel,) = drawn(record_of(rows), metrics=["mae", "psnr"], gains_over="base")
+    np.testing.assert_allclose(panel.images[0].get_array(), [[1, -1 / 3], [0, 1]], err_msg="relative to the column")
     texts = {text.get_text(): text.get_fontweight() for text in panel.texts}
-    assert texts["+50.0 ± 0.0"] == texts["+15.0 ± 7.1"] == "bold" and texts["-5.0 ± 0.0"] == "normal"
+    assert texts["+50.00 ± 0.00"] == texts["+15.00 ± 7.07"] == "bold" and texts["-5.00 ± 0.00"] == "normal"
 
 
 def test_best_of_n_is_a_curve_of_each_row(drawn):
