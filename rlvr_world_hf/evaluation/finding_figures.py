@@ -267,10 +267,10 @@ def _draw_lines(panel: Axes, record: Mapping[str, Any], metric: str) -> None:
 
 def _look_at_trained(panel: Axes, yardsticks: Mapping[str, Any], summaries: Mapping[str, Any]) -> None:
     """Limit the panel to the trained rows and a margin, and name the yardsticks that lie outside."""
+    trained = {row: summary for row, summary in summaries.items() if row not in yardsticks} or summaries
     ends = [
         value
-        for row, summary in summaries.items()
-        if row not in yardsticks
+        for summary in trained.values()
         for value in (summary["mean"] - summary["std"], summary["mean"] + summary["std"], *summary.get("values", []))
     ]
     margin = 0.15 * (max(ends) - min(ends)) or 0.1 * abs(ends[0]) or 1.0

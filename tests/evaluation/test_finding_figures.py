@@ -63,6 +63,8 @@ def test_lines_show_what_was_trained_and_name_what_lies_beyond(drawn):
     assert {(4, 0.2), (4, 0.4)} <= {tuple(point) for line in panel.lines for point in line.get_xydata().tolist()}
     near = record_of(rows | {"copy_last": {"mae": [0.5]}}, {"G 4": {"x": 4, "series": "rlvr"}})
     assert not drawn(near, metrics=["mae"])[0].get_title(loc="right")
+    near["rows"]["copy_last"]["psnr"] = summarize([20.0])
+    assert drawn(near, metrics=["mae", "psnr"])[1].get_ylim() == (18, 22), "of a yardstick alone"
 
 
 def test_rows_without_a_place_are_bars_with_their_seeds(drawn):
