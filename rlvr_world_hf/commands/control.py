@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ class ControlSettings:
 
     max_steps: int = key(0, "Updates after the last pretrain checkpoint; 0: as many as RL's wall time lets it make.")
     times_rl: float = key(1.0, "With max_steps 0: this many times the wall time of RL.")
+    save_total_limit: int | None = key(
+        2, "Checkpoints kept for resuming, the best and the last among them; null: all.", shapes_result=False
+    )
 
 
 @stage(settings=ControlSettings, after=("pretrain", "grpo"), shares_processes=True)
@@ -31,6 +35,7 @@ def control(run: StageRun) -> list[Path]:
     pretraining left a checkpoint. It trains at least for the wall time of the GRPO stage, or a multiple of it.
     """
     settings, steps = pretrain.read(run.recipe), run.settings.max_steps
+    kept = {"save_total_limit": run.settings.save_total_limit}
     model, processor = load_world_model(run.recipe.output_dir / "base", device=run.processes.device)
     history = read_json(stage_folder(run.recipe, "pretrain") / "history.json")
     if is_text(run.recipe) and settings.adapter() is not None:  # merged into the base; the checkpoint holds it apart
@@ -39,7 +44,7 @@ def control(run: StageRun) -> list[Path]:
         run,
         model,
         processor,
-        settings,
+        dataclasses.replace(settings, arguments=settings.arguments | kept),
         checkpoint="control",
         max_steps=settings.max_steps + max(1, steps),
         minimum_seconds=0.0 if steps else run.settings.times_rl * run.stage_seconds("grpo"),

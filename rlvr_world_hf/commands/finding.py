@@ -226,8 +226,8 @@ def _load(row: FindingRow, recipe: Recipe) -> tuple[Any, float]:
     if not checkpoint.is_dir():
         there = sorted(int(place.name.split("-")[-1]) for place in stage.glob("checkpoint-*"))
         raise ValueError(
-            f"There is no checkpoint of update {row.at} in {stage}, but those of {there}; set `save_steps` so that it "
-            "is kept."
+            f"There is no checkpoint of update {row.at} in {stage}, but those of {there}; set `save_steps`, or "
+            "control's `save_total_limit`, so that it is kept."
         )
     load_weights(model, checkpoint)
     return (model, processor), trained_seconds(stage, row.at)

@@ -11,10 +11,12 @@ def test_control_goes_on_from_the_last_checkpoint_of_pretraining(whole_run):
     assert history["last_checkpoint"].endswith("checkpoint-8")
 
 
-def test_by_default_control_trains_for_the_wall_time_of_grpo(whole_run, small_recipe, monkeypatch):
-    recipe = small_recipe(whole_run.output_dir, **{"control.max_steps": 0})
-    asked = {}
-    monkeypatch.setattr(control_module, "likelihood_training", lambda *_, **limits: asked.update(limits))
+def asked_of_training(recipe, monkeypatch):
+    """What the stage asks likelihood training for: its settings and its limits."""
+    asked = []
+    monkeypatch.setattr(
+        control_module, "likelihood_training", lambda *given, **limits: asked.extend((given[3], limits))
+    )
     control.work(
         StageRun(
             recipe=recipe,
@@ -24,6 +26,19 @@ def test_by_default_control_trains_for_the_wall_time_of_grpo(whole_run, small_re
             processes=Processes(),
         )
     )
+    return asked
+
+
+def test_by_default_control_trains_for_the_wall_time_of_grpo(whole_run, small_recipe, monkeypatch):
+    recipe = small_recipe(whole_run.output_dir, **{"control.max_steps": 0})
+    _, asked = asked_of_training(recipe, monkeypatch)
     record = json.loads((stage_folder(recipe, "grpo") / "done.json").read_text())
     assert asked["minimum_seconds"] == record["seconds"] > 0
     assert asked["max_steps"] == 5
+
+
+def test_checkpoints_that_are_kept_do_not_make_it_another_run(whole_run, small_recipe, monkeypatch):
+    recipe = small_recipe(whole_run.output_dir, **{"control.save_total_limit": None})
+    assert control.fingerprint(recipe) == control.fingerprint(whole_run)
+    settings, _ = asked_of_training(recipe, monkeypatch)
+    assert settings.arguments["save_total_limit"] is None

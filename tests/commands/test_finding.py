@@ -23,7 +23,11 @@ def test_every_row_of_a_shipped_finding_is_a_recipe_that_can_run(name):
         recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
         for stage in needed_stages([finding_module.STAGE_OF[row.checkpoint], "evaluate"]):
             find_stage(stage).read(recipe)
-        if row.at:
+        if row.at and row.checkpoint == "control":
+            earlier, section = recipe.sections["pretrain"], recipe.sections["control"]
+            assert row.at % earlier["eval_steps"] == 0 and section["save_total_limit"] is None
+            assert earlier["max_steps"] < row.at <= earlier["max_steps"] + section["max_steps"]
+        elif row.at:
             section = recipe.sections[finding_module.STAGE_OF[row.checkpoint]]
             assert row.at % section["save_steps"] == 0 and row.at < section["max_steps"]
 
