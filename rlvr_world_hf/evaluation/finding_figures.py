@@ -77,8 +77,11 @@ def draw_finding(
         for panel in panels[len(metrics) :]:
             panel.set_visible(False)
         has_axis = any(settings.get("x") is not None for settings in record["settings"].values())
-        for panel, metric in zip(panels, metrics, strict=False):
+        for number, (panel, metric) in enumerate(zip(panels, metrics, strict=False)):
             (_draw_lines if has_axis else _draw_bars)(panel, record, metric)
+            first = panels[number - number % columns]
+            if not has_axis and panel is not first and _labels(panel) == _labels(first):
+                panel.tick_params(labelleft=False)
             if has_axis:
                 panel.set(xlabel=axis, xscale="log" if log_axis else "linear")
                 _mark_places(panel, record)
@@ -301,8 +304,13 @@ def _draw_bars(panel: Axes, record: Mapping[str, Any], metric: str) -> None:
         least, most = min(means), max(means)
         margin = 2 * max(most - least, *spreads, 1e-12)
         panel.set_xlim(max(0.0, least - margin) if least >= 0 else least - margin, most + margin)
+    panel.locator_params(axis="x", nbins=5)
     panel.invert_yaxis()
     panel.set_xlabel(_heading(record, metric))
+
+
+def _labels(panel: Axes) -> list[str]:
+    return [label.get_text() for label in panel.get_yticklabels()]
 
 
 def _draw_gains(record: Mapping[str, Any], metrics: Sequence[str], base: str) -> Figure:

@@ -75,6 +75,12 @@ def test_rows_without_a_place_are_bars_with_their_seeds(drawn):
     assert panel.get_xlim()[0] > 0 and panel.get_xlabel() == "psnr ↑"
 
 
+def test_bars_are_named_once_a_line(drawn):
+    rows = {"base": {"mae": [0.5], "psnr": [20.0], "ssim": [0.9]}, "rlvr": {"mae": [0.4], "psnr": [21.0]}}
+    panels = drawn(record_of(rows), metrics=["mae", "psnr", "ssim"])
+    assert [panel.yaxis.get_tick_params()["labelleft"] for panel in panels] == [True, False, True]
+
+
 def test_gains_are_paired_by_seed_and_positive_where_better(drawn):
     rows = {
         "base": {"mae": [0.5, 0.4], "psnr": [20.0, 20.0]},
