@@ -116,7 +116,8 @@ def test_repetition_compares_rejection_and_penalty(cache, tmp_path, stages_run):
     finding = load_finding("repetition", overrides=small)
     record = json.loads(measure_finding(finding, folder=tmp_path / "out", is_whole=False).read_text())
     rows = record["rows"]
-    assert list(rows) == ["copy_last", "tokenizer_floor", "base", "base, rejection", "rlvr", "rlvr, penalty"]
+    trained_rows = ["base", "base, rejection", "rlvr", "rlvr, MAE alone", "rlvr, penalty"]
+    assert list(rows) == ["copy_last", "tokenizer_floor", *trained_rows]
     trained = [name for name, _ in stages_run]
     assert trained.count("pretrain") == 1 and trained.count("grpo") == 2
     assert all({*finding.plot["metrics"]} <= row.keys() for row in rows.values())
