@@ -13,6 +13,8 @@ from rlvr_world_hf.commands.finding import load_finding
 from rlvr_world_hf.commands.reproduce import SEEDS
 from rlvr_world_hf.commands.uses import USES
 from rlvr_world_hf.evaluation.finding_table import finding_table
+from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.evaluation.table import markdown_table
 
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -42,6 +44,16 @@ def test_the_page_of_evidence_has_the_table_of_a_committed_finding(name: str) ->
     section = re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", page, flags=re.DOTALL)
     assert section is not None and section[1].strip() == table.strip(), f"docs/evidence.md must have:\n{table}"
     assert f"(evidence/{name}.png)" in page
+
+
+@pytest.mark.parametrize("card", ["bytesized32-binary", "bytesized32-task"])
+def test_the_page_of_evidence_has_the_figures_of_a_card(card: str, repository: Path) -> None:
+    metrics = ["object_state_binary_changed", "object_state_binary_unchanged"]
+    metrics += ["object_state_task_specific", "parse_failure"]
+    results = read_results(repository / "model_cards" / card / "results.json")
+    table = markdown_table(results, metrics=metrics, rows=["nothing_changes", "base", "control", "rlvr"])
+    page = (DOCS / "evidence.md").read_text(encoding="utf-8")
+    assert f"<!-- {card} -->\n\n{table}\n<!-- end of {card} -->" in page, f"docs/evidence.md must have:\n{table}"
 
 
 def test_pictures_of_the_page_of_evidence_are_there() -> None:
