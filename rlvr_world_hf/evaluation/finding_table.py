@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .metrics import BEST_OF, metric_of
-from .table import format_number
+from .table import format_number, short_commits
 
 
 def finding_table(record: Mapping[str, Any], *, metrics: Sequence[str]) -> str:
@@ -109,9 +109,8 @@ def _interval(summary: Mapping[str, Any], name: str) -> str:
 
 def _provenance(record: Mapping[str, Any]) -> str:
     training, sampling = (", ".join(map(str, record[name])) for name in ("training_seeds", "sampling_seeds"))
-    commits = " + ".join(commit[:10] for commit in record["commit"].split(" + "))
     reason = f" {record['reason'].capitalize().rstrip('.')}." if record.get("reason") else ""
     return (
         f"{record['n']} samples; training seeds {training}; sampling seeds {sampling}; recipe `{record['recipe']}`; "
-        f"commit `{commits}`.{reason}"
+        f"commit `{short_commits(record['commit'])}`.{reason}"
     )

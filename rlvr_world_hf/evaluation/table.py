@@ -155,7 +155,7 @@ def provenance_line(results: Mapping[str, Any]) -> str:
     return (
         f"{results['samples']} held-out {held_out}; mean ± sample standard deviation over {over}; "
         f"training seeds {_join(training)}, sampling seeds {_join(sampling)}{_temperature(results)}; "
-        f"recipe `{results['recipe']}`, commit `{_short(results['commit'])}`."
+        f"recipe `{results['recipe']}`, commit `{short_commits(results['commit'])}`."
     )
 
 
@@ -187,6 +187,28 @@ def format_number(mean: float, spread: float = 0.0) -> str:
     return f"{mean:.{min(8, max(0, decimals))}f}"
 
 
+def short_commits(commits: str) -> str:
+    """
+    Commits in ten digits each, with the mark of changes that were not committed.
+
+    Args:
+        commits (`str`):
+            `commit` of a record; ` + ` stands between several.
+
+    Returns:
+        `str`: the text.
+
+    Example:
+
+    ```python
+    >>> short_commits("c5d8584357aa10f2-dirty + e28357dc44b1")
+    'c5d8584357-dirty + e28357dc44'
+
+    ```
+    """
+    return " + ".join(part[:10] + ("-dirty" if part.endswith("-dirty") else "") for part in commits.split(" + "))
+
+
 def _temperature(results: Mapping[str, Any]) -> str:
     """What the rows without best sampling have in common, where it was recorded."""
     used = [
@@ -216,7 +238,3 @@ def _cell(summary: Mapping[str, Any] | None, *, bold: bool) -> str:
 
 def _join(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
-
-
-def _short(commit: str) -> str:
-    return " + ".join(part[:10] + ("-dirty" if part.endswith("-dirty") else "") for part in commit.split(" + "))

@@ -5,7 +5,7 @@ from rlvr_world_hf.evaluation.results import summarize
 
 
 ORIGIN = {
-    "n": 96, "recipe": "pusht/quickstart", "commit": "0123456789abcdef + fedcba9876543210",
+    "n": 96, "recipe": "pusht/quickstart", "commit": "0123456789abcdef-dirty + fedcba9876543210",
     "training_seeds": [0, 1, 2], "sampling_seeds": [0],
 }  # fmt: skip
 
@@ -21,7 +21,7 @@ def test_rows_over_training_seeds_with_every_number_of_best_of_n(metrics):
     assert lines[2:4] == ["| copy_last | 0.5000 | - | - |", "| base | 0.20 ± 0.14 | 0.1000 | 0.05000 |"]
     assert lines[5] == (
         "96 samples; training seeds 0, 1, 2; sampling seeds 0; recipe `pusht/quickstart`; commit "
-        "`0123456789 + fedcba9876`."
+        "`0123456789-dirty + fedcba9876`."
     )
 
 
