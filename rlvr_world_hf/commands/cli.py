@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command not in (*STAGES, *WHOLE_RUNS):
             raise ValueError(_unknown_stage(command))
         if not rest or {"-h", "--help"} & set(rest):
-            say(_usage() if command in WHOLE_RUNS else stage_help(command))
+            say(_help(command, rest[0] if rest else ""))
             return 0 if rest else 2
         os.environ.setdefault(
             "HF_DATASETS_DISABLE_PROGRESS_BARS", "1"
@@ -170,6 +170,48 @@ def stage_help(name: str) -> str:
             *describe(_declared(target, not_here)),
         ]
     return "\n".join(lines)
+
+
+def finding_help(name: str) -> str:
+    """
+    What `rlvr-world reproduce FINDING --help` shows: what is asked, its rows or its own keys, and those of all.
+
+    Example:
+
+    ```python
+    >>> finding_help("planning").splitlines()[0]
+    'usage: rlvr-world reproduce planning [--key value ...]'
+
+    ```
+    """
+    lines = [f"usage: rlvr-world reproduce {name} [--key value ...]", ""]
+    if name in USE_NAMES:
+        from .uses import SEEDS, USES
+
+        use = USES[name]
+        recipe, seeds, known = use.recipe, [*SEEDS], keys_of(use.measure)
+        purpose = inspect.cleandoc(use.measure.__doc__ or "").split("\n\n")[0]
+        lines += [purpose, "", "keys:", *describe({option: known[option] for option in use.options})]
+    else:
+        from .finding import load_finding
+
+        finding = load_finding(name)
+        recipe, seeds = finding.recipe, [*finding.seeds]
+        lines += [finding.question, "", "rows: " + "; ".join(finding.rows), "", "keys, beside all of the recipe:"]
+    return "\n".join(
+        [
+            *lines,
+            f"  --{'recipe':<26} Recipe in its place. [{recipe}]",
+            f"  --{'seeds':<26} Training seeds. {seeds}",
+            f"  --{'output_dir':<26} Where runs, pieces and results go. [outputs/findings/{Path(name).stem}]",
+        ]
+    )
+
+
+def _help(command: str, name: str) -> str:
+    if command == "reproduce" and (name in USE_NAMES or is_finding(name)):
+        return finding_help(name)
+    return _usage() if command in WHOLE_RUNS else stage_help(command)
 
 
 def _usage() -> str:

@@ -16,7 +16,15 @@ from ..pipeline import WorldModelPipeline
 from ..planning.cross_entropy import CrossEntropyPlanner
 from ..planning.goal_cost import GoalCost
 from ..planning.pusht_moves import imagined_moves, random_moves, scripted_moves, simulated_moves
-from ..planning.pusht_task import DECISIONS, GOAL_STEPS, POSITION_TOLERANCE, Decide, PushTTask, attempt
+from ..planning.pusht_task import (
+    DECISIONS,
+    FRAME_INTERVAL,
+    GOAL_STEPS,
+    POSITION_TOLERANCE,
+    Decide,
+    PushTTask,
+    attempt,
+)
 from ..rewards.agent_position import AgentPositionReward
 from ..rewards.base import VerifiableReward, as_frames
 from ..rewards.pixel import MAEReward
@@ -39,6 +47,7 @@ def planning(
     seed: int = 0,
     first_start: int = FIRST_START,
     decisions: int = DECISIONS,
+    window: int = 4,
     device: str | torch.device | None = None,
     ceiling: bool = True,
 ) -> Path:
@@ -58,6 +67,8 @@ def planning(
             Seed of the first start.
         decisions (`int`, *optional*, defaults to 10):
             Most decisions of an attempt.
+        window (`int`, *optional*, defaults to 4):
+            Steps that the models were trained to predict in one window; beyond them it slides.
         device (`str` or `torch.device`, *optional*):
             Where the models compute; the CPU by default.
         ceiling (`bool`, *optional*, defaults to `True`):
@@ -70,7 +81,7 @@ def planning(
 
     Raises:
         FileNotFoundError: If a checkpoint is not there.
-        ValueError: If there is no run or start, or a checkpoint is no world model of PushT.
+        ValueError: If there is no run or start, or a checkpoint is no world model of PushT's frames, 0.5 s apart.
     """
     load = cache(partial(WorldModelPipeline.from_pretrained, device=device))
     form = _form(load(find_checkpoints(runs, starts)[MODELS[0]][0]))
@@ -78,7 +89,9 @@ def planning(
     planner = partial(CrossEntropyPlanner, **PLANNER)
 
     def imagined(place: Path) -> Agent:
-        return lambda goal, of_start: imagined_moves(load(place), goal_cost(goal.goal_frame), planner(), seed=of_start)
+        return lambda goal, of_start: imagined_moves(
+            load(place), goal_cost(goal.goal_frame), planner(), seed=of_start, window=window
+        )
 
     def simulated(goal: PushTTask, of_start: int) -> Decide:
         return simulated_moves(goal_cost(goal.goal_frame), planner(), seed=of_start)
@@ -99,7 +112,14 @@ def planning(
         starts=starts,
         first_start=first_start,
         seed=seed,
-        protocol={"decisions": decisions, "goal_steps": GOAL_STEPS, "planner": PLANNER, "cost": COST, **form},
+        protocol={
+            "decisions": decisions,
+            "goal_steps": GOAL_STEPS,
+            "planner": PLANNER,
+            "cost": COST,
+            "window": window,
+            **form,
+        },
     )
     draw_videos(of_rows, task, Path(folder))
     return path
@@ -120,6 +140,11 @@ def _form(pipeline: WorldModelPipeline) -> dict[str, Any]:
         raise ValueError(
             f"Expected a world model of PushT's frames, got one that predicts {' and '.join(processor.predicts)}; "
             "give the run of a recipe such as pusht/quickstart."
+        )
+    if processor.fps != 1 / FRAME_INTERVAL:
+        raise ValueError(
+            f"Expected frames {FRAME_INTERVAL} s apart, as goals lie {GOAL_STEPS} decisions of that length ahead, "
+            f"got a model of frames {1 / processor.fps:g} s apart; give the run of a recipe such as pusht/quickstart."
         )
     return {"image_size": processor.codec.config.image_size[0], "frame_interval": 1 / processor.fps}
 

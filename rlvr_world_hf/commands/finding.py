@@ -12,6 +12,7 @@ import dataclasses
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from .keys import fill, key
 from .locations import finding_path
 from .progress import Progress, fingerprint, read_json
 from .recipe import Recipe, load_recipe
-from .reproduce import SEEDS, is_checkout, renew_evidence
+from .reproduce import SEEDS, check_seeds, is_checkout, renew_evidence
 from .say import say
-from .stage import find_stage, needed_stages, run_stages, stage_folder
+from .stage import Processes, find_stage, needed_stages, run_stages, stage_folder
 
 
 STAGE_OF = {"base": "pretrain", "control": "control", "rlvr": "grpo"}
@@ -104,8 +105,8 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
 
     Raises:
         FileNotFoundError: If there is no such finding.
-        ValueError: If a key or checkpoint is unknown, in a row's recipe too, or there are fewer than 3 seeds and no
-            reason.
+        ValueError: If a key or checkpoint is unknown, in a row's recipe too, a seed is there twice, or a file has
+            fewer than 3 and no reason.
 
     Example:
 
@@ -137,8 +138,13 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
         recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
         for stage in needed_stages([*recipe.sections]):
             find_stage(stage).read(recipe)
-    if len(finding.seeds) < len(SEEDS) and not finding.reason and "seeds" not in own:
-        raise ValueError(f"{path}: expected {len(SEEDS)} seeds, or a `reason` for fewer, got {list(finding.seeds)}.")
+    check_seeds(finding.seeds, where=str(path))
+    if len(finding.seeds) < len(SEEDS) and not finding.reason:
+        if "seeds" not in own:
+            raise ValueError(
+                f"{path}: expected {len(SEEDS)} seeds, or a `reason` for fewer, got {list(finding.seeds)}."
+            )
+        finding = dataclasses.replace(finding, reason=f"{len(finding.seeds)} training seed(s) were asked for")
     return finding
 
 
@@ -199,7 +205,13 @@ def _measure(finding: Finding, name: str, recipe: Recipe, home: Recipe, folder: 
     """The piece of a row and seed, trained and measured unless its file is there."""
     row = finding.rows[name]
     stage = STAGE_OF[row.checkpoint]
-    measured_with = {"stage": find_stage(stage).fingerprint(recipe), "at": row.at, "how": evaluate.read(recipe)}
+    measured_with = {
+        "row": name,
+        "stage": find_stage(stage).fingerprint(recipe),
+        "at": row.at,
+        "how": evaluate.read(recipe),
+        "rewards": find_stage("grpo").read(recipe).rewards,  # they are measured, too
+    }
     file = folder / "pieces" / f"{_slug(name)}-seed-{recipe.seed}-{fingerprint(measured_with)}.json"
     piece = read_json(file)
     if not piece:
@@ -219,9 +231,10 @@ def _load(row: FindingRow, recipe: Recipe) -> tuple[Any, float]:
     from ..training.checkpoints import load_weights, trained_seconds
 
     stage = stage_folder(recipe, STAGE_OF[row.checkpoint])
+    load = partial(load_world_model, recipe.output_dir / row.checkpoint, device=Processes().device)
     if not row.at:
-        return load_world_model(recipe.output_dir / row.checkpoint), read_json(stage / "done.json")["seconds"]
-    model, processor = load_world_model(recipe.output_dir / row.checkpoint)
+        return load(), read_json(stage / "done.json")["seconds"]
+    model, processor = load()
     checkpoint = stage / f"checkpoint-{row.at}"
     if not checkpoint.is_dir():
         there = sorted(int(place.name.split("-")[-1]) for place in stage.glob("checkpoint-*"))
@@ -264,7 +277,7 @@ def borrow_stages(lender: Recipe, borrower: Recipe, names: list[str]) -> None:
 def _merge(finding: Finding, pieces: Mapping[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
     """The record of a finding, of all its pieces."""
     of_row = {row: [pieces[row, seed] for seed in finding.seeds] for row in finding.rows}
-    merged = {row: merge_results([piece["results"] for piece in of_seeds]) for row, of_seeds in of_row.items()}
+    merged = {row: _over_training([piece["results"] for piece in of_seeds]) for row, of_seeds in of_row.items()}
     first = next(iter(merged.values()))
     rows = {row: first["rows"][row] for row in YARDSTICKS if row in first["rows"]}
     for row, results in merged.items():
@@ -286,6 +299,18 @@ def _merge(finding: Finding, pieces: Mapping[tuple[str, int], dict[str, Any]]) -
         "settings": {row: _settings(finding, row) for row in finding.rows},
         "rows": rows,
     }
+
+
+def _over_training(per_seed: list[dict[str, Any]]) -> dict[str, Any]:
+    """Results of several training seeds; of a single one, whose spread is over sampling seeds, the means alone."""
+    merged = merge_results(per_seed)
+    if len(per_seed) > 1:
+        return merged
+    rows = {
+        row: {metric: summarize([summary["mean"]]) for metric, summary in of_row.items()}
+        for row, of_row in merged["rows"].items()
+    }
+    return {**merged, "rows": rows}
 
 
 def _settings(finding: Finding, row: str) -> dict[str, Any]:

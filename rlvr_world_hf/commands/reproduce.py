@@ -88,6 +88,33 @@ def readme_table(results: Mapping[str, Any]) -> str:
     return markdown_table(results, metrics=[metric for metric in README_METRICS if metric in measured] or None)
 
 
+def check_seeds(seeds: Sequence[int], *, where: str) -> None:
+    """
+    Refuse training seeds that are missing or given twice.
+
+    Args:
+        seeds (`Sequence[int]`):
+            The seeds.
+        where (`str`):
+            What they are for, for the error.
+
+    Raises:
+        ValueError: If there is none, or one is there twice.
+
+    Example:
+
+    ```python
+    >>> check_seeds([0, 1, 1], where="planning")
+    Traceback (most recent call last):
+    ...
+    ValueError: planning: expected training seeds, each once, got [0, 1, 1]; give some such as [0, 1, 2].
+
+    ```
+    """
+    if not seeds or len({*seeds}) < len(seeds):
+        raise ValueError(f"{where}: expected training seeds, each once, got {[*seeds]}; give some such as {[*SEEDS]}.")
+
+
 def is_checkout() -> bool:
     """Whether the library is run from a checkout, whose committed results are to be renewed."""
     return (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "model_cards").is_dir()

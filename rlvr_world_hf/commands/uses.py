@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import torch
+
 from ..environments.policy_evaluation import PolicyProtocol, evaluate_policies
 from ..evaluation.finding_figures import draw_agreement, draw_curves, draw_intervals
 from .attempts import MODELS
@@ -23,9 +25,9 @@ from .evidence_web_planning import web_planning
 from .keys import check_known, convert
 from .progress import read_json
 from .recipe import load_recipe
-from .reproduce import SEEDS, is_checkout, renew_evidence
+from .reproduce import SEEDS, check_seeds, is_checkout, renew_evidence
 from .say import say
-from .stage import run_stages
+from .stage import Processes, run_stages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,9 @@ class Use:
 
     takes_recipes: bool = False
     """Whether runs are given as recipes, as their episodes are needed too; if not, as output folders."""
+
+    window: str = ""
+    """Argument of `measure` for the steps that the recipe's models predict in one window; none if empty."""
 
     options: tuple[str, ...]
     """Options that the command takes for it."""
@@ -76,12 +81,13 @@ def measure_use(name: str, *, folder: Path | None = None, **options: Any) -> Pat
     recipe = load_recipe(options.get("recipe", use.recipe))
     recipes = [
         dataclasses.replace(recipe, seed=seed, output_dir=recipe.reproduction_dir / f"seed-{seed}")
-        for seed in options.get("seeds", SEEDS)
+        for seed in convert(options.get("seeds", SEEDS), tuple[int, ...], where=f"{name}.seeds")
     ]
     for of_seed in recipes:
         run_stages(of_seed, ["evaluate"])
     runs = recipes if use.takes_recipes else [of_seed.output_dir for of_seed in recipes]
-    file = use.measure(runs, folder=folder, **given)
+    window = {use.window: recipe.windows.horizon} if use.window else {}
+    file = use.measure(runs, folder=folder, device=Processes().device, **window, **given)
     draw = use.draw or partial(draw_intervals, metrics=use.metrics)
     draw(read_json(file), file.with_suffix(".png"))
     if not options and is_checkout():
@@ -104,8 +110,9 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         `dict`: Those that the use itself takes.
 
     Raises:
-        ValueError: If there is no such option, or a number is below 1.
+        ValueError: If there is no such option, a number is below 1, or seeds are missing or given twice.
         TypeError: If a value is of another type than the option's.
+        FileNotFoundError: If there is no such recipe.
 
     Example:
 
@@ -117,6 +124,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     use = USES[name]
     check_known(options, ["recipe", "seeds", *use.options], where=name)
+    load_recipe(options.get("recipe", use.recipe))
+    check_seeds(convert(options.get("seeds", SEEDS), tuple[int, ...], where=f"{name}.seeds"), where=name)
     hints = get_type_hints(use.measure)
     given = {
         option: convert(value, hints.get(option), where=f"{name}.{option}")
@@ -129,7 +138,14 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def policy_evaluation(runs: Sequence[Path | str], *, folder: Path, episodes: int = 50) -> Path:
+def policy_evaluation(
+    runs: Sequence[Path | str],
+    *,
+    folder: Path,
+    episodes: int = 50,
+    horizon: int = 4,
+    device: str | torch.device | None = None,
+) -> Path:
     """
     Judge policies of PushT within base and rlvr of some runs, see [`evaluate_policies`].
 
@@ -140,6 +156,10 @@ def policy_evaluation(runs: Sequence[Path | str], *, folder: Path, episodes: int
             Where to write `policy_evaluation.json` and the pieces.
         episodes (`int`, *optional*, defaults to 50):
             Starts of each policy.
+        horizon (`int`, *optional*, defaults to 4):
+            Steps of a window: those that the models were trained on.
+        device (`str` or `torch.device`, *optional*):
+            Where the models compute; the CPU by default.
 
     Returns:
         `Path`: `policy_evaluation.json`.
@@ -152,7 +172,8 @@ def policy_evaluation(runs: Sequence[Path | str], *, folder: Path, episodes: int
         recipe=results[0]["recipe"],
         training_seeds=[result["training_seeds"][0] for result in results],
         reason=None if len(runs) >= len(SEEDS) else f"{len(runs)} training seed(s) were asked for",
-        protocol=PolicyProtocol(episodes=episodes),
+        protocol=PolicyProtocol(episodes=episodes, horizon=horizon),
+        device=device,
     )
     return path
 
@@ -161,6 +182,7 @@ USES: Mapping[str, Use] = {
     "planning": Use(
         recipe="pusht/quickstart",
         measure=planning,
+        window="window",
         options=("starts", "decisions", "ceiling"),
         metrics=("success", "success_block_moves", "position_distance", "decisions", "seconds_per_decision"),
     ),
@@ -179,6 +201,7 @@ USES: Mapping[str, Use] = {
     "policy_evaluation": Use(
         recipe="pusht/quickstart",
         measure=policy_evaluation,
+        window="horizon",
         options=("episodes",),
         metrics=("pearson", "spearman", "mmrv"),
         draw=draw_agreement,

@@ -149,7 +149,7 @@ def evaluate_policies(
         return np.array(
             [
                 _piece(
-                    folder / f"{name}-{policy}.json",
+                    folder / f"{name}-{policy}",
                     {**settings, **also},
                     partial(_enter_and_play, enter, make, scenes, protocol.steps),
                 )
@@ -255,10 +255,12 @@ def _enter_and_play(enter: Callable[[], World], make: PolicyMaker, scenes: list[
     return play(enter(), make, scenes, steps=steps)
 
 
-def _piece(path: Path, settings: dict[str, Any], measure: Callable[[], np.ndarray]) -> list[float]:
-    """What was measured with these settings, now or before; nan is written as null."""
+def _piece(place: Path, settings: dict[str, Any], measure: Callable[[], np.ndarray]) -> list[float]:
+    """What was measured with these settings, now or before, each in a file of its own; nan is written as null."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    path = place.with_name(f"{place.name}-{digest}.json")
     found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if found.get("settings") != settings:
+    if not found:
         distances = [None if np.isnan(distance) else float(distance) for distance in measure()]
         found = {"settings": settings, "distances": distances}
         write_json(found, path)

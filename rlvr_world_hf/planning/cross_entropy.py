@@ -19,7 +19,8 @@ class CrossEntropyPlanner:
     Plans by fitting a normal distribution to the best of what it drew, again and again.
 
     The mean is a candidate of each iteration, as in DINO-WM. The plan is the best candidate of all iterations, where
-    DINO-WM takes the last mean, whose cost nobody has asked for. Draws beyond the box are projected onto it.
+    DINO-WM takes the last mean, whose cost nobody has asked for. Draws beyond the box are projected onto it. What
+    costs infinity is no elite; where all of an iteration does, the distribution stays as it is.
 
     Args:
         horizon (`int`):
@@ -29,7 +30,7 @@ class CrossEntropyPlanner:
         iterations (`int`, *optional*, defaults to 2):
             Times that the distribution is fitted.
         elites (`int`, *optional*, defaults to 6):
-            Best candidates it is fitted to, `K`; at most `candidates`.
+            Best candidates it is fitted to, `K`, or as many as have a finite cost; at most `candidates`.
         spread (`float`, *optional*, defaults to 0.5):
             First standard deviation, as a fraction of the width of the box.
 
@@ -64,7 +65,7 @@ class CrossEntropyPlanner:
         self.spread = spread
 
     def plan(self, objective: Objective, space: ActionBox, *, seed: int, guess: torch.Tensor | None = None) -> Plan:
-        """See [`Planner.plan`]; raises what [`evaluate`] and [`start`] raise."""
+        """See [`Planner.plan`]; raises what [`evaluate`], [`start`] and [`Plan`] raise."""
         generator = torch.Generator().manual_seed(seed)
         mean, std = start(space, horizon=self.horizon, spread=self.spread, guess=guess)
         best, lowest, history = mean, float("inf"), []
@@ -72,8 +73,9 @@ class CrossEntropyPlanner:
             drawn = draw_candidates(mean, std, space, count=self.candidates, generator=generator)
             costs = evaluate(objective, drawn)
             order = costs.argsort(stable=True)
-            elites = drawn[order[: self.elites]]  # (K, H, A)
-            mean, std = elites.mean(dim=0), elites.std(dim=0, correction=0)
+            elites = drawn[order[: min(self.elites, int(costs.isfinite().sum()))]]  # (K, H, A)
+            if len(elites):
+                mean, std = elites.mean(dim=0), elites.std(dim=0, correction=0)
             if costs[order[0]] < lowest:
                 best, lowest = drawn[order[0]], float(costs[order[0]])
             history.append(lowest)

@@ -56,7 +56,7 @@ class EnumerationPlanner:
         See [`Planner.plan`]; there is no use for a guess.
 
         Raises:
-            ValueError: If there are no options for each step, or too many sequences; and as [`evaluate`].
+            ValueError: If there are no options for each step, or too many sequences; and as [`evaluate`] and [`Plan`].
         """
         counts = [len(options) for options in space]
         if len(counts) != self.horizon or not 0 < math.prod(counts) <= self.limit:

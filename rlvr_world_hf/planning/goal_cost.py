@@ -28,9 +28,12 @@ class GoalCost:
             world of both a mapping of `predicted` and `predicted_states`, as the pipeline predicts them.
         rewards (`Mapping[VerifiableReward, float]`):
             Rewards and their weights.
+        context (`torch.Tensor` or `numpy.ndarray` of shape `(K, 3, H, W)` or `(K, P)`, or `Mapping`, *optional*):
+            The given states, oldest first, in the form of the goal: for rewards that compare with them, such as of
+            moving pixels.
 
     Raises:
-        ValueError: If there is no reward.
+        ValueError: If there is no reward, or the context is not in the form of the goal.
 
     Example:
 
@@ -45,11 +48,19 @@ class GoalCost:
     ```
     """
 
-    def __init__(self, goal: Any, rewards: Mapping[VerifiableReward, float]) -> None:
+    def __init__(self, goal: Any, rewards: Mapping[VerifiableReward, float], *, context: Any = None) -> None:
         if not rewards:
             raise ValueError("Expected at least one reward with its weight, got none; as in `{MAEReward(): 1.0}`.")
         self.goals = {name: as_frames(state) for name, state in _columns(goal).items()}
+        self.context = {} if context is None else {name: as_frames(given) for name, given in _columns(context).items()}
         self.rewards = dict(rewards)
+        wanted = {name: tuple(state.shape) for name, state in self.goals.items()}
+        got = {name: tuple(given.shape) for name, given in self.context.items()}
+        if any(shape[1:] != wanted.get(name) for name, shape in got.items()):
+            raise ValueError(
+                f"Expected a context of K states in the form of the goal, each of {wanted}, got {got}; give the "
+                "states that the world model is given, oldest first."
+            )
 
     def __call__(self, predicted: torch.Tensor) -> torch.Tensor:
         """
@@ -63,19 +74,31 @@ class GoalCost:
             `torch.Tensor` of shape `(N,)`: lower is better.
 
         Raises:
-            ValueError: If the goal has nothing that a reward can measure, or is of another shape than the states.
+            ValueError: If goal or predictions have nothing that a reward can measure, they differ in shape, or a
+                reward needs a context that was not given.
         """
         states = _columns(predicted)
         first = next(iter(states.values()))
         cost = torch.zeros(len(first), device=first.device)
         for reward, weight in self.rewards.items():
             name = "predicted_states" if reward.reads == "sensors" and "predicted_states" in states else "predicted"
-            goal = self.goals[name].to(first.device)
-            score = reward.score(states[name], goal.expand(*first.shape[:2], *goal.shape))  # (N,)
+            if name not in self.goals or name not in states:
+                raise ValueError(
+                    f"Expected a goal and predictions with `{name}`, which `{reward.name}` measures, got a goal of "
+                    f"{list(self.goals)} and predictions of {list(states)}; give both as mappings that have it, or "
+                    "leave the reward out."
+                )
+            goal, given = self.goals[name].to(first.device), self.context.get(name)
+            score = reward.score(
+                states[name],
+                goal.expand(*first.shape[:2], *goal.shape),
+                context=None if given is None else given.expand(len(first), *given.shape),
+            )  # (N,)
             if score.isnan().any():
                 raise ValueError(
-                    f"Expected a goal that `{reward.name}` can measure, got nothing to measure, as of an agent that "
-                    "the goal frame does not show; take another goal, or a reward of what it shows."
+                    f"Expected a goal and a plan that `{reward.name}` can measure, got nothing to measure in plans of "
+                    f"length {first.shape[1]}, as of an agent that the goal frame does not show, of pixels that do "
+                    "not move, or of repetition in a single step; take another goal, longer plans, or another reward."
                 )
             cost = cost - weight * score
         return cost

@@ -47,7 +47,8 @@ class ImaginedCost:
             Seed of the noise, where the temperature is above 0.
 
     Raises:
-        ValueError: If a window is below 1 or given in a world of both, or there are too few past actions.
+        ValueError: If the world is one of text, a window is below 1 or given in a world of both, or there are too few
+            past actions.
 
     Example:
 
@@ -81,6 +82,12 @@ class ImaginedCost:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> None:
+        if not hasattr(pipeline.processor, "layout"):
+            raise ValueError(
+                "Expected a world model of frames, of sensors, or of both, got one with a "
+                f"`{type(pipeline.processor).__name__}`; plan in a world of text with "
+                "`rlvr_world_hf.planning.text_agent.TextCost`."
+            )
         if window is not None and (window < 1 or states is not None):
             raise ValueError(
                 f"Expected a window of at least 1 step, of frames or of sensors, got {window}"

@@ -9,6 +9,7 @@ planner knows neither the world nor the goal, and the same seed and objective gi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,8 +20,8 @@ from einops import repeat
 
 Objective = Callable[[Any], torch.Tensor]
 """
-Costs `(N,)` of N candidates: lower is better, infinity is never chosen. Candidates are a tensor `(N, H, A)`, or a list
-of N sequences of actions.
+Costs `(N,)` of N candidates: lower is better, infinity is never chosen, nan and minus infinity are refused. Candidates
+are a tensor `(N, H, A)`, or a list of N sequences of actions.
 """
 
 
@@ -84,6 +85,9 @@ class Plan:
     """
     What a planner found.
 
+    Raises:
+        ValueError: If the cost is not finite: infinity is never chosen.
+
     Example:
 
     ```python
@@ -104,6 +108,13 @@ class Plan:
 
     history: tuple[float, ...]
     """Lowest cost that was known after each iteration; never rising."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.cost):
+            raise ValueError(
+                f"Expected at least one finite cost, got {self.cost} as the lowest of {self.evaluations} candidates; "
+                "allow more actions, or let the cost be finite."
+            )
 
 
 class Planner(Protocol):
@@ -129,6 +140,9 @@ class Planner(Protocol):
 
         Returns:
             [`Plan`]: the best sequence of actions.
+
+        Raises:
+            ValueError: if no candidate has a finite cost; and as [`evaluate`].
         """
 
 
@@ -159,7 +173,7 @@ def evaluate(objective: Objective, candidates: Any) -> torch.Tensor:
         `torch.Tensor` of shape `(N,)`, float64, on the CPU.
 
     Raises:
-        ValueError: if there is not one cost a candidate, or one is not a number.
+        ValueError: if there is not one cost a candidate, or one is nan or minus infinity.
 
     Example:
 
@@ -175,10 +189,11 @@ def evaluate(objective: Objective, candidates: Any) -> torch.Tensor:
             f"Expected one cost for each of {len(candidates)} candidates, got shape {tuple(costs.shape)}; let the "
             "cost return a tensor (N,)."
         )
-    if costs.isnan().any():
+    refused = costs[costs.isnan() | costs.isneginf()]
+    if len(refused):
         raise ValueError(
-            f"Expected costs, got nan for {int(costs.isnan().sum())} of {len(costs)} candidates; give infinity to "
-            "what must not be chosen."
+            f"Expected finite costs or infinity, got {' and '.join(sorted(set(map(str, refused.tolist()))))} for "
+            f"{len(refused)} of {len(costs)} candidates; give infinity to what must not be chosen."
         )
     return costs
 

@@ -26,6 +26,9 @@ from .planner import ActionBox
 GOAL_STEPS = 5
 """Decisions of the scripted policy from start to goal: 25 control steps at 0.5 s a decision."""
 
+FRAME_INTERVAL = 0.5
+"""Seconds of a decision in the protocol."""
+
 DECISIONS = 10
 """Most decisions of an attempt."""
 
@@ -83,7 +86,7 @@ class PushTTask:
         seed: int,
         *,
         image_size: int = 64,
-        frame_interval: float = 0.5,
+        frame_interval: float = FRAME_INTERVAL,
         lead: int = 8,
         goal_steps: int = GOAL_STEPS,
     ) -> None:

@@ -43,7 +43,7 @@ class RandomShootingPlanner:
         self.candidates = candidates
 
     def plan(self, objective: Objective, space: ActionBox, *, seed: int, guess: torch.Tensor | None = None) -> Plan:
-        """See [`Planner.plan`]; raises what [`evaluate`] and [`start`] raise."""
+        """See [`Planner.plan`]; raises what [`evaluate`], [`start`] and [`Plan`] raise."""
         generator = torch.Generator().manual_seed(seed)
         low, high = space.ends
         drawn = low + (high - low) * torch.rand(self.candidates, self.horizon, len(low), generator=generator)

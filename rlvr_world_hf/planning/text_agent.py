@@ -12,6 +12,7 @@ predicted to change nothing leads to a state that was seen before, so that the t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from .planner import Planner
 
 
 Value = Callable[[Any], float]
-"""How good a state is, at least 0; higher is better."""
+"""How good a state is: finite, at least 0, which is what the unreadable is worth; higher is better."""
 
 Predict = Callable[[Sequence[tuple[Any, str]]], Sequence[Any]]
 """States after pairs of state and action; `None` where a prediction cannot be read."""
@@ -59,7 +60,8 @@ class TextCost:
     r"""
     An objective for planners: minus the best discounted value of what is predicted after each sequence of actions.
 
-    A state whose prediction cannot be read is worth nothing, nor is what would follow from it.
+    A state whose prediction cannot be read is worth nothing, nor is what would follow from it. So values are at least
+    0: below, the unreadable would be best, and a discount would make what is bad better the later it comes.
 
     Args:
         state (`Any`):
@@ -67,12 +69,12 @@ class TextCost:
         predict (`Callable`):
             States after pairs of state and action, as [`predicted_states`] gives them for a world model.
         value (`Callable`):
-            Value of a state, at least 0.
+            Value of a state, finite and at least 0, such as `1 / (1 + distance)` in place of `-distance`.
         discount (`float`, *optional*, defaults to 0.9):
             In (0, 1].
 
     Raises:
-        ValueError: If the discount is out of range.
+        ValueError: If the discount is out of range; by a call, if a value is.
 
     Example:
 
@@ -102,10 +104,19 @@ class TextCost:
             distinct = list(dict.fromkeys(pair for pair in pairs if pair is not None))
             following = dict(zip(distinct, self.predict(distinct) if distinct else (), strict=True))
             states = [None if pair is None else following[pair] for pair in pairs]
-            worth = {s: self.discount**step * self.value(s) for s in dict.fromkeys(states) if s is not None}
+            worth = {s: self.discount**step * self._valued(s) for s in dict.fromkeys(states) if s is not None}
             gained = torch.tensor([0.0 if s is None else worth[s] for s in states], dtype=torch.float64)
             best = torch.maximum(best, gained)
         return -best
+
+    def _valued(self, state: Any) -> float:
+        value = self.value(state)
+        if not 0 <= value < math.inf:
+            raise ValueError(
+                f"Expected a finite value of at least 0, got {value} of the state {str(state)!r:.80}; map it, such as "
+                "`1 / (1 + distance)` in place of `-distance`."
+            )
+        return value
 
 
 def predicted_states(
@@ -265,7 +276,7 @@ def guided_actions(
         predict (`Callable`):
             States after pairs of state and action.
         value (`Callable`):
-            Value of a state.
+            Value of a state, finite and at least 0; see [`TextCost`].
         planner ([`Planner`]):
             Of options, as [`EnumerationPlanner`].
         seed (`int`):

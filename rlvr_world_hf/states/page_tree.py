@@ -81,7 +81,7 @@ def parse_page(text: str) -> list[PageElement]:
         `list[PageElement]`: In the order of the text.
 
     Raises:
-        ValueError: if a line is no element.
+        ValueError: if a line is no element, or its name no Python literal.
 
     Example:
 
@@ -91,22 +91,7 @@ def parse_page(text: str) -> list[PageElement]:
 
     ```
     """
-    elements = []
-    for line in text.split("\n"):
-        found = ELEMENT.fullmatch(line.rstrip())
-        if found:
-            elements.append(
-                PageElement(
-                    element_id=int(found["id"]),
-                    depth=len(found["indent"]),
-                    role=found["role"],
-                    name=ast.literal_eval(found["name"]),
-                    properties=found["rest"] or "",
-                )
-            )
-        elif line.strip():
-            raise ValueError(f"Expected lines like \"[3] link 'Cart'\" indented by tabs, got {line!r:.80}.")
-    return elements
+    return [_read_line(line) for line in text.split("\n") if line.strip()]
 
 
 def write_page(elements: Sequence[PageElement]) -> str:
@@ -182,6 +167,23 @@ def numbered_nodes(nodes: Sequence[Mapping[str, Any]]) -> list[tuple[PageElement
         )
         for number, (depth, node) in enumerate(written, start=1)
     ]
+
+
+def _read_line(line: str) -> PageElement:
+    found = ELEMENT.fullmatch(line.rstrip())
+    try:
+        name = ast.literal_eval(found["name"]) if found else None
+    except (SyntaxError, ValueError):  # an escape without its digits, as in `'a\x'`
+        name = None
+    if found is None or name is None:
+        raise ValueError(f"Expected lines like \"[3] link 'Cart'\" indented by tabs, got {line!r:.80}.")
+    return PageElement(
+        element_id=int(found["id"]),
+        depth=len(found["indent"]),
+        role=found["role"],
+        name=name,
+        properties=found["rest"] or "",
+    )
 
 
 def _written(

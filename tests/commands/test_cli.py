@@ -21,6 +21,16 @@ def test_every_stage_lists_its_keys(stage, capsys):
     assert f"usage: rlvr-world {stage} RECIPE" in capsys.readouterr().out
 
 
+def test_help_of_a_finding_names_its_keys_or_rows(capsys):
+    assert cli.main(["reproduce", "planning", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--starts" in text and "[50]" in text and "[pusht/quickstart]" in text and "--seeds" in text
+    assert "Plan for PushT in the true simulator" in text and "--horizon" not in text
+    assert cli.main(["reproduce", "group_size", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "rows: base; control; G 2" in text and "[outputs/findings/group_size]" in text
+
+
 def test_help_gives_defaults_of_ours_and_of_the_trainer(capsys):
     cli.main(["grpo", "--help"])
     lines = capsys.readouterr().out.splitlines()

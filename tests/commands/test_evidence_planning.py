@@ -58,6 +58,15 @@ def test_what_the_goal_does_not_show_costs_nothing() -> None:
     assert goal_cost(hidden)(torch.ones(2, 1, 3, 32, 32)).tolist() == [0.0, 0.0]
 
 
+def test_frames_of_another_interval_are_refused(tmp_path: Path) -> None:
+    processor = tiny_processor(image_size=32, observed_steps=1)
+    processor.fps = 10.0
+    for name in ("base", "rlvr"):
+        WorldModelPipeline(tiny_model(processor), processor).save_pretrained(tmp_path / name)
+    with pytest.raises(ValueError, match=r"frames 0\.5 s apart.*got a model of frames 0\.1 s apart"):
+        planning([tmp_path], folder=tmp_path / "out", **FEW)
+
+
 def test_other_worlds_are_refused(tmp_path: Path) -> None:
     processor = tiny_sensor_processor()
     for name in ("base", "rlvr"):

@@ -107,8 +107,21 @@ def test_rows_share_what_they_do_not_change_and_an_interrupted_one_goes_on(
     whole = read_results(whole_run.output_dir / "results.json")["rows"]
     assert rows["as it is"]["mae"]["mean"] == pytest.approx(whole["rlvr"]["mae"]["mean"], rel=1e-6)
     assert rows["base"]["mae"]["mean"] == pytest.approx(whole["base"]["mae"]["mean"], rel=1e-6)
+    assert all(len(summary["values"]) == 1 for of_row in rows.values() for summary in of_row.values()), "one a seed"
     differing = {rows[name]["mae"]["mean"] for name in ("base", "RL 2", "RL 4")}
     assert len(differing) == 3 and 0 < rows["RL 2"]["train_seconds"]["mean"] < rows["RL 4"]["train_seconds"]["mean"]
+
+
+def test_another_name_or_reward_is_measured_anew_and_not_trained(cache, small_finding, tmp_path, stages_run):
+    small = {**SMALL, "evaluate.best_sampling": []}
+    rewarded = {"grpo.rewards": [{"path": "rlvr_world_hf.rewards.MAEReward", "pixels": "moving"}]}
+    measured = []
+    for name, changed in (("base", {}), ("Base", {}), ("base", rewarded)):
+        file = small_finding(rows={name: {"checkpoint": "base"}}, plot={"metrics": ["mae"]}, set={**small, **changed})
+        record = json.loads(measure_finding(load_finding(file), folder=tmp_path / "out", is_whole=False).read_text())
+        measured.append((record["rows"][name]["mae"]["mean"], record["rewarded"]))
+    assert [name for name, _ in stages_run].count("pretrain") == 1
+    assert measured[0] == measured[1] and measured[2] == (measured[0][0], ["mae_moving"])
 
 
 def test_repetition_compares_rejection_and_penalty(cache, tmp_path, stages_run):
@@ -145,11 +158,18 @@ def test_a_whole_finding_renews_the_evidence_of_a_checkout(small_finding, tmp_pa
         ({"rows": {"a": {"sett": {}}}}, "sett"),
         ({"reason": ""}, "expected 3 seeds, or a `reason`"),
         ({"questoin": "?"}, "questoin"),
+        ({"seeds": []}, r"expected training seeds, each once, got \[\]"),
+        ({"seeds": [0, 0, 1]}, r"expected training seeds, each once, got \[0, 0, 1\]"),
     ],
 )
 def test_a_finding_with_a_mistake_is_refused_before_anything_runs(small_finding, changed, message):
     with pytest.raises(ValueError, match=message):
         load_finding(small_finding(**changed))
+
+
+def test_fewer_seeds_that_were_asked_for_are_named_in_the_record():
+    assert load_finding("group_size", overrides={"seeds": [0]}).reason == "1 training seed(s) were asked for"
+    assert not load_finding("group_size", overrides={"seeds": [3, 4, 5]}).reason
 
 
 def test_the_command_takes_a_finding_of_ones_own(small_finding, tmp_path, cache, capsys, monkeypatch):

@@ -71,7 +71,8 @@ def test_only_the_whole_use_renews_the_evidence(finished, tmp_path, monkeypatch)
     monkeypatch.setattr(reproduce_module, "CHECKOUT", checkout)
     monkeypatch.setattr(uses_module, "is_checkout", lambda: True)
 
-    def measure(runs, *, folder, starts=50):
+    def measure(runs, *, folder, device, window, starts=50):
+        assert str(device) == "cpu" and window == load_recipe("pusht/debug").windows.horizon
         folder.mkdir(exist_ok=True)
         summary = {"mean": 0.5, "low": 0.25, "high": 0.75, "n": starts}
         record = {
@@ -114,9 +115,18 @@ def test_an_unknown_option_is_refused_before_anything_runs(capsys, words, messag
         ({"starts": 0}, r"planning\.starts: expected at least 1, got 0"),
         ({"ceiling": 3}, r"planning\.ceiling: expected bool.*3"),
         ({"start": 3}, r"planning: unknown key 'start'; the nearest known key is 'starts'"),
+        ({"seeds": "0,1"}, r"planning\.seeds: expected tuple.*'0,1'"),
+        ({"seeds": 0}, r"planning\.seeds: expected tuple.*0"),
+        ({"seeds": []}, r"planning: expected training seeds, each once, got \[\]"),
+        ({"seeds": [1, 1]}, r"planning: expected training seeds, each once, got \[1, 1\]"),
     ],
 )
 def test_options_are_checked_before_anything_is_trained(finished, tmp_path, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        measure_use("planning", folder=tmp_path, seeds=[0], **options)
+        measure_use("planning", folder=tmp_path, **{"seeds": [0], **options})
     assert not finished
+
+
+def test_an_unknown_recipe_is_refused_before_anything_runs(capsys):
+    assert main(["reproduce", "planning", "--recipe", "pusht/quickstrat"]) == 2
+    assert "pusht/quickstart" in capsys.readouterr().err

@@ -75,17 +75,24 @@ def test_an_interrupted_run_resumes(checkpoints, tmp_path, monkeypatch) -> None:
     assert resumed["rows"] == whole["rows"]
 
 
-def test_other_weights_or_settings_are_measured_anew(checkpoints, tmp_path) -> None:
+def test_other_weights_or_settings_are_measured_anew_and_leave_the_others(checkpoints, tmp_path) -> None:
     path, pieces = tmp_path / "record.json", tmp_path / "pieces"
     base = {"base": checkpoints["base"]}
-    evaluate(base, path, pieces=pieces)
-    times = {file.name: file.stat().st_mtime_ns for file in pieces.iterdir()}
+
+    def files() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in pieces.iterdir()}
+
+    first = evaluate(base, path, pieces=pieces)
+    before = files()
     evaluate({"base": checkpoints["rlvr"]}, path, pieces=pieces)
-    changed = {file.name for file in pieces.iterdir() if file.stat().st_mtime_ns != times[file.name]}
-    assert changed == {name for name in times if name.startswith("base")}
+    more = files()
+    added = [file.name for file in more.keys() - before.keys()]
+    assert len(added) == len(more) - len(before) > 0 and all(name.startswith("base") for name in added)
     other = PolicyProtocol(episodes=2, steps=2, horizon=1, nearest=20.0, farthest=400.0)
     assert evaluate(base, path, pieces=pieces, protocol=other)["n"] == 2
-    assert all(file.stat().st_mtime_ns != times[file.name] for file in pieces.iterdir())
+    everything = files()
+    assert len(everything) == len(more) + len(before) and everything.items() >= more.items()
+    assert evaluate(base, path, pieces=pieces) == first and files() == everything, "none was measured again"
 
 
 def test_rows_by_hand() -> None:

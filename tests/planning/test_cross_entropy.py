@@ -34,6 +34,37 @@ def test_the_distribution_is_fitted_to_the_elites(box: ActionBox) -> None:
     torch.testing.assert_close(second.std(dim=0), elites.std(dim=0, correction=0), atol=0.02, rtol=0.1)
 
 
+def test_what_costs_infinity_is_no_elite_and_is_never_chosen(box: ActionBox) -> None:
+    """Fewer candidates have a finite cost than elites are asked for."""
+    seen: list[torch.Tensor] = []
+
+    def walled(candidates: torch.Tensor) -> torch.Tensor:
+        seen.append(candidates)
+        place = candidates.sum(dim=(1, 2))
+        return place.masked_fill(place < 3, torch.inf)
+
+    planner = CrossEntropyPlanner(horizon=1, candidates=2000, iterations=2, elites=1000, spread=0.5)
+    plan = planner.plan(walled, box, seed=0)
+    allowed = seen[0][walled(seen[0]).isfinite()]
+    assert 1 < len(allowed) < 1000 and plan.cost >= 3
+    torch.testing.assert_close(seen[1][0], allowed.mean(dim=0))
+
+
+def test_while_all_cost_infinity_the_distribution_stays(box: ActionBox, quadratic: Cost) -> None:
+    seen: list[torch.Tensor] = []
+
+    def late(candidates: torch.Tensor) -> torch.Tensor:
+        seen.append(candidates)
+        return quadratic(candidates) if len(seen) > 1 else torch.full((len(candidates),), torch.inf)
+
+    planner = CrossEntropyPlanner(horizon=3, candidates=500)
+    plan = planner.plan(late, box, seed=0)
+    torch.testing.assert_close(seen[1].std(dim=0), seen[0].std(dim=0), atol=0, rtol=0.2)
+    assert plan.history[0] == torch.inf and plan.cost == plan.history[1] < 1
+    with pytest.raises(ValueError, match="at least one finite cost, got inf as the lowest of 1000 candidates"):
+        planner.plan(lambda candidates: torch.full((len(candidates),), torch.inf), box, seed=0)
+
+
 def test_the_seed_decides(quadratic: Cost, box: ActionBox) -> None:
     planner = CrossEntropyPlanner(horizon=3)
     first, again, other = (planner.plan(quadratic, box, seed=seed) for seed in (1, 1, 2))

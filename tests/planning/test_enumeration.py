@@ -27,6 +27,11 @@ def test_the_seed_decides_among_equals() -> None:
     assert again.actions == chosen[7].actions
 
 
+def test_infinity_is_never_chosen() -> None:
+    with pytest.raises(ValueError, match="at least one finite cost, got inf as the lowest of 6 candidates"):
+        EnumerationPlanner(horizon=2).plan(lambda plans: torch.full((len(plans),), torch.inf), OPTIONS, seed=0)
+
+
 @pytest.mark.parametrize("space", [OPTIONS[:1], [[], ["wait"]], [["wait"] * 10, ["wait"] * 11]])
 def test_options_are_for_each_step_and_not_too_many(space: list[list[str]]) -> None:
     with pytest.raises(ValueError, match="options for each of 2 steps, at most 100 sequences"):

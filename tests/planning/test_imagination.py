@@ -8,7 +8,15 @@ import torch
 
 from rlvr_world_hf.pipeline import WorldModelPipeline
 from rlvr_world_hf.planning.imagination import ImaginedCost
-from tests.tiny import tiny_joint_processor, tiny_model, tiny_processor, tiny_sensor_processor
+from rlvr_world_hf.processors.text import LanguageWorldModelProcessor
+from tests.tiny import (
+    text_tokenizer,
+    tiny_joint_processor,
+    tiny_language_model,
+    tiny_model,
+    tiny_processor,
+    tiny_sensor_processor,
+)
 
 
 def brightness(predicted: torch.Tensor) -> torch.Tensor:
@@ -107,3 +115,11 @@ def test_what_is_missing_is_named() -> None:
         ImaginedCost(pipeline, frames, brightness, past_actions=PAST[:1])
     with pytest.raises(ValueError, match="a window of at least 1 step"):
         ImaginedCost(pipeline, frames, brightness, past_actions=PAST, window=0)
+
+
+def test_a_world_of_text_has_a_cost_of_its_own() -> None:
+    tokenizer = text_tokenizer()
+    processor = LanguageWorldModelProcessor(tokenizer)
+    pipeline = WorldModelPipeline(tiny_language_model(tokenizer), processor)
+    with pytest.raises(ValueError, match=r"got one with a `LanguageWorldModelProcessor`; .*text_agent\.TextCost"):
+        ImaginedCost(pipeline, torch.zeros(1, 3, 16, 16), brightness)

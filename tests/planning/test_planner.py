@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rlvr_world_hf.planning.planner import ActionBox, check_sizes, draw_candidates, evaluate, start
+from rlvr_world_hf.planning.planner import ActionBox, Plan, check_sizes, draw_candidates, evaluate, start
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,23 @@ def test_a_search_begins_at_the_centre_or_at_a_guess(box: ActionBox) -> None:
 
 @pytest.mark.parametrize(
     ("costs", "message"),
-    [(torch.zeros(3), "one cost for each of 2 candidates"), (torch.tensor([0.0, torch.nan]), "nan for 1 of 2")],
+    [
+        (torch.zeros(3), "one cost for each of 2 candidates"),
+        (torch.tensor([0.0, torch.nan]), "got nan for 1 of 2"),
+        (torch.tensor([-torch.inf, 0.0]), "got -inf for 1 of 2"),
+        (torch.tensor([-torch.inf, torch.nan]), "got -inf and nan for 2 of 2"),
+    ],
 )
 def test_costs_are_one_number_a_candidate(costs: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(lambda candidates: costs, torch.zeros(2, 3, 1))
     assert evaluate(lambda candidates: torch.tensor([0.0, torch.inf]), torch.zeros(2, 3, 1))[1] == torch.inf
+
+
+@pytest.mark.parametrize("cost", [float("inf"), float("-inf"), float("nan")])
+def test_a_plan_has_a_finite_cost(cost: float) -> None:
+    with pytest.raises(ValueError, match=f"at least one finite cost, got {cost} as the lowest of 8 candidates"):
+        Plan(actions=("wait",), cost=cost, evaluations=8, history=(cost,))
 
 
 def test_sizes_are_named() -> None:

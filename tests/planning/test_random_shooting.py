@@ -31,6 +31,11 @@ def test_the_seed_decides_and_a_guess_is_a_candidate(box: ActionBox, quadratic: 
     assert planner.plan(quadratic, box, seed=1, guess=target).cost == 0
 
 
+def test_infinity_is_never_chosen(box: ActionBox) -> None:
+    with pytest.raises(ValueError, match="at least one finite cost, got inf as the lowest of 64 candidates"):
+        RandomShootingPlanner(horizon=3).plan(lambda drawn: torch.full((len(drawn),), torch.inf), box, seed=0)
+
+
 def test_sizes_are_named() -> None:
     with pytest.raises(ValueError, match="`candidates` to be at least 1, got 0"):
         RandomShootingPlanner(horizon=1, candidates=0)

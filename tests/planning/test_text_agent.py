@@ -56,6 +56,20 @@ def test_equal_pairs_are_predicted_once_and_the_unreadable_is_worth_nothing() ->
     assert len(rules.asked) == 4, "the second wait is of the same state, asked at another step"
 
 
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_values_below_0_are_refused_as_the_unreadable_would_be_best(value: float) -> None:
+    objective = TextCost("shut", Rules(), lambda state: value)
+    with pytest.raises(ValueError, match=f"finite value of at least 0, got {value} of the state 'shut'"):
+        objective([("wait",), ("dance",)])
+    assert objective([("dance",)]).tolist() == [0.0], "what is unreadable is not valued"
+
+
+def test_an_agent_acts_where_nothing_can_be_read() -> None:
+    house = House()
+    decide = guided_actions(lambda pairs: [None] * len(pairs), WORTH.__getitem__, EnumerationPlanner(), seed=0)
+    assert {decide(house) for _ in range(20)} == set(house.effective)
+
+
 def test_looking_ahead_reaches_the_goal_and_ends_there() -> None:
     planner = EnumerationPlanner(horizon=2)
     guided = guided_actions(Rules(), WORTH.__getitem__, planner, seed=0, later=lambda world: world.effective)

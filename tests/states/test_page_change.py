@@ -117,5 +117,6 @@ def test_a_change_makes_the_page_up_to_where_things_stand(after):
 def test_what_is_not_on_the_page_makes_no_difference_and_what_is_no_element_is_unreadable():
     page = parse_page(TASKS)
     assert apply_page_change(page, PageChange(deleted=("[70] link 'x'",), updated=("[71] link 'y'",))) == page
-    with pytest.raises(UnreadableAnswerError, match="Expected lines like"):
-        apply_page_change(page, PageChange(new=("a link",)))
+    for item in ("a link", r"[9] link 'a\x'"):
+        with pytest.raises(UnreadableAnswerError, match="Expected lines like"):
+            apply_page_change(page, PageChange(new=(item,)))

@@ -35,6 +35,12 @@ def test_what_is_no_element_is_named(line):
         parse_page(f"{PAGE}\n{line}")
 
 
+@pytest.mark.parametrize("name", [r"'a\x'", r"'\u12'", r"'\N{foo}'", '"\\U"', "'a\rb'", "'a\0b'"])
+def test_a_name_that_is_no_literal_is_no_element(name):
+    with pytest.raises(ValueError, match="indented by tabs, got"):
+        parse_page(f"{PAGE}\n[9] link {name}")
+
+
 @pytest.mark.parametrize(
     ("children", "written"),
     [
