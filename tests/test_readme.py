@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,13 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def code_of(readme: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+
+
 @pytest.mark.parametrize("name", ["predict", "own_reward"])
 def test_code_is_that_of_the_examples(repository: Path, readme: str, name: str) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    blocks = code_of(readme)
     example = (repository / "examples" / f"{name}.py").read_text(encoding="utf-8")
     assert example.split() in [block.split() for block in blocks]
 
@@ -45,6 +50,29 @@ def test_prediction_runs(repository: Path, trained: Path) -> None:
     predicted = runpy.run_path(str(repository / "examples" / "predict.py"))["predicted"]
     assert predicted.shape == (4, 4, 3, 64, 64)
     assert predicted.min() >= 0 and predicted.max() <= 1
+
+
+def test_planning_goes_on_from_the_prediction_with_lines_of_its_example(
+    repository: Path, readme: str, trained: Path
+) -> None:
+    predict, plan = code_of(readme)[:2]
+    example = (repository / "examples" / "plan.py").read_text(encoding="utf-8").splitlines()
+    assert not [line for line in plan.splitlines() if "import" not in line and line not in example]
+    names: dict[str, Any] = {}
+    exec(predict + plan, names)
+    assert names["plan"].actions.shape == (4, 2)
+    assert names["env"].reset(seed=0)[0].shape == (64, 64, 3)
+
+
+def test_plan_is_carried_out_in_the_real_physics(
+    repository: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["plan.py", str(trained / "outputs" / "quickstart" / "rlvr")])
+    done = runpy.run_path(str(repository / "examples" / "plan.py"))
+    assert done["plan"].cost == pytest.approx(float(done["objective"](done["plan"].actions[None])))
+    assert len(done["real"].targets) == 1 + 4 and len(done["rewards"]) == 4
+    assert np.array_equal(done["real"].episode().frames[:2], done["episode"].frames[:2]), "another start"
+    assert f"reached {done['errors']['reached']:.4f}" in capsys.readouterr().out
 
 
 def test_own_reward_rewards(repository: Path) -> None:
@@ -57,7 +85,7 @@ def test_own_reward_rewards(repository: Path) -> None:
 
 
 def test_every_example_is_tested(repository: Path) -> None:
-    assert {path.stem for path in (repository / "examples").glob("*.py")} == {"predict", "own_reward"}
+    assert {path.stem for path in (repository / "examples").glob("*.py")} == {"predict", "plan", "own_reward"}
 
 
 def test_table_is_that_of_the_committed_results(repository: Path, readme: str) -> None:

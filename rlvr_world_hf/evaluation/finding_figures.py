@@ -72,7 +72,7 @@ def draw_finding(
     else:
         columns = min(3, len(metrics))
         lines = -(-len(metrics) // columns)
-        figure = Figure(figsize=(4.6 * columns, 3.5 * lines), layout="constrained")
+        figure = Figure(figsize=(4.7 * columns, 3.6 * lines), layout="constrained")
         panels = figure.subplots(lines, columns, squeeze=False).flatten()
         for panel in panels[len(metrics) :]:
             panel.set_visible(False)
@@ -87,7 +87,8 @@ def draw_finding(
                 _mark_places(panel, record)
             panel.grid(alpha=0.3)
         if has_axis:
-            panels[0].legend(fontsize=8)
+            handles, names = panels[0].get_legend_handles_labels()
+            figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8)
     FigureCanvasAgg(figure)
     figure.savefig(parent_made(path), dpi=110)
 
@@ -261,7 +262,8 @@ def _draw_lines(panel: Axes, record: Mapping[str, Any], metric: str) -> None:
     levels = [row for row in summaries if places[row] is None]
     for number, row in enumerate(levels, start=len(series)):
         mean, std = summaries[row]["mean"], summaries[row]["std"]
-        panel.axhline(mean, label=row, color=f"C{number}", linestyle="--", linewidth=1)
+        dashes = (6 * number, (6, 6))  # where two levels coincide, each fills the gaps of the other
+        panel.axhline(mean, label=row, color=f"C{number}", linestyle=dashes, linewidth=1)
         if row in record["settings"]:
             panel.axhspan(mean - std, mean + std, color=f"C{number}", alpha=0.1)
     _look_at_trained(panel, {row: summaries[row] for row in levels if row not in record["settings"]}, summaries)
@@ -285,9 +287,15 @@ def _look_at_trained(panel: Axes, yardsticks: Mapping[str, Any], summaries: Mapp
 
 
 def _mark_places(panel: Axes, record: Mapping[str, Any]) -> None:
-    """Ticks where the points are, as a number each."""
+    """Ticks where the points are, with a number each that has room."""
     places = sorted({row["x"] for row in record["settings"].values() if row.get("x") is not None})
-    panel.set_xticks(places, [f"{place:g}" for place in places], fontsize=8)
+    numbers, right = [], -math.inf
+    for place in places:
+        across = panel.transAxes.inverted().transform(panel.transData.transform((place, 0)))[0]
+        has_room = across - right > 0.06
+        numbers.append(f"{place:g}" if has_room else "")
+        right = across if has_room else right
+    panel.set_xticks(places, numbers, fontsize=8)
     panel.set_xticks([], minor=True)
 
 

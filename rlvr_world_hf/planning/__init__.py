@@ -19,5 +19,8 @@ if TYPE_CHECKING:
     from .planner import ActionBox as ActionBox
     from .planner import Plan as Plan
     from .random_shooting import RandomShootingPlanner as RandomShootingPlanner
+    from .text_agent import TextCost as TextCost
+    from .text_agent import guided_actions as guided_actions
+    from .text_agent import predicted_states as predicted_states
 
 __getattr__, __dir__ = lazy_names(__name__, __file__)

@@ -86,7 +86,7 @@ class ImaginedCost:
             raise ValueError(
                 "Expected a world model of frames, of sensors, or of both, got one with a "
                 f"`{type(pipeline.processor).__name__}`; plan in a world of text with "
-                "`rlvr_world_hf.planning.text_agent.TextCost`."
+                "`rlvr_world_hf.planning.TextCost`."
             )
         if window is not None and (window < 1 or states is not None):
             raise ValueError(

@@ -146,6 +146,23 @@ def predicted_states(
     Returns:
         `Callable`: states after pairs of state and action, all computed together; `None` where an answer is
         unreadable. What was predicted is remembered.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf import LanguageWorldModelProcessor
+    >>> from rlvr_world_hf.training.language import build_language_policy, train_text_tokenizer
+    >>> tokenizer = train_text_tokenizer(["open door", "shut door"], vocab_size=264)
+    >>> sizes = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    >>> model = build_language_policy(tokenizer, **sizes, seed=0).eval()
+    >>> processor = LanguageWorldModelProcessor(tokenizer, prompt_template="{state} > {action}")
+    >>> pipeline = WorldModelPipeline(model, processor)
+    >>> predict = predicted_states(pipeline, lambda state, answer: (state, answer), max_new_tokens=2)
+    >>> ((state, answer),) = predict([("door : shut", "open door")])
+    >>> state, isinstance(answer, str)  # a state and what the model wrote; a real `follow` applies the change
+    ('door : shut', True)
+
+    ```
     """
     known: dict[tuple[Any, str], Any] = {}
 
@@ -286,6 +303,18 @@ def guided_actions(
 
     Returns:
         `Callable`: gives the next action.
+
+    Example:
+
+    ```python
+    >>> from types import SimpleNamespace
+    >>> from rlvr_world_hf.planning import EnumerationPlanner
+    >>> predict = lambda pairs: ["open" if action == "open door" else state for state, action in pairs]
+    >>> decide = guided_actions(predict, lambda state: float(state == "open"), EnumerationPlanner(), seed=0)
+    >>> decide(SimpleNamespace(state="shut", effective=["go north", "open door"]))
+    'open door'
+
+    ```
     """
     controller = RecedingHorizonController(planner)
     step = 0

@@ -50,7 +50,8 @@ def test_rows_with_a_place_are_lines_and_the_others_levels(drawn):
     line = panel.containers[0].lines[0]
     np.testing.assert_allclose(line.get_xydata(), [[2, 0.5], [4, 0.3]])
     assert panel.get_xscale() == "log" and panel.get_xlabel() == "answers" and panel.get_ylabel() == "mae ↓"
-    assert [text.get_text() for text in panel.get_legend().get_texts()] == ["copy_last", "base", "rlvr"]
+    (legend,) = panel.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["copy_last", "base", "rlvr"]
 
 
 def test_lines_show_what_was_trained_and_name_what_lies_beyond(drawn):
@@ -65,6 +66,14 @@ def test_lines_show_what_was_trained_and_name_what_lies_beyond(drawn):
     assert not drawn(near, metrics=["mae"])[0].get_title(loc="right")
     near["rows"]["copy_last"]["psnr"] = summarize([20.0])
     assert drawn(near, metrics=["mae", "psnr"])[1].get_ylim() == (18, 22), "of a yardstick alone"
+
+
+def test_numbers_of_places_that_lie_close_do_not_overlap(drawn):
+    rows = {f"G {x}": {"mae": [x, x]} for x in (1, 2, 20, 21, 40)}
+    (panel,) = drawn(
+        record_of(rows, {f"G {x}": {"x": x, "series": "rlvr"} for x in (1, 2, 20, 21, 40)}), metrics=["mae"]
+    )
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["1", "", "20", "", "40"]
 
 
 def test_rows_without_a_place_are_bars_with_their_seeds(drawn):

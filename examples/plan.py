@@ -1,0 +1,43 @@
+import sys
+from functools import partial
+
+import numpy as np
+
+from rlvr_world_hf import AgentPositionReward, MAEReward, WorldModelPipeline
+from rlvr_world_hf.data.pusht import collect_episode, record_policy
+from rlvr_world_hf.environments import WorldModelEnv
+from rlvr_world_hf.planning import CrossEntropyPlanner, GoalCost, ImaginedCost
+from rlvr_world_hf.planning.pusht_task import MOVES, targets_after
+
+
+physics = {"image_size": 64, "frame_interval": 0.5}
+episode = collect_episode(seed=7_000_000, length=6, **physics)  # its second frame is the start, its last the goal
+world = WorldModelPipeline.from_pretrained(sys.argv[1] if len(sys.argv) > 1 else "outputs/quickstart/rlvr")
+
+# Plan in the model.
+cost = GoalCost(episode.frames[5], {MAEReward(): 1.0, AgentPositionReward(): 0.1})  # of frames, against the goal's
+to_targets = partial(targets_after, episode.states[1])  # moves, from where the agent is, as the targets of PushT
+objective = ImaginedCost(world, episode.frames[:2], cost, to_actions=to_targets)
+plan = CrossEntropyPlanner(horizon=4, iterations=4).plan(objective, MOVES, seed=0)  # plan.actions: (4, 2)
+
+# Carry the plan out in the real physics.
+real = record_policy(seed=7_000_000, length=1, **physics)  # the same start
+for target in to_targets(plan.actions[None])[0].double().numpy():
+    real.hold(target)
+imagined = objective.predict(plan.actions[None])[0, -1].numpy()
+frames = {"start": episode.frames[1] / 255, "imagined": imagined, "reached": real.frame() / 255}
+errors = {name: float(np.abs(frame - episode.frames[5] / 255).mean()) for name, frame in frames.items()}
+before, after = (float(np.linalg.norm(agent - episode.states[5])) for agent in (episode.states[1], real.agent))
+
+# Let a random policy play in the model.
+env = WorldModelEnv(world, [episode], reward=lambda frame: -cost(frame[None, None]))  # gymnasium's reset and step
+env.reset(seed=0)
+env.action_space.seed(0)
+rewards = [env.step(env.action_space.sample())[1] for _ in range(4)]
+
+report = [
+    "mean absolute error to the goal frame: " + ", ".join(f"{name} {error:.4f}" for name, error in errors.items()),
+    f"the agent's distance from where it is in the goal: {before:.0f}, then {after:.0f}, in a world of 512 x 512",
+    "rewards of a random policy in the model: " + ", ".join(f"{reward:.4f}" for reward in rewards),
+]
+print("\n".join(report))
