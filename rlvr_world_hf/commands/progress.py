@@ -49,7 +49,8 @@ class Progress:
         """Whether the stage finished with these settings and its outputs still exist."""
         record = read_json(self.folder / "done.json")
         return record.get("fingerprint") == self.fingerprint and all(
-            Path(output).exists() for output in record["outputs"]
+            (self.folder / output).exists() or Path(output).exists()  # as earlier versions wrote it
+            for output in record["outputs"]
         )
 
     def start(self) -> bool:
@@ -70,9 +71,15 @@ class Progress:
             "fingerprint": self.fingerprint,
             "seconds": round(seconds, 1),
             "commit": commit(),
-            "outputs": [str(output) for output in outputs],
+            "outputs": [self._seen_from_here(output) for output in outputs],
         }
         write_json(self.folder / "done.json", record)
+
+    def _seen_from_here(self, output: Path) -> str:
+        """A path within the run as seen from the stage, so that the run may be moved or copied; others in full."""
+        here, place = self.folder.resolve(), output.resolve()
+        within = place.is_relative_to(here.parent.parent)
+        return os.path.relpath(place, here) if within else str(place)
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:

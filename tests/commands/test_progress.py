@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from rlvr_world_hf.commands.progress import Progress, cached, fingerprint, read_json, write_json
@@ -13,6 +15,32 @@ def test_a_folder_is_fresh_then_interrupted_then_done(tmp_path):
     assert not Progress(folder=progress.folder, fingerprint="b").is_done()
     (progress.folder / "checkpoint").unlink()
     assert not progress.is_done()
+
+
+def test_a_run_stays_finished_where_it_is_moved_and_wherever_it_is_asked_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    episodes = tmp_path / "cache" / "episodes"
+    episodes.mkdir(parents=True)
+    progress = Progress(folder=Path("outputs/run/stages/pretrain"), fingerprint="a")
+    progress.start()
+    base = Path("outputs/run/base")
+    base.mkdir()
+    progress.finish(seconds=2.0, outputs=[base, progress.folder, episodes])
+    assert progress.is_done()
+    (tmp_path / "outputs" / "run").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path.parent)
+    moved = Progress(folder=tmp_path / "moved" / "stages" / "pretrain", fingerprint="a")
+    assert moved.is_done()
+    (tmp_path / "moved" / "base").rmdir()
+    assert not moved.is_done()
+
+
+def test_a_finished_run_of_an_earlier_version_stays_finished(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run" / "stages" / "pretrain"
+    folder.mkdir(parents=True)
+    write_json(folder / "done.json", {"fingerprint": "a", "outputs": ["run/stages"]})
+    assert Progress(folder=folder, fingerprint="a").is_done()
 
 
 def test_a_fingerprint_follows_the_content_alone():

@@ -57,7 +57,7 @@ def test_a_stage_runs_those_before_it_and_a_second_call_nothing(tmp_path, calls)
     assert [name for name, *_ in calls] == ["collect", "pretrain"]
     record = json.loads((folder / "done.json").read_text())
     assert record["seconds"] >= 0
-    assert record["outputs"] == [str(tmp_path / "pretrain.out")]
+    assert [(folder / output).resolve() for output in record["outputs"]] == [tmp_path / "pretrain.out"]
     run_pretrain(tmp_path)
     assert len(calls) == 2
 
