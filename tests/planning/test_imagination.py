@@ -121,5 +121,5 @@ def test_a_world_of_text_has_a_cost_of_its_own() -> None:
     tokenizer = text_tokenizer()
     processor = LanguageWorldModelProcessor(tokenizer)
     pipeline = WorldModelPipeline(tiny_language_model(tokenizer), processor)
-    with pytest.raises(ValueError, match=r"got one with a `LanguageWorldModelProcessor`; .*text_agent\.TextCost"):
+    with pytest.raises(ValueError, match=r"got one with a `LanguageWorldModelProcessor`; .*planning\.TextCost"):
         ImaginedCost(pipeline, torch.zeros(1, 3, 16, 16), brightness)
