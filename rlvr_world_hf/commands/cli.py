@@ -189,23 +189,23 @@ def finding_help(name: str) -> str:
         from .uses import SEEDS, USES
 
         use = USES[name]
-        recipe, seeds, known = use.recipe, [*SEEDS], keys_of(use.measure)
+        recipe, seeds, known = use.recipe, list(SEEDS), keys_of(use.measure)
         purpose = inspect.cleandoc(use.measure.__doc__ or "").split("\n\n")[0]
         lines += [purpose, "", "keys:", *describe({option: known[option] for option in use.options})]
     else:
         from .finding import load_finding
 
         finding = load_finding(name)
-        recipe, seeds = finding.recipe, [*finding.seeds]
+        recipe, seeds = finding.recipe, list(finding.seeds)
         lines += [finding.question, "", "rows: " + "; ".join(finding.rows), "", "keys, beside all of the recipe:"]
-    return "\n".join(
-        [
-            *lines,
-            f"  --{'recipe':<26} Recipe in its place. [{recipe}]",
-            f"  --{'seeds':<26} Training seeds. {seeds}",
-            f"  --{'output_dir':<26} Where runs, pieces and results go. [outputs/findings/{Path(name).stem}]",
-        ]
-    )
+    shared = {
+        "recipe": Key(hint=str, default=recipe, help="Recipe in its place."),
+        "seeds": Key(hint=tuple, default=seeds, help="Training seeds, as a list."),
+        "output_dir": Key(
+            hint=Path, default=f"outputs/findings/{Path(name).stem}", help="Where runs, pieces and results go."
+        ),
+    }
+    return "\n".join([*lines, *describe(shared)])
 
 
 def _help(command: str, name: str) -> str:
