@@ -38,7 +38,9 @@ def test_the_page_of_evidence_has_the_table_of_a_committed_finding(name: str) ->
     assert {*record} >= NAMES
     assert record["finding"] == name
     assert len(record["training_seeds"]) >= len(SEEDS) or record["reason"]
-    metrics = APPLICATIONS[name].metrics if name in APPLICATIONS else [*load_finding(name).plot["metrics"], "train_seconds"]
+    metrics = (
+        APPLICATIONS[name].metrics if name in APPLICATIONS else [*load_finding(name).plot["metrics"], "train_seconds"]
+    )
     table = finding_table(record, metrics=metrics)
     page = (DOCS / "evidence.md").read_text(encoding="utf-8")
     section = re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", page, flags=re.DOTALL)

@@ -24,13 +24,14 @@ from ..evaluation.results import summarize
 from ..pipeline import WorldModelPipeline
 from ..rewards.base import VerifiableReward
 from ..rewards.pixel import MAEReward
+from ..runs.kinds import kind_of
 from ..runs.named_parts import build_metrics
 from ..runs.progress import fingerprint, read_json
 from ..runs.recipe import Recipe
 from ..runs.reproduce import SEEDS
 from ..runs.stage import find_stage
-from ..runs.stages.collect import is_text, load_split
 from ..runs.stages.evaluate import CHECKPOINTS, evaluate
+from ..runs.world import is_text
 from .attempts import digest_weights
 
 
@@ -117,7 +118,7 @@ def long_rollouts(
 
 def _rows(recipe: Recipe, *, windows: int, frames: int) -> Any:
     """Rows of the test episodes with that many recorded frames to predict."""
-    episodes = [] if is_text(recipe) else load_split(recipe, "test")
+    episodes = [] if is_text(recipe) else kind_of(recipe).stored("test")
     if not len(episodes) or episodes[0].frames is None:
         raise ValueError(
             f"Expected a world of frames, got the recipe {recipe.name}; give one such as pusht/quickstart."

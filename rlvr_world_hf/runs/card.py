@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
 from ..evaluation.results import read_results
 from ..evaluation.table import group_table, markdown_table
 from ..hub import load_world_model
 from ..hub.cards import card_text, eval_results_text
+from .kinds import kind_of
 from .recipe import Recipe, load_recipe
-from .stages.collect import hub_dataset, is_recorded, world_source
+from .world import is_recorded, world_module, world_source
 
 
 PICTURES = ("strip.png", "sensors.png")
@@ -62,6 +62,11 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     return card
 
 
+def hub_dataset(recipe: Recipe) -> str | None:
+    """The dataset on the Hub that a recipe's episodes or transitions are read from; `None` if there is none."""
+    return getattr(kind_of(recipe).recorded(), "repo_id", None)
+
+
 def _base_model(recipe: Recipe) -> str | None:
     """The model of the Hub that a recipe starts from, if it does."""
     start = recipe.sections.get("pretrain", {}).get("start_from", "")
@@ -92,4 +97,4 @@ def about_world(recipe: Recipe) -> dict[str, str]:
     if is_recorded(source):
         return {"world": source.world, "data": source.source}
     unnamed = {"world": recipe.world, "data": f"Recorded by `{source.__module__}`."}
-    return getattr(import_module(source.__module__), "CARD", unnamed)
+    return getattr(world_module(recipe), "CARD", unnamed)

@@ -12,7 +12,6 @@ from rlvr_world_hf.findings.applications import APPLICATIONS, measure_applicatio
 from rlvr_world_hf.findings.table import finding_table
 from rlvr_world_hf.runs import reproduce as reproduce_module
 from rlvr_world_hf.runs.recipe import load_recipe
-
 from tests.small_runs import SMALL
 
 

@@ -11,7 +11,6 @@ from rlvr_world_hf.runs import reproduce as reproduce_module
 from rlvr_world_hf.runs.locations import finding_names, is_finding, recipe_path
 from rlvr_world_hf.runs.recipe import load_recipe
 from rlvr_world_hf.runs.stage import find_stage, needed_stages
-
 from tests.small_runs import SMALL
 
 

@@ -4,10 +4,9 @@ import json
 import yaml
 
 from rlvr_world_hf.runs import card
-from rlvr_world_hf.runs.card import EVAL_RESULTS, about_world, write_card
+from rlvr_world_hf.runs.card import EVAL_RESULTS, about_world, hub_dataset, write_card
 from rlvr_world_hf.runs.locations import recipe_names
 from rlvr_world_hf.runs.recipe import load_recipe
-from rlvr_world_hf.runs.stages.collect import hub_dataset
 
 
 def test_the_card_holds_table_picture_and_the_complete_recipe(whole_run, tmp_path):

@@ -7,9 +7,9 @@ import torch
 
 from rlvr_world_hf import SensorWorldModelProcessor, VideoWorldModelProcessor, WorldModelPipeline
 from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run
-from rlvr_world_hf.runs.stages.pretrain import build_processor
 from tests.small_runs import SMALL
 
 
@@ -23,7 +23,7 @@ def test_a_world_of_sensors_goes_through_all_stages(
 ) -> None:
     recipe = small(name, tmp_path / "run")
     run(recipe)
-    processor = build_processor(recipe)
+    processor = kind_of(recipe).build_processor()
     assert isinstance(processor, SensorWorldModelProcessor) and processor.layout.sensor_dims == sensors
     results = read_results(recipe.output_dir / "results.json")
     assert list(results["rows"]) == ["copy_last", "tokenizer_floor", "base", "base_best_sampling", "control", "rlvr"]

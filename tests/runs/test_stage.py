@@ -16,7 +16,7 @@ from rlvr_world_hf.runs.stage import Processes, StageRun, stage
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeSettings:
     size: int = key(1)
-    workers: int = key(1, shapes_result=False)
+    workers: int = key(1, affects_result=False)
 
 
 @pytest.fixture

@@ -1,24 +1,13 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 
 from rlvr_world_hf.hub import load_world_model
 from rlvr_world_hf.runs.stage import stage_folder
-from rlvr_world_hf.runs.stages.collect import load_split
 from rlvr_world_hf.runs.stages.control import control
-from rlvr_world_hf.runs.stages.pretrain import build_processor, pretrain
-
-
-def test_the_processor_knows_the_ranges_of_the_training_actions(whole_run):
-    processor = build_processor(whole_run)
-    actions = np.concatenate([episode.actions for episode in load_split(whole_run, "train")])
-    np.testing.assert_allclose(processor.action_low, actions.min(axis=0))
-    np.testing.assert_allclose(processor.action_high, actions.max(axis=0))
-    assert processor.layout.action_bins == 8
-    assert processor.fps == 2.0
+from rlvr_world_hf.runs.stages.pretrain import pretrain
 
 
 def test_the_history_names_the_checkpoint_that_control_goes_on_from(whole_run):
@@ -51,8 +40,8 @@ def test_a_run_may_start_from_the_base_that_ships(whole_run, small_recipe, tmp_p
     """What ships has the weights without the codec; the codec that ships is the one it was trained with."""
     shipped = {"pusht-base": tmp_path / "pusht-base", "pusht-codec": whole_run.output_dir / "codec"}
     shutil.copytree(whole_run.output_dir / "base", shipped["pusht-base"], ignore=shutil.ignore_patterns("codec"))
-    monkeypatch.setattr("rlvr_world_hf.runs.stages.pretrain.bundled_path", shipped.__getitem__)
-    monkeypatch.setattr("rlvr_world_hf.runs.stages.tokenizer.bundled_path", shipped.__getitem__)
+    monkeypatch.setattr("rlvr_world_hf.runs.kinds.step_blocks.bundled_path", shipped.__getitem__)
+    monkeypatch.setattr("rlvr_world_hf.runs.codec.bundled_path", shipped.__getitem__)
     keys = {"pretrain.start_from": "bundled", "pretrain.max_steps": 0}
     recipe = small_recipe(tmp_path / "run", tokenizer="bundled", **keys)
     pretrain(recipe)
