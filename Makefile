@@ -3,11 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LATEST := .venv-latest
+FAST := "not slow and not gpu and not browser"
+CHECK := import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, given %s; set PYTHON=python3.x" % sys.version)
 # The wheels of torch are large: be patient with slow networks.
 export UV_HTTP_TIMEOUT ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock quickstart demo test test-slow test-gpu test-browser style quality codec base reproduce bench
+.PHONY: help install lock quickstart demo test test-latest test-slow test-gpu test-browser style quality codec base reproduce bench
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -15,7 +18,7 @@ help: ## show this list
 install: $(INSTALLED) ## create .venv once and install the locked packages and this one, editable
 
 $(INSTALLED): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, given %s; set PYTHON=python3.x" % sys.version)'
+	@$(PYTHON) -c '$(CHECK)'
 	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	$$(command -v uv || echo $(BIN)/uv) pip install --quiet --python $(BIN)/python --no-deps -r requirements.lock -e .
@@ -33,7 +36,17 @@ demo: $(INSTALLED) ## steer the quickstart's models in the browser; RUN=FOLDER f
 	$(BIN)/rlvr-world demo $(RUN)
 
 test: $(INSTALLED) ## all tests a CPU passes offline in minutes
-	$(BIN)/python -m pytest -q -m "not slow and not gpu and not browser"
+	$(BIN)/python -m pytest -q -m $(FAST)
+
+test-latest: ## the same with the newest packages, past the upper bounds, in .venv-latest
+	@$(PYTHON) -c '$(CHECK)'
+	@test -x $(LATEST)/bin/python && $(LATEST)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(LATEST)
+	@command -v uv >/dev/null || test -x $(LATEST)/bin/uv || $(LATEST)/bin/python -m pip install --quiet uv
+	sed -E 's/,<[0-9.]+"/"/' pyproject.toml > $(LATEST)/pyproject.toml
+	$$(command -v uv || echo $(LATEST)/bin/uv) pip install --quiet --python $(LATEST)/bin/python \
+		--upgrade --all-extras -r $(LATEST)/pyproject.toml
+	$$(command -v uv || echo $(LATEST)/bin/uv) pip install --quiet --python $(LATEST)/bin/python --no-deps -e .
+	$(LATEST)/bin/python -m pytest -q -m $(FAST)
 
 test-slow: $(INSTALLED) ## the tests that take long
 	$(BIN)/python -m pytest -q -m "slow and not gpu and not browser"
