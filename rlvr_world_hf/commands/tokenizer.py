@@ -64,15 +64,15 @@ class TokenizerSettings:
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def training_function(recipe: Recipe) -> Callable[..., Any]:
+def training_keys(recipe: Recipe) -> Callable[..., Any]:
     """Where the other keys of the stage go; imported on use."""
     if is_text(recipe):
         from ..training.language import train_text_tokenizer
 
         return train_text_tokenizer
-    from ..training.tokenizer_training import train_tokenizer
+    from ..training.tokenizer_training import TokenizerTrainingConfig
 
-    return train_tokenizer
+    return TokenizerTrainingConfig
 
 
 def codec_identity(recipe: Recipe) -> str:
@@ -141,8 +141,7 @@ def _codec_place(recipe: Recipe) -> Path | str:
 @stage(
     settings=TokenizerSettings,
     after=("collect",),
-    passed_on_to=training_function,
-    kept_back=("validation_episodes", "texts", "augmentation"),
+    passed_on_to=training_keys,
     made_from=_made_from,
     shares_processes=True,
 )
@@ -153,6 +152,8 @@ def tokenizer(run: StageRun) -> list[Path]:
     Only for `--tokenizer scratch`: by default the codec that ships with the library is used, as people take a
     tokenizer from the Hub. In a world of text, a text tokenizer is trained on its prompts and answers.
     """
+    from ..training.tokenizer_training import TokenizerTrainingConfig, train_tokenizer
+
     recipe, settings = run.recipe, run.settings
     if is_text(recipe):
         return train_text(run) if settings.source == SCRATCH and run.processes.is_first else []
@@ -164,15 +165,17 @@ def tokenizer(run: StageRun) -> list[Path]:
         codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
     if settings.start_from is not None:
         _take_weights(codec, settings.start_from)
-    training_function(recipe)(
+    train_tokenizer(
         codec.to(run.processes.device),
         load_split(recipe, "train"),
-        validation_episodes=load_split(recipe, "validation"),
+        load_split(recipe, "validation"),
         output_dir=run.folder,
-        seed=recipe.seed,
-        bf16=use_bfloat16(settings.bf16, run.processes.device),
+        args=TokenizerTrainingConfig(
+            seed=recipe.seed,
+            bf16=use_bfloat16(settings.bf16, run.processes.device),
+            **{"horizon": recipe.windows.horizon, **settings.arguments},
+        ),
         augmentation=augmentation(recipe),
-        **{"horizon": recipe.windows.horizon, **settings.arguments},
     )
     if not run.processes.is_first:
         return []
@@ -203,12 +206,13 @@ def _take_weights(codec: Any, place: str) -> None:
 
 def train_text(run: StageRun) -> list[Path]:
     """Train a text tokenizer on the prompts and answers of the training split, and save it as `text_tokenizer/`."""
+    from ..training.language import train_text_tokenizer
+
     rows = load_split(run.recipe, "train")
     prompts = (one if isinstance(one, str) else "\n".join(turn["content"] for turn in one) for one in rows["prompt"])
     folder = run.recipe.output_dir / TEXT_TOKENIZER
-    training_function(run.recipe)(chain(prompts, rows["completion"]), **run.settings.arguments).save_pretrained(
-        str(folder)
-    )
+    text_tokenizer = train_text_tokenizer(chain(prompts, rows["completion"]), **run.settings.arguments)
+    text_tokenizer.save_pretrained(str(folder))
     return [folder]
 
 
