@@ -80,11 +80,12 @@ class PretrainSettings:
         )
         return {name: getattr(self, name) for name in names}
 
-    def training(self, device: Any) -> dict[str, Any]:
-        """What `pretrain` is called with for a `torch.device`, the number of updates left out."""
+    def training(self, device: Any, *, report_to: str) -> dict[str, Any]:
+        """Fields of `training.LikelihoodConfig` for a `torch.device`, seed and number of updates left out."""
         names = ("eval_steps", "batch_size", "learning_rate", "warmup_steps")
         chosen = {name: getattr(self, name) for name in names}
-        return chosen | {"bf16": use_bfloat16(self.bf16, device)} | self.arguments
+        further = {"bf16": use_bfloat16(self.bf16, device), "report_to": report_to, **self.arguments}
+        return chosen | {"training_arguments": further}
 
 
 def training_arguments(recipe: Recipe) -> Callable[..., Any]:
@@ -184,28 +185,29 @@ def likelihood_training(
         checkpoint (`str`):
             Folder of the run's output to save the best checkpoint in.
         limits (`dict[str, Any]`):
-            Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of `training.pretrain`,
-            or of `training.language.finetune`.
+            Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of
+            `training.LikelihoodConfig`.
 
     Returns:
         `list[Path]`: What was written.
     """
+    from ..training import LikelihoodConfig
     from ..training import pretrain as train
     from ..training.checkpoints import trained_seconds
     from ..training.range_head import RangeHead
 
-    recipe = run.recipe
+    recipe, device = run.recipe, run.processes.device
+    parts: dict[str, Any] = {}
     if is_text(recipe):
         train, model, tokens = text_world.likelihood_parts(run, model, processor, settings)
     else:
         with run.processes.first_before_others():
             tokens = {split: _tokens(run, processor, split) for split in ("train", "validation")}
         if settings.restrict_log_probs:
-            limits["range_head"] = RangeHead.of(processor, recipe.windows.horizon)
+            parts["range_head"] = RangeHead.of(processor, recipe.windows.horizon)
     run.clock.continue_from(trained_seconds(run.folder))
-    settings_of_run: dict[str, Any] = {"seed": recipe.seed, "report_to": recipe.report_to}
-    settings_of_run |= settings.training(run.processes.device)
-    result = train(model, tokens["train"], tokens["validation"], output_dir=run.folder, **limits, **settings_of_run)
+    args = LikelihoodConfig(seed=recipe.seed, **limits, **settings.training(device, report_to=recipe.report_to))
+    result = train(model, tokens["train"], tokens["validation"], output_dir=run.folder, args=args, **parts)
     return _save(
         run,
         checkpoint,
