@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.comparison import evaluate as compare
+from ..evaluation.draws import BestSampling, Draws
 from ..evaluation.metrics import metrics_of_processor
 from ..evaluation.predictions import Sampling
 from ..evaluation.results import Results, write_results
@@ -56,6 +57,18 @@ class EvaluateSettings:
         """That of the rows without best sampling."""
         return Sampling(temperature=self.temperature, reject_repetition=self.reject_repetition)
 
+    def draws(self) -> Draws:
+        """The predictions of each window."""
+        return Draws(sampling=self.sampling(), seeds=self.sampling_seeds, num_samples=self.num_samples)
+
+    def best(self, recipe: Recipe) -> BestSampling:
+        """How the rows with best sampling are chosen, on validation windows of a recipe."""
+        return BestSampling(
+            rows=split_rows(recipe, "validation", count=self.validation_windows),
+            checkpoints=self.best_sampling,
+            choose_by=self.choose_by or None,
+        )
+
 
 @stage(settings=EvaluateSettings, after=("control",))
 def evaluate(run: StageRun) -> list[Path]:
@@ -93,15 +106,11 @@ def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any
     return compare(
         checkpoints,
         split_rows(recipe, "test", count=settings.windows),
-        validation_rows=split_rows(recipe, "validation", count=settings.validation_windows),
         recipe=recipe.name,
         rewarded=rewards,
         training_seed=recipe.seed,
-        sampling_seeds=settings.sampling_seeds,
-        num_samples=settings.num_samples,
-        sampling=settings.sampling(),
-        best_sampling=settings.best_sampling,
-        choose_by=settings.choose_by or None,
+        draws=settings.draws(),
+        best_sampling=settings.best(recipe),
         metrics=[*metrics_of_processor(processor, rewarded=rewards), *own],
         batch_size=settings.batch_size,
     )

@@ -7,6 +7,7 @@ one, and `nothing_changes(state, **keys)`, the answer that nothing changes, of t
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Iterable
 from importlib import import_module
@@ -89,17 +90,14 @@ def evaluate(recipe: Recipe, settings: Any, checkpoints: Any, rewards: list[Any]
     return evaluate_answers(
         checkpoints,
         rows,
-        validation_rows=split_rows(recipe, "validation", count=settings.validation_windows),
         metrics=list(named.values()),
         nothing_changes=nothing_changes(recipe, rows["data_state"]),
         recipe=recipe.name,
         rewarded=rewarded,
         training_seed=recipe.seed,
-        sampling_seeds=settings.sampling_seeds,
-        num_samples=settings.num_samples,
-        sampling=Sampling(temperature=settings.temperature),
-        best_sampling=settings.best_sampling,
-        choose_by=settings.choose_by or None,
+        # Without `reject_repetition`, which is of frames: a record would claim what was not done.
+        draws=dataclasses.replace(settings.draws(), sampling=Sampling(temperature=settings.temperature)),
+        best_sampling=settings.best(recipe),
         max_new_tokens=settings.max_new_tokens,
         batch_size=settings.batch_size,
     )
