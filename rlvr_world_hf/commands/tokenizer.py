@@ -152,14 +152,14 @@ def tokenizer(run: StageRun) -> list[Path]:
     Only for `--tokenizer scratch`: by default the codec that ships with the library is used, as people take a
     tokenizer from the Hub. In a world of text, a text tokenizer is trained on its prompts and answers.
     """
-    from ..training.tokenizer_training import TokenizerTrainingConfig, train_tokenizer
-
     recipe, settings = run.recipe, run.settings
     if is_text(recipe):
         return train_text(run) if settings.source == SCRATCH and run.processes.is_first else []
     if settings.source != SCRATCH:
         logger.info("tokenizer: %s", _codec_place(recipe))
         return []
+    from ..training.tokenizer_training import TokenizerTrainingConfig, train_tokenizer
+
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
