@@ -89,6 +89,7 @@ def sample_clips(
 
     ```
     """
+    # To iterate over stored episodes would read all their frames, for nothing but their number.
     known = frames.lengths if isinstance(frames, EpisodeFrames) else None
     lengths = np.array([len(episode) for episode in frames]) if known is None else known
     if lengths.min() < context_frames + horizon:
@@ -98,6 +99,7 @@ def sample_clips(
         )
     if not 1 <= later_frames <= horizon:
         raise ValueError(f"Expected `later_frames` from 1 to the horizon, {horizon}, got {later_frames}; lower it.")
+    # Each process draws the whole batch and reads its part of it: several processes see what one would.
     rng = np.random.default_rng(seed)
     episodes = rng.integers(len(frames), size=(batch_size, 1))
     starts = rng.integers(lengths[episodes] - horizon - context_frames + 1)
@@ -106,6 +108,7 @@ def sample_clips(
     chosen = range(batch_size)[slice(None) if part is None else part]
     clips = torch.stack([frames[int(episodes[item, 0])][times[item]] for item in chosen])
     if augmentation is not None:
+        # `item` counts within the whole batch, so that the number of processes changes no clip.
         changed = [augmentation(clip.numpy(), seed=[*seed, item]) for item, clip in zip(chosen, clips, strict=True)]
         clips = torch.from_numpy(np.stack(changed))
     context, later = clips.tensor_split([context_frames], dim=1)
@@ -151,7 +154,7 @@ def validate_tokenizer(
             context_frames=_context_frames(codec),
             later_frames=horizon,
             horizon=horizon,
-            seed=[index],
+            seed=[index],  # not the run's: validations of all steps and runs are of the same clips
         )
         batch, codes = reconstruct(codec, *clips)
         copied = batch.later - batch.context[:, -1:]
@@ -169,7 +172,7 @@ def reconstruct(
     """The reconstruction of a batch, and its dynamics and context codes; clamped to [0, 1] outside of training."""
     context, later = context.to(codec.device), later.to(codec.device)
     decoded, decoded_context, *codes = codec(later, context_frames=context)
-    if not codec.training:
+    if not codec.training:  # in training, a clamp would leave values beyond the range without a gradient
         decoded, decoded_context = decoded.clamp(0, 1), decoded_context.clamp(0, 1)
     batch = Reconstruction(later=later, context=context, decoded=decoded, decoded_context=decoded_context)
     return batch, codes
@@ -182,7 +185,7 @@ def _context_frames(codec: ModelMixin) -> int:
 
 def learning_rate_at(step: int, *, max_steps: int, warmup_steps: int, peak: float) -> float:
     """Linear warm-up to `peak`, then half a cosine down to 2 % of it at `max_steps`."""
-    warm = min(1.0, (step + 1) / max(warmup_steps, 1))
+    warm = min(1.0, (step + 1) / max(warmup_steps, 1))  # + 1: at a rate of 0 the first step would be none
     return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / max_steps)))
 
 
@@ -367,12 +370,13 @@ class TokenizerRun:
             batch, _ = reconstruct(self.codec, *clips)
         self.optimizer.zero_grad()
         self.loss(batch, adversary).backward()
-        average_gradients(self.codec.parameters())
+        average_gradients(self.codec.parameters())  # before they are clipped: all processes then clip alike
         torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
         if adversary is None:
             return {}
+        # The discriminator learns from the frames that it has just judged: another pass would cost as much again.
         recorded, reconstructed = (batch.later, batch.context), (batch.decoded, batch.decoded_context)
         return {"discriminator": adversary.update(torch.cat(recorded, dim=1), torch.cat(reconstructed, dim=1))}
 
@@ -395,7 +399,8 @@ class TokenizerRun:
         Raises:
             `ValueError`: If one of the run and the file has an adversary and the other has none.
         """
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)  # a pickle could otherwise run code
+        # Without this the discriminator would begin anew, or be lost, in the middle of a run.
         if ("adversary" in state) != (self.adversary is not None):
             raise ValueError(
                 f"Expected {file} to be of a run with {'an' if self.adversary else 'no'} adversarial loss, like this "
@@ -516,7 +521,7 @@ def _train(
         )
         if run.step % args.save_steps and run.step < args.max_steps:
             continue
-        with run.autocast():
+        with run.autocast():  # measured in the precision in which it learns
             values = validate()
         seconds = seconds_before + progress.format_dict["elapsed"]
         run.history.append({"step": run.step, "seconds": seconds, **values, **adversarial_loss})
