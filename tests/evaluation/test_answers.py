@@ -81,7 +81,9 @@ def test_best_sampling_is_chosen_on_validation(checkpoints, rows):
     assert list(results["rows"]) == ["nothing_changes", "oracle", "a", "a_best_sampling", "b"]
 
 
-@pytest.mark.parametrize("changes", [{"rewarded": ["f1"]}, {"best_sampling": BestSampling(rows=[], choose_by="f1")}])
+@pytest.mark.parametrize(
+    "changes", [{"rewarded": ["f1"]}, {"best_sampling": BestSampling(rows=[], checkpoints=[], choose_by="f1")}]
+)
 def test_what_is_not_measured_is_refused(checkpoints, rows, changes):
     with pytest.raises(ValueError, match="f1"):
         evaluate(checkpoints, rows, **changes)
