@@ -1,5 +1,5 @@
 from rlvr_world_hf import WorldModelPipeline
-from rlvr_world_hf.data.pusht import collect_episode
+from rlvr_world_hf.worlds.pusht.simulator import collect_episode
 
 
 episode = collect_episode(seed=7_000_000, length=6, image_size=64, frame_interval=0.5)  # the real physics

@@ -12,7 +12,7 @@ import pytest
 LOOK_AROUND = """
 import sys
 import rlvr_world_hf
-from rlvr_world_hf.commands.locations import bundled_path, recipe_names, recipe_path, shipped_folder
+from rlvr_world_hf.runs.locations import bundled_path, recipe_names, recipe_path, shipped_folder
 print(rlvr_world_hf.__file__)
 print(recipe_path("pusht/quickstart"))
 print(bundled_path("pusht-codec"))
