@@ -39,7 +39,18 @@ class Draws:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestSampling:
-    """Which checkpoints also get their best settings, in a row `<name>_best_sampling`, and how these are chosen."""
+    """
+    Which checkpoints also get their best settings, in a row `<name>_best_sampling`, and how these are chosen.
+
+    Example:
+
+    ```python
+    >>> rows = [{"prompt": "open door"}]
+    >>> BestSampling(rows=rows, checkpoints=("base",), grid=[Sampling(temperature=0.4), Sampling()]).choose_by is None
+    True
+
+    ```
+    """
 
     rows: Any
     """Validation rows, as `datasets.Dataset` or `Sequence[Mapping]`: neither in training nor in the table."""

@@ -57,7 +57,17 @@ TEXT_ROWS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardSubject:
-    """What a card is of."""
+    """
+    What a card is of.
+
+    Example:
+
+    ```python
+    >>> CardSubject(name="rlvr-world-pusht", horizon=4, world="PushT", data="Recorded episodes.").tags
+    ()
+
+    ```
+    """
 
     name: str
     """Title."""
@@ -97,6 +107,16 @@ class CardResults:
 
     Raises:
         `ValueError`: If `row` is not among the results.
+
+    Example:
+
+    ```python
+    >>> results = {"rows": {"rlvr": {"mae": {"mean": 0.5}}}, "versions": {"python": "3.11", "torch": "2.9"}}
+    >>> measured = CardResults(results=results, table="| row | mae |")
+    >>> list(measured.metrics), measured.versions
+    (['mae'], 'python 3.11, torch 2.9')
+
+    ```
     """
 
     results: Mapping[str, Any]

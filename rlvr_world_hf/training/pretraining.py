@@ -36,6 +36,15 @@ class LikelihoodConfig:
     """
     How [`pretrain`] trains. Learning rate, warm-up and batch size default to those of the
     [paper](https://huggingface.co/papers/2505.13934), section 5.1.
+
+    Example:
+
+    ```python
+    >>> args = LikelihoodConfig(max_steps=100, batch_size=8, training_arguments={"weight_decay": 0.01})
+    >>> args.trainer_settings()["per_device_eval_batch_size"], args.trainer_settings()["weight_decay"]
+    (32, 0.01)
+
+    ```
     """
 
     max_steps: int
