@@ -1,3 +1,5 @@
+from .cards import CardResults as CardResults
+from .cards import CardSubject as CardSubject
 from .cards import card_text as card_text
 from .checkpoint import load_world_model as load_world_model
 from .checkpoint import save_world_model as save_world_model

@@ -59,6 +59,7 @@ def local_folder(
     looks_like_repository = (
         isinstance(folder_or_repo, str) and name.count("/") <= 1 and name[:1] not in (".", "/", "~")
     )
+    # `outputs/run` looks like a repository, too; where `outputs` is a folder here, a run is what is meant.
     if not looks_like_repository or folder.parent.is_dir() and name.count("/") == 1:
         raise FileNotFoundError(f"There is no checkpoint folder {name}; `rlvr-world run RECIPE` makes one.")
     blobs = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"), "blobs")
@@ -86,10 +87,11 @@ def _refuse_damaged(name: str, snapshot: Path, known: set[str]) -> None:
     damaged = []
     for file in sorted(snapshot.rglob("*")):
         blob = file.resolve()
+        # Those in the cache before were checked when they came; to hash gigabytes at each load would take its time.
         if file.is_file() and blob.parent.name == "blobs" and blob.name not in known:
             given = _hash(blob)
             if given != blob.name:
-                file.unlink()
+                file.unlink()  # the link, then what it points to: with either left, it would not be downloaded anew
                 blob.unlink()
                 path = file.relative_to(snapshot).as_posix()
                 damaged.append(f"{path}, expected with the hash {blob.name}, given {given}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..evaluation.results import read_results
 from ..evaluation.table import group_table, markdown_table
 from ..hub import load_world_model
-from ..hub.cards import card_text, eval_results_text
+from ..hub.cards import CardResults, CardSubject, card_text, eval_results_text
 from .kinds import kind_of
 from .recipe import Recipe, load_recipe
 from .world import is_recorded, world_module, world_source
@@ -41,17 +41,18 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     dataset = hub_dataset(recipe)
     text = card_text(
         processor,
-        name=f"rlvr-world-{recipe.world}",
-        horizon=recipe.windows.horizon,
-        repo_id=(load_recipe(recipe.name).output_dir / "rlvr").as_posix(),
-        results=results,
-        table=markdown_table(results) + group_table(results),
+        CardSubject(
+            name=f"rlvr-world-{recipe.world}",
+            horizon=recipe.windows.horizon,
+            repo_id=(load_recipe(recipe.name).output_dir / "rlvr").as_posix(),
+            datasets=[dataset] if dataset else [],
+            base_model=_base_model(recipe),
+            **about_world(recipe),
+        ),
+        measured=CardResults(results=results, table=markdown_table(results) + group_table(results)),
         recipe=recipe.to_dict(),
-        datasets=[dataset] if dataset else None,
-        base_model=_base_model(recipe),
         picture=next((name for name in PICTURES if (folder / name).exists()), None),
         examples=(folder / "examples.md").read_text(encoding="utf-8") if (folder / "examples.md").exists() else None,
-        **about_world(recipe),
     )
     card = folder / "README.md"
     card.write_text(text, encoding="utf-8")

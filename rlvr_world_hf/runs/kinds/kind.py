@@ -117,7 +117,7 @@ class WorldKind(ABC):
     # Training: the stages tokenizer, pretrain and control.
 
     @abstractmethod
-    def tokenizer_training(self) -> Callable[..., Any]:
+    def tokenizer_keys(self) -> Callable[..., Any]:
         """Takes the keys of the tokenizer stage that are not its own; imported on use."""
 
     @abstractmethod

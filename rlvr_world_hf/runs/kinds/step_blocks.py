@@ -91,11 +91,11 @@ class StepBlockKind(WorldKind):
             for split, of_split in seeds.items():
                 save_episodes(_counted(islice(episodes, len(of_split)), bar), folder / split)
 
-    def tokenizer_training(self) -> Callable[..., Any]:
-        """`train_tokenizer`."""
-        from ...training.tokenizer_training import train_tokenizer
+    def tokenizer_keys(self) -> Callable[..., Any]:
+        """`TokenizerTrainingConfig`."""
+        from ...training.tokenizer_training import TokenizerTrainingConfig
 
-        return train_tokenizer
+        return TokenizerTrainingConfig
 
     def tokenizer_source(self) -> str:
         """The weights of the codec, or of that which training starts from."""
@@ -109,20 +109,24 @@ class StepBlockKind(WorldKind):
         recipe, settings = self.recipe, run.settings
         if settings.source != SCRATCH:
             return []
+        from ...training.tokenizer_training import TokenizerTrainingConfig, train_tokenizer
+
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
         if settings.start_from is not None:
             take_weights(codec, settings.start_from)
-        self.tokenizer_training()(
+        train_tokenizer(
             codec.to(run.processes.device),
             self.stored("train"),
-            validation_episodes=self.stored("validation"),
+            self.stored("validation"),
             output_dir=run.folder,
-            seed=recipe.seed,
-            bf16=use_bfloat16(settings.bf16, run.processes.device),
+            args=TokenizerTrainingConfig(
+                seed=recipe.seed,
+                bf16=use_bfloat16(settings.bf16, run.processes.device),
+                **{"horizon": recipe.windows.horizon, **settings.arguments},
+            ),
             augmentation=self.augmentation(),
-            **{"horizon": recipe.windows.horizon, **settings.arguments},
         )
         if not run.processes.is_first:
             return []
@@ -237,15 +241,11 @@ class StepBlockKind(WorldKind):
         return compare(
             checkpoints,
             self.rows("test", count=settings.windows),
-            validation_rows=self.rows("validation", count=settings.validation_windows),
             recipe=self.recipe.name,
             rewarded=rewards,
             training_seed=self.recipe.seed,
-            sampling_seeds=settings.sampling_seeds,
-            num_samples=settings.num_samples,
-            sampling=settings.sampling(),
-            best_sampling=settings.best_sampling,
-            choose_by=settings.choose_by or None,
+            draws=settings.draws(),
+            best_sampling=settings.best(self),
             metrics=[*metrics_of_processor(processor, rewarded=rewards), *metrics],
             batch_size=settings.batch_size,
         )

@@ -46,8 +46,8 @@ class TokenizerSettings:
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def _training(recipe: Recipe) -> Callable[..., Any]:
-    return kind_of(recipe).tokenizer_training()
+def _training_keys(recipe: Recipe) -> Callable[..., Any]:
+    return kind_of(recipe).tokenizer_keys()
 
 
 def _source(recipe: Recipe) -> str:
@@ -57,8 +57,8 @@ def _source(recipe: Recipe) -> str:
 @stage(
     settings=TokenizerSettings,
     after=("collect",),
-    forwards_to=_training,
-    reserved=("validation_episodes", "texts", "augmentation"),
+    forwards_to=_training_keys,
+    reserved=("texts",),
     made_from=_source,
     shares_processes=True,
 )

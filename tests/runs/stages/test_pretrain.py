@@ -18,8 +18,9 @@ def test_the_history_names_the_checkpoint_that_control_goes_on_from(whole_run):
 
 def test_keys_of_the_trainer_are_passed_on(small_recipe, tmp_path):
     settings = pretrain.read(small_recipe(tmp_path, **{"pretrain.weight_decay": "1e-2"}))
-    assert settings.training("cpu")["weight_decay"] == 0.01
-    assert settings.training("cpu")["batch_size"] == 8
+    training = settings.training("cpu", report_to="none")
+    assert training["training_arguments"]["weight_decay"] == 0.01
+    assert training["batch_size"] == 8
     assert settings.policy_sizes()["hidden_size"] == 16
 
 
