@@ -3,6 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Processes that share the tests, each with one thread and with about 1.5 GiB of memory.
+PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -q --durations=25
+# Tests that share dear fixtures stay together: tests/conftest.py says which, and puts them first.
+PARALLEL := --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 # The wheels of torch are large: be patient with slow networks.
 export UV_HTTP_TIMEOUT ?= 600
 
@@ -32,17 +37,18 @@ quickstart: $(INSTALLED) ## the main job on a CPU: outputs/quickstart
 demo: $(INSTALLED) ## steer the quickstart's models in the browser; RUN=FOLDER for those of another run
 	$(BIN)/rlvr-world demo $(RUN)
 
-test: $(INSTALLED) ## all tests a CPU passes offline in minutes
-	$(BIN)/python -m pytest -q -m "not slow and not gpu and not browser"
+test: $(INSTALLED) ## all tests a CPU passes offline in minutes; PROCESSES=N for more than 2
+	$(PYTEST) $(PARALLEL) -m "not slow and not gpu and not browser"
 
-test-slow: $(INSTALLED) ## the tests that take long
-	$(BIN)/python -m pytest -q -m "slow and not gpu and not browser"
+test-slow: $(INSTALLED) ## the tests that take long, those that need most of the memory alone; TURN=N for a third of them
+	$(PYTEST) $(PARALLEL) -m "slow and not memory and not gpu and not browser"
+	$(PYTEST) -m "memory and not gpu and not browser"
 
 test-gpu: $(INSTALLED) ## the tests that need a CUDA device
-	$(BIN)/python -m pytest -q -m gpu
+	$(PYTEST) -m gpu
 
 test-browser: $(INSTALLED) ## the tests that need Chromium (apt-get install chromium)
-	$(BIN)/python -m pytest -q -m browser
+	$(PYTEST) $(PARALLEL) -m browser
 
 style: $(INSTALLED) ## format and mend what ruff can mend
 	$(BIN)/ruff format .
