@@ -48,7 +48,7 @@ Action: {action}
 
 Changes:
 """
-"""What the model is told of a state and an action."""
+"""The prompt: a state and an action."""
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 """Programs that are looked for; without them, the browser that Playwright has downloaded is started."""
@@ -71,7 +71,7 @@ addEventListener("click", event => {
 });
 addEventListener("invalid", event => event.preventDefault(), true);
 """
-"""A page says when it is about to be replaced by another, which does not; and shows no hint that fades with time."""
+"""Marks a page that is about to be replaced, so that one can wait for the next; hides hints, which fade with time."""
 
 PERFORM = """function (verb, text) {
   if (verb === "click") {
@@ -317,7 +317,7 @@ class Visit:
         return urlsplit(self._page.url).path.split("/")[1]
 
     @property
-    def effective(self) -> list[str]:
+    def changing_actions(self) -> list[str]:
         """The actions of this page, in words."""
         return list(self._actions())
 
