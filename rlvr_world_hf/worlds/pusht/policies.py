@@ -107,7 +107,7 @@ class ExploringPolicy:
         self.rng = rng
         self.reach = reach
         mean = (1 + EXPLORATION_STEPS) / 2
-        self.chance = share / (share + mean * (1 - share))  # that a streak begins where none goes on
+        self.chance = share / (share + mean * (1 - share))  # of a streak to begin at a step that is in none
         self.steps_left = 0
         self.kind = "still"
         self.point = np.zeros(2)

@@ -62,7 +62,7 @@ def render_frame(world: PushTEnv, image_size: int) -> np.ndarray:
 
 
 def make_world() -> PushTEnv:
-    """A headless `gym_pusht` world whose steps cost no rendering and no score of the task, which is 0 throughout."""
+    """A headless `gym_pusht` world. To save time, its steps draw nothing, and the score of the task is always 0."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     from gym_pusht.envs.pusht import PushTEnv
@@ -81,8 +81,8 @@ class Recording:
     """
     An episode in the making: a world, and what was recorded of it since its start.
 
-    gym-pusht returns to no earlier state exactly, as it restores no velocities: to branch off from a state, record its
-    actions again from the seed.
+    gym-pusht cannot return to an earlier state exactly, as it does not restore velocities. To branch off from a state,
+    record its actions again from the seed.
 
     Args:
         seed (`int`):
@@ -234,7 +234,7 @@ def record_policy(
             Expected share of steps that explore, see [`ExploringPolicy`].
 
     Returns:
-        `Recording`: To be gone on with.
+        `Recording`: of these frames; more actions can be recorded with it.
     """
     recording = Recording(seed, image_size=image_size, frame_interval=frame_interval, states=states, frames=frames)
     pushing = PushingPolicy(np.random.default_rng([seed, 1]), reach=reach)
@@ -282,6 +282,15 @@ def collect_episode(
 
     Raises:
         `ValueError`: As [`Recording`] and [`ExploringPolicy`].
+
+    Example:
+
+    ```python
+    >>> episode = collect_episode(0, length=2, image_size=32, frame_interval=0.5)
+    >>> episode.episode_id, episode.frames.shape, episode.actions.shape
+    ('pusht-0', (2, 3, 32, 32), (2, 2))
+
+    ```
     """
     return record_policy(
         seed,
