@@ -24,8 +24,8 @@ class GoalCost:
 
     Args:
         goal (`torch.Tensor` or `numpy.ndarray` of shape `(3, H, W)` or `(P,)`, or `Mapping` of both):
-            The state to reach: a frame, uint8 or float in `[0, 1]`, RGB; or sensors, in the unit of the data. In a
-            world of both a mapping of `predicted` and `predicted_states`, as the pipeline predicts them.
+            The state to reach: a frame, uint8 or float in `[0, 1]`, RGB; or sensors, in the unit of the data. Where
+            there are both, a mapping of `predicted` and `predicted_states`, as the pipeline predicts them.
         rewards (`Mapping[VerifiableReward, float]`):
             Rewards and their weights.
         context (`torch.Tensor` or `numpy.ndarray` of shape `(K, 3, H, W)` or `(K, P)`, or `Mapping`, *optional*):

@@ -14,7 +14,7 @@ from .planner import ActionBox, Objective, Plan, check_sizes, evaluate, start
 
 class RandomShootingPlanner:
     """
-    Plans by drawing once and taking the best; a guess is one of the candidates.
+    Plans by drawing once and taking the best; a guess, if given, is one of the candidates.
 
     Args:
         horizon (`int`):

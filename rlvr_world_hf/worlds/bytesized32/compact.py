@@ -79,7 +79,7 @@ def read_compact_state(text: str) -> ObjectState:
         `ObjectState`: the state.
 
     Raises:
-        UnreadableAnswerError: if a line is none of an object or the score.
+        UnreadableAnswerError: if a line is neither that of an object nor that of the score.
 
     Example:
 

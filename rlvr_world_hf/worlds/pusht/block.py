@@ -29,7 +29,7 @@ NOISE_COVERAGE = 0.25
 """Shares up to this one count as noise."""
 
 FOUND_SHARE = 0.25
-"""A frame shows the block where so much of its area has its colour."""
+"""Share of the block's area that must have its colour for a frame to show it."""
 
 GOAL_CENTRE = (227.21 / 512, 284.79 / 512)
 """

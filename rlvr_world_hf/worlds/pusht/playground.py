@@ -42,7 +42,7 @@ class Playground:
         max_total (`int`, *optional*, defaults to 120):
             Steps after which a play ends.
         scripted_steps (`int`, *optional*, defaults to 8):
-            Steps of the scripted policy before the start, at least as many as give the first frames.
+            Steps of the scripted policy before the start; more if the models are given more frames.
         recorded_steps (`int`, *optional*, defaults to 24):
             Steps of the scripted policy after the start that can be replayed.
 
@@ -126,13 +126,13 @@ class Playground:
 
     def plan(self, play: Play, targets: Iterable[Target]) -> Plan:
         """
-        The way from where the agent stands to targets, one after the other; each step aims from where it then is.
+        The way from the agent to targets, one after the other. Each step aims from where the agent then is.
 
         Args:
             play ([`Play`]):
                 What was done so far.
             targets (`Iterable[tuple[float, float]]`):
-                `(x, y)` in world units from the upper left corner. What is beyond the walls is taken to lie at them.
+                `(x, y)` in world units from the upper left corner. Targets beyond the walls are moved to the walls.
 
         Returns:
             [`Plan`]: of at most `max_steps` steps. A longer list of targets leaves the steps before them as they are.
@@ -191,7 +191,7 @@ class Playground:
             actions (`numpy.ndarray` of shape `(S, 2)`):
                 What to do, in world units; at most `max_steps`.
             samples (`int`, *optional*, defaults to 1):
-                Predictions of each model, in `[1, MAX_SAMPLES]`. More than before branch off from those.
+                Predictions of each model, in `[1, MAX_SAMPLES]`. New ones branch off from those there are.
             temperature (`float`, *optional*, defaults to 0.0):
                 Divides the logits of the models, in `[0, MAX_TEMPERATURE]`; 0 takes the likeliest token.
             sampling_seed (`int`, *optional*, defaults to 0):
@@ -280,7 +280,7 @@ def _check_within(name: str, value: float, least: float, most: float) -> None:
 
 
 def _branch(play: Play, samples: int) -> Play:
-    """The play with so many samples: the first of those there are, or again from the first on."""
+    """The play with `samples` samples: the first of those it has; if it has fewer, they are repeated."""
 
     def of(values: np.ndarray) -> np.ndarray:
         return values[np.arange(samples) % len(values)]

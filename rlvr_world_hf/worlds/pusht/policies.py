@@ -14,7 +14,7 @@ MARGIN = 32.0
 """Targets keep this distance to the walls, in world units."""
 
 REACH = 72.0
-"""Targets of recorded episodes are, but for noise, at most so far from the agent, in world units."""
+"""Largest distance of a target from the agent in recorded episodes, before noise is added, in world units."""
 
 EXPLORATION_STEPS = 4
 """Most steps of one streak of exploration."""

@@ -168,7 +168,7 @@ class Recording:
             `numpy.ndarray` of shape `(count, 3, image_size, image_size)`: uint8 RGB, oldest first.
 
         Raises:
-            ValueError: if so many were not recorded.
+            ValueError: if fewer were recorded.
         """
         if not 1 <= count <= len(self._frames) + 1:
             raise ValueError(
@@ -333,7 +333,8 @@ def collect_episodes(
         frames (`bool`, *optional*, defaults to `True`):
             Whether to record frames; without them the world is one of sensors.
         reach (`float`, *optional*, defaults to 72):
-            Largest distance of a target from the agent, in world units, but for noise; with less it moves slowly.
+            Largest distance of a target from the agent before noise is added, in world units. With a smaller one the
+            agent moves more slowly.
         exploration (`float`, *optional*, defaults to 0.0):
             Expected share of steps in which the agent does something else than pushing: stands still, or walks
             anywhere. See [`ExploringPolicy`].

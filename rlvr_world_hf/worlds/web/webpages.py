@@ -54,7 +54,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 """Programs that are looked for; without them, the browser that Playwright has downloaded is started."""
 
 GROUPS = {"field": 0.3, "tick": 0.2, "button": 0.3, "link": 0.2}
-"""How often a visitor turns to each kind of element, of those on the page."""
+"""How often a visitor chooses each kind of element, among the kinds on the page."""
 
 KINDS = {"button": "button", "link": "link"}
 KINDS |= dict.fromkeys(("checkbox", "radio", "combobox", "DisclosureTriangle"), "tick")
@@ -108,7 +108,7 @@ class PageAction:
 
 def choose_action(page: Sequence[PageElement], texts: Mapping[str, Sequence[str]], rng: random.Random) -> PageAction:
     """
-    A sensible action at random: a field is filled before it is filled again, with a text that suits it.
+    A sensible action at random. An empty field is filled before a filled one, with a text that suits it.
 
     Args:
         page (`Sequence[PageElement]`):
