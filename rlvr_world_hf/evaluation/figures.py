@@ -393,7 +393,16 @@ def _label_width(rows: Mapping[str, np.ndarray], font: Font) -> int:
 
 
 def parent_made(path: str | os.PathLike[str]) -> Path:
-    """The path of a picture to write, its folder made if it is missing."""
+    """
+    The path of a picture to write, whose folder is made if it is missing.
+
+    Args:
+        path (`str` or `PathLike`):
+            Where the picture is to be written.
+
+    Returns:
+        `Path`: the same path.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     return target

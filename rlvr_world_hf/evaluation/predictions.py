@@ -289,9 +289,9 @@ def first_without_repetition(
         # Strictly: of equally good draws the first stays, so that the choice leans to none.
         better = repetition_of(drawn, part) < rates[rows]  # (rows, J)
         for name in (field.name for field in fields(Predictions) if getattr(kept, field.name) is not None):
-            of_rows, of_drawn = getattr(kept, name)[rows], getattr(drawn, name)
-            of_rows[better] = of_drawn[better]
-            getattr(kept, name)[rows] = of_rows
+            kept_rows, drawn_rows = getattr(kept, name)[rows], getattr(drawn, name)
+            kept_rows[better] = drawn_rows[better]
+            getattr(kept, name)[rows] = kept_rows
     return kept
 
 
