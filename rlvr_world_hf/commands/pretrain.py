@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..hub import load_world_model, save_world_model
-from ..hub.checkpoint import choose_attention, with_codec
+from ..hub.checkpoint import choose_attention
 from ..processors.sensor import SensorWorldModelProcessor
 from ..processors.step_blocks import StepBlockProcessor
 from ..processors.video import VideoWorldModelProcessor
@@ -151,12 +151,8 @@ def _parts_of_video(run: StageRun) -> tuple[StepBlockProcessor, Any]:
         processor = build_processor(run.recipe).to(run.processes.device)
         model = build_policy(processor.layout, **settings.policy_sizes(), seed=run.recipe.seed)
         return processor, choose_attention(model, run.processes.device)
-    load = partial(load_world_model, device=run.processes.device, dtype=torch.float32)
-    if settings.start_from == BUNDLED:
-        with with_codec(_bundled_base(run.recipe), bundled_path(f"{run.recipe.world}-codec")) as whole:
-            model, processor = load(whole)
-    else:
-        model, processor = load(settings.start_from)
+    place = _bundled_base(run.recipe) if settings.start_from == BUNDLED else settings.start_from
+    model, processor = load_world_model(place, device=run.processes.device, dtype=torch.float32)
     return processor, choose_attention(model)
 
 

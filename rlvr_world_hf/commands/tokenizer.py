@@ -20,7 +20,7 @@ from ..hub.official import find_official
 from ..processors.base import TRUSTED_PACKAGES
 from .collect import augmentation, is_text, load_split, split_rows
 from .keys import key
-from .locations import bundled_path
+from .locations import bundled_names, bundled_path
 from .named_parts import build_metrics, build_part
 from .precision import BF16, Bfloat16, use_bfloat16
 from .recipe import Recipe
@@ -45,7 +45,7 @@ class TokenizerSettings:
     source: str = key(
         BUNDLED,
         "bundled: the one that ships with the library; scratch: trained here; none: a world of sensors has none; a "
-        "folder or Hub id.",
+        "folder, a bundled name such as pusht-codec, or a Hub id.",
     )
     codec: dict[str, Any] = key(
         {"path": "rlvr_world_hf.CompressiveTokenizer"}, "For scratch: import path of the codec and its configuration."
@@ -92,6 +92,7 @@ def load_codec(recipe: Recipe) -> Any:
 
 
 def _codec_at(place: str) -> Any:
+    place = str(_found(place))
     if find_official(place) is not None:
         return load_official_tokenizer(local_folder(place)).float()
     return _codec_class(place).from_pretrained(place).float()
@@ -135,7 +136,14 @@ def _codec_place(recipe: Recipe) -> Path | str:
         return recipe.output_dir / "codec"
     if source == BUNDLED:
         return bundled_path(f"{recipe.world}-codec")
-    return Path(source) if Path(source).is_dir() else source
+    return _found(source)
+
+
+def _found(place: str) -> Path | str:
+    """A folder, also of a bundled codec by its name; anything else as it is."""
+    if Path(place).is_dir():
+        return Path(place)
+    return bundled_path(place) if place in bundled_names() else place
 
 
 @stage(
