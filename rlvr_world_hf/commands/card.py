@@ -8,6 +8,7 @@ from pathlib import Path
 from ..evaluation.results import read_results
 from ..evaluation.table import group_table, markdown_table
 from ..hub import load_world_model
+from ..hub.bundled import bundled_names, shipped_folder
 from ..hub.cards import card_text, eval_results_text
 from .collect import hub_dataset, is_recorded, world_source
 from .recipe import Recipe, load_recipe
@@ -43,7 +44,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         processor,
         name=f"rlvr-world-{recipe.world}",
         horizon=recipe.windows.horizon,
-        repo_id=(load_recipe(recipe.name).output_dir / "rlvr").as_posix(),
+        repo_id=_loaded_as(recipe, folder),
         results=results,
         table=markdown_table(results) + group_table(results),
         recipe=recipe.to_dict(),
@@ -60,6 +61,14 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         measured.parent.mkdir(exist_ok=True)
         measured.write_text(eval_results_text(results, dataset=dataset), encoding="utf-8")
     return card
+
+
+def _loaded_as(recipe: Recipe, folder: Path) -> str:
+    """What the example loads: by its short name what ships with the library, else the folder that the recipe writes."""
+    name = f"{folder.name}-rlvr"
+    if folder.parent == shipped_folder("model_cards") and name in bundled_names():
+        return name
+    return (load_recipe(recipe.name).output_dir / "rlvr").as_posix()
 
 
 def _base_model(recipe: Recipe) -> str | None:

@@ -10,6 +10,8 @@ from ..lazy_names import lazy_names
 
 
 if TYPE_CHECKING:
+    from .bundled import bundled_names as bundled_names
+    from .bundled import bundled_path as bundled_path
     from .cards import card_text as card_text
     from .checkpoint import load_world_model as load_world_model
     from .checkpoint import save_world_model as save_world_model

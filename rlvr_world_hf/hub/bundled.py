@@ -73,8 +73,8 @@ def bundled_path(name: str) -> Path:
 
     Example:
         >>> from rlvr_world_hf import CompressiveTokenizer
-        >>> CompressiveTokenizer.from_pretrained(bundled_path("pusht-codec")).config.image_size
-        (64, 64)
+        >>> CompressiveTokenizer.from_pretrained(bundled_path("pusht-codec")).config.context_frames
+        1
         >>> bundled_path("pusht-rlrv")  # doctest: +IGNORE_EXCEPTION_DETAIL
         Traceback (most recent call last):
         FileNotFoundError: ... Did you mean 'pusht-rlvr'? ...
