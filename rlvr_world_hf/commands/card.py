@@ -64,7 +64,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
 
 
 def _loaded_as(recipe: Recipe, folder: Path) -> str:
-    """What the example loads: by its short name what ships with the library, else the folder that the recipe writes."""
+    """What the example loads: the short name of what ships with the library, or the folder that the recipe writes."""
     name = f"{folder.name}-rlvr"
     if folder.parent == shipped_folder("model_cards") and name in bundled_names():
         return name

@@ -105,8 +105,8 @@ def unknown_name(kind: str, name: str, names: Sequence[str], *, remedy: str) -> 
 
     Example:
         >>> unknown_name("recipe", "quikstart", ["debug", "quickstart"], remedy="or give a file")
-        "Expected the name of a recipe, given 'quikstart'. Did you mean 'quickstart'? Choose among debug, quickstart, or
-        give a file."
+        "Expected the name of a recipe, given 'quikstart'. Did you mean 'quickstart'? Choose among debug, quickstart,
+        or give a file."
     """
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""

@@ -48,6 +48,12 @@ def test_a_folder_is_known_by_its_weights(whole_run, small_recipe, tmp_path):
     assert codec_identity(first) != codec_identity(second)
 
 
+def test_a_codec_that_ships_is_loaded_by_its_name(small_recipe, tmp_path):
+    by_name, bundled = (small_recipe(tmp_path, tokenizer=source) for source in ("pusht-codec", "bundled"))
+    assert load_codec(by_name).config.image_size == [64, 64]
+    assert codec_identity(by_name) == codec_identity(bundled)
+
+
 def test_a_hub_codec_is_known_by_its_name(small_recipe, tmp_path):
     assert codec_identity(small_recipe(tmp_path, tokenizer="someone/codec")) == "someone/codec"
 

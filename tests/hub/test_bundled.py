@@ -53,7 +53,9 @@ def test_what_holds_weights_is_bundled(shipped: Path) -> None:
 @pytest.mark.parametrize("name", ["tiny-rlrv", "tiny", "tiny-sensor"])
 def test_an_unknown_name_is_told_the_known_ones(shipped: Path, name: str) -> None:
     for find in (bundled_path, load_world_model):
-        with pytest.raises(FileNotFoundError, match=f"given '{name}'.*Did you mean.*Choose among tiny-codec, tiny-rlvr"):
+        with pytest.raises(
+            FileNotFoundError, match=f"given '{name}'.*Did you mean.*Choose among tiny-codec, tiny-rlvr"
+        ):
             find(name)
 
 

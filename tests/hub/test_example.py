@@ -45,7 +45,10 @@ def test_it_lies_with_the_checkpoint_or_with_the_card_above(tmp_path: Path) -> N
 def test_a_checkpoint_without_one_says_so(tmp_path: Path) -> None:
     processor = tiny_processor()
     folder = save_world_model(tmp_path / "run" / "rlvr", tiny_model(processor), processor)
-    for pipeline in (WorldModelPipeline(*load_world_model(folder)), WorldModelPipeline(tiny_model(processor), processor)):
+    for pipeline in (
+        WorldModelPipeline(*load_world_model(folder)),
+        WorldModelPipeline(tiny_model(processor), processor),
+    ):
         with pytest.raises(FileNotFoundError, match="found none; .*Give frames and actions of your own"):
             pipeline.example()
     np.savez(folder / EXAMPLE, **ARRAYS)
