@@ -18,9 +18,9 @@ from .say import say
 USAGE = """usage: rlvr-world bundle RUN NAME
 
 Puts the checkpoints base/ and rlvr/ of a run's output folder, rounded to bfloat16, into model_cards/NAME, from which
-the playground plays them; `from_pretrained` loads them as NAME-base and NAME-rlvr. In place of a codec equal to that of
-model_cards/NAME-codec, the settings name this one. With a NAME that ends in -base it is base/ alone, put into
-model_cards/NAME itself, and recipes of that world may start from it. For those who maintain the library: the
+the playground plays them; `from_pretrained` loads them as NAME-base and NAME-rlvr. A codec equal to that of
+model_cards/NAME-codec is left out, and the settings name this one. With a NAME that ends in -base it is base/ alone,
+put into model_cards/NAME itself, and recipes of that world may start from it. For those who maintain the library: the
 repository grows by them each time.
 """
 

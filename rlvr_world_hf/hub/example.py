@@ -10,7 +10,7 @@ from ..data.episode import Episode
 
 
 EXAMPLE = "example.npz"
-"""Its file holds `episode_id`, `frames (T, 3, H, W)` uint8, `actions (T, A)` float32, `fps`, `states (T, P)` float32."""
+"""The file: `episode_id`, `frames (T, 3, H, W)` uint8, `actions (T, A)` float32, `fps`, `states (T, P)` float32."""
 
 
 def load_example(folder: str | os.PathLike[str]) -> Episode:
@@ -51,7 +51,7 @@ def load_example(folder: str | os.PathLike[str]) -> Episode:
             name, actions, fps = str(arrays["episode_id"]), arrays["actions"], float(arrays["fps"])
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"Expected {file} to hold plain arrays `episode_id`, `frames` or `states`, `actions` and `fps`, given: {error}. "
-            "Write it by `np.savez_compressed`."
+            f"Expected {file} to hold plain arrays `episode_id`, `frames` or `states`, `actions` and `fps`, given: "
+            f"{error}. Write it by `np.savez_compressed`."
         ) from error
     return Episode(episode_id=name, frames=frames, actions=actions, fps=fps, states=states)
