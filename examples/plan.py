@@ -4,10 +4,10 @@ from functools import partial
 import numpy as np
 
 from rlvr_world_hf import AgentPositionReward, MAEReward, WorldModelPipeline
-from rlvr_world_hf.data.pusht import collect_episode, record_policy
 from rlvr_world_hf.environments import WorldModelEnv
 from rlvr_world_hf.planning import CrossEntropyPlanner, GoalCost, ImaginedCost
-from rlvr_world_hf.planning.pusht_task import MOVES, targets_after
+from rlvr_world_hf.worlds.pusht.simulator import collect_episode, record_policy
+from rlvr_world_hf.worlds.pusht.task import MOVES, targets_after
 
 
 physics = {"image_size": 64, "frame_interval": 0.5}

@@ -5,7 +5,7 @@ import shutil
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,39 @@ def hub(_running_hub: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     yield _running_hub
     _running_hub.clear()
+
+
+@pytest.fixture(scope="session")
+def small_recipe() -> Callable[..., Any]:
+    """Makes the debug recipe with four updates a stage."""
+    from tests.small_runs import small_recipe
+
+    return small_recipe
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("RLVR_WORLD_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(cache: Path, small_recipe: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The recipe of a finished run through all stages, for all tests that look at one."""
+    from rlvr_world_hf.runs.run import run
+
+    recipe = small_recipe(tmp_path_factory.mktemp("whole"))
+    run(recipe)
+    return recipe
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:  # a command turns bars on that the tests keep off
+        if {"runs", "findings", "commands"} & set(item.path.parts):
+            item.add_marker(pytest.mark.filterwarnings("ignore:Cannot enable progress bars:UserWarning"))
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

@@ -13,8 +13,8 @@ import pytest
 LOOK_AROUND = """
 import sys
 import rlvr_world_hf
-from rlvr_world_hf.commands.locations import recipe_names, recipe_path
 from rlvr_world_hf.hub.bundled import bundled_path, shipped_folder
+from rlvr_world_hf.runs.locations import recipe_names, recipe_path
 print(rlvr_world_hf.__file__)
 print(recipe_path("pusht/quickstart"))
 print(bundled_path("pusht-codec"))

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from rlvr_world_hf.commands.reproduce import readme_table
 from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.hub import save_world_model
+from rlvr_world_hf.runs.reproduce import readme_table
 from rlvr_world_hf.training.pretraining import build_policy
 from tests.tiny import tiny_processor
 

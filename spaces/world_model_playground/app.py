@@ -17,13 +17,16 @@ except ImportError:
 
 import gradio as gr
 
-from rlvr_world_hf.commands.locations import shipped_folder
 from rlvr_world_hf.playground.checkpoints import Checkpoints, has_checkpoints, replace_from_hub
-from rlvr_world_hf.playground.differences import answers_html, malformed_html, message_html, state_html
-from rlvr_world_hf.playground.drawing import draw_plan, enlarge, target_at
+from rlvr_world_hf.playground.drawing import enlarge
 from rlvr_world_hf.playground.film import film_addresses, play_html
 from rlvr_world_hf.playground.measured import results_html
-from rlvr_world_hf.playground.text import (
+from rlvr_world_hf.playground.play import MAX_SAMPLES, MAX_SEED, SIMULATOR, Play
+from rlvr_world_hf.runs.locations import shipped_folder
+from rlvr_world_hf.worlds.pusht.drawing import draw_plan, target_at
+from rlvr_world_hf.worlds.pusht.playground import REACH, WORLD_SIZE, Playground
+from rlvr_world_hf.worlds.textworld.differences import answers_html, malformed_html, message_html, state_html
+from rlvr_world_hf.worlds.textworld.playground import (
     MAX_ACTION,
     MAX_JSON,
     MalformedStateError,
@@ -32,7 +35,6 @@ from rlvr_world_hf.playground.text import (
     TextPlayground,
     read_state,
 )
-from rlvr_world_hf.playground.video import MAX_SAMPLES, MAX_SEED, REACH, SIMULATOR, WORLD_SIZE, Play, Playground
 
 
 PLACES_VARIABLE = "RLVR_WORLD_PLACES"  # folders or hf://owner/name, with spaces between

@@ -4,9 +4,9 @@ import sys
 import pytest
 
 from rlvr_world_hf.commands import cli
-from rlvr_world_hf.commands import reproduce as reproduce_module
-from rlvr_world_hf.commands.recipe import STAGES
-from rlvr_world_hf.commands.stage import Stage
+from rlvr_world_hf.runs import reproduce as reproduce_module
+from rlvr_world_hf.runs.recipe import STAGES
+from rlvr_world_hf.runs.stage import Stage
 
 
 def test_help_names_stages_recipes_and_keys(capsys):

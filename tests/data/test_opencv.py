@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlvr_world_hf.data import array_files, pusht
+from rlvr_world_hf.data import array_files
 from rlvr_world_hf.data.opencv import load_opencv
+from rlvr_world_hf.worlds.pusht import simulator
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_it_is_what_import_gives() -> None:
 def test_its_users_name_the_remedy(broken: None, tmp_path: Path) -> None:
     uses = [
         load_opencv,
-        pusht.make_world,
+        simulator.make_world,
         lambda: array_files.read_video(tmp_path / "video.mp4"),
         lambda: array_files.video_fps(tmp_path / "video.mp4"),
         lambda: array_files.resize_frames(np.zeros((1, 3, 8, 8), np.uint8), 4),
@@ -58,7 +59,7 @@ def test_only_one_file_imports_it(repository: Path) -> None:
 def test_reading_arrays_imports_neither_it_nor_the_simulator() -> None:
     """That predicting does not either is a test of the README."""
     code = (
-        "import sys, rlvr_world_hf.data.pusht, rlvr_world_hf.data.array_files; "
+        "import sys, rlvr_world_hf.worlds.pusht.simulator, rlvr_world_hf.data.array_files; "
         "sys.exit(str([name for name in ('cv2', 'gym_pusht') if name in sys.modules] or ''))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from rlvr_world_hf import WorldModelPipeline
-from rlvr_world_hf.data.pusht import collect_episode
 from rlvr_world_hf.hub.bundled import bundled_names, bundled_path
 from rlvr_world_hf.hub.checkpoint import load_world_model, save_world_model
 from rlvr_world_hf.hub.example import EXAMPLE, load_example
+from rlvr_world_hf.worlds.pusht.simulator import collect_episode
 from tests.tiny import tiny_model, tiny_processor
 
 

@@ -18,7 +18,7 @@ from rlvr_world_hf.playground.checkpoints import (
     parse_hub_id,
     replace_from_hub,
 )
-from tests.playground.test_video import PIPELINES
+from tests.worlds.pusht.test_playground import PIPELINES
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from rlvr_world_hf.playground.drawing import INK, draw_plan, enlarge, heat_map, target_at
-from rlvr_world_hf.playground.video import Playground
-from tests.playground.test_video import PIPELINES
+from rlvr_world_hf.playground.drawing import enlarge, heat_map
+from rlvr_world_hf.worlds.pusht.drawing import INK, draw_plan, target_at
+from rlvr_world_hf.worlds.pusht.playground import Playground
+from tests.worlds.pusht.test_playground import PIPELINES
 
 
 def test_pixels_are_repeated_and_not_smoothed() -> None:

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from rlvr_world_hf.playground.checkpoints import Checkpoints
-from rlvr_world_hf.playground.text import Situation
-from rlvr_world_hf.states.fact_state import FactState
+from rlvr_world_hf.worlds.textworld.facts import FactState
+from rlvr_world_hf.worlds.textworld.playground import Situation
 from tests.running_loop import in_running_loop
 
 
