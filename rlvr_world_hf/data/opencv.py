@@ -21,7 +21,7 @@ def load_opencv() -> ModuleType:
         import cv2
     except ImportError as error:
         raise ImportError(
-            f"Expected OpenCV, which draws PushT and reads videos; importing it failed: {error}. Run `pip install "
+            f"Expected OpenCV, which draws frames and reads videos; importing it failed: {error}. Run `pip install "
             "opencv-python-headless`. If a library of the system such as libGL is missing, opencv-python, the build "
             "with windows, lies in the same place: run `pip uninstall -y opencv-python` first, then `pip install "
             "--force-reinstall --no-deps opencv-python-headless`."
