@@ -1,3 +1,5 @@
+from .bundled import bundled_names as bundled_names
+from .bundled import bundled_path as bundled_path
 from .cards import CardResults as CardResults
 from .cards import CardSubject as CardSubject
 from .cards import card_text as card_text

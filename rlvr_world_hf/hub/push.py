@@ -3,6 +3,7 @@ A world model to the Hub: one repository, one commit, and with it the code that 
 is not installed.
 
     what the folder holds                weights, configuration, processor, codec; results.json, pictures, card
+    codec                                of a bundled checkpoint, whose folder has but its name, added on the way
     auto_map, and the files it names     added to the settings of processor and codec on the way, not in the folder
     README.md                            the folder's, or, where neither it nor the repository has one, a new one
 """
@@ -23,7 +24,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from .cards import CardSubject, card_text
-from .checkpoint import PICKLES, is_pickle, load_processor, refuse_incomplete, save_world_model
+from .checkpoint import PICKLES, holds_codec, is_pickle, load_processor, refuse_incomplete, save_world_model
 
 
 ADAPTER = "adapter_config.json"
@@ -109,7 +110,11 @@ def push_checkpoint(
     processor = load_processor(folder)
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as code:
-        processor.save_code(code, settings_directory=folder)
+        settings = folder
+        if processor.codec is not None and not holds_codec(folder):  # it ships with the library: sent whole
+            processor.save_pretrained(code)
+            settings = Path(code)
+        processor.save_code(code, settings_directory=settings)
         files |= _files(Path(code))
         with _explained(repo_id):
             # With the owner, where only a name was given; the card's example needs it.

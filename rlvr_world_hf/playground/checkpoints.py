@@ -1,8 +1,7 @@
 """
 Which models play: those of a run's folder or of the bundled one, or a user's from the Hub.
 
-A folder of a run holds one folder a checkpoint, `results.json` and `learning_curves.png`. Bundled checkpoints share
-their codec, which lies beside the run: `pusht/base` and `pusht/rlvr` use that of `pusht-codec`.
+A folder of a run holds one folder a checkpoint, `results.json` and `learning_curves.png`.
 """
 
 import os
@@ -16,7 +15,6 @@ import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from ..hub.checkpoint import with_codec
 from ..pipeline import WorldModelPipeline
 
 
@@ -118,7 +116,7 @@ def has_checkpoints(folder: str | os.PathLike[str], *, names: Sequence[str] = ("
 
 def load(folder: str | os.PathLike[str], *, device: str | torch.device | None = None) -> WorldModelPipeline:
     """
-    Load one checkpoint; one without a codec of its own takes the one beside its run.
+    Load one checkpoint.
 
     Args:
         folder (`str` or `PathLike`):
@@ -131,12 +129,7 @@ def load(folder: str | os.PathLike[str], *, device: str | torch.device | None = 
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     settings: dict[str, Any] = {"device": device, "dtype": torch.float32 if device.type == "cpu" else None}
-    folder = Path(folder)
-    shared_codec = folder.parent.with_name(f"{folder.parent.name}-codec")
-    if (folder / "codec").exists() or not shared_codec.is_dir():
-        return WorldModelPipeline.from_pretrained(folder, **settings)
-    with with_codec(folder, shared_codec) as whole:
-        return WorldModelPipeline.from_pretrained(whole, **settings)
+    return WorldModelPipeline.from_pretrained(folder, **settings)
 
 
 def parse_hub_id(text: str) -> tuple[str, str | None]:

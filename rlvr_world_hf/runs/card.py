@@ -7,6 +7,7 @@ from pathlib import Path
 from ..evaluation.results import read_results
 from ..evaluation.table import group_table, markdown_table
 from ..hub import load_world_model
+from ..hub.bundled import bundled_names, shipped_folder
 from ..hub.cards import CardResults, CardSubject, card_text, eval_results_text
 from .kinds import kind_of
 from .recipe import Recipe, load_recipe
@@ -44,7 +45,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         CardSubject(
             name=f"rlvr-world-{recipe.world}",
             horizon=recipe.windows.horizon,
-            repo_id=(load_recipe(recipe.name).output_dir / "rlvr").as_posix(),
+            repo_id=_loaded_as(recipe, folder),
             datasets=[dataset] if dataset else [],
             base_model=_base_model(recipe),
             **about_world(recipe),
@@ -61,6 +62,14 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         measured.parent.mkdir(exist_ok=True)
         measured.write_text(eval_results_text(results, dataset=dataset), encoding="utf-8")
     return card
+
+
+def _loaded_as(recipe: Recipe, folder: Path) -> str:
+    """What the example loads: the short name of what ships with the library, or the folder that the recipe writes."""
+    name = f"{folder.name}-rlvr"
+    if folder.parent == shipped_folder("model_cards") and name in bundled_names():
+        return name
+    return (load_recipe(recipe.name).output_dir / "rlvr").as_posix()
 
 
 def hub_dataset(recipe: Recipe) -> str | None:

@@ -24,7 +24,7 @@ from ...evaluation.figures import sensor_lines, strip
 from ...evaluation.metrics import metrics_of_processor
 from ...evaluation.results import Results, write_results
 from ...hub import load_world_model
-from ...hub.checkpoint import choose_attention, with_codec
+from ...hub.checkpoint import choose_attention
 from ...processors.base import state_columns
 from ...processors.sensor import SensorWorldModelProcessor
 from ...processors.step_blocks import StepBlockProcessor
@@ -166,12 +166,8 @@ class StepBlockKind(WorldKind):
             processor = self.build_processor().to(device)
             model = build_policy(processor.layout, **settings.policy_sizes(), seed=self.recipe.seed)
             return processor, choose_attention(model, device)
-        load = partial(load_world_model, device=device, dtype=torch.float32)
-        if settings.start_from == BUNDLED:
-            with with_codec(self._bundled_base(), bundled_path(f"{self.recipe.world}-codec")) as whole:
-                model, processor = load(whole)
-        else:
-            model, processor = load(settings.start_from)
+        place = self._bundled_base() if settings.start_from == BUNDLED else settings.start_from
+        model, processor = load_world_model(place, device=device, dtype=torch.float32)
         return processor, choose_attention(model)
 
     def restart(self, model: Any, processor: Any) -> Any:

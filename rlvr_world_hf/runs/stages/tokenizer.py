@@ -27,7 +27,7 @@ class TokenizerSettings:
     source: str = key(
         BUNDLED,
         "bundled: the one that ships with the library; scratch: trained here; none: a world of sensors has none; a "
-        "folder or Hub id.",
+        "folder, a bundled name, or a Hub id.",
     )
     codec: dict[str, Any] = key(
         {"path": "rlvr_world_hf.CompressiveTokenizer"}, "For scratch: import path of the codec and its configuration."

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import cv2
 import numpy as np
 
 from ...data.episode import Episode
+from ...data.opencv import load_opencv
 from ...data.recording import record_episodes
 from .policies import REACH, WORLD_SIZE, ExploringPolicy, PushingPolicy
 
@@ -56,6 +56,7 @@ def render_frame(world: PushTEnv, image_size: int) -> np.ndarray:
     screen = world._draw()  # what gym-pusht's observations are made of, before they are sampled
     words = np.asarray(screen.get_view("2")).T  # (height, width), a pixel's bytes in each
     drawing = words.view(np.uint8).reshape(*words.shape, words.itemsize)
+    cv2 = load_opencv()
     frame = cv2.resize(drawing, (image_size, image_size), interpolation=cv2.INTER_AREA)
     colors = [shift // 8 for shift in screen.get_shifts()[:3]]
     return np.ascontiguousarray(frame[..., colors].transpose(2, 0, 1))
@@ -65,6 +66,7 @@ def make_world() -> PushTEnv:
     """A headless `gym_pusht` world. To save time, its steps draw nothing, and the score of the task is always 0."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    load_opencv()  # gym-pusht imports it, too; where that fails, this names the remedy
     from gym_pusht.envs.pusht import PushTEnv
 
     class UnscoredPushT(PushTEnv):
