@@ -26,9 +26,9 @@ from transformers import TrainerCallback
 from workloads import now
 
 from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor, WorldModelGRPOConfig, WorldModelGRPOTrainer
-from rlvr_world_hf.commands.recipe import load_recipe
 from rlvr_world_hf.evaluation.provenance import commit, machine, versions
 from rlvr_world_hf.rewards import LPIPSReward, MAEReward
+from rlvr_world_hf.runs.recipe import load_recipe
 from rlvr_world_hf.training import grpo_trainer
 from rlvr_world_hf.training.pretraining import build_policy
 

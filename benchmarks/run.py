@@ -25,10 +25,10 @@ from tqdm import tqdm
 from workloads import WAYS, Frames, Reward, Step, Workload, build_model, now
 
 from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
-from rlvr_world_hf.commands.locations import bundled_path
-from rlvr_world_hf.evaluation.finding_table import renew_section
 from rlvr_world_hf.evaluation.json_files import write_json
 from rlvr_world_hf.evaluation.provenance import commit, machine, versions
+from rlvr_world_hf.findings.table import renew_section
+from rlvr_world_hf.runs.locations import bundled_path
 
 
 HERE = Path(__file__).parent

@@ -21,9 +21,9 @@ from rlvr_world_hf import (
     WorldModelGRPOConfig,
     WorldModelGRPOTrainer,
 )
-from rlvr_world_hf.commands.locations import bundled_path
 from rlvr_world_hf.rewards import LPIPSReward
 from rlvr_world_hf.rollouts import draw_uniforms, sample_completions
+from rlvr_world_hf.runs.locations import bundled_path
 
 
 VOCABULARY = 2304

@@ -5,14 +5,14 @@ What holds for every test: offline, without a display, without the user's caches
 own. A file goes to one process, as its tests share fixtures; so do all files that use one of `BUILT_ONCE`.
 """
 
+import functools
 import os
 import re
 import shutil
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +100,43 @@ def hub(_running_hub: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     _running_hub.clear()
 
 
+@pytest.fixture(scope="session")
+def small_recipe() -> Callable[..., Any]:
+    """Makes the debug recipe with four updates a stage."""
+    from tests.small_runs import small_recipe
+
+    return small_recipe
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("RLVR_WORLD_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(cache: Path, small_recipe: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The recipe of a finished run through all stages, for all tests that look at one."""
+    from rlvr_world_hf.runs.run import run
+
+    recipe = small_recipe(tmp_path_factory.mktemp("whole"))
+    run(recipe)
+    return recipe
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:  # a command turns bars on that the tests keep off
+        if {"runs", "findings", "commands"} & set(item.path.parts):
+            item.add_marker(pytest.mark.filterwarnings("ignore:Cannot enable progress bars:UserWarning"))
     _keep_those_whose_turn_it_is(items)
     # What takes longest begins first, so that no process ends long before the others.
     items.sort(key=lambda item: _tests_together(str(item.path)) not in BUILT_ONCE)
 
 
-@cache
+@functools.cache
 def _tests_together(file: str) -> str:
     """What a file has in common with those that one process takes with it: a fixture, or nothing but itself."""
     path = _REPOSITORY / file

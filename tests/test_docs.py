@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from rlvr_world_hf import WorldModelGRPOConfig
-from rlvr_world_hf.commands.finding import load_finding
-from rlvr_world_hf.commands.reproduce import SEEDS
-from rlvr_world_hf.commands.uses import USES
-from rlvr_world_hf.evaluation.finding_table import finding_table
 from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.evaluation.table import markdown_table
+from rlvr_world_hf.findings.applications import APPLICATIONS
+from rlvr_world_hf.findings.finding import load_finding
+from rlvr_world_hf.findings.table import finding_table
+from rlvr_world_hf.runs.reproduce import SEEDS
 
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -38,7 +38,9 @@ def test_the_page_of_evidence_has_the_table_of_a_committed_finding(name: str) ->
     assert {*record} >= NAMES
     assert record["finding"] == name
     assert len(record["training_seeds"]) >= len(SEEDS) or record["reason"]
-    metrics = USES[name].metrics if name in USES else [*load_finding(name).plot["metrics"], "train_seconds"]
+    metrics = (
+        APPLICATIONS[name].metrics if name in APPLICATIONS else [*load_finding(name).plot["metrics"], "train_seconds"]
+    )
     table = finding_table(record, metrics=metrics)
     page = (DOCS / "evidence.md").read_text(encoding="utf-8")
     section = re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", page, flags=re.DOTALL)
@@ -60,3 +62,21 @@ def test_pictures_of_the_page_of_evidence_are_there() -> None:
     page = (DOCS / "evidence.md").read_text(encoding="utf-8")
     shown = re.findall(r"\]\((evidence/[^)]+)\)", page)
     assert shown and not [picture for picture in shown if not (DOCS / picture).exists()]
+
+
+def test_the_path_of_a_sample_goes_through_files_that_exist(repository: Path) -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    steps = re.findall(r"^\d+\. (.*?)(?=^\d+\. |^In a world)", text, flags=re.DOTALL | re.MULTILINE)
+    named = [re.findall(r"`(rlvr_world_hf/\S+?\.py)`", step) for step in steps]
+    assert len(steps) >= 12 and all(named)
+    shown = [f"rlvr_world_hf/{name}" for name in re.findall(r"\|(\w+/\w+\.py)\|", text)]
+    mentioned = re.findall(r"`((?:rlvr_world_hf|tests)/\S+?\.py)`", text)
+    missing = [name for name in {*shown, *mentioned} if not (repository / name).is_file()]
+    assert not missing
+
+
+def test_the_rooms_drawn_are_those_there_are(repository: Path) -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    drawn = set(re.findall(r"^├── (\w+)/ |^└── (\w+)/ ", text, flags=re.MULTILINE))
+    rooms = {path.parent.name for path in (repository / "rlvr_world_hf").glob("*/__init__.py")}
+    assert {name for pair in drawn for name in pair if name} == rooms

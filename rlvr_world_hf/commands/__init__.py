@@ -1,5 +1,5 @@
 """
-In: a recipe's name and its overrides.
-Out: the stages of a run, each resumed from what it finds in the output folder.
-Never: formulas: a stage joins parts and measures nothing itself.
+In: the words of a command line.
+Out: what they ask for: a stage, a run, a finding, or a tool beside them; an exit code.
+Never: work of its own: a command calls the room that does it.
 """

@@ -4,17 +4,7 @@ Out: folders and Hub repositories that load with `from_pretrained`, and their ca
 Never: training, evaluation or commands.
 """
 
-from typing import TYPE_CHECKING
-
-from ..lazy_names import lazy_names
+import lazy_loader as lazy
 
 
-if TYPE_CHECKING:
-    from .cards import card_text as card_text
-    from .checkpoint import load_world_model as load_world_model
-    from .checkpoint import save_world_model as save_world_model
-    from .convert import from_official as from_official
-    from .convert import to_official as to_official
-    from .push import push_checkpoint as push_checkpoint
-
-__getattr__, __dir__ = lazy_names(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

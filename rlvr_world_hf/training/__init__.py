@@ -4,16 +4,7 @@ Out: the trained model: by likelihood (transformers' `Trainer`) or by verifiable
 Never: evaluation, or how a frame is coded.
 """
 
-from typing import TYPE_CHECKING
-
-from ..lazy_names import lazy_names
+import lazy_loader as lazy
 
 
-if TYPE_CHECKING:
-    from .grpo_config import WorldModelGRPOConfig as WorldModelGRPOConfig
-    from .grpo_trainer import WorldModelGRPOTrainer as WorldModelGRPOTrainer
-    from .pretraining import build_policy as build_policy
-    from .pretraining import pretrain as pretrain
-    from .pretraining import tokenize_rows as tokenize_rows
-
-__getattr__, __dir__ = lazy_names(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

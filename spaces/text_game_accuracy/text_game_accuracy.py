@@ -4,7 +4,7 @@ import datasets
 import evaluate
 
 from rlvr_world_hf.rewards import FactF1Reward, FactMatchReward, ObjectStateReward
-from rlvr_world_hf.states.object_state import parse_object_state
+from rlvr_world_hf.worlds.bytesized32.state import parse_object_state
 
 
 DESCRIPTION = """\

@@ -4,7 +4,7 @@ import datasets
 import evaluate
 
 from rlvr_world_hf.rewards import PageChangeReward
-from rlvr_world_hf.states.page_change import parse_page_change
+from rlvr_world_hf.worlds.web.change import parse_page_change
 
 
 DESCRIPTION = """\

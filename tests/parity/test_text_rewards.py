@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rlvr_world_hf.rewards import ObjectStateReward
-from rlvr_world_hf.states.object_state import (
+from rlvr_world_hf.worlds.bytesized32.state import (
     ObjectState,
     differing,
     object_state_text,

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from rlvr_world_hf.playground.film import SHOWN, curve_svg, data_address, film_addresses, play_html
-from rlvr_world_hf.playground.video import SIMULATOR, Play, Playground
-from tests.playground.test_video import FAR, PIPELINES, SEED, walk
+from rlvr_world_hf.playground.play import SIMULATOR, Play
+from rlvr_world_hf.worlds.pusht.playground import Playground
+from tests.worlds.pusht.test_playground import FAR, PIPELINES, SEED, walk
 
 
 TITLES = {SIMULATOR: ("Simulator", "what happens"), "base": ("Base", "<likelihood>"), "rlvr": ("RLVR", "")}

@@ -10,7 +10,8 @@ import pytest
 
 import rlvr_world_hf.rewards
 from rlvr_world_hf.rewards.text import TextReward
-from rlvr_world_hf.states import FactChange, PageChange
+from rlvr_world_hf.worlds.textworld.facts import FactChange
+from rlvr_world_hf.worlds.web.change import PageChange
 
 
 LAMP = {"uuid": 2, "properties": {"isOn": False, "size": 1}, "contains": []}

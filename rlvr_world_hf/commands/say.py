@@ -1,9 +1,0 @@
-"""What a command tells its user at the end; progress on the way goes through logging and progress bars."""
-
-import sys
-
-
-def say(text: str) -> None:
-    """Write lines to the terminal."""
-    sys.stdout.write(f"{text.rstrip()}\n")
-    sys.stdout.flush()

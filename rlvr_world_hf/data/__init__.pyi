@@ -1,0 +1,9 @@
+from .augmentation import ClipAugmentation as ClipAugmentation
+from .bytesized32 import RecordedTransitions as RecordedTransitions
+from .bytesized32 import read_hub_rows as read_hub_rows
+from .episode import Episode as Episode
+from .rows import load_episodes as load_episodes
+from .rows import save_episodes as save_episodes
+from .rows import split_episodes as split_episodes
+from .rows import window_rows as window_rows
+from .windows import Window as Window

@@ -1,0 +1,2 @@
+from .world_model_env import WorldModelEnv as WorldModelEnv
+from .world_model_vector_env import WorldModelVectorEnv as WorldModelVectorEnv

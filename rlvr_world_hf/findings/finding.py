@@ -1,0 +1,323 @@
+"""
+Findings: settings of a recipe varied, over training seeds, as one table and one plot: `rlvr-world reproduce FINDING`.
+
+A finding is a file of `trainers/findings/`, or one of your own: a recipe, and rows that each name a checkpoint and the
+keys of the recipe it is trained or measured with. A row of a training seed is a piece, written at once; what it shares
+with the recipe's own run, such as the base, is taken from there and not trained again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..evaluation.json_files import write_json
+from ..evaluation.results import merge_results, summarize
+from ..hub import load_world_model
+from ..runs.echo import echo
+from ..runs.keys import fill, key
+from ..runs.locations import finding_path
+from ..runs.progress import Progress, fingerprint, read_json
+from ..runs.recipe import Recipe, load_recipe
+from ..runs.reproduce import SEEDS, check_seeds, is_checkout, renew_evidence
+from ..runs.stage import Processes, find_stage, needed_stages, run_stages, stage_folder
+from ..runs.stages.evaluate import evaluate, measure_checkpoints
+from .figures import draw_finding
+
+
+STAGE_OF = {"base": "pretrain", "control": "control", "rlvr": "grpo"}
+"""The stage that makes a checkpoint."""
+
+YARDSTICKS = ("copy_last", "tokenizer_floor", "nothing_changes", "oracle")
+"""Rows of every measurement that depend on no checkpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingRow:
+    """One row of a finding."""
+
+    checkpoint: str = key("rlvr", "Checkpoint that is measured: base, control or rlvr.")
+    at: int = key(0, "Update at which it is measured; 0: the finished one.")
+    set: dict[str, Any] = key({}, "Keys of the recipe, by their dotted names, that this row changes.")
+    x: float | None = key(None, "Where it stands on the plot's axis.")
+    series: str = key("", "Line of the plot that it is a point of; the checkpoint's name if empty.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """
+    What is varied, and how it is drawn.
+
+    Example:
+
+    ```python
+    >>> finding = load_finding("group_size")
+    >>> finding.recipe, finding.rows["G 4"].set
+    ('pusht/quickstart', {'grpo.num_generations': 4})
+
+    ```
+    """
+
+    name: str
+    """Name of its file."""
+
+    question: str = key("", "What it answers, in a sentence.")
+    """What it answers, in a sentence."""
+
+    recipe: str = key(help="Recipe that is varied.")
+    """Recipe that is varied."""
+
+    seeds: tuple[int, ...] = key(SEEDS, "Training seeds.")
+    """Training seeds."""
+
+    reason: str = key("", "Why there are fewer than 3 training seeds, where there are.")
+    """Why there are fewer than 3 training seeds, where there are."""
+
+    set: dict[str, Any] = key({}, "Keys of the recipe that all rows change, by their dotted names.")
+    """Keys of the recipe that all rows change, by their dotted names."""
+
+    plot: dict[str, Any] = key({}, "What `draw_finding` is called with.")
+    """What `draw_finding` is called with."""
+
+    rows: Mapping[str, FindingRow] = dataclasses.field(default_factory=dict)
+    """The rows by name."""
+
+
+def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None) -> Finding:
+    """
+    Read a finding.
+
+    Args:
+        name (`str` or `Path`):
+            Name of a finding that ships with the library, such as `group_size`, or path of a YAML file.
+        overrides (`Mapping[str, Any]`, *optional*):
+            `seeds`, `recipe`, or keys of the recipe that all rows change.
+
+    Returns:
+        `Finding`: The finding, all settings of its rows checked.
+
+    Raises:
+        FileNotFoundError: If there is no such finding.
+        ValueError: If a key or checkpoint is unknown, in a row's recipe too, a seed is there twice, or a file has
+            fewer than 3 and no reason.
+
+    Example:
+
+    ```python
+    >>> load_finding("group_size", overrides={"seeds": [0, 1, 2], "grpo.max_steps": 4}).set["grpo.max_steps"]
+    4
+
+    ```
+    """
+    path = finding_path(str(name))
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    own = {name: value for name, value in (overrides or {}).items() if name in ("seeds", "recipe")}
+    changed = {name: value for name, value in (overrides or {}).items() if name not in own}
+    rows = {
+        str(row): fill(FindingRow, {"set": {}, **(settings or {})}, where=f"{path.stem}: {row}")
+        for row, settings in (content.pop("rows", None) or {}).items()
+    }
+    shared = {**(content.pop("set", None) or {}), **changed}
+    finding = fill(Finding, {**content, **own, "set": shared, "name": path.stem}, where=str(name))
+    finding = dataclasses.replace(finding, rows=rows)
+    if not rows:
+        raise ValueError(f"{path}: expected `rows`, each with a checkpoint and the keys it sets, got none.")
+    unknown = {row.checkpoint for row in rows.values()} - {*STAGE_OF}
+    if unknown:
+        raise ValueError(
+            f"{path}: expected checkpoints among {', '.join(STAGE_OF)}, got {', '.join(sorted(unknown))}."
+        )
+    for row in rows.values():
+        recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
+        for stage in needed_stages([*recipe.sections]):
+            find_stage(stage).read(recipe)
+    check_seeds(finding.seeds, where=str(path))
+    if len(finding.seeds) < len(SEEDS) and not finding.reason:
+        if "seeds" not in own:
+            raise ValueError(
+                f"{path}: expected {len(SEEDS)} seeds, or a `reason` for fewer, got {list(finding.seeds)}."
+            )
+        finding = dataclasses.replace(finding, reason=f"{len(finding.seeds)} training seed(s) were asked for")
+    return finding
+
+
+def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: bool = True) -> Path:
+    """
+    Train and measure every row of every seed that is not yet, and write what came out.
+
+    Args:
+        finding (`Finding`):
+            The finding.
+        folder (`Path`, *optional*):
+            Where runs, pieces and results go; `outputs/findings/<name>` by default.
+        is_whole (`bool`, *optional*, defaults to `True`):
+            Whether it is measured as its file has it; then, in a checkout, `docs/evidence/` gets the result too.
+
+    Returns:
+        `Path`: The JSON file: `finding`, `question`, `recipe`, `commit`, `machine`, `n` (samples), `training_seeds`,
+        `sampling_seeds`, `rewarded`, `higher_is_better`, `reason` where there is one, `settings` of each row, and
+        `rows` (row -> metric -> `mean`, `std`, `values`, one a training seed; `train_seconds` among them).
+    """
+    folder = folder or Path("outputs/findings") / finding.name
+    homes = {seed: _home(finding, seed, folder) for seed in finding.seeds}
+    recipes = {(row, seed): _recipe_of(finding, row, homes[seed], folder) for seed in homes for row in finding.rows}
+    pieces = {
+        (row, seed): _measure(finding, row, recipe, homes[seed], folder) for (row, seed), recipe in recipes.items()
+    }
+    record = _merge(finding, pieces)
+    file = write_json(record, folder / f"{finding.name}.json")
+    draw_finding(record, file.with_suffix(".png"), **finding.plot)
+    if is_whole and is_checkout():
+        renew_evidence(file, [*finding.plot["metrics"], "train_seconds"])
+    echo(str(file))
+    return file
+
+
+def _home(finding: Finding, seed: int, folder: Path) -> Recipe:
+    """The recipe that the rows share, where they change nothing; if it trains as the recipe does, its own run."""
+    recipe = load_recipe(finding.recipe, overrides={**finding.set, "seed": seed})
+    own = load_recipe(finding.recipe, overrides={"seed": seed})
+    place = own.reproduction_dir if _made_alike(own, recipe, "control") else folder / "shared"
+    return dataclasses.replace(recipe, output_dir=place / f"seed-{seed}")
+
+
+def _recipe_of(finding: Finding, row: str, home: Recipe, folder: Path) -> Recipe:
+    """The recipe of a row; one that changes nothing in training is run at home."""
+    stage = STAGE_OF[finding.rows[row].checkpoint]
+    changed = {**finding.set, **finding.rows[row].set, "seed": home.seed}
+    recipe = load_recipe(finding.recipe, overrides=changed)
+    own = folder / "runs" / f"{stage}-{find_stage(stage).fingerprint(recipe)}"
+    return dataclasses.replace(recipe, output_dir=home.output_dir if _made_alike(home, recipe, stage) else own)
+
+
+def _made_alike(one: Recipe, other: Recipe, stage: str) -> bool:
+    return find_stage(stage).fingerprint(one) == find_stage(stage).fingerprint(other)
+
+
+def _measure(finding: Finding, name: str, recipe: Recipe, home: Recipe, folder: Path) -> dict[str, Any]:
+    """The piece of a row and seed, trained and measured unless its file is there."""
+    row = finding.rows[name]
+    stage = STAGE_OF[row.checkpoint]
+    measured_with = {
+        "row": name,
+        "stage": find_stage(stage).fingerprint(recipe),
+        "at": row.at,
+        "how": evaluate.read(recipe),
+        "rewards": find_stage("grpo").read(recipe).rewards,  # they are measured, too
+    }
+    file = folder / "pieces" / f"{_slug(name)}-seed-{recipe.seed}-{fingerprint(measured_with)}.json"
+    piece = read_json(file)
+    if not piece:
+        echo(f"\n{finding.name}: {name}, seed {recipe.seed}")
+        shared = [earlier for earlier in needed_stages([stage]) if _made_alike(home, recipe, earlier)]
+        run_stages(home, shared)
+        borrow_stages(home, recipe, shared)
+        run_stages(recipe, [stage])
+        checkpoint, seconds = _load(row, recipe)
+        piece = {"results": measure_checkpoints(recipe, {name: checkpoint}), "train_seconds": seconds}
+        write_json(piece, file)
+    return piece
+
+
+def _load(row: FindingRow, recipe: Recipe) -> tuple[Any, float]:
+    """Model and processor of a row, and the seconds that its stage trained it."""
+    from ..training.checkpoints import load_weights, trained_seconds
+
+    stage = stage_folder(recipe, STAGE_OF[row.checkpoint])
+    load = partial(load_world_model, recipe.output_dir / row.checkpoint, device=Processes().device)
+    if not row.at:
+        return load(), read_json(stage / "done.json")["seconds"]
+    model, processor = load()
+    checkpoint = stage / f"checkpoint-{row.at}"
+    if not checkpoint.is_dir():
+        there = sorted(int(place.name.split("-")[-1]) for place in stage.glob("checkpoint-*"))
+        raise ValueError(
+            f"There is no checkpoint of update {row.at} in {stage}, but those of {there}; set `save_steps`, or "
+            "control's `save_total_limit`, so that it is kept."
+        )
+    load_weights(model, checkpoint)
+    return (model, processor), trained_seconds(stage, row.at)
+
+
+def borrow_stages(lender: Recipe, borrower: Recipe, names: list[str]) -> None:
+    """
+    Take finished stages over from another run of the same settings, checkpoints for resuming left out.
+
+    Args:
+        lender (`Recipe`):
+            A recipe whose run holds them, finished.
+        borrower (`Recipe`):
+            The recipe that needs them.
+        names (`list[str]`):
+            Stages, in their order.
+    """
+    if lender.output_dir == borrower.output_dir:
+        return
+    checkpoint_of = {stage: checkpoint for checkpoint, stage in STAGE_OF.items()}
+    for name in names:
+        wanted = find_stage(name).fingerprint(borrower)
+        source, target = stage_folder(lender, name), stage_folder(borrower, name)
+        if not Progress(folder=source, fingerprint=wanted).is_done() or (target / "done.json").exists():
+            continue  # of an unfinished one nothing is taken, and a finished one stays
+        if name in checkpoint_of:
+            given = checkpoint_of[name]
+            shutil.copytree(lender.output_dir / given, borrower.output_dir / given, dirs_exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("checkpoint-*", "done.json"))
+        shutil.copyfile(source / "done.json", target / "done.json")  # last, as it says that all is there
+
+
+def _merge(finding: Finding, pieces: Mapping[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
+    """The record of a finding, of all its pieces."""
+    of_row = {row: [pieces[row, seed] for seed in finding.seeds] for row in finding.rows}
+    merged = {row: _over_training([piece["results"] for piece in of_seeds]) for row, of_seeds in of_row.items()}
+    first = next(iter(merged.values()))
+    rows = {row: first["rows"][row] for row in YARDSTICKS if row in first["rows"]}
+    for row, results in merged.items():
+        seconds = summarize([piece["train_seconds"] for piece in of_row[row]])
+        rows[row] = {**results["rows"][row], "train_seconds": seconds}
+    return {
+        "finding": finding.name,
+        "question": finding.question,
+        "recipe": finding.recipe,
+        "commit": " + ".join(dict.fromkeys(results["commit"] for results in merged.values())),
+        "machine": " + ".join(dict.fromkeys(results["machine"] for results in merged.values())),
+        "versions": first["versions"],
+        "n": first["samples"],
+        "training_seeds": list(finding.seeds),
+        "sampling_seeds": first["sampling_seeds"],
+        **({"reason": finding.reason} if finding.reason else {}),
+        "rewarded": first["rewarded"],
+        "higher_is_better": {m: better for r in merged.values() for m, better in r["higher_is_better"].items()},
+        "settings": {row: _settings(finding, row) for row in finding.rows},
+        "rows": rows,
+    }
+
+
+def _over_training(per_seed: list[dict[str, Any]]) -> dict[str, Any]:
+    """Results of several training seeds; of a single one, whose spread is over sampling seeds, the means alone."""
+    merged = merge_results(per_seed)
+    if len(per_seed) > 1:
+        return merged
+    rows = {
+        row: {metric: summarize([summary["mean"]]) for metric, summary in of_row.items()}
+        for row, of_row in merged["rows"].items()
+    }
+    return {**merged, "rows": rows}
+
+
+def _settings(finding: Finding, row: str) -> dict[str, Any]:
+    known = finding.rows[row]
+    series = known.series or known.checkpoint
+    return {**dataclasses.asdict(known), "series": series, "set": {**finding.set, **known.set}}
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in name.lower())

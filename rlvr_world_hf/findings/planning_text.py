@@ -1,0 +1,93 @@
+"""
+The evidence on planning with text: quests of TextWorld, reactive against guided by a world model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..pipeline import WorldModelPipeline
+from ..planning.enumeration import EnumerationPlanner
+from ..planning.text_agent import Predict, reactive_actions
+from ..worlds.textworld.games import make_game
+from ..worlds.textworld.quests import attempt_game, guided_commands, predicted_changes, quest_goal, true_changes
+from .attempts import FIRST_START, Agent, measure_agents, measure_text
+
+
+def text_planning(
+    runs: Sequence[Path | str],
+    *,
+    folder: Path | str,
+    starts: int = 50,
+    seed: int = 0,
+    first_start: int = FIRST_START,
+    commands: int = 10,
+    horizon: int = 2,
+    rooms: int = 2,
+    objects: int = 5,
+    quest_length: int = 3,
+    device: str | torch.device | None = None,
+) -> Path:
+    """
+    Play quests of TextWorld: reactive, guided by base or rlvr, and by the game itself.
+
+    Args:
+        runs (`Sequence[Path]`):
+            Output folders of runs, one a training seed, each with the checkpoints `base` and `rlvr`.
+        folder (`Path`):
+            Where to write `planning_text.json` and the finished attempts.
+        starts (`int`, *optional*, defaults to 50):
+            Number of games; the same for all rows.
+        seed (`int`, *optional*, defaults to 0):
+            Of what is drawn.
+        first_start (`int`, *optional*, defaults to 5000000):
+            Seed of the first game.
+        commands (`int`, *optional*, defaults to 10):
+            Most commands of an attempt.
+        horizon (`int`, *optional*, defaults to 2):
+            Commands looked ahead.
+        rooms (`int`, *optional*, defaults to 2):
+            Rooms of a game.
+        objects (`int`, *optional*, defaults to 5):
+            Things of a game.
+        quest_length (`int`, *optional*, defaults to 3):
+            Commands that solve a game.
+        device (`str` or `torch.device`, *optional*):
+            Where the models compute; the CPU by default.
+
+    Returns:
+        `Path`: `planning_text.json`, in the form of [`planning`].
+
+    Raises:
+        FileNotFoundError: If a checkpoint is not there.
+        ValueError: If there is no run or start.
+    """
+    load = cache(partial(WorldModelPipeline.from_pretrained, device=device))
+    sizes = {"rooms": rooms, "objects": objects, "quest_length": quest_length}
+
+    def guided(foresee: Callable[[Any], Predict]) -> Agent:
+        return lambda game, of_start: guided_commands(
+            foresee(game), quest_goal(game), EnumerationPlanner(horizon=horizon), seed=of_start
+        )
+
+    path, _ = measure_agents(
+        "planning_text",
+        runs,
+        begin=cache(partial(make_game, **sizes)),
+        attempt=partial(attempt_game, commands=commands),
+        agents={"reactive": lambda game, of_start: reactive_actions(of_start)},
+        imagined=lambda place: guided(lambda game: predicted_changes(load(place))),
+        ceiling={"game": guided(true_changes)},
+        measure=partial(measure_text, actions="commands"),
+        folder=folder,
+        starts=starts,
+        first_start=first_start,
+        seed=seed,
+        protocol={"commands": commands, "horizon": horizon, **sizes},
+    )
+    return path

@@ -1,0 +1,297 @@
+"""
+Policies of PushT judged within world models, against the real simulator.
+
+    success     in the last frame the block's centroid is at most `tolerance` from the goal's centre; judged in the
+                same way on simulated and on predicted frames, where a block that has vanished is a failure
+    agreement   of the policies' success rates: Pearson, Spearman, MMRV (`findings/rank_agreement.py`)
+
+As in RLVR-World's policy evaluation ([paper](https://huggingface.co/papers/2505.13934)) the models' windows slide over
+their own frames; where the authors let a human label the last frames, they are measured here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..evaluation.json_files import write_json
+from ..evaluation.provenance import commit, machine
+from ..pipeline import WorldModelPipeline
+from ..worlds.pusht.form import common_form
+from ..worlds.pusht.goal_policies import POLICIES
+from ..worlds.pusht.judging import PolicyMaker, PredictedWorld, SimulatedWorld, World, find_scenes, play
+from .rank_agreement import STATISTICS, bootstrap_interval
+
+
+FINDING = "policy_evaluation"
+SIMULATOR = "simulator"
+LEAST_SEEDS = 3
+
+Folder = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyProtocol:
+    """How policies are compared: the same starts and noise for all worlds."""
+
+    episodes: int = 50
+    """Starts, the same for every policy."""
+
+    steps: int = 16
+    """Decisions of an episode."""
+
+    seed: int = 0
+    """Decides the starts."""
+
+    tolerance: float = 32.0
+    """Largest distance of the block's centroid from the goal's centre that is a success, in world units of 512."""
+
+    nearest: float = 64.0
+    """Least distance at the start."""
+
+    farthest: float = 170.0
+    """Largest distance at the start."""
+
+    horizon: int = 4
+    """Steps of a model's window."""
+
+    temperature: float = 0.0
+    """Divides the models' logits; 0 takes the likeliest token, for all checkpoints alike."""
+
+
+def evaluate_policies(
+    checkpoints: Mapping[str, Sequence[Folder]],
+    path: Folder,
+    *,
+    recipe: str,
+    training_seeds: Sequence[int],
+    reason: str | None = None,
+    sampling_seeds: Sequence[int] = (0,),
+    protocol: PolicyProtocol | None = None,
+    policies: Mapping[str, PolicyMaker] = POLICIES,
+    resamples: int = 2000,
+    pieces: Folder | None = None,
+    device: str | torch.device | None = None,
+) -> dict[str, Any]:
+    """
+    Let policies act in the simulator and in world models, and compare their success rates.
+
+    What one policy does in one world is a piece that is written when it is done; a piece of the same weights and
+    settings is not measured again, so an interrupted run resumes.
+
+    Args:
+        checkpoints (`Mapping[str, Sequence]`):
+            Row name -> one checkpoint folder a training seed, as in `base` and `rlvr`; of PushT, with frames alone.
+        path (`str` or `PathLike`):
+            JSON file to write.
+        recipe (`str`):
+            Name of the checkpoints' recipe.
+        training_seeds (`Sequence[int]`):
+            Those of the folders of each row, in order.
+        reason (`str`, *optional*):
+            Why there are fewer than 3 training seeds, where there are.
+        sampling_seeds (`Sequence[int]`, *optional*, defaults to `(0,)`):
+            Seeds of the models' noise; more than one tell something where the temperature is above 0.
+        protocol ([`PolicyProtocol`], *optional*):
+            Episodes, steps, and what a success is.
+        policies (`Mapping`, *optional*):
+            Name -> what makes a policy of a generator. Defaults to the 8 of `POLICIES`. A policy whose code was
+            changed needs another name, or another folder of pieces.
+        resamples (`int`, *optional*, defaults to 2000):
+            Draws of the bootstrap, which resamples episodes.
+        pieces (`str` or `PathLike`, *optional*):
+            Folder of the pieces. Defaults to one beside `path`, of its name without the ending.
+        device (`str` or `torch.device`, *optional*):
+            Where the models compute.
+
+    Returns:
+        `dict`: what was written: `finding`, `recipe`, `commit`, `machine`, `n` (episodes), `training_seeds`,
+        `sampling_seeds`, `protocol`, `reason` where there is one, and `rows`, see [`agreement_rows`].
+
+    Raises:
+        `ValueError`: If there is not a checkpoint for each training seed, there are fewer than 3 without a reason or
+            fewer than 2 policies, or a checkpoint is not of PushT or of another form than the first.
+        `FileNotFoundError`: If a checkpoint is not there.
+
+    Example:
+
+    ```python
+    >>> evaluate_policies({"base": []}, "policies.json", recipe="pusht/debug", training_seeds=[0, 1, 2])
+    Traceback (most recent call last):
+    ...
+    ValueError: Expected a checkpoint of 'base' for each training seed [0, 1, 2], got 0.
+
+    ```
+    """
+    _refuse_impossible(checkpoints, training_seeds, reason, policies)
+    protocol = protocol or PolicyProtocol()
+    folder = Path(path).with_suffix("") if pieces is None else Path(pieces)
+
+    @cache
+    def load(checkpoint: str) -> WorldModelPipeline:
+        return WorldModelPipeline.from_pretrained(checkpoint, device=device)
+
+    form = common_form({str(each): load(str(each)).processor for folders in checkpoints.values() for each in folders})
+    near = {"nearest": protocol.nearest, "farthest": protocol.farthest}
+    scenes = find_scenes(protocol.episodes, seed=protocol.seed, form=form, **near)
+    settings = {**asdict(protocol), **asdict(form), "scenes": scenes}
+
+    def play_all(name: str, enter: Callable[[], World], **also: Any) -> np.ndarray:
+        """Distances `(P, E)` from the goal at the end."""
+        return np.array(
+            [
+                _piece(
+                    folder / f"{name}-{policy}",
+                    {**settings, **also},
+                    partial(_enter_and_play, enter, make, scenes, protocol.steps),
+                )
+                for policy, make in policies.items()
+            ]
+        )
+
+    distances = {SIMULATOR: play_all(SIMULATOR, partial(SimulatedWorld, scenes, form))[None]}
+    model_settings = {"horizon": protocol.horizon, "temperature": protocol.temperature, "max_steps": protocol.steps}
+    for row, folders in checkpoints.items():
+        played = []
+        for training_seed, checkpoint in zip(training_seeds, folders, strict=True):
+            weights = _weights(checkpoint)
+            for noise in sampling_seeds:
+                enter = partial(PredictedWorld, load(str(checkpoint)), scenes, noise=noise, **model_settings)
+                played.append(play_all(f"{row}-{training_seed}-{noise}", enter, weights=weights))
+        distances[row] = np.stack(played)
+    successes = {row: (far <= protocol.tolerance).astype(float) for row, far in distances.items()}  # nan is a failure
+    record = {
+        "finding": FINDING,
+        "recipe": recipe,
+        "commit": commit(),
+        "machine": machine(),
+        "n": protocol.episodes,
+        "training_seeds": list(training_seeds),
+        "sampling_seeds": list(sampling_seeds),
+        **({"reason": reason} if reason else {}),
+        "protocol": asdict(protocol),
+        "rows": agreement_rows(successes, list(policies), training_seeds=len(training_seeds), resamples=resamples),
+    }
+    write_json(record, path)
+    return record
+
+
+def agreement_rows(
+    successes: Mapping[str, np.ndarray], policies: Sequence[str], *, training_seeds: int, resamples: int = 2000
+) -> list[dict[str, Any]]:
+    """
+    Success rates, their agreement with the simulator's, and how much more of it each model has than the first.
+
+    Args:
+        successes (`Mapping[str, np.ndarray]`):
+            Of `simulator` `(1, P, E)`, and of each row of models `(training seeds * sampling seeds, P, E)`: 1 where
+            policy `p` succeeded in episode `e`, else 0.
+        policies (`Sequence[str]` of length `P`):
+            Their names.
+        training_seeds (`int`):
+            Number of training seeds.
+        resamples (`int`, *optional*, defaults to 2000):
+            Draws of the bootstrap.
+
+    Returns:
+        `list[dict]`: rows with `world`, `policy` (`None` where it is about all), `measure` (`success`, `pearson`,
+        `spearman`, `mmrv`), `value`, the mean over seeds, its 95 % interval `low` to `high` over episodes, `undefined`
+        (see [`bootstrap_interval`]) and `values`, one a training seed; `None` where nothing is defined. The world
+        `rlvr - base` is the difference of two, over the same draws.
+
+    Example:
+
+    ```python
+    >>> real = np.array([[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]])
+    >>> rows = agreement_rows({"simulator": real, "rlvr": real}, ["poor", "fair", "good"], training_seeds=1)
+    >>> [(row["world"], row["measure"], row["value"]) for row in rows[-3:]]
+    [('rlvr', 'pearson', 1.0), ('rlvr', 'spearman', 1.0), ('rlvr', 'mmrv', 0.0)]
+
+    ```
+    """
+    real = successes[SIMULATOR][0]
+    models = [row for row in successes if row != SIMULATOR]
+    rows = []
+
+    def add(world: str, policy: str | None, measure: str, of_runs: Callable[[np.ndarray], np.ndarray]) -> None:
+        everything = of_runs(np.arange(real.shape[1]))
+        values = everything.reshape(1 if world == SIMULATOR else training_seeds, -1).mean(axis=1)
+        interval = bootstrap_interval(lambda drawn: float(of_runs(drawn).mean()), real.shape[1], resamples=resamples)
+        listed = [None if np.isnan(value) else float(value) for value in values]
+        rows.append({"world": world, "policy": policy, "measure": measure, **interval, "values": listed})
+
+    def rates_of(row: str, index: int, drawn: np.ndarray) -> np.ndarray:
+        return successes[row][:, index, drawn].mean(axis=1)
+
+    def agreement(row: str, name: str, drawn: np.ndarray) -> np.ndarray:
+        rates = real[:, drawn].mean(axis=1)
+        return np.array([STATISTICS[name](rates, run[:, drawn].mean(axis=1)) for run in successes[row]])
+
+    def gain(row: str, name: str, drawn: np.ndarray) -> np.ndarray:
+        return agreement(row, name, drawn) - agreement(models[0], name, drawn)
+
+    for row in successes:
+        for index, policy in enumerate(policies):
+            add(row, policy, "success", partial(rates_of, row, index))
+    for row in models:
+        for name in STATISTICS:
+            add(row, None, name, partial(agreement, row, name))
+    for row in models[1:]:
+        for name in STATISTICS:
+            add(f"{row} - {models[0]}", None, name, partial(gain, row, name))
+    return rows
+
+
+def _enter_and_play(enter: Callable[[], World], make: PolicyMaker, scenes: list[int], steps: int) -> np.ndarray:
+    """A world is made only where a piece is still to be measured."""
+    return play(enter(), make, scenes, steps=steps)
+
+
+def _piece(place: Path, settings: dict[str, Any], measure: Callable[[], np.ndarray]) -> list[float]:
+    """What was measured with these settings, now or before, each in a file of its own; nan is written as null."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    path = place.with_name(f"{place.name}-{digest}.json")
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not found:
+        distances = [None if np.isnan(distance) else float(distance) for distance in measure()]
+        found = {"settings": settings, "distances": distances}
+        write_json(found, path)
+    return [np.nan if distance is None else distance for distance in found["distances"]]
+
+
+def _weights(checkpoint: Folder) -> str:
+    """What tells a checkpoint from another one in the same folder."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(checkpoint).rglob("*.safetensors")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _refuse_impossible(
+    checkpoints: Mapping[str, Sequence[Folder]],
+    training_seeds: Sequence[int],
+    reason: str | None,
+    policies: Mapping[str, PolicyMaker],
+) -> None:
+    if not checkpoints or SIMULATOR in checkpoints:
+        raise ValueError(f"Expected checkpoints by name, none of them {SIMULATOR!r}, got {list(checkpoints)}.")
+    for row, folders in checkpoints.items():
+        if len(folders) != len(training_seeds):
+            raise ValueError(
+                f"Expected a checkpoint of {row!r} for each training seed {list(training_seeds)}, got {len(folders)}."
+            )
+    if not training_seeds or (len(training_seeds) < LEAST_SEEDS and not reason):
+        raise ValueError(
+            f"Expected {LEAST_SEEDS} training seeds, got {len(training_seeds)}; train more, or give the `reason`."
+        )
+    if len(policies) < 2:
+        raise ValueError(f"Expected at least 2 policies to rank, got {list(policies)}.")

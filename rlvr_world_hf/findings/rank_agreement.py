@@ -1,0 +1,185 @@
+"""
+Whether policies that are better in reality are better in the model: agreement of their success rates, and how sure it
+is.
+
+    Pearson     correlation of the rates
+    Spearman    correlation of their ranks, those of equal rates averaged
+    MMRV        (1/N) sum_i max_j  |R_i - R_j| 1[(M_i < M_j) != (R_i < R_j)]        R real, M in the model
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+
+Rates = np.ndarray | list[float]
+
+
+def pearson(real: Rates, in_model: Rates) -> float:
+    """
+    Pearson's correlation.
+
+    Args:
+        real (`np.ndarray` or `list[float]` of length `N`):
+            Success rate of each policy in reality.
+        in_model (`np.ndarray` or `list[float]` of length `N`):
+            That in the model.
+
+    Returns:
+        `float`: in [-1, 1]; 1 is perfect. nan where all rates of one side are equal.
+
+    Raises:
+        ValueError: for fewer than 2 policies, different numbers of them, or a rate that is not finite.
+
+    Example:
+
+    ```python
+    >>> round(pearson([0.0, 0.5, 1.0], [0.1, 0.2, 0.9]), 4)
+    0.9177
+
+    ```
+    """
+    first, second = _read(real, in_model)
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def spearman(real: Rates, in_model: Rates) -> float:
+    """
+    Spearman's rank correlation: Pearson's of the ranks, where equal rates share the mean of their ranks.
+
+    Args:
+        real (`np.ndarray` or `list[float]` of length `N`):
+            Success rate of each policy in reality.
+        in_model (`np.ndarray` or `list[float]` of length `N`):
+            That in the model.
+
+    Returns:
+        `float`: in [-1, 1]; 1 is the same order. nan where all rates of one side are equal.
+
+    Raises:
+        ValueError: as [`pearson`].
+
+    Example:
+
+    ```python
+    >>> spearman([0.0, 0.5, 1.0], [0.1, 0.2, 0.9]), spearman([0.0, 0.5, 1.0], [0.9, 0.2, 0.1])
+    (1.0, -1.0)
+
+    ```
+    """
+    first, second = _read(real, in_model)
+    return pearson(stats.rankdata(first), stats.rankdata(second))
+
+
+def mean_maximum_rank_violation(real: Rates, in_model: Rates) -> float:
+    """
+    How much better, in reality, a policy is than the one that the model wrongly prefers: for each policy the worst
+    such case, averaged over policies.
+
+        (1/N) sum_i max_j |R_i - R_j| 1[(M_i < M_j) != (R_i < R_j)]
+
+    From SIMPLER, "Evaluating Real-World Robot Manipulation Policies in Simulation"
+    ([paper](https://huggingface.co/papers/2405.05941), equation 1), taken to the letter: the difference is that of the
+    real rates, and a tie in the model alone is a violation for the policy that is really worse.
+
+    Args:
+        real (`np.ndarray` or `list[float]` of length `N`):
+            Success rate of each policy in reality, `R`.
+        in_model (`np.ndarray` or `list[float]` of length `N`):
+            That in the model, `M`.
+
+    Returns:
+        `float`: in [0, 1] for rates in [0, 1]; 0 is the same order.
+
+    Raises:
+        ValueError: as [`pearson`].
+
+    Example:
+
+    The model takes the second policy for better than the third, which is really better by 0.3:
+
+    ```python
+    >>> round(mean_maximum_rank_violation([0.0, 0.5, 0.8], [0.1, 0.9, 0.6]), 4)
+    0.2
+
+    ```
+    """
+    first, second = _read(real, in_model)
+    is_violated = np.less.outer(second, second) != np.less.outer(first, first)
+    return float((np.abs(np.subtract.outer(first, first)) * is_violated).max(axis=1).mean())
+
+
+STATISTICS: dict[str, Callable[[Rates, Rates], float]] = {
+    "pearson": pearson,
+    "spearman": spearman,
+    "mmrv": mean_maximum_rank_violation,
+}
+"""The three by name."""
+
+
+def bootstrap_interval(
+    measure: Callable[[np.ndarray], float], episodes: int, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+) -> dict[str, Any]:
+    """
+    A statistic of episodes with its percentile bootstrap interval: episodes are drawn with replacement.
+
+    Episodes, not policies, are resampled: the interval says how sure the statistic of these policies is, and nothing
+    of others. With the same seed, number of episodes and resamples, the draws are the same.
+
+    Args:
+        measure (`Callable`):
+            From indices of episodes `(E,)`, int64, to the statistic; nan where it is not defined.
+        episodes (`int`):
+            Number of episodes, `E`.
+        resamples (`int`, *optional*, defaults to 2000):
+            Number of draws.
+        level (`float`, *optional*, defaults to 0.95):
+            Share of the draws within the interval, in (0, 1).
+        seed (`int`, *optional*, defaults to 0):
+            Decides the draws.
+
+    Returns:
+        `dict`: `value`, `low` and `high`, `None` where they are not defined; and `undefined`, the share of the draws
+        left out since the statistic is not defined for them.
+
+    Raises:
+        ValueError: for a number out of range.
+
+    Example:
+
+    ```python
+    >>> outcomes = np.array([0.0, 1.0, 1.0, 1.0])
+    >>> bootstrap_interval(lambda drawn: outcomes[drawn].mean(), 4, resamples=100)
+    {'value': 0.75, 'low': 0.25, 'high': 1.0, 'undefined': 0.0}
+
+    ```
+    """
+    if episodes < 1 or resamples < 1 or not 0 < level < 1:
+        raise ValueError(
+            f"Expected at least 1 episode and resample and a level in (0, 1), got {episodes}, {resamples} and {level}."
+        )
+    draws = np.random.default_rng(seed).integers(episodes, size=(resamples, episodes))
+    values = np.array([measure(drawn) for drawn in draws], dtype=np.float64)
+    defined = values[~np.isnan(values)]
+    ends = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else [math.nan] * 2
+    found = {"value": measure(np.arange(episodes)), "low": ends[0], "high": ends[1]}
+    numbers = {name: None if math.isnan(value) else float(value) for name, value in found.items()}
+    return {**numbers, "undefined": 1 - len(defined) / resamples}
+
+
+def _read(real: Rates, in_model: Rates) -> tuple[np.ndarray, np.ndarray]:
+    first, second = np.asarray(real, dtype=np.float64), np.asarray(in_model, dtype=np.float64)
+    if first.ndim != 1 or first.shape != second.shape or len(first) < 2:
+        raise ValueError(
+            f"Expected one rate a policy, of at least 2 policies, got shapes {first.shape} and {second.shape}."
+        )
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError(f"Expected finite rates, got {first.tolist()} and {second.tolist()}.")
+    return first, second

@@ -1,0 +1,12 @@
+from .controller import RecedingHorizonController as RecedingHorizonController
+from .cross_entropy import CrossEntropyPlanner as CrossEntropyPlanner
+from .enumeration import EnumerationPlanner as EnumerationPlanner
+from .goal_cost import GoalCost as GoalCost
+from .imagination import ImaginedCost as ImaginedCost
+from .path_integral import PathIntegralPlanner as PathIntegralPlanner
+from .planner import ActionBox as ActionBox
+from .planner import Plan as Plan
+from .random_shooting import RandomShootingPlanner as RandomShootingPlanner
+from .text_agent import TextCost as TextCost
+from .text_agent import guided_actions as guided_actions
+from .text_agent import predicted_states as predicted_states

@@ -1,0 +1,81 @@
+"""What a visitor of a video world has seen so far: the same actions in the true world and in each model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..rewards.pixel import MAEReward, PSNRReward, SSIMReward
+
+
+SIMULATOR = "simulator"
+"""Name of the simulator's row beside those of the models."""
+
+METRICS = (MAEReward(), PSNRReward(), SSIMReward())
+"""What each predicted frame is measured by, against the simulator's."""
+
+MAX_SAMPLES = 4
+"""Predictions of each model at a time."""
+
+MAX_TEMPERATURE = 2.0
+"""Highest sampling temperature."""
+
+MAX_SEED = 2**31 - 1
+"""Highest seed."""
+
+Target = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The way to targets: what to do in `S` steps."""
+
+    targets: tuple[Target, ...] = ()
+    """The targets walked to, in world units; those beyond the last step are left out."""
+
+    actions: np.ndarray
+    """What to do, shape `(S, 2)`, float64 in world units."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play:
+    """What simulator and `G` predictions of each model have made of a start, over `S` steps so far."""
+
+    seed: int
+    """The start: seed of an episode."""
+
+    given: np.ndarray
+    """The frames that the models were given, shape `(K, H, W, 3)`, uint8 RGB; the last one is the start."""
+
+    before: np.ndarray
+    """What the scripted policy did up to the start, shape `(B, 2)`, float64 in world units."""
+
+    agent: np.ndarray
+    """Where the agent stands now, shape `(2,)`, in world units."""
+
+    actions: np.ndarray
+    """What was done since the start, shape `(S, 2)`, float64 in world units: the same for all."""
+
+    truth: np.ndarray
+    """What happened in the simulator, shape `(S, H, W, 3)`, uint8 RGB."""
+
+    predicted: dict[str, np.ndarray]
+    """For each model, shape `(G, S, H, W, 3)`, uint8 RGB."""
+
+    metrics: dict[str, dict[str, np.ndarray]]
+    """For each model and metric, shape `(G, S)`: of each frame against the simulator's."""
+
+    repeated: dict[str, np.ndarray]
+    """For each model, shape `(G, S)`: True where a frame equals the predicted one before it."""
+
+    replayed: int = 0
+    """Recorded actions that were replayed."""
+
+    @property
+    def steps(self) -> int:
+        """Steps since the start, `S`."""
+        return len(self.actions)
+
+    @property
+    def now(self) -> np.ndarray:
+        """The simulator's present frame, shape `(H, W, 3)`, uint8 RGB."""
+        return self.truth[-1] if len(self.truth) else self.given[-1]

@@ -1,0 +1,5 @@
+"""
+In: a recipe's name and its overrides.
+Out: the stages of a run, each resumed from what it finds in the output folder.
+Never: formulas: a stage joins parts and measures nothing itself.
+"""

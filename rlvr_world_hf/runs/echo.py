@@ -1,0 +1,9 @@
+"""What a command tells its user at the end; progress on the way goes through logging and progress bars."""
+
+import sys
+
+
+def echo(text: str) -> None:
+    """Write lines to the terminal."""
+    sys.stdout.write(f"{text.rstrip()}\n")
+    sys.stdout.flush()

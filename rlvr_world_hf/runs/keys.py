@@ -1,0 +1,292 @@
+"""
+The keys a part of a recipe knows: types, defaults and meaning, read from the dataclass or function that uses them.
+
+Nothing is listed a second time: a stage's own keys are the fields of its settings, and keys that go on to another part
+(a trainer's config, a world's function) are read from that part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+
+SettingsType = TypeVar("SettingsType")
+
+FORWARDED = "arguments"
+"""Name of the field of a settings dataclass that holds the keys that go on to another part, unread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key of a recipe."""
+
+    hint: Any
+    """Type annotation its value is checked against."""
+
+    default: Any
+    """Value when the recipe does not set it; `dataclasses.MISSING` if it must."""
+
+    help: str
+    """What it does, in one line; may be empty."""
+
+    affects_result: bool = True
+    """Whether another value gives another result; if not, a finished stage stays finished when it changes."""
+
+
+def key(default: Any = dataclasses.MISSING, help: str = "", *, affects_result: bool = True) -> Any:
+    """
+    A field of a settings dataclass, with its meaning for `--help`.
+
+    Args:
+        default (`Any`, *optional*):
+            Its default. Lists and mappings are copied for each object.
+        help (`str`, *optional*):
+            One line for `--help`.
+        affects_result (`bool`, *optional*, defaults to `True`):
+            See [`Key`].
+
+    Returns:
+        `dataclasses.Field`: The field.
+
+    Example:
+
+    ```python
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Settings:
+    ...     batch_size: int = key(64, "Windows a step.")
+    >>> keys_of(Settings)["batch_size"].help
+    'Windows a step.'
+
+    ```
+    """
+    metadata = {"help": help, "affects_result": affects_result}
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def keys_of(target: Callable[..., Any]) -> dict[str, Key]:
+    """
+    The keys of a dataclass (its fields) or of a function (its keyword-only arguments).
+
+    Args:
+        target (`Callable`):
+            A dataclass, or a function.
+
+    Returns:
+        `dict[str, Key]`: The keys in their order.
+
+    Example:
+
+    ```python
+    >>> def collect(seeds, *, length: int = 40): ...
+    >>> keys_of(collect)["length"].default
+    40
+
+    ```
+    """
+    hints = _hints(target)
+    if dataclasses.is_dataclass(target):
+        return {
+            field.name: Key(
+                hint=hints.get(field.name, Any),
+                default=_default(field),
+                help=str(field.metadata.get("help", "")),
+                affects_result=bool(field.metadata.get("affects_result", True)),
+            )
+            for field in dataclasses.fields(target)
+            if field.init and field.name != FORWARDED
+        }
+    missing = inspect.Parameter.empty
+    return {
+        name: Key(
+            hint=hints.get(name, Any),
+            default=dataclasses.MISSING if parameter.default is missing else parameter.default,
+            help="",
+        )
+        for name, parameter in inspect.signature(target).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def fill(
+    settings_class: type[SettingsType],
+    values: Mapping[str, Any],
+    *,
+    where: str,
+    forwards_to: Callable[..., Any] | None = None,
+    reserved: Collection[str] = (),
+) -> SettingsType:
+    """
+    Settings from the values of a recipe, with every key and every type checked.
+
+    Args:
+        settings_class (`type`):
+            The dataclass to fill.
+        values (`Mapping[str, Any]`):
+            What the recipe says.
+        where (`str`):
+            Name of that part of the recipe, for errors.
+        forwards_to (`Callable`, *optional*):
+            A dataclass or function whose keys are accepted too; they land in the field `arguments`.
+        reserved (`Collection[str]`, *optional*):
+            Keys of it that are not for the recipe to set here.
+
+    Returns:
+        An object of `settings_class`.
+
+    Raises:
+        ValueError: If a key is unknown, naming the nearest known one, or a needed key is missing.
+        TypeError: If a value has another type than its key.
+
+    Example:
+
+    ```python
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Settings:
+    ...     batch_size: int = key(64)
+    >>> fill(Settings, {"batch_size": 8}, where="pretrain").batch_size
+    8
+    >>> fill(Settings, {"batchsize": 8}, where="pretrain")
+    Traceback (most recent call last):
+    ...
+    ValueError: pretrain: unknown key 'batchsize'; the nearest known key is 'batch_size'.
+
+    ```
+    """
+    own = keys_of(settings_class)
+    foreign = {} if forwards_to is None else keys_of(forwards_to)
+    foreign = {name: known for name, known in foreign.items() if name not in reserved}
+    check_known(values, [*own, *foreign], where=where)
+    filled: dict[str, Any] = {}
+    passed_on: dict[str, Any] = {}
+    for name, value in values.items():
+        known, target = (own, filled) if name in own else (foreign, passed_on)
+        target[name] = convert(value, known[name].hint, where=f"{where}.{name}")
+    for name, known_key in {**foreign, **own}.items():
+        if name not in values and known_key.default is dataclasses.MISSING:
+            raise ValueError(f"{where}: the key {name!r} is missing; add `{name}: ...` to that part of the recipe.")
+    if forwards_to is not None:
+        filled[FORWARDED] = passed_on
+    return settings_class(**filled)
+
+
+def check_known(names: Iterable[str], known: Iterable[str], *, where: str) -> None:
+    """
+    Refuse a name that is not among `known`.
+
+    Raises:
+        ValueError: Naming the nearest known name.
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            nearest = get_close_matches(str(name), known, n=1, cutoff=0.0)
+            remedy = f"the nearest known key is {nearest[0]!r}" if nearest else "no key is known here"
+            raise ValueError(f"{where}: unknown key {name!r}; {remedy}.")
+
+
+def convert(value: Any, hint: Any, *, where: str) -> Any:
+    """
+    A value of a recipe as the type of its key.
+
+    YAML reads `1e-4` as text and knows no tuples or paths; these are converted. Nothing else is: text is no number.
+
+    Args:
+        value (`Any`):
+            As read from YAML or the command line.
+        hint (`Any`):
+            Type annotation of the key. What is not a plain type, list, tuple, mapping or union is not checked.
+        where (`str`):
+            Name of the key, for errors.
+
+    Returns:
+        `Any`: The value.
+
+    Raises:
+        TypeError: If it is no value of that type.
+
+    Example:
+
+    ```python
+    >>> convert("1e-4", float, where="grpo.learning_rate")
+    0.0001
+    >>> convert("many", int, where="grpo.max_steps")
+    Traceback (most recent call last):
+    ...
+    TypeError: grpo.max_steps: expected int, got 'many' (str); give a value of that type.
+
+    ```
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        for choice in sorted(arguments, key=lambda choice: choice is str):
+            try:
+                return convert(value, choice, where=where)
+            except TypeError:
+                continue
+    elif origin is Literal:
+        if value in arguments:
+            return value
+    elif origin in (list, tuple):
+        if isinstance(value, (list, tuple)):
+            inner = arguments[0] if arguments else Any
+            return origin(convert(item, inner, where=where) for item in value)
+    elif origin is not None or not isinstance(hint, type) or hint is Any:
+        return value
+    elif hint is types.NoneType:
+        if value is None:
+            return None
+    elif hint is Path:
+        if isinstance(value, (str, Path)):
+            return Path(value).expanduser()
+    elif hint is float:
+        number = _number(value)
+        if number is not None:
+            return number
+    elif hint is int:
+        number = _number(value)
+        if number is not None and number.is_integer():
+            return int(number)
+    elif hint not in (bool, str, list, tuple, dict) or isinstance(value, hint):
+        return value
+    expected = hint.__name__ if isinstance(hint, type) else str(hint)
+    raise TypeError(
+        f"{where}: expected {expected}, got {value!r} ({type(value).__name__}); give a value of that type."
+    )
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(target)
+    except NameError:
+        return {name: _hint(text, target) for name, text in inspect.get_annotations(target).items()}
+
+
+def _hint(text: Any, target: Callable[..., Any]) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        return eval(text, vars(inspect.getmodule(target)))
+    except NameError:  # what only a type checker imports is no value of a recipe
+        return Any

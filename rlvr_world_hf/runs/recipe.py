@@ -1,0 +1,225 @@
+"""
+A recipe: the complete settings of a run, one YAML file with one top-level key per stage.
+
+`load_recipe` reads it and applies what the command line overrides; each stage reads its own part with
+[`Recipe.read`][]. A name like `pusht/quickstart` is a recipe that ships with the library, a path is one of yours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .keys import SettingsType, check_known, convert, fill, key, keys_of
+from .locations import recipe_path
+
+
+STAGES = ("collect", "tokenizer", "pretrain", "grpo", "control", "evaluate", "predict")
+"""The stages in the order of a run. Each is a file and a function of this name in this room."""
+
+
+SHARED_KEYS = ("world", "seed", "output_dir", "card", "report_to")
+"""Keys of the whole run, beside `windows` and the stages."""
+
+
+WITH_OWN_CODEC = "with_own_codec"
+"""Dotted keys that a recipe of the codec and base that ship changes where another codec is used, as overrides do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSettings:
+    """How episodes are cut into rows; all stages after collect share it."""
+
+    context_frames: int = key(1, "Frames given in full; 0 where each frame is coded on its own.")
+    observed_steps: int = key(0, "Further frames given, each as one step block.")
+    horizon: int = key(4, "Frames to predict.")
+    stride: int = key(1, "Frames between the starts of two windows.")
+    context_reach: int = key(0, "Draw the context frame from so many up to the first observed one; 0: the one before.")
+    augmentation: dict[str, Any] | None = key(
+        None, "Changes of training frames: the import path of ClipAugmentation, and what it takes."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """
+    The complete settings of a run.
+
+    Example:
+
+    ```python
+    >>> recipe = load_recipe("pusht/quickstart", overrides={"seed": 1, "grpo.learning_rate": 1e-4})
+    >>> recipe.world, recipe.seed
+    ('pusht', 1)
+
+    ```
+    """
+
+    name: str
+    """What it was asked for by: `pusht/quickstart`, or a path."""
+
+    world: str = key("pusht", "Source of episodes: a file of `rlvr_world_hf/data/`, or the import path of your own.")
+    """Source of episodes."""
+
+    seed: int = key(0, "Training seed. Episodes have their own, so that all training seeds share them.")
+    """Training seed."""
+
+    output_dir: Path = key(Path("outputs"), "Folder of everything the run writes; outputs/<recipe> if not given.")
+    """Folder of everything the run writes."""
+
+    card: str = key("", "Folder below model_cards/ for what `reproduce` finds.", affects_result=False)
+    """Folder below `model_cards/` that `reproduce` writes in a checkout; none if empty."""
+
+    report_to: str = key("none", "Where curves are sent: none, trackio or tensorboard.", affects_result=False)
+    """Experiment tracker of the trainers."""
+
+    windows: WindowSettings = dataclasses.field(default_factory=WindowSettings)
+    """How episodes are cut into rows."""
+
+    sections: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """The unread part of each stage that has one, by its name, in the order of a run."""
+
+    def read(
+        self,
+        stage: str,
+        settings_class: type[SettingsType],
+        *,
+        forwards_to: Callable[..., Any] | None = None,
+        reserved: Collection[str] = (),
+    ) -> SettingsType:
+        """Settings of a stage, checked; arguments and errors as in [`fill`][]. Keys of the whole run stay here."""
+        return fill(
+            settings_class,
+            self.sections.get(stage, {}),
+            where=stage,
+            forwards_to=forwards_to,
+            reserved=(*SHARED_KEYS, *reserved),
+        )
+
+    @property
+    def reproduction_dir(self) -> Path:
+        """Folder of its reproduction, a run a training seed, if nothing else is asked for."""
+        return self.output_dir.parent / "reproduce" / self.output_dir.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as a mapping that, written as YAML, is this recipe again; the output folder is left out."""
+        content = {"world": self.world, "seed": self.seed, "windows": dataclasses.asdict(self.windows)}
+        return content | {stage: dict(section) for stage, section in self.sections.items()}
+
+
+def load_recipe(name: str | Path, *, overrides: Mapping[str, Any] | None = None, stage: str | None = None) -> Recipe:
+    """
+    Read a recipe.
+
+    Args:
+        name (`str` or `Path`):
+            Name of a recipe that ships with the library, such as `pusht/quickstart`, or path of a YAML file.
+        overrides (`Mapping[str, Any]`, *optional*):
+            Values that replace those of the file. A key is dotted (`grpo.learning_rate`), a key of all stages
+            (`seed`), or, when `stage` is given, a key of that stage. `tokenizer: scratch` is short for
+            `tokenizer.source: scratch`. Where they choose a codec that does not ship, those that the recipe has under
+            `with_own_codec` come first.
+        stage (`str`, *optional*):
+            Stage that undotted keys belong to.
+
+    Returns:
+        `Recipe`: The recipe. The parts of the stages are checked when they are read.
+
+    Raises:
+        FileNotFoundError: If there is no such recipe.
+        ValueError: If a key is unknown, naming the nearest known one.
+        TypeError: If a value has another type than its key.
+
+    Example:
+
+    ```python
+    >>> load_recipe("pusht/debug", overrides={"learning_rate": 0.1}, stage="grpo").sections["grpo"]["learning_rate"]
+    0.1
+
+    ```
+    """
+    path = recipe_path(str(name))
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(content, dict):
+        raise TypeError(f"{path}: expected a mapping with one key per stage, got {type(content).__name__}.")
+    content = _overridden(content, overrides or {}, stage=stage)
+
+    shared = {name: known for name, known in keys_of(Recipe).items() if name in SHARED_KEYS}
+    check_known(content, [*shared, "windows", *STAGES], where=str(name))
+    values = {name: convert(content[name], shared[name].hint, where=name) for name in shared if name in content}
+    values.setdefault("output_dir", Path("outputs") / path.stem)
+    sections = {stage: content[stage] or {} for stage in STAGES if stage in content}
+    for section, settings in sections.items():
+        convert(settings, dict, where=section)
+    windows = fill(WindowSettings, content.get("windows") or {}, where="windows")
+    return Recipe(name=str(name), windows=windows, sections=sections, **values)
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """
+    Overrides from the words after the recipe's name on the command line.
+
+    Args:
+        arguments (`Sequence[str]`):
+            `--key value` or `--key=value`, values in YAML.
+
+    Returns:
+        `dict[str, Any]`: The values by key.
+
+    Raises:
+        ValueError: If a key has no value, or a word is no key.
+
+    Example:
+
+    ```python
+    >>> parse_overrides(["--seed", "1", "--grpo.learning_rate=1e-4", "--tokenizer", "scratch"])
+    {'seed': 1, 'grpo.learning_rate': '1e-4', 'tokenizer': 'scratch'}
+
+    ```
+    """
+    overrides: dict[str, Any] = {}
+    words = iter(arguments)
+    for word in words:
+        if not word.startswith("--") or word == "--":
+            raise ValueError(f"Expected `--key value` after the recipe, got {word!r}; write `--key` before a value.")
+        name, equals, text = word[2:].partition("=")
+        if not equals:
+            following = next(words, None)
+            if following is None or following.startswith("--"):
+                raise ValueError(f"Expected a value after `--{name}`, got {following or 'nothing'}; add one.")
+            text = following
+        overrides[name] = yaml.safe_load(text)
+    return overrides
+
+
+def _overridden(content: Mapping[str, Any], overrides: Mapping[str, Any], *, stage: str | None) -> dict[str, Any]:
+    """The content with other values, and with what the recipe says for codecs that do not ship where one is used."""
+    for_own = convert(content.get(WITH_OWN_CODEC) or {}, dict, where=WITH_OWN_CODEC)
+    plain = {name: value for name, value in content.items() if name != WITH_OWN_CODEC}
+    if isinstance(plain.get("tokenizer"), str):
+        plain["tokenizer"] = {"source": plain["tokenizer"]}
+    chosen = dict(plain)
+    for dotted, value in overrides.items():
+        _override(chosen, dotted, value, stage=stage)
+    tokenizer = chosen.get("tokenizer")
+    if for_own and isinstance(tokenizer, Mapping) and tokenizer.get("source") != "bundled":
+        return _overridden(plain, {**for_own, **overrides}, stage=stage)
+    return chosen
+
+
+def _override(content: dict[str, Any], dotted: str, value: Any, *, stage: str | None) -> None:
+    section, _, name = dotted.rpartition(".")
+    if dotted == "tokenizer" and isinstance(value, str):
+        section, name = "tokenizer", "source"
+    if not section and name not in (*keys_of(Recipe), *STAGES) and stage is not None:
+        section = stage
+    if not section:
+        content[name] = value
+        return
+    check_known([section], [*STAGES, "windows"], where=f"--{dotted}")
+    content[section] = {**(content.get(section) or {}), name: value}

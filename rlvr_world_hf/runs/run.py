@@ -1,0 +1,71 @@
+"""Run: all stages of a recipe, and a summary of what they found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..evaluation.results import Results, read_results
+from ..evaluation.table import markdown_table
+from .echo import echo
+from .progress import read_json
+from .recipe import Recipe
+from .stage import Processes, run_stages, stage_folder
+
+
+RESULT_FILES = (
+    "results.json", "README.md", "strip.png", "strip.gif", "sensors.png", "examples.md", "learning_curves.png",
+)  # fmt: skip
+"""What a finished run may hold beside its checkpoints; pictures are those of what its world shows."""
+
+
+ALWAYS_SHOWN = (
+    "psnr",
+    "ssim",
+    "agent_position_mae",
+    "sensor_mae",
+    "sensor_accuracy",
+    "repetition_rate",
+    "parse_failure",
+)
+"""Metrics of the table on the terminal, after the rewarded ones; `results.json` has all."""
+
+
+def run(recipe: Recipe) -> Path:
+    """
+    Run every stage that the recipe has a part for, in order, and say what came out.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe. Its settings are all checked before the first stage starts.
+
+    Returns:
+        `Path`: The run's folder: checkpoints `base/`, `control/`, `rlvr/`, results, card and pictures.
+    """
+    run_stages(recipe, recipe.sections)
+    if Processes().is_first:
+        echo(summary(recipe))
+    return recipe.output_dir
+
+
+def summary(recipe: Recipe) -> str:
+    """Table, files and wall time of each stage of a finished run, as text."""
+    results = recipe.output_dir / "results.json"
+    lines = ["", _table(read_results(results)) if results.exists() else ""]
+    lines += [f"  {path}" for path in (recipe.output_dir / name for name in RESULT_FILES) if path.exists()]
+    seconds = {name: read_json(stage_folder(recipe, name) / "done.json").get("seconds") for name in recipe.sections}
+    timed = {name: value for name, value in seconds.items() if value is not None}
+    times = ", ".join(f"{name} {value:.0f}" for name, value in timed.items())
+    lines.append(f"wall time in seconds: {times}; in all {sum(timed.values()) / 60:.1f} minutes")
+    return "\n".join(lines)
+
+
+def _table(results: Results) -> str:
+    """The measures of the rewarded metrics and a few others: what fits into a terminal."""
+    parts = ("moving", "changed", "unchanged")
+    asked = [
+        *results["rewarded"],
+        *(f"{name}_{part}" for name in results["rewarded"] for part in parts),
+        *ALWAYS_SHOWN,
+    ]
+    measured = {metric for metrics in results["rows"].values() for metric in metrics}
+    return markdown_table(results, metrics=[name for name in dict.fromkeys(asked) if name in measured])

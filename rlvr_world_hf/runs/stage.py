@@ -1,0 +1,261 @@
+"""
+A stage: a function of a recipe that first sees to the stages before it, skips what is finished and resumes the rest.
+
+Each stage is one file of this room with a settings dataclass and a function under the decorator [`stage`][]:
+
+```python
+@stage(settings=PredictSettings, after=("evaluate",))
+def predict(run: StageRun) -> list[Path]: ...
+```
+
+The function gets a [`StageRun`][] and returns the files and folders it made. The name `predict` then stands for a
+[`Stage`][], called with a recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from .clock import Clock
+from .keys import keys_of
+from .progress import Progress, fingerprint, read_json
+from .recipe import Recipe
+
+
+logger = logging.getLogger(__name__)
+
+
+class Processes:
+    """The processes of `accelerate launch`, kept in step; a single one when there is no launcher."""
+
+    def __init__(self) -> None:
+        self._state: Any = None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            self._state = _process_state()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes what all of them made."""
+        return self._state is None or self._state.is_main_process
+
+    @property
+    def device(self) -> Any:
+        """The `torch.device` this one computes on."""
+        return _process_state().device
+
+    def wait(self) -> None:
+        """Go on when all are here."""
+        if self._state is not None:
+            self._state.wait_for_everyone()
+
+    def first_before_others(self) -> AbstractContextManager[None]:
+        """A block that the first process has left before the others enter it."""
+        return nullcontext() if self._state is None else self._state.main_process_first()
+
+    def part(self) -> None:
+        """End the connection, once there is nothing left to do together; a process that keeps it may abort on exit."""
+        if self._state is not None:
+            self._state.destroy_process_group()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRun:
+    """One run of a stage: what its function works from."""
+
+    recipe: Recipe
+    """The complete recipe."""
+
+    settings: Any
+    """The stage's own part of it, an object of its settings dataclass."""
+
+    folder: Path
+    """The stage's folder; holds an interrupted run's checkpoints when there are any."""
+
+    clock: Clock
+    """How long it has computed."""
+
+    processes: Processes
+    """Those of `accelerate launch` that work on it."""
+
+    def stage_seconds(self, name: str) -> float:
+        """Seconds that the finished stage `name` computed."""
+        return read_json(stage_folder(self.recipe, name) / "done.json")["seconds"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A stage of a run; calling it with a recipe runs it, and the stages before it where they are not finished."""
+
+    name: str
+    """Its name: also that of its file, its function and its part of the recipe."""
+
+    settings: type
+    """Dataclass of its part of the recipe."""
+
+    after: tuple[str, ...]
+    """Names of the stages whose results it uses."""
+
+    work: Callable[[StageRun], list[Path]]
+    """What it does."""
+
+    forwards_to: Callable[[Recipe], Callable[..., Any]] | None
+    """Finds the dataclass or function that takes the keys which are not the stage's own."""
+
+    reserved: tuple[str, ...]
+    """Keys of `forwards_to` that the stage sets itself."""
+
+    made_from: Callable[[Recipe], Any] | None
+    """Identifies what else the result is made from, such as files the recipe names; `None` if there is nothing."""
+
+    shares_seeds: bool
+    """Whether its result is the same for every training seed."""
+
+    shares_processes: bool
+    """Whether all processes of `accelerate launch` work on it; if not, the first does and the others wait."""
+
+    def __call__(self, recipe: Recipe) -> Path:
+        """Run the stage and return its folder."""
+        run_stages(recipe, [self.name])
+        return stage_folder(recipe, self.name)
+
+    def run_alone(self, recipe: Recipe) -> None:
+        """Run it, unless it is finished, trusting that the stages before it are."""
+        progress = Progress(folder=stage_folder(recipe, self.name), fingerprint=self.fingerprint(recipe))
+        processes = Processes()
+        processes.wait()
+        if progress.is_done():
+            logger.info("%s: already done", self.name)
+        elif processes.is_first or self.shares_processes:
+            self._run(recipe, progress, processes)
+        processes.wait()
+
+    def read(self, recipe: Recipe) -> Any:
+        """Its settings in a recipe, checked."""
+        forwards_to = self.forwards_to(recipe) if self.forwards_to else None
+        return recipe.read(self.name, self.settings, forwards_to=forwards_to, reserved=self.reserved)
+
+    def fingerprint(self, recipe: Recipe) -> str:
+        """Changes when a setting of this stage or of one before it changes the result."""
+        content: dict[str, Any] = {"stage": self.name, "world": recipe.world}
+        if self.name != "collect":
+            content["windows"] = dataclasses.asdict(recipe.windows)
+        if not self.shares_seeds:
+            content["seed"] = recipe.seed
+        made_from = None if self.made_from is None else self.made_from(recipe)
+        if made_from is not None:
+            content["made_from"] = made_from
+        content["settings"] = _shaping(self.read(recipe))
+        content["after"] = [find_stage(earlier).fingerprint(recipe) for earlier in self.after]
+        return fingerprint(content)
+
+    def _run(self, recipe: Recipe, progress: Progress, processes: Processes) -> None:
+        run = StageRun(
+            recipe=recipe, settings=self.read(recipe), folder=progress.folder, clock=Clock(), processes=processes
+        )
+        if processes.is_first:
+            resumes = progress.start()
+            logger.info("%s: %s in %s", self.name, "resuming" if resumes else "running", progress.folder)
+        if self.shares_processes:
+            processes.wait()
+        outputs = self.work(run)
+        if processes.is_first:
+            progress.finish(seconds=run.clock.seconds, outputs=outputs)
+
+
+def stage(
+    *,
+    settings: type,
+    after: tuple[str, ...] = (),
+    forwards_to: Callable[[Recipe], Callable[..., Any]] | None = None,
+    reserved: tuple[str, ...] = (),
+    made_from: Callable[[Recipe], Any] | None = None,
+    shares_seeds: bool = False,
+    shares_processes: bool = False,
+) -> Callable[[Callable[[StageRun], list[Path]]], Stage]:
+    """Make a [`Stage`][] of a function; the arguments are its fields."""
+
+    def decorate(work: Callable[[StageRun], list[Path]]) -> Stage:
+        return Stage(
+            name=work.__name__,
+            settings=settings,
+            after=after,
+            work=work,
+            forwards_to=forwards_to,
+            reserved=reserved,
+            made_from=made_from,
+            shares_seeds=shares_seeds,
+            shares_processes=shares_processes,
+        )
+
+    return decorate
+
+
+def needed_stages(names: Iterable[str]) -> list[str]:
+    """
+    Stages in the order to run them: each after those it needs, and none twice.
+
+    Args:
+        names (`Iterable[str]`):
+            Names of stages.
+
+    Returns:
+        `list[str]`: These and the ones they need.
+
+    Example:
+
+    ```python
+    >>> needed_stages(["grpo"])
+    ['collect', 'tokenizer', 'pretrain', 'grpo']
+
+    ```
+    """
+    needed: dict[str, None] = {}
+    for name in names:
+        needed |= dict.fromkeys([*needed_stages(find_stage(name).after), name])
+    return list(needed)
+
+
+def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
+    """Check the settings of some stages and of those they need, and what they name, then run what is not finished."""
+    stages = [find_stage(name) for name in needed_stages(names)]
+    for stage in stages:
+        stage.read(recipe)
+        if stage.made_from is not None:
+            stage.made_from(recipe)
+    for stage in stages:
+        stage.run_alone(recipe)
+
+
+def find_stage(name: str) -> Any:
+    """The [`Stage`][] of that name, from the file of that name in `stages/`."""
+    return getattr(import_module(f".stages.{name}", __package__), name)
+
+
+def stage_folder(recipe: Recipe, name: str) -> Path:
+    """Where a stage of a run keeps its own files; what a run is for lies above, in `output_dir`."""
+    return recipe.output_dir / "stages" / name
+
+
+def _process_state() -> Any:
+    """Accelerate's state of this process, as the trainers will ask for it: without `cpu`, CPU processes stay apart."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+
+
+def _shaping(settings: Any) -> dict[str, Any]:
+    content = dataclasses.asdict(settings)
+    for name, known in keys_of(type(settings)).items():
+        if not known.affects_result:
+            del content[name]
+    return content

@@ -1,0 +1,49 @@
+"""Control: continues likelihood training for as long as RL took, so the table shows what time alone brings."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...hub import load_world_model
+from ..keys import key
+from ..kinds import kind_of
+from ..progress import read_json
+from ..stage import StageRun, stage, stage_folder
+from .pretrain import likelihood_training, pretrain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlSettings:
+    """How long likelihood training continues; all else is as the recipe has it for pretrain."""
+
+    max_steps: int = key(0, "Updates after the last pretrain checkpoint; 0: as many as RL's wall time lets it make.")
+    times_rl: float = key(1.0, "With max_steps 0: this many times the wall time of RL.")
+    save_total_limit: int | None = key(
+        2, "Checkpoints kept for resuming, the best and the last among them; null: all.", affects_result=False
+    )
+
+
+@stage(settings=ControlSettings, after=("pretrain", "grpo"), shares_processes=True)
+def control(run: StageRun) -> list[Path]:
+    """
+    Continue likelihood training from the last pretrain checkpoint, its optimizer included, and save it as `control/`.
+
+    The saved checkpoint is the one with the best likelihood on the validation episodes, base included where
+    pretraining left a checkpoint. It trains at least for the wall time of the GRPO stage, or a multiple of it.
+    """
+    settings, steps = pretrain.read(run.recipe), run.settings.max_steps
+    kept = {"save_total_limit": run.settings.save_total_limit}
+    model, processor = load_world_model(run.recipe.output_dir / "base", device=run.processes.device)
+    history = read_json(stage_folder(run.recipe, "pretrain") / "history.json")
+    return likelihood_training(
+        run,
+        kind_of(run.recipe).restart(model, processor),
+        processor,
+        dataclasses.replace(settings, arguments=settings.arguments | kept),
+        checkpoint="control",
+        max_steps=settings.max_steps + max(1, steps),
+        minimum_seconds=0.0 if steps else run.settings.times_rl * run.stage_seconds("grpo"),
+        continue_from=history["last_checkpoint"],
+    )

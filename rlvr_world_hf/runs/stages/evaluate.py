@@ -1,0 +1,100 @@
+"""Evaluate: measures the checkpoints of a run and its yardsticks on held-out episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...evaluation.draws import BestSampling, Draws
+from ...evaluation.predictions import Sampling
+from ...evaluation.results import Results, write_results
+from ...hub import load_world_model
+from ..keys import key
+from ..kinds import WorldKind, kind_of
+from ..named_parts import build_metrics, build_rewards
+from ..recipe import Recipe
+from ..stage import StageRun, stage
+from .grpo import grpo
+
+
+CHECKPOINTS = ("base", "control", "rlvr")
+"""The checkpoints of a run, as folders of its output and as rows of its table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateSettings:
+    """What to measure."""
+
+    windows: int = key(0, "Test windows, evenly chosen; 0 for all.")
+    validation_windows: int = key(256, "Validation windows on which sampling settings are chosen.")
+    sampling_seeds: tuple[int, ...] = key((0, 1, 2), "Seeds of the sampled predictions.")
+    temperature: float = key(
+        1.0, "Sampling temperature of the rows without best sampling; 0 takes the likeliest token."
+    )
+    reject_repetition: int = key(
+        0,
+        "Most draws of a prediction of frames or sensors, while one repeats the one before; costs up to so many times "
+        "the sampling, and `_best_sampling` rows have none. 0: off.",
+    )
+    num_samples: int = key(1, "Predictions a window and seed; with more, the best of them is measured too.")
+    best_sampling: tuple[str, ...] = key(("base",), "Checkpoints also measured with their best sampling settings.")
+    choose_by: str = key("", "Metric the best settings are chosen by; the first rewarded one if empty.")
+    metrics: list[dict[str, Any]] = key(
+        [], "Metrics of this world, beside the standard ones: import paths of rewards."
+    )
+    max_new_tokens: int = key(256, "Of text: tokens after which an answer is cut off.")
+    batch_size: int = key(128, "Predictions in memory at a time.", affects_result=False)
+
+    def __post_init__(self) -> None:
+        self.sampling()  # what cannot be drawn is refused before anything is trained
+
+    def sampling(self) -> Sampling:
+        """That of the rows without best sampling."""
+        return Sampling(temperature=self.temperature, reject_repetition=self.reject_repetition)
+
+    def draws(self) -> Draws:
+        """The predictions of each window."""
+        return Draws(sampling=self.sampling(), seeds=self.sampling_seeds, num_samples=self.num_samples)
+
+    def best(self, kind: WorldKind) -> BestSampling:
+        """How the rows with best sampling are chosen, on validation windows."""
+        return BestSampling(
+            rows=kind.rows("validation", count=self.validation_windows),
+            checkpoints=self.best_sampling,
+            choose_by=self.choose_by or None,
+        )
+
+
+@stage(settings=EvaluateSettings, after=("control",))
+def evaluate(run: StageRun) -> list[Path]:
+    """
+    Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
+
+    Writes `results.json`: MAE, MSE, PSNR, SSIM, LPIPS where its trunk is there, each also on moving pixels only, the
+    repetition rate; of sensors MAE, MSE and accuracy; and the further `metrics` of the recipe. Of text: the rewards'
+    metrics and those of the recipe, also apart for transitions that change something and those that do not.
+    """
+    folder = run.recipe.output_dir
+    checkpoints = {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS}
+    return [write_results(measure_checkpoints(run.recipe, checkpoints), folder / "results.json")]
+
+
+def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any]]) -> Results:
+    """
+    What `evaluate` of a recipe measures, of any checkpoints.
+
+    Args:
+        recipe (`Recipe`):
+            Its episodes, windows, rewards and evaluation; its collect stage is finished.
+        checkpoints (`Mapping[str, tuple]`):
+            Row -> model and processor.
+
+    Returns:
+        `dict`: The record of one training seed, see `evaluation/results.py`.
+    """
+    settings = evaluate.read(recipe)
+    rewards, _ = build_rewards(grpo.read(recipe).rewards)
+    own = build_metrics(settings.metrics, where="evaluate.metrics")
+    return kind_of(recipe).evaluate(settings, checkpoints, rewards, own)

@@ -1,0 +1,91 @@
+"""GRPO: trains the base world model with verifiable rewards."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...hub import load_world_model, save_world_model
+from ..keys import key
+from ..kinds import kind_of
+from ..named_parts import build_rewards
+from ..precision import BF16, Bfloat16, use_bfloat16
+from ..progress import write_json
+from ..recipe import Recipe
+from ..stage import StageRun, stage
+from .pretrain import PretrainSettings, pretrain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpoSettings:
+    """What is rewarded; the keys of `WorldModelGRPOConfig` say how it is trained."""
+
+    rewards: list[dict[str, Any]] = key(
+        [{"path": "rlvr_world_hf.rewards.MAEReward"}], "For each reward its path, its weight and its own settings."
+    )
+    lora_rank: int | None = key(
+        None, "Rank of a LoRA adapter on all linear layers, which RL trains; 0: the whole policy; none: as pretrain."
+    )
+    lora_alpha: int | None = key(None, "Its scale; none: as pretrain.")
+    validation_windows: int = key(64, "Validation windows rolled out when `eval_strategy` asks for it.")
+    bf16: Bfloat16 = BF16
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def adapter(self, of_pretrain: PretrainSettings) -> Any:
+        """The `peft.LoraConfig` of it, or `None`."""
+        rank = of_pretrain.lora_rank if self.lora_rank is None else self.lora_rank
+        alpha = of_pretrain.lora_alpha if self.lora_alpha is None else self.lora_alpha
+        return dataclasses.replace(of_pretrain, lora_rank=rank, lora_alpha=alpha).adapter()
+
+
+def config_class(recipe: Recipe) -> Callable[..., Any]:
+    """Where the other keys of the stage go; imported on use, as the trainer's libraries take seconds to load."""
+    from ...training import WorldModelGRPOConfig
+
+    return WorldModelGRPOConfig
+
+
+@stage(settings=GrpoSettings, after=("pretrain",), forwards_to=config_class, shares_processes=True)
+def grpo(run: StageRun) -> list[Path]:
+    """
+    Train the base checkpoint with verifiable rewards and save it as `rlvr/`.
+
+    Every key of `WorldModelGRPOConfig`, hence of TRL's `GRPOConfig`, is a key of this stage.
+    """
+    from ...training import WorldModelGRPOTrainer
+    from ...training.callbacks import Clock
+    from ...training.checkpoints import last_checkpoint, trained_seconds
+
+    recipe, settings, kind = run.recipe, run.settings, kind_of(run.recipe)
+    rewards, weights = build_rewards(settings.rewards)
+    config = config_class(recipe)(
+        **{
+            "output_dir": str(run.folder),
+            "seed": recipe.seed,
+            "report_to": recipe.report_to,
+            "reward_weights": weights,
+            "bf16": use_bfloat16(settings.bf16, run.processes.device),
+            **settings.arguments,
+        }
+    )
+    model, processor = load_world_model(recipe.output_dir / "base", device=run.processes.device)
+    trainer = WorldModelGRPOTrainer(
+        model,
+        rewards,
+        config,
+        kind.rows("train"),
+        kind.rows("validation", count=settings.validation_windows),
+        processing_class=processor,
+        callbacks=[Clock()],
+        peft_config=settings.adapter(pretrain.read(recipe)),
+    )
+    run.clock.continue_from(trained_seconds(run.folder))
+    trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
+    checkpoint, history = recipe.output_dir / "rlvr", run.folder / "history.json"
+    if run.processes.is_first:
+        save_world_model(checkpoint, trainer.accelerator.unwrap_model(trainer.model), processor)
+        write_json(history, {"log_history": trainer.state.log_history})
+    return [checkpoint, history]

@@ -1,0 +1,63 @@
+"""Predict: draws what the checkpoints predict, the learning curves, and writes the run's card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...evaluation.figures import learning_curves
+from ...pipeline import WorldModelPipeline
+from ..card import write_card
+from ..echo import echo
+from ..keys import key
+from ..kinds import kind_of
+from ..progress import read_json
+from ..recipe import Recipe
+from ..stage import StageRun, stage, stage_folder
+from ..world import is_text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictSettings:
+    """What to draw."""
+
+    examples: int = key(4, "Test episodes to draw, of each the window in which most moves; of text, right and wrong.")
+    checkpoints: tuple[str, ...] = key(("base", "rlvr"), "Checkpoints to draw, below the reference.")
+    sampling_seed: int = key(0, "Seed of the sampled predictions.")
+    temperature: float = key(1.0, "Sampling temperature.")
+    scale: int = key(2, "Times that each pixel is repeated.")
+    state: str = key("", "Of text: a state to predict from, in place of all this; its prediction is printed.")
+    action: str = key("", "Of text: the action taken in that state.")
+
+
+@stage(settings=PredictSettings, after=("evaluate",))
+def predict(run: StageRun) -> list[Path]:
+    """
+    Draw reference, predictions and errors as `strip.png` and `strip.gif`, and the curves as `learning_curves.png`;
+    sensors are drawn as lines over time, `sensors.png`.
+
+    Of test episodes that are spread evenly over the split, the window is drawn in which most moves: a window in which
+    nothing happens shows no difference. Of text, right and wrong answers are written to `examples.md`; with `state`
+    and `action`, the last of the checkpoints predicts what changes.
+    """
+    settings, folder = run.settings, run.recipe.output_dir
+    pipelines = {
+        name: WorldModelPipeline.from_pretrained(folder / name, device=run.processes.device)
+        for name in settings.checkpoints
+    }
+    if settings.state and is_text(run.recipe):
+        last = list(pipelines.values())[-1]
+        echo(last(settings.state, settings.action, temperature=settings.temperature, seed=settings.sampling_seed)[0])
+        return []
+    curves = folder / "learning_curves.png"
+    learning_curves(log_histories(run.recipe), curves)
+    shown = kind_of(run.recipe).draw(run, pipelines)
+    return [*shown, curves, write_card(run.recipe, checkpoint=folder / "rlvr", folder=folder)]
+
+
+def log_histories(recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
+    """What each training stage of a run logged, by the name of the stage."""
+    names = ("pretrain", "grpo", "control")
+    histories = {name: read_json(stage_folder(recipe, name) / "history.json") for name in names}
+    return {name: history["log_history"] for name, history in histories.items() if history}

@@ -1,0 +1,164 @@
+"""Pretrain: trains the base world model by likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...hub import save_world_model
+from ..keys import key
+from ..kinds import kind_of
+from ..precision import BF16, Bfloat16, use_bfloat16
+from ..progress import write_json
+from ..recipe import Recipe
+from ..stage import StageRun, stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainSettings:
+    """The transformer and its training; other keys are those of `TrainingArguments`, of text `SFTConfig`."""
+
+    hidden_size: int = key(768, "Width of the transformer.")
+    num_hidden_layers: int = key(12, "Its depth.")
+    num_attention_heads: int = key(12, "Heads of each attention.")
+    intermediate_size: int = key(3072, "Width inside its MLPs.")
+    tie_word_embeddings: bool = key(False, "Whether input and output embeddings are one.")
+    action_bins: int = key(256, "Bins of each action dimension.")
+    sensor_bins: int = key(0, "Bins of each dimension of a state, with frames or without; 0 for no sensors.")
+    max_steps: int = key(450_000, "Updates; 0, with start_from: none, the base is what it starts from.")
+    eval_steps: int = key(500, "Updates between two evaluations, each followed by a checkpoint.")
+    batch_size: int = key(32, "Windows an update and process.")
+    learning_rate: float = key(5e-5, "Learning rate of AdamW.")
+    warmup_steps: int = key(5000, "Updates over which the learning rate rises from 0.")
+    bf16: Bfloat16 = BF16
+    restrict_log_probs: bool = key(
+        False, "Learn each token among the ids valid at its position only, as rollouts sample it; not of text."
+    )
+    start_from: str = key(
+        "",
+        "Folder or Hub id of a world model, of text also a language model, to start from; bundled: the one that ships "
+        "with the library, of the bundled codec; a fresh one if empty.",
+    )
+    max_length: int = key(1024, "Of text: longest prompt and answer, in tokens; longer ones are left out.")
+    lora_rank: int = key(0, "Of text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
+    lora_alpha: int = key(16, "Of text: its scale.")
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def adapter(self) -> Any:
+        """The `peft.LoraConfig` of it, or `None`."""
+        if not self.lora_rank:
+            return None
+        from peft import LoraConfig
+
+        return LoraConfig(
+            r=self.lora_rank, lora_alpha=self.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
+
+    def policy_sizes(self) -> dict[str, Any]:
+        """What `build_policy` is called with."""
+        names = (
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "tie_word_embeddings",
+        )
+        return {name: getattr(self, name) for name in names}
+
+    def training(self, device: Any, *, report_to: str) -> dict[str, Any]:
+        """Fields of `training.LikelihoodConfig` for a `torch.device`, seed and number of updates left out."""
+        names = ("eval_steps", "batch_size", "learning_rate", "warmup_steps")
+        chosen = {name: getattr(self, name) for name in names}
+        further = {"bf16": use_bfloat16(self.bf16, device), "report_to": report_to, **self.arguments}
+        return chosen | {"training_arguments": further}
+
+
+def _likelihood_arguments(recipe: Recipe) -> Callable[..., Any]:
+    return kind_of(recipe).likelihood_arguments()
+
+
+def _start_identity(recipe: Recipe) -> Any:
+    return kind_of(recipe).start_identity()
+
+
+@stage(
+    settings=PretrainSettings,
+    after=("collect", "tokenizer"),
+    forwards_to=_likelihood_arguments,
+    made_from=_start_identity,
+    shares_processes=True,
+)
+def pretrain(run: StageRun) -> list[Path]:
+    """
+    Train a transformer on the tokens of the training episodes and save it as `base/`.
+
+    The saved checkpoint is the one with the best likelihood on the validation episodes. The rows are written as tokens
+    once and cached, like the episodes.
+    """
+    settings = run.settings
+    if settings.max_steps == 0 and not settings.start_from:
+        raise ValueError("pretrain.max_steps: expected updates for a fresh policy, got 0; give some, or a start_from.")
+    processor, model = kind_of(run.recipe).start(run)
+    if settings.max_steps == 0:
+        return _save(run, "base", model, processor, {"log_history": [], "last_checkpoint": None})
+    return likelihood_training(run, model, processor, settings, checkpoint="base", max_steps=settings.max_steps)
+
+
+def likelihood_training(
+    run: StageRun,
+    model: Any,
+    processor: Any,
+    settings: PretrainSettings,
+    *,
+    checkpoint: str,
+    **limits: Any,
+) -> list[Path]:
+    """
+    Train by likelihood and save the best checkpoint: what pretraining and its control share.
+
+    Args:
+        run (`StageRun`):
+            The stage.
+        model (`transformers.PreTrainedModel`):
+            What to train.
+        processor (`WorldModelProcessor`):
+            Its processor.
+        settings (`PretrainSettings`):
+            How to train.
+        checkpoint (`str`):
+            Folder of the run's output to save the best checkpoint in.
+        limits (`dict[str, Any]`):
+            Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of
+            `training.LikelihoodConfig`.
+
+    Returns:
+        `list[Path]`: What was written.
+    """
+    from ...training import LikelihoodConfig
+    from ...training.checkpoints import trained_seconds
+
+    recipe = run.recipe
+    parts = kind_of(recipe).likelihood_parts(run, model, processor, settings)
+    run.clock.continue_from(trained_seconds(run.folder))
+    training = settings.training(run.processes.device, report_to=recipe.report_to)
+    result = parts.train(
+        parts.model,
+        parts.tokens["train"],
+        parts.tokens["validation"],
+        output_dir=run.folder,
+        args=LikelihoodConfig(seed=recipe.seed, **limits, **training),
+        **parts.settings,
+    )
+    history = {"log_history": result.history, "last_checkpoint": result.last_checkpoint}
+    return _save(run, checkpoint, parts.model, processor, history)
+
+
+def _save(run: StageRun, checkpoint: str, model: Any, processor: Any, history: dict[str, Any]) -> list[Path]:
+    outputs = [run.recipe.output_dir / checkpoint, run.folder / "history.json"]
+    if run.processes.is_first:
+        save_world_model(outputs[0], model, processor)
+        write_json(outputs[1], history)
+    return outputs

@@ -1,0 +1,63 @@
+"""Reads the following object state from the answer of a model, in JSON or in short lines."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...states.answer import UnreadableAnswerError, find_answer
+from ...states.repaired_json import read_repaired_json
+from .compact import apply_compact_answer, is_compact
+from .state import ObjectState, apply_difference, is_number, state_of
+
+
+FENCED = re.compile(r"```(?:json|JSON)?\s*(.*?)```", re.DOTALL)
+
+
+def read_following_state(completion: str, state: ObjectState) -> ObjectState:
+    """
+    The state that a completion predicts.
+
+    Args:
+        completion (`str`):
+            What the model wrote, reasoning and special tokens included. Its answer is a difference in JSON (`modified`
+            and `removed`, lists, and `score`), a whole state in JSON (`game_state`), or one of the two in the lines of
+            [`~rlvr_world_hf.worlds.bytesized32.compact.write_compact_state`]. JSON may stand between code fences and
+            is repaired.
+        state (`ObjectState`):
+            The state before.
+
+    Returns:
+        `ObjectState`: the predicted state.
+
+    Raises:
+        UnreadableAnswerError: if the answer is none of those.
+
+    Example:
+
+    ```python
+    >>> lamp = {"uuid": 2, "properties": {"isOn": False}, "contains": []}
+    >>> answer = "It goes out. The final answer is: {'modified': [], 'removed': [2], 'score': {}}"
+    >>> read_following_state(answer, ObjectState(objects={2: lamp}, score={"score": 0}))
+    ObjectState(objects={}, score={'score': 0})
+
+    ```
+    """
+    answer = find_answer(completion)
+    fenced = FENCED.findall(answer)
+    answer = fenced[-1].strip() if fenced else answer
+    if is_compact(answer):
+        return apply_compact_answer(state, answer)
+    parsed = read_repaired_json(answer)
+    if isinstance(parsed, list) and len(parsed) == 1:
+        parsed = parsed[0]
+    if isinstance(parsed, dict) and _are_lists(parsed, "modified", "removed"):
+        return apply_difference(state, parsed)
+    if isinstance(parsed, dict) and _are_lists(parsed, "game_state"):
+        items = [item for item in parsed["game_state"] if isinstance(item, dict)]
+        return state_of([item for item in items if is_number(item.get("uuid", 0))])
+    raise UnreadableAnswerError(f"Expected the lists `modified` and `removed`, or `game_state`, got {answer:.80}")
+
+
+def _are_lists(parsed: dict[str, Any], *keys: str) -> bool:
+    return all(isinstance(parsed.get(key), list) for key in keys)

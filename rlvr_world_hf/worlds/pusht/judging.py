@@ -1,0 +1,188 @@
+"""
+A policy of PushT acts in the simulator or in a world model; it is shown frames alone, in the same form by both.
+
+    scene     an episode's seed; the data's scripted policy plays the steps that the model's first window needs
+    play      at each step agent and block are found in the frame, and the policy chooses the next target
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from einops import rearrange
+
+from ...environments.world_model_vector_env import WorldModelVectorEnv
+from .agent import locate_agent
+from .block import locate_block
+from .form import PushTForm
+from .goal_policies import GOAL, Policy
+from .policies import WORLD_SIZE
+from .simulator import Recording
+
+
+PolicyMaker = Callable[[np.random.Generator], Policy]
+"""Makes a policy; the generator is the source of its noise."""
+
+FIRST_SEED = 5_000_000
+"""Scenes have seeds from this one on: beyond those that training, validation and test count from."""
+
+SEEDS_APART = 100_000
+"""Seeds of the simulator that are set aside for each seed of an evaluation."""
+
+
+class World(Protocol):
+    """Scenes that go on together."""
+
+    def frames(self) -> torch.Tensor:
+        """The present frames `(E, 3, H, W)`, float32 in `[0, 1]`."""
+
+    def act(self, targets: np.ndarray) -> None:
+        """Takes targets `(E, 2)`, in world units."""
+
+
+class SimulatedWorld:
+    """
+    Scenes in the simulator.
+
+    Args:
+        scenes (`Sequence[int]` of length `E`):
+            Their seeds.
+        form ([`PushTForm`]):
+            Of the model to compare with.
+    """
+
+    def __init__(self, scenes: Sequence[int], form: PushTForm) -> None:
+        self.recordings = [form.record(scene) for scene in scenes]
+        for recording in self.recordings:
+            recording.records_frames = False  # each present frame is drawn once, when it is asked for
+
+    def frames(self) -> torch.Tensor:
+        """See [`World`]."""
+        return torch.from_numpy(np.stack([recording.frame() for recording in self.recordings])).float() / 255
+
+    def act(self, targets: np.ndarray) -> None:
+        """See [`World`]."""
+        for recording, target in zip(self.recordings, targets, strict=True):
+            recording.hold(target)
+
+
+class PredictedWorld:
+    """
+    The same scenes in a world model, all predicted together. Targets beyond the range of actions that the model was
+    trained on are clipped to it, as there are no tokens for them.
+
+    Args:
+        pipeline ([`WorldModelPipeline`]):
+            The model.
+        scenes (`Sequence[int]` of length `E`):
+            Their seeds.
+        noise (`int`, *optional*, defaults to 0):
+            Seed of the model's noise.
+        settings (`dict[str, Any]`, *optional*):
+            Further arguments of [`WorldModelEnv`].
+    """
+
+    def __init__(self, pipeline: Any, scenes: Sequence[int], *, noise: int = 0, **settings: Any) -> None:
+        form = PushTForm.of(pipeline.processor)
+        self.low, self.high = pipeline.processor.action_low, pipeline.processor.action_high
+        starts = [_start(form.record(scene), form) for scene in scenes]
+        self.env = WorldModelVectorEnv(pipeline, starts, num_envs=len(starts), **settings)
+        seeds = [int(np.random.SeedSequence([scene, noise]).generate_state(1)[0]) for scene in scenes]
+        self.observations, _ = self.env.reset(seed=seeds, options={"start": range(len(starts))})
+
+    def frames(self) -> torch.Tensor:
+        """See [`World`]."""
+        return rearrange(torch.from_numpy(self.observations), "e h w c -> e c h w").float() / 255
+
+    def act(self, targets: np.ndarray) -> None:
+        """See [`World`]."""
+        self.observations, *_ = self.env.step(np.clip(targets, self.low, self.high).astype(np.float32))
+
+
+def find_scenes(count: int, *, seed: int, nearest: float, farthest: float, form: PushTForm) -> list[int]:
+    """
+    Scenes whose first frame shows the block away from the goal, but not too far.
+
+    Args:
+        count (`int`):
+            Number of scenes.
+        seed (`int`):
+            Different seeds give different scenes.
+        nearest (`float`):
+            Least distance of the block from the goal's centre, in world units.
+        farthest (`float`):
+            Largest distance.
+        form ([`PushTForm`]):
+            Of the frames.
+
+    Returns:
+        `list[int]`: their seeds.
+
+    Raises:
+        ValueError: if there are not enough such scenes among `20 * count`, or no scene is asked for.
+    """
+    if count < 1:
+        raise ValueError(f"Expected at least 1 episode, got {count}.")
+    first, found = FIRST_SEED + seed * SEEDS_APART, []
+    for scene in range(first, first + min(20 * count, SEEDS_APART)):
+        distance = distances_to_goal(SimulatedWorld([scene], form).frames())[0]
+        if nearest <= distance <= farthest:
+            found.append(scene)
+        if len(found) == count:
+            return found
+    raise ValueError(
+        f"Found {len(found)} scenes of {count} whose block begins {nearest:g} to {farthest:g} from the goal; allow "
+        "more distances."
+    )
+
+
+def play(world: World, make: PolicyMaker, scenes: Sequence[int], *, steps: int) -> np.ndarray:
+    """
+    Let a policy act in every scene.
+
+    Args:
+        world ([`World`]):
+            The scenes at their first decision; changed in place.
+        make (`Callable`):
+            Makes a policy of a generator: one a scene, whose noise is the same in every world.
+        scenes (`Sequence[int]` of length `E`):
+            Their seeds.
+        steps (`int`):
+            Decisions.
+
+    Returns:
+        `np.ndarray` of shape `(E,)`: how far the block is from the goal's centre in the last frame, in world units;
+        nan where there is no block in it.
+    """
+    policies = [make(np.random.default_rng([scene, 2])) for scene in scenes]
+    seen = np.full((2, len(policies), 2), WORLD_SIZE / 2)  # of agent and block, where they were seen last
+    for _ in range(steps):
+        frames = world.frames()
+        found = np.stack([locate(frames).numpy() * WORLD_SIZE for locate in (locate_agent, locate_block)])
+        seen = np.where(np.isnan(found), seen, found)
+        world.act(np.stack([policy(agent, block) for policy, agent, block in zip(policies, *seen, strict=True)]))
+    return distances_to_goal(world.frames())
+
+
+def distances_to_goal(frames: torch.Tensor) -> np.ndarray:
+    """
+    How far the block is from the goal's centre.
+
+    Args:
+        frames (`torch.Tensor` of shape `(E, 3, H, W)`):
+            Frames of PushT, float in `[0, 1]`, RGB.
+
+    Returns:
+        `np.ndarray` of shape `(E,)`: in world units; nan where there is no block.
+    """
+    return np.linalg.norm(locate_block(frames).numpy() * WORLD_SIZE - GOAL, axis=-1)
+
+
+def _start(recording: Recording, form: PushTForm) -> dict[str, np.ndarray]:
+    """The row that [`WorldModelEnv`] starts from: the last frames, and the actions that led to the last of them."""
+    actions = recording.episode().actions
+    past = form.prompt_actions - 1
+    return {"context": recording.seen(form.given_frames), "actions": actions[len(actions) - past :]}

@@ -1,0 +1,146 @@
+"""
+Ways to decide in PushT: at random, as the scripted policy, by a world model's predictions, by the true physics.
+
+The two that plan use the same cost, which compares frames with the goal frame, so they differ only in what they know
+of the world. Both are given the agent's position, from which moves are counted, as DINO-WM's planner is given
+proprioception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from ...pipeline import WorldModelPipeline
+from ...planning.controller import RecedingHorizonController
+from ...planning.imagination import ImaginedCost
+from ...planning.planner import Objective, Planner
+from .policies import PushingPolicy
+from .simulated_cost import SimulatedCost
+from .simulator import Recording
+from .task import MOVE, MOVES, Decide, targets_after
+
+
+Cost = Callable[[torch.Tensor], torch.Tensor]
+"""Costs `(N,)` of predicted frames `(N, S, 3, H, W)`."""
+
+
+def random_moves(seed: int) -> Decide:
+    """
+    Decides at random, evenly among the moves a planner may choose.
+
+    Args:
+        seed (`int`):
+            Of the draws.
+
+    Returns:
+        `Callable`: gives the next target.
+    """
+    rng = np.random.default_rng([seed, 3])
+
+    def decide(world: Recording) -> np.ndarray:
+        moves = torch.from_numpy(rng.uniform(-MOVE, MOVE, (1, 1, 2)).astype(np.float32))
+        return targets_after(world.agent, moves)[0, 0].numpy()
+
+    return decide
+
+
+def scripted_moves(seed: int) -> Decide:
+    """
+    Decides as the policy that the episodes were recorded with, which does not know the goal.
+
+    Args:
+        seed (`int`):
+            Of its noise, which is not that of the episode.
+
+    Returns:
+        `Callable`: gives the next target.
+    """
+    policy = PushingPolicy(np.random.default_rng([seed, 4]))
+    return lambda world: policy(world.agent, world.block)
+
+
+def imagined_moves(
+    pipeline: WorldModelPipeline,
+    cost: Cost,
+    planner: Planner,
+    *,
+    seed: int,
+    window: int | None = None,
+    temperature: float = 0.0,
+) -> Decide:
+    """
+    Decides by planning in a world model.
+
+    Args:
+        pipeline ([`WorldModelPipeline`]):
+            A world model of PushT, of frames.
+        cost (`Callable`):
+            Costs `(N,)` of predicted frames `(N, S, 3, H, W)`.
+        planner ([`Planner`]):
+            Finds moves.
+        seed (`int`):
+            Of planner and model.
+        window (`int`, *optional*):
+            As of [`ImaginedCost`].
+        temperature (`float`, *optional*, defaults to 0.0):
+            As of [`ImaginedCost`].
+
+    Returns:
+        `Callable`: gives the next target.
+    """
+    layout = pipeline.processor.layout
+    given = layout.context_frames + layout.observed_steps
+
+    def imagine(world: Recording, to_actions: Callable[[torch.Tensor], torch.Tensor], step: int) -> Objective:
+        return ImaginedCost(
+            pipeline,
+            world.seen(given),
+            cost,
+            past_actions=world.targets,
+            to_actions=to_actions,
+            window=window,
+            temperature=temperature,
+            seed=seed + step,
+        )
+
+    return _planned(imagine, planner, seed)
+
+
+def simulated_moves(cost: Cost, planner: Planner, *, seed: int) -> Decide:
+    """
+    Decides by planning in the true physics: what a perfect model of the world would give.
+
+    Args:
+        cost (`Callable`):
+            Costs `(N,)` of frames `(N, S, 3, H, W)`.
+        planner ([`Planner`]):
+            Finds moves.
+        seed (`int`):
+            Of the planner.
+
+    Returns:
+        `Callable`: gives the next target.
+    """
+    return _planned(lambda world, to_actions, step: SimulatedCost(world, cost, to_actions), planner, seed)
+
+
+def _planned(
+    imagine: Callable[[Recording, Callable[[torch.Tensor], torch.Tensor], int], Objective], planner: Planner, seed: int
+) -> Decide:
+    controller = RecedingHorizonController(planner)
+    first: int | None = None
+
+    def decide(world: Recording) -> np.ndarray:
+        nonlocal first
+        done = len(world.targets)
+        first = done if first is None else first
+        step = done - first
+        to_actions = partial(targets_after, world.agent.copy())
+        plan = controller.decide(imagine(world, to_actions, step), MOVES, seed=seed + step)
+        return to_actions(plan.actions[None])[0, 0].numpy()
+
+    return decide

@@ -1,0 +1,85 @@
+"""
+The true physics in the place of a world model: the best that planning with a given planner and cost can reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from .simulator import Recording
+
+
+class SimulatedCost:
+    """
+    An objective for planners: the cost of what the true physics does after each candidate.
+
+    Each candidate is played from the seed on, as gym-pusht cannot return to an earlier state exactly. So it takes as
+    much physics as the episode is long, and does not depend on the other candidates.
+
+    Args:
+        recording ([`~rlvr_world_hf.worlds.pusht.simulator.Recording`]):
+            The world as it is; it is left so.
+        cost (`Callable`):
+            Costs `(N,)` of frames `(N, S, 3, H, W)`, float in `[0, 1]`.
+        to_actions (`Callable`):
+            Turns candidates `(N, H, D)` into targets `(N, H, 2)` in world units.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.planning import GoalCost
+    >>> from rlvr_world_hf import MAEReward
+    >>> recording = Recording(0, image_size=32, frame_interval=0.5)
+    >>> stay = torch.as_tensor(recording.agent).float()[None, None]  # (1, 1, 2)
+    >>> objective = SimulatedCost(recording, GoalCost(recording.frame(), {MAEReward(): 1.0}), lambda targets: targets)
+    >>> objective(stay)
+    tensor([0.])
+
+    ```
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        cost: Callable[[torch.Tensor], torch.Tensor],
+        to_actions: Callable[[torch.Tensor], torch.Tensor],
+    ) -> None:
+        self.recording = recording
+        self.cost = cost
+        self.to_actions = to_actions
+
+    def __call__(self, candidates: torch.Tensor) -> torch.Tensor:
+        """Costs `(N,)` of candidates `(N, H, D)`."""
+        return self.cost(self.predict(candidates))
+
+    def predict(self, candidates: torch.Tensor) -> torch.Tensor:
+        """
+        What happens after candidates.
+
+        Args:
+            candidates (`torch.Tensor` of shape `(N, H, D)`):
+                Sequences of what a planner draws.
+
+        Returns:
+            `torch.Tensor` of shape `(N, H, 3, H, W)`: float32 in `[0, 1]`, RGB.
+        """
+        targets = self.to_actions(candidates).double().numpy()
+        frames = np.stack([np.stack(list(self._follow(sequence))) for sequence in targets])
+        return torch.from_numpy(frames).float() / 255
+
+    def _follow(self, targets: np.ndarray) -> Iterator[np.ndarray]:
+        """The frame after each of the targets `(H, 2)`."""
+        again = Recording(
+            self.recording.seed,
+            image_size=self.recording.image_size,
+            frame_interval=self.recording.frame_interval,
+            frames=False,
+        )
+        for target in self.recording.targets:
+            again.hold(target)
+        for target in targets:
+            again.hold(target)
+            yield again.frame()

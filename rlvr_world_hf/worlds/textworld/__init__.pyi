@@ -1,0 +1,1 @@
+from .games import collect_transitions as collect_transitions

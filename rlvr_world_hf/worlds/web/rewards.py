@@ -1,0 +1,131 @@
+r"""
+How well a page change is predicted: precision, recall and F1 of its items.
+
+A section of the prediction and the same of the reference are compared as sets of lines:
+
+    hits = sum over sections of |predicted & reference|
+    precision = hits / sum of |predicted|,  recall = hits / sum of |reference|
+    F1 = 2 * precision * recall / (precision + recall)
+
+Source: RLVR-World, https://huggingface.co/papers/2505.13934, section on web pages, and the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...rewards.text import TextReward
+from ...states.answer import UnreadableAnswerError, find_answer
+from .change import PageChange, parse_page_change
+
+
+UNEQUAL_COST = 10_000
+"""What the authors' matching charges for a pair of different lines; equal ones cost nothing."""
+
+Hits = Callable[[set[str], set[str]], int]
+
+
+def page_change_scores(predicted: PageChange, reference: PageChange) -> tuple[float, float, float]:
+    """
+    Precision, recall and F1 of the items of a page change, pooled over its sections.
+
+    Args:
+        predicted (`PageChange`):
+            The predicted change.
+        reference (`PageChange`):
+            The recorded change.
+
+    Returns:
+        `tuple[float, float, float]`: precision, recall and F1, in [0, 1]; 1 is perfect. All are 1 if both changes are
+        empty, and 0 if only one is.
+
+    Example:
+
+    ```python
+    >>> page_change_scores(PageChange(new=("a", "b")), PageChange(new=("b",), deleted=("c",)))
+    (0.5, 0.5, 0.5)
+    >>> page_change_scores(PageChange(), PageChange())
+    (1.0, 1.0, 1.0)
+
+    ```
+    """
+    if predicted.is_empty and reference.is_empty:
+        return 1.0, 1.0, 1.0
+    return _scores(predicted, reference, lambda x, y: len(x & y))
+
+
+class PageChangeReward(TextReward):
+    r"""
+    F1 of the predicted items of a page change: in [0, 1]; 1 is perfect, and an unreadable answer gets 0.
+
+    The prediction is the answer in the completion, and an answer without any section is unreadable. Where nothing
+    changes, the recorded text has sections that say `None`, and the answer that says so too gets 1, any other 0.
+    A recorded text without any section leaves nothing to measure.
+
+    The authors' code, which `parity=True` computes, differs in four points:
+
+    - The whole completion is read: a line of reasoning that starts like a section opens one.
+    - Special tokens stay: glued to the last item, they spoil it; on a line of their own, they are an item.
+    - `None` is an item like others, so that it earns credit, and that a forgotten one costs some.
+    - A recorded text without any section gives 0.
+
+    Args:
+        parity (`bool`, *optional*, defaults to `False`):
+            Whether to compute what the authors' code does.
+        matching_cost (`float`, *optional*, defaults to 0):
+            The authors' `p`, 0 in their recipe and 0 without parity: the largest cost at which a pair of lines counts
+            as a hit, where equal lines cost 0 and others 10,000.
+        processes (`int`, *optional*, defaults to 1):
+            See [`TextReward`].
+
+    Raises:
+        ValueError: if a matching cost is asked for without parity, or `processes` is negative.
+
+    Example:
+
+    ```python
+    >>> reference = "New items:\nNone\n\nDeleted items:\n[3] button 'Save'\n\nUpdated items:\n[2] link 'Cart'"
+    >>> completions = [f"<think>Saved.</think>{reference}<|im_end|>", "Deleted items:\n[3] button 'Save'", "Nothing."]
+    >>> [round(reward, 3) for reward in PageChangeReward()(completions=completions, ground_truth=[reference] * 3)]
+    [1.0, 0.667, 0.0]
+
+    ```
+    """
+
+    name, higher_is_better, best, floor, columns = "page_change_f1", True, 1.0, 0.0, ("ground_truth",)
+
+    def __init__(self, *, parity: bool = False, matching_cost: float = 0.0, processes: int = 1) -> None:
+        if matching_cost and not parity:
+            raise ValueError(f"Expected `matching_cost` to be 0 without `parity=True`, got {matching_cost}.")
+        super().__init__(processes=processes)
+        self.parity = parity
+        self.matching_cost = matching_cost
+
+    def measure(self, completion: str, *, ground_truth: str) -> float | None:
+        """See [`TextReward.measure`]."""
+        predicted = parse_page_change(completion if self.parity else find_answer(completion), none_is_item=self.parity)
+        try:
+            reference = parse_page_change(ground_truth, none_is_item=self.parity)
+        except UnreadableAnswerError:
+            return 0.0 if self.parity else None
+        if self.parity:
+            return _scores(predicted, reference, self._matched)[-1]
+        return page_change_scores(predicted, reference)[-1]
+
+    def _matched(self, predicted: set[str], reference: set[str]) -> int:
+        """Pairs of the cheapest matching that cost no more than is allowed."""
+        if self.matching_cost < 0:
+            return 0
+        if self.matching_cost >= UNEQUAL_COST:
+            return min(len(predicted), len(reference))
+        return len(predicted & reference)
+
+
+def _scores(predicted: PageChange, reference: PageChange, count_hits: Hits) -> tuple[float, float, float]:
+    pairs = [(set(x), set(y)) for x, y in zip(predicted.sections, reference.sections, strict=True)]
+    hits = sum(count_hits(x, y) for x, y in pairs)
+    if not hits:
+        return 0.0, 0.0, 0.0
+    precision = hits / sum(len(x) for x, _ in pairs)
+    recall = hits / sum(len(y) for _, y in pairs)
+    return precision, recall, 2 * precision * recall / (precision + recall)

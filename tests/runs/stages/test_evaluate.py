@@ -1,0 +1,42 @@
+import pytest
+
+from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.hub import load_world_model
+from rlvr_world_hf.runs.stages.evaluate import evaluate, measure_checkpoints
+
+
+def test_the_table_has_all_rows_and_the_origin_of_its_numbers(whole_run):
+    results = read_results(whole_run.output_dir / "results.json")
+    assert list(results["rows"]) == [
+        "copy_last",
+        "tokenizer_floor",
+        "base",
+        "base_best_sampling",
+        "control",
+        "rlvr",
+    ]
+    assert results["recipe"] == "pusht/debug"
+    assert results["rewarded"] == ["mae"]
+    assert results["samples"] == 2
+    assert (results["training_seeds"], results["sampling_seeds"]) == ([0], [0, 1])
+    assert {"agent_position_mae", "agent_not_found"} <= results["rows"]["rlvr"].keys()
+
+
+def test_rejection_is_off_unless_asked_for_and_changes_no_more_than_the_sampling(whole_run, small_recipe):
+    def measured(**changed):
+        settings = {"evaluate.best_sampling": [], **changed}
+        recipe = small_recipe(whole_run.output_dir, **settings)
+        return measure_checkpoints(recipe, {"base": load_world_model(whole_run.output_dir / "base")})
+
+    off = read_results(whole_run.output_dir / "results.json")
+    explicit = measured(**{"evaluate.reject_repetition": 0})
+    assert explicit["rows"]["base"] == off["rows"]["base"] and explicit["sampling"]["base"] == off["sampling"]["base"]
+    rejecting = measured(**{"evaluate.reject_repetition": 3})
+    assert rejecting["sampling"]["base"][0]["reject_repetition"] == 3
+    assert rejecting["rows"]["copy_last"] == off["rows"]["copy_last"]
+
+
+def test_rejection_of_the_likeliest_tokens_is_refused_when_the_recipe_is_read(small_recipe, tmp_path):
+    recipe = small_recipe(tmp_path, **{"evaluate.temperature": 0, "evaluate.reject_repetition": 4})
+    with pytest.raises(ValueError, match="a temperature above 0"):
+        evaluate.read(recipe)

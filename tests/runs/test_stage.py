@@ -1,0 +1,99 @@
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from rlvr_world_hf.runs import stage as stage_module
+from rlvr_world_hf.runs.keys import key
+from rlvr_world_hf.runs.recipe import Recipe
+from rlvr_world_hf.runs.stage import Processes, StageRun, stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeSettings:
+    size: int = key(1)
+    workers: int = key(1, affects_result=False)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Replaces the first two stages by fakes, and lists what they did."""
+    done = []
+
+    def work(run: StageRun, name: str):
+        checkpoint = run.folder / "checkpoint"
+        done.append((name, run.settings.size, checkpoint.exists()))
+        checkpoint.touch()
+        if done[-1][1] < 0 and not done[-1][2]:
+            raise KeyboardInterrupt
+        output = run.recipe.output_dir / f"{name}.out"
+        output.touch()
+        return [output]
+
+    @stage(settings=FakeSettings, shares_seeds=True)
+    def collect(run):
+        return work(run, "collect")
+
+    @stage(settings=FakeSettings, after=("collect",))
+    def pretrain(run):
+        return work(run, "pretrain")
+
+    fakes = {"collect": collect, "pretrain": pretrain}
+    monkeypatch.setattr(stage_module, "find_stage", fakes.__getitem__)
+    return done
+
+
+def run_pretrain(tmp_path, *, seed=0, **sections):
+    recipe = Recipe(name="fake", output_dir=tmp_path, seed=seed, sections=sections)
+    return stage_module.find_stage("pretrain")(recipe)
+
+
+def test_a_stage_runs_those_before_it_and_a_second_call_nothing(tmp_path, calls):
+    folder = run_pretrain(tmp_path)
+    assert [name for name, *_ in calls] == ["collect", "pretrain"]
+    record = json.loads((folder / "done.json").read_text())
+    assert record["seconds"] >= 0
+    assert [(folder / output).resolve() for output in record["outputs"]] == [tmp_path / "pretrain.out"]
+    run_pretrain(tmp_path)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        ({"pretrain": {"size": 2}}, ["pretrain"]),
+        ({"collect": {"size": 2}}, ["collect", "pretrain"]),
+        ({"seed": 1}, ["pretrain"]),
+        ({"collect": {"workers": 2}}, []),
+    ],
+)
+def test_a_changed_setting_runs_its_stage_and_the_later_ones_afresh(tmp_path, calls, changed, again):
+    run_pretrain(tmp_path)
+    run_pretrain(tmp_path, **changed)
+    assert [name for name, *_ in calls[2:]] == again
+    assert not any(resumed for *_, resumed in calls)
+
+
+def test_an_interrupted_stage_finds_its_checkpoint(tmp_path, calls):
+    with pytest.raises(KeyboardInterrupt):
+        run_pretrain(tmp_path, pretrain={"size": -1})
+    run_pretrain(tmp_path, pretrain={"size": -1})
+    assert calls == [("collect", 1, False), ("pretrain", -1, False), ("pretrain", -1, True)]
+
+
+def test_an_interrupted_stage_with_other_settings_starts_afresh(tmp_path, calls):
+    with pytest.raises(KeyboardInterrupt):
+        run_pretrain(tmp_path, pretrain={"size": -1})
+    run_pretrain(tmp_path, pretrain={"size": 2})
+    assert calls[-1] == ("pretrain", 2, False)
+
+
+def test_a_lost_output_is_made_again(tmp_path, calls):
+    run_pretrain(tmp_path)
+    (tmp_path / "collect.out").unlink()
+    run_pretrain(tmp_path)
+    assert [name for name, *_ in calls[2:]] == ["collect"]
+
+
+def test_a_single_process_has_nothing_to_part_from() -> None:
+    Processes().part()

@@ -1,0 +1,46 @@
+import json
+
+import pytest
+
+from rlvr_world_hf.states.answer import UnreadableAnswerError
+from rlvr_world_hf.worlds.bytesized32.answers import read_following_state
+from rlvr_world_hf.worlds.bytesized32.compact import read_compact_state
+
+
+STATE = read_compact_state("1|box|Box|-isOpen\n2|cup|Cup|\nscore|score=0")
+AFTER = read_compact_state("1|box|Box|+isOpen\nscore|score=1")
+DIFFERENCE = {"modified": [AFTER.objects[1]], "removed": [2], "score": {"score": 1}}
+WHOLE = {"game_state": [AFTER.objects[1], {"score": 1}]}
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        json.dumps(DIFFERENCE),
+        f"It opens. The final answer is: {DIFFERENCE}",
+        f"<think>{{it}} opens</think>\n{json.dumps(DIFFERENCE)}<|im_end|>",
+        f"The final answer is:\n```json\n{json.dumps(DIFFERENCE, indent=2)}\n```<｜end▁of▁sentence｜>",
+        f"The final answer is: [{json.dumps(DIFFERENCE)}]",
+        json.dumps(WHOLE),
+        "1|+isOpen\n-2\nscore|score=1<|endoftext|>",
+        "<think>it opens</think>1|+isOpen\n-2\nscore|score=1",
+        "state\n1|box|Box|+isOpen\nscore|score=1",
+    ],
+)
+def test_every_form_is_read(completion):
+    assert read_following_state(completion, STATE) == AFTER
+
+
+@pytest.mark.parametrize(
+    "completion",
+    ["", "The final answer is:", "It opens.", '"modified removed"', '["modified", "removed"]', "3", "null",
+     '{"modified": null, "removed": []}', '{"modified": []}', '{"modified": {}, "removed": 2}', "1|+isOpen\nand so"],
+)  # fmt: skip
+def test_anything_else_is_unreadable(completion):
+    with pytest.raises(UnreadableAnswerError):
+        read_following_state(completion, STATE)
+
+
+def test_odd_parts_of_a_whole_state_are_passed_over():
+    told = json.dumps({"game_state": [1, {"uuid": [1]}, {"uuid": "1"}, AFTER.objects[1], {"score": 1}]})
+    assert read_following_state(told, STATE) == AFTER
