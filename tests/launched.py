@@ -19,9 +19,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from rlvr_world_hf.commands.stage import Processes
 from rlvr_world_hf.rollouts import draw_uniforms, sample_completions
 from rlvr_world_hf.rollouts.shared_prompt import pack_groups, share_prompts
+from rlvr_world_hf.runs.stage import Processes
 from rlvr_world_hf.training.parallel import process_part
 from rlvr_world_hf.training.range_head import RangeHead, accept_range_head
 from tests.training.test_tokenizer_training import ADVERSARIAL, train

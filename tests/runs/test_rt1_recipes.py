@@ -19,12 +19,13 @@ from safetensors.torch import save_file
 from torchvision.models import vgg16
 
 from rlvr_world_hf import VideoWorldModelProcessor
-from rlvr_world_hf.commands.named_parts import build_part
-from rlvr_world_hf.commands.pretrain import pretrain
-from rlvr_world_hf.commands.recipe import load_recipe
-from rlvr_world_hf.commands.tokenizer import load_codec, tokenizer
 from rlvr_world_hf.hub.checkpoint import save_world_model
 from rlvr_world_hf.hub.official import RT1_ACTIONS
+from rlvr_world_hf.runs.codec import load_codec
+from rlvr_world_hf.runs.named_parts import build_part
+from rlvr_world_hf.runs.recipe import load_recipe
+from rlvr_world_hf.runs.stages.pretrain import pretrain
+from rlvr_world_hf.runs.stages.tokenizer import tokenizer
 from rlvr_world_hf.training.pretraining import build_policy
 
 
@@ -113,12 +114,11 @@ def base_of(outputs: Path, codec: str, steps: str) -> str:
     """The world model that its recipe has trained, or one of its sizes that has learned nothing."""
     trained, untrained = outputs / f"pretrain_{steps}" / "base", outputs / f"{steps}_untrained"
     if not trained.is_dir():
-        overrides = {"tokenizer.source": codec_of(outputs, codec)}
-        recipe = load_recipe(f"rt1/pretrain_{steps}", overrides=overrides)
+        recipe = load_recipe(f"rt1/pretrain_{steps}")
         settings, observed = pretrain.read(recipe), recipe.windows.observed_steps
         low, high = np.array(RT1_ACTIONS).T.tolist()
         bins: dict[str, Any] = {"action_bins": settings.action_bins, "observed_steps": observed, "fps": 3.0}
-        processor = VideoWorldModelProcessor.from_codec(load_codec(recipe), low, high, **bins)
+        processor = VideoWorldModelProcessor.from_codec(load_codec(codec_of(outputs, codec)), low, high, **bins)
         save_world_model(untrained, build_policy(processor.layout, **settings.policy_sizes()), processor)
     return str(trained if trained.is_dir() else untrained)
 

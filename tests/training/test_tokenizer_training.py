@@ -122,12 +122,17 @@ def test_the_history_tells_errors_and_how_much_of_each_codebook_is_used(tmp_path
     assert "mae_moving=" in line and f"dynamics_codes={history[-1]['dynamics_codes']}" in line
 
 
+@pytest.fixture(scope="module", params=[{}, {"bf16": True}, ADVERSARIAL], ids=["plain", "bf16", "adversarial"])
+def whole_training(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Any]:
+    """What is changed of a training, and the codec and the history of one that was not killed."""
+    return request.param, *train(tmp_path_factory.mktemp("whole"), **request.param)
+
+
 @pytest.mark.parametrize("killed_in", [2, 5, 8])
-@pytest.mark.parametrize("changes", [{}, {"bf16": True}, ADVERSARIAL], ids=["plain", "bf16", "adversarial"])
 def test_a_killed_run_ends_with_the_parameters_of_one_that_was_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: int, changes: dict[str, Any]
+    whole_training: tuple[Any, Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: int
 ) -> None:
-    whole, history = train(tmp_path / "whole", **changes)
+    changes, whole, history = whole_training
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_in_update(patch, killed_in)
         train(tmp_path / "killed", **changes)
