@@ -15,7 +15,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..data import window_rows
-from ..environments.long_rollouts import predict_floor_rolled_on, predict_rolled_on
+from ..environments.long_rollouts import predict_autoregressively, reconstruct_autoregressively
 from ..evaluation.json_files import write_json
 from ..evaluation.metrics import measure_steps
 from ..evaluation.predictions import Predictor, Sampling, predict_copy_last, row_batches
@@ -59,7 +59,7 @@ def long_rollouts(
 
     Within a window of the trained horizon a model goes on from its own tokens; then the window slides, and all that it
     was given, the context frame too, are frames that it has predicted; see
-    [`~rlvr_world_hf.environments.long_rollouts.predict_rolled_on`].
+    [`~rlvr_world_hf.environments.long_rollouts.predict_autoregressively`].
 
     Args:
         recipes (`Sequence[Recipe]`):
@@ -165,9 +165,11 @@ def _predictor(row: str, pipeline: Any, protocol: Mapping[str, Any]) -> Predicto
         return predict_copy_last
     if row in YARDSTICKS:
         is_fed_back = row == "tokenizer_floor_fed_back"
-        return partial(predict_floor_rolled_on, processor=pipeline.processor, horizon=horizon, feeds_back=is_fed_back)
+        return partial(
+            reconstruct_autoregressively, processor=pipeline.processor, horizon=horizon, feeds_back=is_fed_back
+        )
     sampling = Sampling(temperature=protocol["temperature"])
-    return partial(predict_rolled_on, pipeline=pipeline, horizon=horizon, sampling=sampling)
+    return partial(predict_autoregressively, pipeline=pipeline, horizon=horizon, sampling=sampling)
 
 
 def _curves(

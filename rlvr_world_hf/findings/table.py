@@ -80,11 +80,11 @@ def renew_section(page: str, name: str, table: str) -> str:
 
 def _agreement(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Worlds against measures, of what is about all policies."""
-    told = [row for row in rows if not row["policy"]]
-    measures = list(dict.fromkeys(row["measure"] for row in told))
+    of_all = [row for row in rows if not row["policy"]]
+    measures = list(dict.fromkeys(row["measure"] for row in of_all))
     lines = ["| world | " + " | ".join(measures) + " |", "|---" * (len(measures) + 1) + "|"]
-    for world in dict.fromkeys(row["world"] for row in told):
-        of_world = {row["measure"]: row for row in told if row["world"] == world}
+    for world in dict.fromkeys(row["world"] for row in of_all):
+        of_world = {row["measure"]: row for row in of_all if row["world"] == world}
         cells = [_interval(of_world[measure], "value") for measure in measures]
         lines.append(f"| {world} | " + " | ".join(cells) + " |")
     return lines

@@ -14,7 +14,7 @@ from ..hub.convert import load_official_tokenizer
 from ..hub.download import local_folder
 from ..hub.official import find_official
 from ..processors.base import TRUSTED_PACKAGES
-from .locations import bundled_path
+from .locations import bundled_names, bundled_path
 from .progress import fingerprint
 from .recipe import Recipe
 
@@ -45,7 +45,7 @@ def codec_place(recipe: Recipe, source: str) -> Path | str:
         return recipe.output_dir / "codec"
     if source == BUNDLED:
         return bundled_path(f"{recipe.world}-codec")
-    return Path(source) if Path(source).is_dir() else source
+    return _found(source)
 
 
 def load_codec(place: Path | str) -> Any:
@@ -54,7 +54,7 @@ def load_codec(place: Path | str) -> Any:
 
     Args:
         place (`Path` or `str`):
-            A folder or Hub id; also one of the authors'.
+            A folder, the name of a bundled codec, or a Hub id; also one of the authors'.
 
     Returns:
         `diffusers.ModelMixin`: float32, on the CPU, in evaluation mode.
@@ -63,7 +63,7 @@ def load_codec(place: Path | str) -> Any:
         ValueError: If its class is no public model of a trusted package.
         OSError: If there is no codec.
     """
-    name = str(place)
+    name = str(_found(str(place)))
     if find_official(name) is not None:
         return load_official_tokenizer(local_folder(name)).float().eval()
     return _codec_class(name).from_pretrained(name).float().eval()
@@ -138,6 +138,13 @@ def weights_identity(codec: torch.nn.Module | None) -> str:
         for name, value in codec.state_dict().items()
     }
     return fingerprint(sums)
+
+
+def _found(place: str) -> Path | str:
+    """A folder, also of a bundled codec by its name; anything else as it is."""
+    if Path(place).is_dir():
+        return Path(place)
+    return bundled_path(place) if place in bundled_names() else place
 
 
 def _codec_class(place: str) -> Any:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import yaml
 
@@ -18,6 +19,17 @@ def test_the_card_holds_table_picture_and_the_complete_recipe(whole_run, tmp_pat
     again.write_text(recipe)
     assert load_recipe(again).sections == whole_run.sections
     assert yaml.safe_load(text.split("---")[1])["library_name"] == "rlvr_world_hf"
+
+
+def test_the_card_of_what_ships_loads_it_by_its_name(whole_run, tmp_path, monkeypatch):
+    written = (whole_run.output_dir / "README.md").read_text()
+    assert 'from_pretrained("outputs/' in written
+    monkeypatch.setattr(card, "shipped_folder", lambda name: tmp_path / name)
+    folder = tmp_path / "model_cards" / "pusht"
+    folder.mkdir(parents=True)
+    shutil.copyfile(whole_run.output_dir / "results.json", folder / "results.json")
+    text = write_card(whole_run, checkpoint=whole_run.output_dir / "rlvr", folder=folder).read_text()
+    assert 'from_pretrained("pusht-rlvr")' in text
 
 
 def test_no_card_speaks_of_another_world():

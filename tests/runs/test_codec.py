@@ -37,6 +37,12 @@ def test_a_codec_of_the_authors_is_loaded_in_their_form(small_recipe, tmp_path):
     assert isinstance(codec, CompressiveTokenizer) and not codec.training
 
 
+def test_a_codec_that_ships_is_loaded_by_its_name(small_recipe, tmp_path):
+    by_name, bundled = (small_recipe(tmp_path, tokenizer=source) for source in ("pusht-codec", "bundled"))
+    assert kind_of(by_name).codec().config.image_size == [64, 64]
+    assert kind_of(by_name).codec_identity() == kind_of(bundled).codec_identity()
+
+
 def test_a_folder_is_known_by_its_weights(whole_run, small_recipe, tmp_path):
     copies = [tmp_path / "first", tmp_path / "second"]
     for copy in copies:

@@ -75,6 +75,7 @@ def test_a_folder_becomes_a_world_model_in_one_command(cache, own_episodes: Path
     assert_finished(tmp_path / "out", world="recorded episodes", action_dims=2)
 
 
+@pytest.mark.slow  # a folder of one's own goes the same way above; what these worlds state is tested in their rooms
 @pytest.mark.parametrize(
     ("name", "world", "action_dims"), [("metaworld", "Meta-World", 16), ("bridge", "BridgeData", 7)]
 )

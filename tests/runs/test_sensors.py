@@ -17,6 +17,7 @@ def small(recipe: str, folder: Path, **changes: object) -> Recipe:
     return load_recipe(recipe, overrides={**SMALL, "output_dir": str(folder), **changes})
 
 
+@pytest.mark.slow  # the sensors of the joint world below go through the same stages
 @pytest.mark.parametrize(("name", "sensors", "actions"), [("pusht/sensor_debug", 6, 2), ("pendulum/debug", 3, 1)])
 def test_a_world_of_sensors_goes_through_all_stages(
     cache: Path, tmp_path: Path, name: str, sensors: int, actions: int

@@ -24,7 +24,7 @@ from ...evaluation.figures import sensor_lines, strip
 from ...evaluation.metrics import metrics_of_processor
 from ...evaluation.results import Results, write_results
 from ...hub import load_world_model
-from ...hub.checkpoint import choose_attention, with_codec
+from ...hub.checkpoint import choose_attention
 from ...processors.base import state_columns
 from ...processors.sensor import SensorWorldModelProcessor
 from ...processors.step_blocks import StepBlockProcessor
@@ -44,7 +44,18 @@ MEASURED_WINDOWS = 512
 
 
 class StepBlockKind(WorldKind):
-    """Worlds of episodes, see [`WorldKind`]."""
+    """
+    Worlds of episodes, see [`WorldKind`].
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.runs.recipe import load_recipe
+    >>> StepBlockKind(load_recipe("pusht/quickstart")).needs()  # one context frame, one observed, four to predict
+    {'min_frames': 6}
+
+    ```
+    """
 
     def needs(self) -> dict[str, Any]:
         """Episodes long enough for a window."""
@@ -91,11 +102,11 @@ class StepBlockKind(WorldKind):
             for split, of_split in seeds.items():
                 save_episodes(_counted(islice(episodes, len(of_split)), bar), folder / split)
 
-    def tokenizer_training(self) -> Callable[..., Any]:
-        """`train_tokenizer`."""
-        from ...training.tokenizer_training import train_tokenizer
+    def tokenizer_keys(self) -> Callable[..., Any]:
+        """`TokenizerTrainingConfig`."""
+        from ...training.tokenizer_training import TokenizerTrainingConfig
 
-        return train_tokenizer
+        return TokenizerTrainingConfig
 
     def tokenizer_source(self) -> str:
         """The weights of the codec, or of that which training starts from."""
@@ -109,20 +120,24 @@ class StepBlockKind(WorldKind):
         recipe, settings = self.recipe, run.settings
         if settings.source != SCRATCH:
             return []
+        from ...training.tokenizer_training import TokenizerTrainingConfig, train_tokenizer
+
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
         if settings.start_from is not None:
             take_weights(codec, settings.start_from)
-        self.tokenizer_training()(
+        train_tokenizer(
             codec.to(run.processes.device),
             self.stored("train"),
-            validation_episodes=self.stored("validation"),
+            self.stored("validation"),
             output_dir=run.folder,
-            seed=recipe.seed,
-            bf16=use_bfloat16(settings.bf16, run.processes.device),
+            args=TokenizerTrainingConfig(
+                seed=recipe.seed,
+                bf16=use_bfloat16(settings.bf16, run.processes.device),
+                **{"horizon": recipe.windows.horizon, **settings.arguments},
+            ),
             augmentation=self.augmentation(),
-            **{"horizon": recipe.windows.horizon, **settings.arguments},
         )
         if not run.processes.is_first:
             return []
@@ -162,12 +177,8 @@ class StepBlockKind(WorldKind):
             processor = self.build_processor().to(device)
             model = build_policy(processor.layout, **settings.policy_sizes(), seed=self.recipe.seed)
             return processor, choose_attention(model, device)
-        load = partial(load_world_model, device=device, dtype=torch.float32)
-        if settings.start_from == BUNDLED:
-            with with_codec(self._bundled_base(), bundled_path(f"{self.recipe.world}-codec")) as whole:
-                model, processor = load(whole)
-        else:
-            model, processor = load(settings.start_from)
+        place = self._bundled_base() if settings.start_from == BUNDLED else settings.start_from
+        model, processor = load_world_model(place, device=device, dtype=torch.float32)
         return processor, choose_attention(model)
 
     def restart(self, model: Any, processor: Any) -> Any:
@@ -237,15 +248,11 @@ class StepBlockKind(WorldKind):
         return compare(
             checkpoints,
             self.rows("test", count=settings.windows),
-            validation_rows=self.rows("validation", count=settings.validation_windows),
             recipe=self.recipe.name,
             rewarded=rewards,
             training_seed=self.recipe.seed,
-            sampling_seeds=settings.sampling_seeds,
-            num_samples=settings.num_samples,
-            sampling=settings.sampling(),
-            best_sampling=settings.best_sampling,
-            choose_by=settings.choose_by or None,
+            draws=settings.draws(),
+            best_sampling=settings.best(self),
             metrics=[*metrics_of_processor(processor, rewarded=rewards), *metrics],
             batch_size=settings.batch_size,
         )

@@ -7,6 +7,7 @@ one, and `nothing_changes(state, **keys)`, the answer that nothing changes, of t
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -40,7 +41,18 @@ EXAMPLES_FROM = 200
 
 
 class TextKind(WorldKind):
-    """Worlds of transitions, see [`WorldKind`]."""
+    """
+    Worlds of transitions, see [`WorldKind`].
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.runs.recipe import load_recipe
+    >>> TextKind(load_recipe("textworld/quickstart")).nothing_changes(["at(P, kitchen: r)"])
+    ['nothing changes']
+
+    ```
+    """
 
     def needs(self) -> dict[str, Any]:
         """Nothing."""
@@ -72,7 +84,7 @@ class TextKind(WorldKind):
             transitions = record(of_split, processes=settings.processes, **settings.arguments)
             save_transitions(tqdm(transitions, desc=f"collect {split}", unit="transition"), folder / split)
 
-    def tokenizer_training(self) -> Callable[..., Any]:
+    def tokenizer_keys(self) -> Callable[..., Any]:
         """`train_text_tokenizer`."""
         from ...training.language import train_text_tokenizer
 
@@ -89,7 +101,7 @@ class TextKind(WorldKind):
             return []
         rows = self.stored("train")
         prompts = (_flat(prompt) for prompt in rows["prompt"])
-        trained = self.tokenizer_training()(chain(prompts, rows["completion"]), **run.settings.arguments)
+        trained = self.tokenizer_keys()(chain(prompts, rows["completion"]), **run.settings.arguments)
         folder = self.recipe.output_dir / TEXT_TOKENIZER
         trained.save_pretrained(str(folder))
         return [folder]
@@ -160,17 +172,14 @@ class TextKind(WorldKind):
         return evaluate_answers(
             checkpoints,
             rows,
-            validation_rows=self.rows("validation", count=settings.validation_windows),
             metrics=list(named.values()),
             nothing_changes=self.nothing_changes(rows["data_state"]),
             recipe=self.recipe.name,
             rewarded=list(dict.fromkeys(reward.name for reward in rewards)),
             training_seed=self.recipe.seed,
-            sampling_seeds=settings.sampling_seeds,
-            num_samples=settings.num_samples,
-            sampling=Sampling(temperature=settings.temperature),
-            best_sampling=settings.best_sampling,
-            choose_by=settings.choose_by or None,
+            # Without `reject_repetition`, which is of frames: a record would claim what was not done.
+            draws=dataclasses.replace(settings.draws(), sampling=Sampling(temperature=settings.temperature)),
+            best_sampling=settings.best(self),
             max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
         )

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...evaluation.draws import BestSampling, Draws
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results, write_results
 from ...hub import load_world_model
 from ..keys import key
-from ..kinds import kind_of
+from ..kinds import WorldKind, kind_of
 from ..named_parts import build_metrics, build_rewards
 from ..recipe import Recipe
 from ..stage import StageRun, stage
@@ -53,6 +54,18 @@ class EvaluateSettings:
         """That of the rows without best sampling."""
         return Sampling(temperature=self.temperature, reject_repetition=self.reject_repetition)
 
+    def draws(self) -> Draws:
+        """The predictions of each window."""
+        return Draws(sampling=self.sampling(), seeds=self.sampling_seeds, num_samples=self.num_samples)
+
+    def best(self, kind: WorldKind) -> BestSampling:
+        """How the rows with best sampling are chosen, on validation windows."""
+        return BestSampling(
+            rows=kind.rows("validation", count=self.validation_windows),
+            checkpoints=self.best_sampling,
+            choose_by=self.choose_by or None,
+        )
+
 
 @stage(settings=EvaluateSettings, after=("control",))
 def evaluate(run: StageRun) -> list[Path]:
@@ -62,6 +75,13 @@ def evaluate(run: StageRun) -> list[Path]:
     Writes `results.json`: MAE, MSE, PSNR, SSIM, LPIPS where its trunk is there, each also on moving pixels only, the
     repetition rate; of sensors MAE, MSE and accuracy; and the further `metrics` of the recipe. Of text: the rewards'
     metrics and those of the recipe, also apart for transitions that change something and those that do not.
+
+    Args:
+        run (`StageRun`):
+            The stage.
+
+    Returns:
+        `list[Path]`: `results.json`.
     """
     folder = run.recipe.output_dir
     checkpoints = {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS}

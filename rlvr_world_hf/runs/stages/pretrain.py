@@ -68,11 +68,12 @@ class PretrainSettings:
         )
         return {name: getattr(self, name) for name in names}
 
-    def training(self, device: Any) -> dict[str, Any]:
-        """What `pretrain` is called with for a `torch.device`, the number of updates left out."""
+    def training(self, device: Any, *, report_to: str) -> dict[str, Any]:
+        """Fields of `training.LikelihoodConfig` for a `torch.device`, seed and number of updates left out."""
         names = ("eval_steps", "batch_size", "learning_rate", "warmup_steps")
         chosen = {name: getattr(self, name) for name in names}
-        return chosen | {"bf16": use_bfloat16(self.bf16, device)} | self.arguments
+        further = {"bf16": use_bfloat16(self.bf16, device), "report_to": report_to, **self.arguments}
+        return chosen | {"training_arguments": further}
 
 
 def _likelihood_arguments(recipe: Recipe) -> Callable[..., Any]:
@@ -130,25 +131,26 @@ def likelihood_training(
         checkpoint (`str`):
             Folder of the run's output to save the best checkpoint in.
         limits (`dict[str, Any]`):
-            Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of `training.pretrain`,
-            or of `training.language.finetune`.
+            Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of
+            `training.LikelihoodConfig`.
 
     Returns:
         `list[Path]`: What was written.
     """
+    from ...training import LikelihoodConfig
     from ...training.checkpoints import trained_seconds
 
     recipe = run.recipe
     parts = kind_of(recipe).likelihood_parts(run, model, processor, settings)
     run.clock.continue_from(trained_seconds(run.folder))
+    training = settings.training(run.processes.device, report_to=recipe.report_to)
     result = parts.train(
         parts.model,
         parts.tokens["train"],
         parts.tokens["validation"],
         output_dir=run.folder,
+        args=LikelihoodConfig(seed=recipe.seed, **limits, **training),
         **parts.settings,
-        **limits,
-        **{"seed": recipe.seed, "report_to": recipe.report_to} | settings.training(run.processes.device),
     )
     history = {"log_history": result.history, "last_checkpoint": result.last_checkpoint}
     return _save(run, checkpoint, parts.model, processor, history)

@@ -27,7 +27,7 @@ class TokenizerSettings:
     source: str = key(
         BUNDLED,
         "bundled: the one that ships with the library; scratch: trained here; none: a world of sensors has none; a "
-        "folder or Hub id.",
+        "folder, a bundled name, or a Hub id.",
     )
     codec: dict[str, Any] = key(
         {"path": "rlvr_world_hf.CompressiveTokenizer"}, "For scratch: import path of the codec and its configuration."
@@ -46,8 +46,8 @@ class TokenizerSettings:
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def _training(recipe: Recipe) -> Callable[..., Any]:
-    return kind_of(recipe).tokenizer_training()
+def _training_keys(recipe: Recipe) -> Callable[..., Any]:
+    return kind_of(recipe).tokenizer_keys()
 
 
 def _source(recipe: Recipe) -> str:
@@ -57,8 +57,8 @@ def _source(recipe: Recipe) -> str:
 @stage(
     settings=TokenizerSettings,
     after=("collect",),
-    forwards_to=_training,
-    reserved=("validation_episodes", "texts", "augmentation"),
+    forwards_to=_training_keys,
+    reserved=("texts",),
     made_from=_source,
     shares_processes=True,
 )

@@ -1,8 +1,8 @@
 """
 A small web site for world models: shop, cart, tasks, search, settings, account and help, linked and full of forms.
 
-It runs on loopback without a script in its pages. A seed decides what it offers, and a visitor's session, which the
-server keeps under the cookie `session`, with what it begins. Nothing depends on the time.
+It runs on loopback without a script in its pages. A seed decides what the site offers. A visitor's session decides
+what the visit begins with; the server keeps it under the cookie `session`. Nothing depends on the time.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Site:
 
     def post(self, path: str, form: Form) -> str:
         """
-        Let a form change the session.
+        Change the session by a form that was sent.
 
         Raises:
             KeyError: if there is no such form, or it lacks a field.
@@ -206,8 +206,8 @@ def serve_site(seed: int) -> Iterator[str]:
 
     Args:
         seed (`int`):
-            See [`Site`]; the cookie `session`, a number, decides the rest. What may follow the number after a hyphen
-            tells visits apart that begin alike.
+            See [`Site`]; the cookie `session`, a number, decides the rest. A hyphen and a second number may follow:
+            two visits that differ in it begin alike and are kept apart.
 
     Yields:
         `str`: its address, such as `http://127.0.0.1:40123`.
@@ -226,7 +226,7 @@ def serve_site(seed: int) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # an answer is one packet; two would wait for each other
+        wbufsize = -1  # one packet an answer: of two, the second waits until the first is confirmed
 
         def do_GET(self) -> None:
             try:

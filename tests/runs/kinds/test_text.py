@@ -81,6 +81,7 @@ def test_a_finished_run_is_not_run_again(finished: Recipe) -> None:
     assert (finished.output_dir / "rlvr" / "model.safetensors").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow  # without an adapter the stages are run above, and with one their trainers in tests/training
 def test_an_adapter_goes_through_all_stages(cache: Path, finished: Recipe, tmp_path: Path) -> None:
     start = {
         "pretrain.start_from": str(finished.output_dir / "base"),

@@ -5,6 +5,7 @@ import pytest
 from rlvr_world_hf import FrameTokenizer
 from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.stages.tokenizer import tokenizer
+from rlvr_world_hf.training.tokenizer_training import TokenizerTrainingConfig
 
 
 def test_a_given_codec_is_not_trained(whole_run, small_recipe, tmp_path):
@@ -40,3 +41,12 @@ def test_a_codec_of_which_nothing_fits_is_no_start(small_recipe, tmp_path):
     recipe = small_recipe(tmp_path / "run", tokenizer={"source": "scratch", "start_from": str(tmp_path / "none")})
     with pytest.raises(FileNotFoundError, match="tokenizer.start_from: expected a folder or Hub id of a codec, got"):
         tokenizer(recipe)
+
+
+def test_a_recipe_sets_the_fields_of_the_training(small_recipe, tmp_path):
+    given = {"source": "scratch", "learning_rate": "2e-3", "hard_pixel_weight": 1, "perceptual_trunk": "vgg.pth"}
+    args = TokenizerTrainingConfig(**tokenizer.read(small_recipe(tmp_path, tokenizer=given)).arguments)
+    assert (args.learning_rate, args.hard_pixel_weight, str(args.perceptual_trunk)) == (2e-3, 1.0, "vgg.pth")
+    for unknown in ("learning_rat", "augmentation", "episodes"):
+        with pytest.raises(ValueError, match=f"tokenizer: unknown key '{unknown}'"):
+            tokenizer.read(small_recipe(tmp_path, tokenizer={unknown: 1}))
