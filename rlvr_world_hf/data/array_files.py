@@ -19,7 +19,7 @@ from .opencv import load_opencv
 
 
 class UnusableArrayError(Exception):
-    """What is wrong with an array, and the remedy; told with file and field by who reads it."""
+    """An array that cannot be used: what was found, and the remedy. Its reader adds the file and the field."""
 
     def __init__(self, found: str, remedy: str) -> None:
         super().__init__(found)
@@ -28,7 +28,7 @@ class UnusableArrayError(Exception):
 
 
 def check_archive(path: Path) -> None:
-    """Refuse a file that is no `.npz` archive."""
+    """Raise [`UnusableArrayError`] for a file that is not an `.npz` archive."""
     if zipfile.is_zipfile(path):
         return
     with path.open("rb") as file:
@@ -46,7 +46,8 @@ _PICKLED = (
     "holds pickled Python objects, which are never loaded",
     "store plain numbers, as in `np.savez(path, frames=frames, actions=actions.astype(np.float32))`",
 )
-_BROKEN = ("is truncated, or no array file", "copy or write it again, or drop it")
+_BROKEN = ("is truncated, or not an array file", "copy or write it again, or drop it")
+# What numpy and zipfile raise for damaged files. Any other exception is a bug and is not caught.
 _READ_ERRORS = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
@@ -61,7 +62,8 @@ def _read_npz(path: Path, name: str) -> np.ndarray:
     near = get_close_matches(name, there, n=1)
     raise UnusableArrayError(
         f"is missing; the file has {', '.join(there) or 'no arrays'}",
-        f"name yours{f', such as {near[0]!r},' if near else ''} by one of frames_field, actions_field, states_field",
+        "set frames_field, actions_field or states_field to the name in your file"
+        + (f", such as {near[0]!r}" if near else ""),
     )
 
 
@@ -76,7 +78,7 @@ def _read_csv(path: Path, _: str) -> np.ndarray:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnusableArrayError("is no text", "write numbers, separated by commas, one row a frame") from error
+        raise UnusableArrayError("is not text", "write numbers, separated by commas, one row a frame") from error
     rows = [[cell.strip() for cell in line.split(",")] for line in text.splitlines() if line.strip()]
     if rows and not any(map(_is_number, rows[0])):
         del rows[0]  # the names of the columns
@@ -95,7 +97,7 @@ def _read_csv(path: Path, _: str) -> np.ndarray:
 
 
 READERS: dict[str, Callable[[Path, str], np.ndarray]] = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
-"""How to read the array of a name in a file, by its suffix."""
+"""Functions that read the array of a given name from a file, by the file's suffix."""
 
 
 def _is_number(text: str) -> bool:
@@ -114,14 +116,14 @@ def _unreadable(error: BaseException) -> UnusableArrayError:
 
 
 def video_fps(path: Path) -> float:
-    """Frames a second that a video states."""
+    """Frames a second, as the video file states."""
     cv2 = load_opencv()
     video = cv2.VideoCapture(str(path))
     fps = float(video.get(cv2.CAP_PROP_FPS)) if video.isOpened() else 0.0
     video.release()
     if not fps > 0:
         raise UnusableArrayError(
-            "is truncated, or no video that OpenCV can decode", "encode it again as H.264 or MPEG-4"
+            "is truncated, or not a video that OpenCV can decode", "encode it again as H.264 or MPEG-4"
         )
     return fps
 
@@ -138,9 +140,10 @@ def read_video(path: Path) -> np.ndarray:
             break
         frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
     video.release()
+    # OpenCV stops at a broken frame without an error: only the stated number shows it.
     if len(frames) < stated:
         raise UnusableArrayError(
-            f"is truncated: states {stated} frames, {len(frames)} can be decoded", "copy or encode it again"
+            f"is truncated: {len(frames)} of its stated {stated} frames can be decoded", "copy or encode it again"
         )
     return np.stack(frames) if frames else np.zeros((0, 1, 1, 3), np.uint8)
 
@@ -159,9 +162,10 @@ def as_frames(array: np.ndarray) -> np.ndarray:
             f"expected dtype uint8 with values 0 to 255, got {array.dtype}",
             "scale to 0 to 255, round, and convert by `.astype(np.uint8)`",
         )
-    if array.max() <= 1:
+    if array.max() <= 1:  # frames in [0, 1] that were cast to uint8 without scaling are all but black
         raise UnusableArrayError(
-            f"expected values 0 to 255, got none above {array.max()}", "frames in [0, 1] are multiplied by 255 first"
+            f"expected values 0 to 255, got none above {array.max()}",
+            "multiply frames in [0, 1] by 255 before the conversion",
         )
     return array.transpose(0, 3, 1, 2) if array.shape[-1] == 3 else array
 
@@ -188,7 +192,7 @@ def as_rows(array: np.ndarray) -> np.ndarray:
 
 
 def resize_frames(frames: np.ndarray, size: int | tuple[int, int] | None) -> np.ndarray:
-    """`(T, 3, H, W)` frames in another size."""
+    """Frames `(T, 3, H, W)` in another size, averaged over their area; `None` keeps the size."""
     if size is None:
         return np.ascontiguousarray(frames)
     cv2 = load_opencv()

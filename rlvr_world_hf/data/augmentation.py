@@ -1,8 +1,8 @@
 """
-Random changes of colour and cut that are the same for all frames of a clip, so that what moves still moves alike.
+Random changes of colour and crop. All frames of a clip get the same change, so that motion stays as it was.
 
-The defaults of the colours are those of RLVR-World's training script for the transformer of RT-1
-(https://github.com/thuml/RLVR-World), which cuts nothing off.
+The default colour intervals are those of RLVR-World's training script for the RT-1 transformer
+(https://github.com/thuml/RLVR-World), which does not crop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ Interval = tuple[float, float]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipAugmentation:
     """
-    Draws brightness, contrast, saturation, hue and a resized crop once a clip, each evenly from its interval.
+    Draws brightness, contrast, saturation, hue and a resized crop once per clip.
+
+    Each is drawn uniformly from its interval, but the crop's width by height log-uniformly.
 
     Example:
 
@@ -44,13 +46,13 @@ class ClipAugmentation:
     """Factor of the saturation; 1 changes nothing."""
 
     hue: Interval = (-0.05, 0.05)
-    """Turn of the hue in whole turns, within [-0.5, 0.5]; 0 changes nothing."""
+    """Shift of the hue in whole turns of the colour circle, within [-0.5, 0.5]; 0 changes nothing."""
 
     crop_scale: Interval = (1.0, 1.0)
-    """Share of the frame's area that is cut out and resized to the whole, within (0, 1]; 1 cuts nothing off."""
+    """Share of the frame's area that is cropped and resized to the full size, within (0, 1]; 1 crops nothing."""
 
     crop_ratio: Interval = (1.0, 1.0)
-    """Width by height of the cut, relative to that of the frame."""
+    """Width by height of the crop, relative to that of the frame."""
 
     def __post_init__(self) -> None:
         """
@@ -75,7 +77,7 @@ class ClipAugmentation:
             clip (`np.ndarray` of shape `(T, 3, H, W)`):
                 Frames, uint8 RGB.
             seed (`list[int]`):
-                Decides the draw.
+                Seed of the draw.
 
         Returns:
             `np.ndarray` of the same shape: The changed frames, uint8 RGB.
@@ -91,7 +93,7 @@ class ClipAugmentation:
                 v2.RandomResizedCrop((height, width), scale=self.crop_scale, ratio=(low, high), antialias=True),
             ]
         )
-        # torchvision draws from the global generator; it is left as it was.
+        # torchvision draws from torch's global generator, whose state is restored afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) % 2**63)
             changed: np.ndarray = change(torch.from_numpy(np.array(clip))).numpy()

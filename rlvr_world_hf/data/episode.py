@@ -13,11 +13,12 @@ class Episode:
     One recorded sequence. `actions[t]` is the action that leads from `frames[t]` to `frames[t + 1]`, and from
     `states[t]` to `states[t + 1]`. A world of sensors has states and no frames.
 
-    Sources with another alignment (an action stored with the frame it led to) shift it before they build an episode,
-    so that nothing downstream has to know. The last action leads nowhere that was recorded.
+    A source that stores each action with the frame it led to shifts its actions before it builds an episode, so that
+    nothing downstream has to know. The last action leads to a frame that was not recorded.
 
     Raises:
-        `ValueError`: If the arrays disagree in length, are not of the stated shape and type, or show no state at all.
+        `ValueError`: If the arrays disagree in length, do not have the stated shape and type, or if both frames and
+            states are missing.
 
     Example:
 
@@ -33,7 +34,7 @@ class Episode:
     """
 
     episode_id: str
-    """Name of the episode, unique in its source; splits are made by it."""
+    """Name of the episode, unique in its source; splits are made by name."""
 
     frames: np.ndarray | None
     """Frames of shape `(T, 3, H, W)`, uint8 RGB; `None` in a world of sensors."""
@@ -78,10 +79,10 @@ class Episode:
 
     @property
     def required_frames(self) -> np.ndarray:
-        """The frames, for who can do nothing without them."""
+        """The frames, never `None`: raises `ValueError` for an episode without frames."""
         if self.frames is None:
             raise ValueError(
-                f"Episode {self.episode_id!r}: expected frames, got states alone; record it with frames, or set the "
+                f"Episode {self.episode_id!r}: expected frames, got states only; record it with frames, or set the "
                 "tokenizer's source to none."
             )
         return self.frames

@@ -7,8 +7,8 @@ An episode is one file, in the folder or anywhere below it, and is named by its 
   and `states` of shape `(T, P)` if you have them;
 - `<name>.mp4` beside `<name>.npz`, `<name>.npy` or `<name>.csv` with one row of actions a frame.
 
-Nothing is repaired, guessed or skipped, and nothing pickled is loaded: what cannot be used is a [`Problem`], and all
-problems of a folder are told at once.
+Nothing is repaired, guessed or skipped, and nothing pickled is loaded. What cannot be used is a [`Problem`], and all
+problems of a folder are reported at once.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from .episode import Episode
 ACTION_SUFFIXES = (".npz", ".npy", ".csv")
 """Files that may hold the actions of a video."""
 
-TOLD = 20
-"""Problems that an error tells; `rlvr-world check` tells all."""
+MAX_LISTED = 20
+"""Problems that an error message lists; `rlvr-world check` lists all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Problem:
     """Path of the file below the folder."""
 
     field: str
-    """Array of the file that it is about, or `file`."""
+    """Array of the file that has the problem, or `file`."""
 
     found: str
     """What was expected, and what was found."""
@@ -73,12 +73,12 @@ class Problem:
 
 
 class UnusableEpisodesError(ValueError):
-    """A folder that is not there, or episodes that cannot be used as asked; its message tells each with the remedy."""
+    """A folder that does not exist, or unusable episodes; the message lists each problem with its remedy."""
 
 
 def described(default: Any, help: str) -> Any:
     """
-    A field of a record whose fields are keys of a stage, with what `--help` says of it.
+    A field of [`RecordedEpisodes`][] with its line for `--help`.
 
     Args:
         default (`Any`):
@@ -115,7 +115,7 @@ class RecordedEpisodes:
     """
 
     world: ClassVar[str] = "recorded episodes"
-    """What it is, for cards."""
+    """Name of the world, for cards."""
 
     source: ClassVar[str] = "A folder of your own, see `rlvr_world_hf/data/folder.py` for its form."
     """Where the data comes from and under which licence, for cards and for the error about a missing folder."""
@@ -148,11 +148,11 @@ class RecordedEpisodes:
     clip_actions: tuple[float, float] | None = described(None, "Lowest and highest value that actions are clipped to.")
     """Range that the world itself clips actions to."""
 
-    frame_stride: int = described(1, "Keep every so many frames, each with all actions up to the next one.")
-    """Every `frame_stride`-th frame is kept; the actions between two of them are put behind each other."""
+    frame_stride: int = described(1, "Keep every n-th frame, each with all actions up to the next kept frame.")
+    """Every `frame_stride`-th frame is kept; the actions between two kept frames are joined into one."""
 
-    min_frames: int = described(2, "Frames that an episode must have, those left out by frame_stride not counted.")
-    """Shorter episodes are a problem."""
+    min_frames: int = described(2, "Least number of frames of an episode, counted after frame_stride.")
+    """A shorter episode is a [`Problem`]."""
 
     def __post_init__(self) -> None:
         """
@@ -180,25 +180,25 @@ class RecordedEpisodes:
         All episodes, sorted by name, one after another.
 
         Yields:
-            `Episode`: With `actions[t]` leading from `frames[t]` to `frames[t + 1]`, whatever the alignment of the
-            source; the last one, where the source has none, repeats the one before. None after the first problem.
+            `Episode`: `actions[t]` leads from `frames[t]` to `frames[t + 1]`, whatever the alignment of the source.
+            If the source has no last action, the one before is repeated. No episode follows the first problem.
 
         Raises:
-            UnusableEpisodesError: If the folder or the alignment is not given, the folder is not there, or, at the
-                end, if any file in it cannot be used.
+            UnusableEpisodesError: If the folder or the alignment is not given or the folder does not exist; at the
+                end, if any file in the folder cannot be used.
         """
         self._refuse_incomplete()
         problems = []
         for item in self.scan():
             if isinstance(item, Problem):
-                problems.append(str(item))
+                problems.append(str(item))  # go on reading: one error lists the problems of all files
             elif not problems:
                 yield item
         if problems:
-            more = f"\n  and {len(problems) - TOLD} more" if len(problems) > TOLD else ""
-            listed = "".join(f"\n  {problem}" for problem in problems[:TOLD])
+            more = f"\n  and {len(problems) - MAX_LISTED} more" if len(problems) > MAX_LISTED else ""
+            listed = "".join(f"\n  {problem}" for problem in problems[:MAX_LISTED])
             raise UnusableEpisodesError(
-                f"{self.folder}: {len(problems)} problems; `rlvr-world check {self.folder}` tells all.{listed}{more}"
+                f"{self.folder}: {len(problems)} problems; `rlvr-world check {self.folder}` lists all.{listed}{more}"
             )
 
     def names(self) -> list[str]:
@@ -206,7 +206,7 @@ class RecordedEpisodes:
         Name of each episode, in the order of [`stream`], before any is read.
 
         Raises:
-            UnusableEpisodesError: If the folder or the alignment is not given, or the folder is not there.
+            UnusableEpisodesError: If the folder or the alignment is not given, or the folder does not exist.
         """
         self._refuse_incomplete()
         return [_episode_id(self._name(path)) for path in self.files()]
@@ -216,8 +216,8 @@ class RecordedEpisodes:
         Read file after file.
 
         Yields:
-            `Episode | Problem`: The episode of each usable file, the problems of each other one; at the end the
-            problems of files that differ from most others in what must be equal.
+            `Episode | Problem`: The episode of each usable file, and the problems of each unusable one. At the end, a
+            problem for each file that differs from most others in frame size, frames a second or dimensions.
 
         Raises:
             UnusableEpisodesError: If there is no such folder.
@@ -253,7 +253,7 @@ class RecordedEpisodes:
         return sorted([*arrays, *(path for path in files if path.suffix == ".mp4")])
 
     def contents(self) -> list[tuple[str, int, int]]:
-        """Name, size and time of change of each file: changes when the data does. Empty without a folder."""
+        """Name, size and modification time of each file, which change with the data. Empty without a folder."""
         if self.folder is None or not self.folder.is_dir():
             return []
         stats = {path: path.stat() for path in self._all_files()}
@@ -266,16 +266,15 @@ class RecordedEpisodes:
             )
         if self.alignment is None:
             raise UnusableEpisodesError(
-                f"{self.folder}: expected what actions[t] stands for, got nothing; add `--collect.alignment taken_at` "
-                "if it is the action taken at frames[t], `--collect.alignment led_to` if it is the one that led to "
-                "frames[t]."
+                f"{self.folder}: expected an alignment of actions and frames, got none; add `--collect.alignment "
+                "taken_at` if actions[t] is taken at frames[t], or `--collect.alignment led_to` if it led there."
             )
 
     def _all_files(self) -> list[Path]:
         if self.folder is None or not self.folder.is_dir():
             raise UnusableEpisodesError(
-                f"Expected a folder of episodes at {self.folder}, found none; put the data there, or say where it is "
-                f"by `--collect.folder PATH`. Source: {self.source}"
+                f"Expected a folder of episodes at {self.folder}, found none; put the data there, or give its "
+                f"folder by `--collect.folder PATH`. Source: {self.source}"
             )
         paths = (path for path in self.folder.rglob("*") if path.is_file())
         return sorted(path for path in paths if not any(part[0] == "." for part in self._name(path).split("/")))
@@ -284,24 +283,24 @@ class RecordedEpisodes:
         return path.relative_to(self.folder or Path()).as_posix()
 
     def _read_file(self, path: Path) -> Iterator[Episode | Problem]:
-        told = partial(Problem, file=self._name(path))
+        problem = partial(Problem, file=self._name(path))
         arrays: dict[str, np.ndarray] = {}
         try:
             fields, fps = self._open(path)
         except UnusableArrayError as error:
-            yield told(field="file", found=error.found, remedy=error.remedy)
+            yield problem(field="file", found=error.found, remedy=error.remedy)
             return
         for name, load in fields.items():
             try:
                 arrays[name] = load()
             except UnusableArrayError as error:
-                yield told(field=name, found=error.found, remedy=error.remedy)
+                yield problem(field=name, found=error.found, remedy=error.remedy)
         if arrays.keys() < fields.keys():
             return
         frames, *rows = arrays.values()
         kept = -(-len(frames) // self.frame_stride)
         problems: list[Episode | Problem] = [
-            told(
+            problem(
                 field=name,
                 found=f"expected one row for each of the {len(frames)} frames, got {len(arrays[name])} rows",
                 remedy="cut both to the same steps; where the last frame has no action, repeat the one before it",
@@ -310,9 +309,9 @@ class RecordedEpisodes:
             if len(arrays[name]) != len(frames)
         ]
         if kept < self.min_frames:
-            every = f" (every {self.frame_stride}. of {len(frames)})" if self.frame_stride > 1 else ""
+            every = f" ({len(frames)} with a frame_stride of {self.frame_stride})" if self.frame_stride > 1 else ""
             problems.append(
-                told(
+                problem(
                     field=next(iter(fields)),
                     found=f"expected at least {self.min_frames} frames, got {kept}{every}",
                     remedy="drop the episode, or shorten the horizon of the windows",
@@ -329,7 +328,7 @@ class RecordedEpisodes:
                 expected = ", ".join(f"{path.stem}{suffix}" for suffix in ACTION_SUFFIXES)
                 raise UnusableArrayError(
                     f"expected its actions in one of {expected} beside it, found {len(beside)} of them",
-                    "write the actions of a frame as one row" if not beside else "leave one of them",
+                    "write the action at each frame as one row" if not beside else "keep one of them",
                 )
             frames, fps = partial(read_video, path), video_fps(path)
             values, fields = beside[0], [self.actions_field]
@@ -346,6 +345,7 @@ class RecordedEpisodes:
         if self.states_field is not None:
             fields.append(self.states_field)
         read = READERS[values.suffix]
+        # `partial` binds each name now; a plain lambda would see the last name of the loop.
         return {
             self.frames_field: lambda: as_frames(frames()),
             **{name: partial(lambda name: as_rows(read(values, name)), name) for name in fields},
@@ -359,6 +359,7 @@ class RecordedEpisodes:
         if self.clip_actions is not None:
             actions = actions.clip(*self.clip_actions)
         starts = np.arange(0, len(frames), self.frame_stride)
+        # After the last kept frame there may be too few actions: the last one is repeated.
         acting = np.minimum(starts[:, None] + np.arange(self.frame_stride), len(frames) - 1)  # (kept, stride)
         return Episode(
             episode_id=_episode_id(name),
@@ -369,7 +370,7 @@ class RecordedEpisodes:
         )
 
     def _form(self, episode: Episode) -> dict[str, Any]:
-        """What must be equal in all episodes of a folder, by field."""
+        """What must be equal in all episodes of a folder, by field, in words."""
         _, _, height, width = episode.required_frames.shape
         form = {
             self.frames_field: f"frames of {height} x {width} pixels at {episode.fps:g} a second",

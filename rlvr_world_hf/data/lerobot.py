@@ -5,8 +5,8 @@ Episodes of LeRobot datasets (https://github.com/huggingface/lerobot), versions 
           tables in meta/episodes
     2.1   data/chunk-000/episode_000000.parquet, videos/chunk-000/{camera}/episode_000000.mp4: one episode a file
 
-Only what is asked for is read: the files of an episode when it comes to it, of a video the span of the episode. The
-package `lerobot` is not needed; videos are decoded by PyAV (the extra `lerobot`).
+Files are read when their episode is asked for; of a video, only the frames of the episode are decoded. The package
+`lerobot` is not needed: PyAV decodes videos (the extra `lerobot`).
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ CAMERA_TYPES = ("video", "image")
 """Types of features that are frames."""
 
 NAME = "episode_{:06d}"
-"""Name of an episode."""
+"""Template of an episode's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """What the folder `meta` of a dataset says."""
+    """Content of the folder `meta` of a dataset."""
 
     info: Mapping[str, Any]
     """`info.json`: version, frames a second, features, templates of paths."""
 
     episodes: Mapping[str, Mapping[str, Any]]
-    """A row an episode, by name, in order: its length and tasks, and where its data and videos are."""
+    """One row per episode, by name, in order: its length and tasks, and where its data and videos are."""
 
     stats: Mapping[str, Any]
-    """`stats.json`: least, greatest, mean and so on of each feature; empty where there is none."""
+    """`stats.json`: minimum, maximum, mean and so on of each feature; empty if the file is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class RecordedEpisodes(folder.RecordedEpisodes):
     """Branch, tag or commit of the dataset on the Hub."""
 
     alignment: Literal["taken_at", "led_to"] | None = described("taken_at", "actions[t] is taken_at frames[t].")
-    """LeRobot stores with a frame the action that is taken at it."""
+    """LeRobot stores each action with the frame at which it is taken."""
 
     frames_field: str = described("", "Feature that holds the frames; the first camera if not given.")
     """Feature that holds the frames, such as `observation.images.top`; by default the first camera."""
@@ -93,23 +93,23 @@ class RecordedEpisodes(folder.RecordedEpisodes):
         return [list(row.get("tasks", ())) for row in self._tables().episodes.values()]
 
     def stats(self) -> Mapping[str, Any]:
-        """Least, greatest, mean and so on of each feature, as the dataset states them; empty if it does not."""
+        """Minimum, maximum, mean and so on of each feature, as the dataset states them; empty if it has none."""
         return self._tables().stats
 
     def files(self) -> list[Path]:
         """
-        A name for each episode, by number; several may share a file.
+        A name for each episode, in the order of their numbers; several episodes may share a file.
 
         Raises:
-            UnusableEpisodesError: If there is no such dataset, or it has another version.
+            UnusableEpisodesError: If there is no such dataset, or its version is not supported.
         """
         return [Path(name) for name in self._tables().episodes]
 
     def contents(self) -> Any:
-        """Name, size and time of change of each file, or the name and revision of the dataset on the Hub."""
+        """Name, size and modification time of each file, or the name and revision of the dataset on the Hub."""
         if self.folder is None:
             return [self.repo_id, self.revision]
-        # Slots take away what `super` without arguments needs.
+        # `super()` fails here: `slots=True` makes a new class, and `super()` still refers to the one before it.
         return folder.RecordedEpisodes.contents(self)
 
     def _refuse_incomplete(self) -> None:
@@ -197,13 +197,13 @@ class RecordedEpisodes(folder.RecordedEpisodes):
 @lru_cache(maxsize=8)
 def read_tables(place: Path | None, repo_id: str | None, revision: str | None) -> Tables:
     """
-    What the folder `meta` of a dataset says, read once.
+    Read the folder `meta` of a dataset; each is read once.
 
     Args:
         place (`Path`, *optional*):
             Folder of the dataset.
         repo_id (`str`, *optional*):
-            Its id on the Hub, if it is there.
+            Its id on the Hub, if there is no folder.
         revision (`str`, *optional*):
             Its branch, tag or commit.
 
@@ -211,7 +211,7 @@ def read_tables(place: Path | None, repo_id: str | None, revision: str | None) -
         `Tables`: version, features, episodes and statistics.
 
     Raises:
-        UnusableEpisodesError: If it is not there, or of a version that is not read.
+        UnusableEpisodesError: If there is no such dataset, or its version is not supported.
     """
     where = repo_id if place is None else place
     if place is None:
@@ -251,15 +251,15 @@ def read_tables(place: Path | None, repo_id: str | None, revision: str | None) -
 
 def read_span(file: Path, *, start: float, count: int, fps: float) -> np.ndarray:
     """
-    Some successive frames of a video.
+    Consecutive frames of a video.
 
     Args:
         file (`Path`):
             The video.
         start (`float`):
-            Time of the first of them, in seconds.
+            Time of the first frame, in seconds.
         count (`int`):
-            How many.
+            Number of frames.
         fps (`float`):
             Frames a second.
 
@@ -267,7 +267,7 @@ def read_span(file: Path, *, start: float, count: int, fps: float) -> np.ndarray
         `np.ndarray` of shape `(count, H, W, 3)`, uint8 RGB.
 
     Raises:
-        UnusableArrayError: If the video cannot be decoded, or does not have them all.
+        UnusableArrayError: If the video cannot be decoded, or lacks one of the frames.
     """
     try:
         import av
@@ -281,6 +281,7 @@ def read_span(file: Path, *, start: float, count: int, fps: float) -> np.ndarray
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             assert stream.time_base is not None
+            # Seeking ends at a key frame at or before `start`: frames are counted by their own time.
             container.seek(int(start / stream.time_base), stream=stream, backward=True)
             for frame in container.decode(stream):
                 number = round((float(frame.time or 0.0) - start) * fps)
@@ -300,13 +301,14 @@ def read_span(file: Path, *, start: float, count: int, fps: float) -> np.ndarray
 
 
 def _without_stats(file: Path) -> list[dict[str, Any]]:
+    """Rows of a table of episodes without their statistics, which are most of its columns and not used."""
     names = [name for name in parquet.read_schema(file).names if not name.startswith("stats/")]
     rows: list[dict[str, Any]] = parquet.read_table(file, columns=names).to_pylist()
     return rows
 
 
 def _places(info: Mapping[str, Any], row: Mapping[str, Any], kind: str) -> dict[str, int]:
-    """What the templates of paths are filled with for an episode: both versions' names."""
+    """Values that fill the path templates for an episode, under the names of both versions."""
     index = row["episode_index"]
     return {
         "episode_index": index,

@@ -1,4 +1,4 @@
-"""Recording of many episodes of an embedded world, or games of one of text, by one process or several."""
+"""Records many episodes, or games of a text world, in one process or several."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def record_episodes(
 
     Args:
         record (`Callable[[int], Recorded]`):
-            Records the episode of a seed, or the transitions of a game; can be sent to another process.
+            Records the episode of a seed, or the transitions of a game; must be picklable.
         seeds (`list[int]`):
-            One an episode.
+            One per episode.
         processes (`int`):
-            Processes that share the work; the episodes do not depend on it. With 1 they are recorded here.
+            Processes that share the work; the episodes do not depend on their number. With 1, this process records.
         chunk (`int`, *optional*, defaults to 4):
-            Episodes that a process is given at a time.
+            Episodes handed to a process at a time.
 
     Yields:
         `Recorded`: The episodes, as `record` returns them.

@@ -39,11 +39,11 @@ FEATURES = datasets.Features(
 
 class EpisodeWriter(AbstractContextManager["EpisodeWriter"]):
     """
-    Stores episodes as they come, a few in memory at a time; used as a context.
+    Context manager that stores episodes as they come, with only a few in memory at a time.
 
     Args:
         folder (`str` or `Path`):
-            Folder to write; what it held is replaced at the end of the context, and stays if that is an exception.
+            Folder to write. Its old content is replaced at the end of the context; after an exception it stays.
 
     Raises:
         `ValueError`: At the end, if no episode was written.
@@ -74,7 +74,7 @@ class EpisodeWriter(AbstractContextManager["EpisodeWriter"]):
         return self
 
     def write(self, episode: Episode) -> None:
-        """Store one more episode; its frames are as large as those of the others."""
+        """Store one more episode; all have the same frame size."""
         self._writer.write(_to_row(episode))
         self._count += 1
 
@@ -93,8 +93,9 @@ class EpisodeWriter(AbstractContextManager["EpisodeWriter"]):
 
 class StoredEpisodes(Sequence[Episode]):
     """
-    Episodes in a folder, each read when it is asked for: its arrays are read-only views of the files, whose pages the
-    system brings into memory and drops again, so that a dataset may be larger than the memory.
+    Episodes in a folder, each read when it is asked for.
+
+    The arrays are read-only views of memory-mapped files, so a dataset may be larger than the memory.
 
     Args:
         folder (`str` or `Path`):
@@ -127,6 +128,7 @@ class StoredEpisodes(Sequence[Episode]):
             raise IndexError(f"Expected an index from {-len(self)} to {len(self) - 1}, got {index}.")
         return _from_row({name: column[index % len(self)] for name, column in self._columns.items()})
 
+    # Another process maps the files itself; pickling the columns would copy all episodes.
     def __reduce__(self) -> tuple[type[StoredEpisodes], tuple[Path]]:
         return type(self), (self.folder,)
 
@@ -139,7 +141,7 @@ def save_episodes(episodes: Iterable[Episode], folder: str | Path) -> StoredEpis
         episodes (`Iterable[Episode]`):
             Episodes of equal frame size; read once, one after another.
         folder (`str` or `Path`):
-            Folder to write; what it held is replaced only when all episodes have been read.
+            Folder to write; its old content is replaced only after all episodes have been read.
 
     Returns:
         `StoredEpisodes`: The episodes, as [`load_episodes`] gives them.
@@ -208,11 +210,11 @@ def _from_row(row: dict[str, pa.Scalar]) -> Episode:
         if not shape:
             return None
         array = np.frombuffer(row[name].as_buffer(), dtype).reshape(shape)
-        array.flags.writeable = False  # the mapped file is, and a write would end the process
+        array.flags.writeable = False  # the file is mapped read-only: a write would crash the process
         return array
 
     actions = read("actions", np.float32)
-    assert actions is not None  # no episode is without
+    assert actions is not None  # every episode has actions
     return Episode(
         episode_id=row["episode"].as_py(),
         fps=row["fps"].as_py(),
@@ -223,7 +225,7 @@ def _from_row(row: dict[str, pa.Scalar]) -> Episode:
 
 
 class _WindowReader:
-    """Looks up the arrays of windows when rows are read, so that overlapping windows share the episodes' memory."""
+    """Cuts the arrays of windows when rows are read, so that overlapping windows are not stored one by one."""
 
     def __init__(
         self,
@@ -260,7 +262,7 @@ class _WindowReader:
         return columns
 
     def _read(self, episode: Episode, *, seed: list[int]) -> Window:
-        """The window of an episode whose number and first frame are `seed`."""
+        """The window of an episode. `seed`, the episode's number and the window's first frame, fixes all draws."""
         _, start = seed
         context_start = draw_context(start, context_reach=self.context_reach, seed=seed)
         cut = cut_window(episode, start, **self.cut, context_start=context_start)
@@ -282,7 +284,7 @@ def window_rows(
     augmentation: ClipAugmentation | None = None,
 ) -> datasets.Dataset:
     """
-    All windows of some episodes as rows. The arrays are cut when a row is read.
+    All windows of some episodes as rows. A row's arrays are cut when it is read.
 
     Args:
         episodes (`Sequence[Episode]`):
@@ -298,8 +300,8 @@ def window_rows(
         padded (`bool`, *optional*, defaults to `False`):
             Keep the windows at the end of an episode that are shorter than the horizon, padded and masked.
         context_reach (`int`, *optional*, defaults to 0):
-            Draw the context for each window, see [`~rlvr_world_hf.data.windows.draw_context`]; 15 in the paper's code
-            for multi-step prediction. 0: it is what lies just before the other frames.
+            Number of frames to draw each window's context from, see [`~rlvr_world_hf.data.windows.draw_context`]; 15
+            in the paper's code for multi-step prediction. With 0, the context directly precedes the other frames.
         augmentation (`ClipAugmentation`, *optional*):
             Changes the frames of each window, the same way whenever its row is read.
 
@@ -311,7 +313,7 @@ def window_rows(
         See [`~rlvr_world_hf.data.Window`].
 
     Raises:
-        `ValueError`: If no episode is long enough, or a drawn context could be a frame that is to be predicted.
+        `ValueError`: If no episode is long enough, or a drawn context could contain a frame to predict.
 
     Example:
 
@@ -335,9 +337,9 @@ def window_rows(
     index: dict[str, list[int]] = {"episode_index": [], "start": []}
     for number, episode in enumerate(episodes):
         starts = count_windows(episode, **cut, stride=stride)
-        whole = len(episode) - context_frames - observed_steps - horizon
+        last_whole = len(episode) - context_frames - observed_steps - horizon
         for start in range(0, starts * stride, stride):
-            if padded or start <= whole:
+            if padded or start <= last_whole:
                 index["episode_index"].append(number)
                 index["start"].append(start)
     if not index["start"]:
@@ -356,17 +358,17 @@ def split_episodes(
     """
     Split by episode, never by window, so that no frame of a test episode is trained on.
 
-    Episodes of one subfolder (`door-lock/0`, `door-lock/1`), as those of a task, are spread evenly over the parts.
+    The episodes of a subfolder, such as a task (`door-lock/0`, `door-lock/1`), are spread evenly over the parts.
 
     Args:
         episodes (`Sequence[Episode]`):
             All episodes.
         validation (`float`):
-            Share of the episodes for validation, in [0, 1), or from 1 on their number.
+            Share of the episodes for validation, in [0, 1); a value of 1 or more is their number.
         test (`float`):
-            Share for testing, in [0, 1), or from 1 on their number.
+            Share for testing, in the same form.
         seed (`int`, *optional*, defaults to 0):
-            Decides who goes where.
+            Seed of the split.
 
     Returns:
         `tuple`: Training, validation and test episodes; each non-zero share gets at least one episode.
@@ -406,7 +408,7 @@ def split_names(
             See [`split_episodes`].
 
     Returns:
-        `tuple`: Places in `names` of the training, validation and test episodes.
+        `tuple`: Indices in `names` of the training, validation and test episodes.
 
     Raises:
         `ValueError`: If a part would be left without an episode.
@@ -428,16 +430,17 @@ def split_names(
             f"Expected more than {sum(counts)} episodes to set aside {counts[0]} for validation and {counts[1]} for "
             f"testing, got {len(names)}; bring more or set fewer aside."
         )
-    of_test, aside = counts[1], sum(counts)
-    return sorted(order[aside:]), sorted(order[of_test:aside]), sorted(order[:of_test])
+    test_count, set_aside = counts[1], sum(counts)
+    return sorted(order[set_aside:]), sorted(order[test_count:set_aside]), sorted(order[:test_count])
 
 
 def _spread(names: Sequence[str], order: list[int]) -> list[int]:
-    """`order`, changed so that each piece of it holds its share of the episodes of each subfolder."""
+    """Reorder `order` so that every stretch of it has its share of each subfolder's episodes."""
     places: dict[str, list[int]] = {}
     for place in order:
         places.setdefault(names[place].rpartition("/")[0], []).append(place)
-    due = {place: (rank + 0.5) / len(of_one) for of_one in places.values() for rank, place in enumerate(of_one)}
+    # An episode's rank as a share of its subfolder: sorting by it interleaves the subfolders.
+    due = {place: (rank + 0.5) / len(folder) for folder in places.values() for rank, place in enumerate(folder)}
     return sorted(order, key=due.__getitem__)
 
 
@@ -445,23 +448,25 @@ def stream_window_rows(
     source: RecordedEpisodes, *, context_frames: int = 1, observed_steps: int = 0, horizon: int, stride: int = 1
 ) -> datasets.IterableDataset:
     """
-    All windows of recorded episodes as rows, one after another: a single episode is in memory at a time, so that it
-    may be a dataset of any size. Its rows are those of [`window_rows`], in order, padded ones too.
+    Stream all windows of recorded episodes as rows.
+
+    One episode is in memory at a time, so the dataset may have any size. The rows are those of [`window_rows`] with
+    `padded=True`, in order.
 
     Args:
         source (`RecordedEpisodes`):
             Where the episodes come from: a folder, or a LeRobot dataset.
         context_frames (`int`, *optional*, defaults to 1):
-            As the others, see [`window_rows`].
+            See [`window_rows`].
         observed_steps (`int`, *optional*, defaults to 0):
-            Of each window.
+            See [`window_rows`].
         horizon (`int`):
-            Of each window.
+            See [`window_rows`].
         stride (`int`, *optional*, defaults to 1):
-            From window to window.
+            See [`window_rows`].
 
     Returns:
-        `datasets.IterableDataset`: The rows; shuffle it by its buffer.
+        `datasets.IterableDataset`: The rows; its `shuffle` shuffles them within a buffer.
 
     Raises:
         UnusableEpisodesError: When an episode cannot be used.

@@ -35,10 +35,10 @@ class Transition:
     """Its name, unique in its source."""
 
     group: str
-    """What it belongs to, such as a game or a site: tables are broken down by it."""
+    """The game or site it belongs to; tables are also broken down by group."""
 
     prompt: str | list[dict[str, str]]
-    """What the model is told: a text, or the messages of a conversation. It holds state and action."""
+    """What the model is given: a text, or the messages of a conversation. It contains state and action."""
 
     answer: str
     """What the model should write: the target of likelihood training."""
@@ -59,7 +59,7 @@ class Transition:
         if not self.prompt or not self.answer:
             raise ValueError(
                 f"Transition {self.transition_id!r}: expected a prompt and an answer, got {self.prompt!r:.60} and "
-                f"{self.answer!r:.60}; an action that changes nothing has an answer that says so."
+                f"{self.answer!r:.60}; an action that changes nothing needs an answer that says so."
             )
 
 
@@ -93,9 +93,9 @@ def save_transitions(transitions: Iterable[Transition], folder: str | Path) -> d
 
     Args:
         transitions (`Iterable[Transition]`):
-            Transitions, their prompts all texts or all conversations.
+            Transitions. Either all prompts are texts, or all are conversations.
         folder (`str` or `Path`):
-            Folder to write; what it held is replaced only when all transitions have been read.
+            Folder to write; its old content is replaced only after all transitions have been read.
 
     Returns:
         `datasets.Dataset`: The rows; see [`transition_row`].

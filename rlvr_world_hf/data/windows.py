@@ -1,4 +1,4 @@
-"""From an episode to the pieces that a world model is trained on."""
+"""Cuts episodes into windows, the pieces that a world model is trained on."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Window:
     """
 
     reference: np.ndarray
-    """Frames or states to predict, as in `context`, `horizon` of them; padded by repeating the last one."""
+    """The `horizon` frames or states to predict, in the form of `context`; padded by repeating the last one."""
 
     reference_mask: np.ndarray
     """Shape `(horizon,)`, bool: true where `reference` was recorded, false where it is padding."""
@@ -58,7 +58,7 @@ class Window:
     """
 
     reference_states: np.ndarray | None
-    """Those of the frames to predict, shape `(horizon, P)`."""
+    """Low-dimensional states of the frames to predict, shape `(horizon, P)`, float32; `None` as above."""
 
 
 def count_windows(episode: Episode, *, context_frames: int, observed_steps: int, stride: int = 1) -> int:
@@ -89,9 +89,10 @@ def cut_window(
         observed_steps (`int`):
             Further frames given, each as one step block.
         horizon (`int`):
-            Frames to predict. At the end of the episode what is missing is padded, see `Window.reference_mask`.
+            Frames to predict. Those beyond the end of the episode are padding, see `Window.reference_mask`.
         context_start (`int`, *optional*):
-            Index of the first context frame, where the context is not what lies just before the other frames.
+            Index of the first context frame, if the context does not directly precede the other frames; `start` by
+            default.
 
     Returns:
         `Window`: The window.
@@ -143,16 +144,17 @@ def cut_window(
 
 def draw_context(start: int, *, context_reach: int, seed: list[int]) -> int:
     """
-    Index of the first context frame of a window, drawn evenly.
+    Draw the index of a window's first context frame, uniformly.
 
     Args:
         start (`int`):
             Index of the window's first frame.
         context_reach (`int`):
-            The last context frame is one of so many frames, the last of which is the first one after the context;
-            fewer at the beginning of an episode. 0: it is always the frame before that one.
+            How many indices to draw from: `start + 1` and those before it, fewer at the beginning of an episode. With
+            `start + 1`, the context ends with the first frame that otherwise follows it. With 0, nothing is drawn and
+            the index is `start`.
         seed (`list[int]`):
-            Decides the draw.
+            Seed of the draw.
 
     Returns:
         `int`: The index.
@@ -169,7 +171,7 @@ def draw_context(start: int, *, context_reach: int, seed: list[int]) -> int:
     """
     if context_reach == 0:
         return start
-    nearest = start + 1  # the context then ends with the first frame after it
+    nearest = start + 1  # as the authors draw it: the context may contain the first frame after it
     farthest = max(0, nearest - context_reach + 1)
     return int(np.random.default_rng(seed).integers(farthest, nearest + 1))
 

@@ -1,6 +1,8 @@
 """
-What every modality answers: what is the prompt, what the completion, and how is a completion read back. Which tokens
-of a completion the world writes is a question for step blocks alone. And how a processor with a codec is saved.
+What every modality defines: the prompt, the completion, and how a completion is read back. Which tokens of a
+completion the world writes is defined for step blocks only (`step_blocks.py`).
+
+Also how a processor with a codec is saved and loaded.
 """
 
 import inspect
@@ -22,7 +24,8 @@ from transformers.dynamic_module_utils import custom_object_save
 CODEC_FOLDER = "codec"
 TRUSTED_PACKAGES = ("rlvr_world_hf", "diffusers")
 AUTHORS, OFFICIAL = "thuml", "rlvr_world_hf.hub.official"
-"""Owner of checkpoints that hold no processor, and the module that knows theirs; it is imported for them alone."""
+"""Owner of checkpoints without a processor, and the module that knows theirs. It is imported by name, for them
+only, as this file also works where the library is not installed."""
 
 BUNDLED = "rlvr_world_hf.hub.bundled"
 """The module that knows where a codec lies that ships with the library; it is imported for such a one alone."""
@@ -31,10 +34,10 @@ HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "
 
 
 class Codec(Protocol):
-    """What a processor asks of a visual tokenizer: a diffusers model between frames in `[0, 1]` and codes."""
+    """What a processor needs of a visual tokenizer: a diffusers model between frames in `[0, 1]` and codes."""
 
     config: Any
-    """`context_frames` (`int`; 0 where each frame is coded on its own), `image_size` (`(H, W)`)."""
+    """`context_frames` (`int`; 0 if each frame is coded on its own), `image_size` (`(H, W)`)."""
     context_codebook_size: int
     dynamics_codebook_size: int
     context_grid: tuple[int, int]
@@ -59,7 +62,7 @@ class Codec(Protocol):
 
 class WorldModelProcessor(ProcessorMixin, ABC):
     """
-    How a transition is written as tokens and read back; rollouts and trainers know a modality only by these methods.
+    Writes a transition as tokens and reads it back; rollouts and trainers know a modality by these methods only.
 
     A subclass names in its constructor what it needs: a `tokenizer`, and, if it has one, the neural tokenizer as
     `codec`. All other arguments are JSON values, or objects with `to_dict`, kept under their own names; they are saved
@@ -68,9 +71,9 @@ class WorldModelProcessor(ProcessorMixin, ABC):
 
     Attributes:
         predicts (`tuple[str, ...]`):
-            Kinds of its states, `"frames"`, `"sensors"` or `"text"`. Of two, the second one's columns are
-            `context_states`, `reference_states` and `predicted_states`, beside `context`, `reference` and `predicted`
-            of the first.
+            Kinds of its states: `"frames"`, `"sensors"` or `"text"`. The columns of the first kind are `context`,
+            `reference` and `predicted`; those of a second kind are `context_states`, `reference_states` and
+            `predicted_states`.
         fixed_length (`bool`):
             Whether each position of a completion is known beforehand: who writes it, and which ids it may hold. If
             not, the model writes all of a completion and ends it by itself.
@@ -96,7 +99,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where it encodes: on its codec's device, or on the CPU if it has none."""
+        """Device on which it encodes: its codec's, or the CPU without a codec."""
         return torch.device("cpu") if self.codec is None else self.codec.device
 
     def to(self, device: str | torch.device) -> "WorldModelProcessor":
@@ -107,7 +110,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
 
     @abstractmethod
     def encode_prompt(self, *args: Any, **columns: Any) -> Any:
-        """Token ids of prompts: of the columns that `prompt_columns` names."""
+        """Token ids of prompts, from the columns that `prompt_columns` names."""
 
     @abstractmethod
     def encode_completion(self, *args: Any, **columns: Any) -> Any:
@@ -116,13 +119,13 @@ class WorldModelProcessor(ProcessorMixin, ABC):
     @abstractmethod
     def decode_state(self, completion_ids: Any, context: Any) -> Any:
         """
-        Predicted states of completions; those of one context stand together. Of two kinds, by column: `predicted` and
-        `predicted_states`.
+        Predicted states of completions; those of one context stand together. Two kinds come as a mapping of
+        `predicted` and `predicted_states`.
         """
 
     def to_dict(self) -> dict[str, Any]:
         """
-        The processor's own settings as JSON, the codec as the name of its class.
+        The processor's own settings as JSON; the codec is written as the name of its class.
 
         Returns:
             `dict[str, Any]`: what `processor_config.json` stores.
@@ -165,14 +168,14 @@ class WorldModelProcessor(ProcessorMixin, ABC):
 
     def save_code(self, save_directory: str | Path, *, settings_directory: str | Path | None = None) -> None:
         """
-        Adds to a saved processor the source files of its class, and of its codec's unless that is of diffusers, so
-        that `AutoProcessor.from_pretrained(..., trust_remote_code=True)` reads it where this library is not installed.
+        Adds the source files of its class to a saved processor, and those of its codec's class unless that is one of
+        diffusers. `AutoProcessor.from_pretrained(..., trust_remote_code=True)` then works without this library.
 
         Args:
             save_directory (`str` or `Path`):
-                Folder to write the files, and the settings that name them, to.
+                Folder for the files and for the settings that name them.
             settings_directory (`str` or `Path`, *optional*):
-                Folder that holds the saved processor, where it is to stay as it is; `save_directory` by default.
+                Folder of the saved processor, if that is to stay unchanged; `save_directory` by default.
         """
         parts: list[tuple[str, Any, str, str]] = [("AutoProcessor", self, "", "processor_config.json")]
         if self.codec is not None and type(self.codec).__module__.split(".")[0] != "diffusers":
@@ -219,7 +222,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
             return self._upload_modified_files(
                 folder,
                 repo_id,
-                files_timestamps={},
+                files_timestamps={},  # no file is known, so all are uploaded
                 commit_message=commit_message,
                 commit_description=commit_description,
                 token=token,
@@ -230,11 +233,11 @@ class WorldModelProcessor(ProcessorMixin, ABC):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
         """
-        As any processor; a checkpoint of RLVR-World's authors, which holds none, gets the one that belongs to it.
+        Loads a processor as transformers does. Checkpoints of RLVR-World's authors hold none: for them it is built.
 
         Args:
             pretrained_model_name_or_path (`str` or `Path`): folder or Hub repository.
-            kwargs (`dict[str, Any]`): as of [`~transformers.ProcessorMixin.from_pretrained`].
+            kwargs (`dict[str, Any]`): those of [`~transformers.ProcessorMixin.from_pretrained`].
 
         Returns:
             [`WorldModelProcessor`]
@@ -249,8 +252,8 @@ class WorldModelProcessor(ProcessorMixin, ABC):
         processor = official.official_processor(pretrained_model_name_or_path, **source)
         if not isinstance(processor, cls):
             raise ValueError(
-                f"{pretrained_model_name_or_path} goes with a {type(processor).__name__}, not a {cls.__name__}; load "
-                "it by that class."
+                f"{pretrained_model_name_or_path} belongs to a {type(processor).__name__}, not a {cls.__name__}; load "
+                "it with that class."
             )
         return processor
 
@@ -258,7 +261,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
     def get_processor_dict(
         cls, pretrained_model_name_or_path: str | Path, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Constructor arguments of a folder or Hub repository, the codec loaded; called by `from_pretrained`."""
+        """Constructor arguments in a folder or Hub repository, the codec loaded; called by `from_pretrained`."""
         settings, unused = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
         if CODEC_FOLDER in settings:
             codec, place = settings[CODEC_FOLDER], str(pretrained_model_name_or_path)
@@ -274,13 +277,13 @@ class WorldModelProcessor(ProcessorMixin, ABC):
 
 def state_columns(decoded: Any) -> dict[str, Any]:
     """
-    What `decode_state` returned, by column.
+    The result of `decode_state` by column name.
 
     Args:
         decoded (`Any`): states, or a mapping of states.
 
     Returns:
-        `dict[str, Any]`: `predicted`, and `predicted_states` where there are two kinds.
+        `dict[str, Any]`: `predicted`, and `predicted_states` if there are two kinds.
 
     Example:
         >>> list(state_columns(torch.zeros(4, 2, 3)))
@@ -290,7 +293,7 @@ def state_columns(decoded: Any) -> dict[str, Any]:
 
 
 def _class_path(codec: Codec) -> str | None:
-    """Import path of the codec's class, or `None` for one that only its own copied code can restore."""
+    """Import path of the codec's class; `None` if only code copied with the checkpoint can restore it."""
     path = f"{type(codec).__module__}.{type(codec).__qualname__}"
     return path if path.split(".")[0] in TRUSTED_PACKAGES else None
 
@@ -298,7 +301,7 @@ def _class_path(codec: Codec) -> str | None:
 def _load_codec(class_path: str | None, repository: str, trust_remote_code: bool, **source: Any) -> Codec:
     """
     Loads a codec: a class of an installed trusted package by its name, any other by diffusers' `AutoModel`, which runs
-    the repository's own code only if that is trusted. Weights come as float32, in whatever form they are stored.
+    the repository's own code only if the caller trusts it. Weights are float32, whatever dtype they are stored in.
     """
     package = (class_path or "").split(".")[0]
     if class_path is None or (package not in TRUSTED_PACKAGES and trust_remote_code):
@@ -311,7 +314,7 @@ def _load_codec(class_path: str | None, repository: str, trust_remote_code: bool
     try:
         module, _, name = class_path.rpartition(".")
         codec_class: Any = getattr(import_module(module), name)
-    except ModuleNotFoundError:
+    except ModuleNotFoundError:  # the package is not installed here: the repository may hold a copy of the class
         return AutoModel.from_pretrained(repository, trust_remote_code=trust_remote_code, **source)
     is_model = isinstance(codec_class, type) and issubclass(codec_class, ModelMixin)
     if not is_model:

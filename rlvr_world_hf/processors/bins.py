@@ -16,7 +16,7 @@ class UniformBins:
     """
     Uniform bins of each dimension of an action or sensor, between the lowest and highest value of the training data.
 
-    As in the authors' code, a value outside the range falls into the first or last bin; NaN raises here.
+    As in the authors' code, a value outside the range falls into the first or last bin. NaN raises an error.
 
     Args:
         low (`Sequence[float]`): lowest value of each dimension, in the source's unit.

@@ -1,5 +1,5 @@
 """
-Where each token of a world stands: the one home of ids, lengths, ranges and masks.
+Where each token of a world stands. Ids, lengths, ranges and masks are defined here and nowhere else.
 
     ids          [0, D) dynamics codes | [D, D + C) context codes | then sensor bins | action bins | bos | eos
     prompt       K context frames in full, then M observed step blocks; with M = 0, the last context frame's sensors
@@ -29,8 +29,8 @@ class TokenLayout:
     How a window of frames and actions is laid out in tokens, after RLVR-World's multi-step and single-step prediction
     ([paper](https://huggingface.co/papers/2505.13934), section 5.1; ids and offsets follow the authors' code).
 
-    Where each frame is coded on its own there are no context frames: the history is a row of observed steps. So it is
-    where there are sensors and no frames.
+    If each frame is coded on its own, there are no context frames, and the history is a sequence of observed steps.
+    The same holds for sensors without frames.
 
     Args:
         context_codebook_size (`int`): codes of a context frame, `C`; 0 without context frames.
@@ -60,10 +60,10 @@ class TokenLayout:
         >>> layout.vocabulary_size, layout.prompt_length, layout.completion_length(7)
         (9008, 1373, 651)
 
-        The official single-step recipe, four frames of history. The authors put `bos` before the predicted frame and
-        `eos` in the place of its action, which is not needed any more: their prompt is one token longer than this one
-        and their completion 321 long. This layout ends a step with its action, as in multi-step prediction; the world
-        writes it, and the model the 320 codes before it.
+        The official single-step recipe, four frames of history. The authors put `bos` before the predicted frame, and
+        `eos` in the place of its action, which nothing depends on: their prompt is one token longer than this one, and
+        their completion has 321 tokens. This layout ends a step with its action, as in multi-step prediction: the
+        model writes 320 codes, then the world writes the action.
 
         >>> layout = TokenLayout(
         ...     context_codebook_size=0, dynamics_codebook_size=4375, context_grid=(0, 0), dynamics_grid=(16, 20),
@@ -100,13 +100,13 @@ class TokenLayout:
         for name in ("context_grid", "dynamics_grid"):
             rows, columns = getattr(self, name)
             object.__setattr__(self, name, (int(rows), int(columns)))
-        of_context = [self.context_frames, self.context_codebook_size, *self.context_grid]
+        context_sizes = [self.context_frames, self.context_codebook_size, *self.context_grid]
         may_be_zero = ["action_dims", "observed_steps"]
-        if not any(of_context):
+        if not any(context_sizes):
             may_be_zero += ["context_frames", "context_codebook_size", "context_grid"]
         if not self.sensor_dims and not self.sensor_bins:
             may_be_zero += ["sensor_dims", "sensor_bins"]
-        elif not any([*of_context, self.dynamics_codebook_size, *self.dynamics_grid]):
+        elif not any([*context_sizes, self.dynamics_codebook_size, *self.dynamics_grid]):
             may_be_zero += ["dynamics_codebook_size", "dynamics_grid"]
         for name, value in asdict(self).items():
             least = 0 if name in may_be_zero else 1
@@ -130,12 +130,12 @@ class TokenLayout:
 
     @property
     def bos_id(self) -> int:
-        """Id that opens a sequence; not written by this layout, kept as the authors' vocabulary has it."""
+        """Id that opens a sequence. This layout never writes it; it is kept because the authors' vocabulary has it."""
         return self.action_offset + self.action_bins
 
     @property
     def eos_id(self) -> int:
-        """Id that ends a sequence, also the padding id; lengths are fixed, so no completion holds it."""
+        """Id that ends a sequence, also the padding id. Lengths are fixed, so no completion contains it."""
         return self.bos_id + 1
 
     @property
@@ -165,7 +165,7 @@ class TokenLayout:
 
     @property
     def prompt_actions(self) -> int:
-        """Actions, and sensor states, that belong to the prompt: of each observed step, or the last context frame."""
+        """Actions in the prompt, and sensor states: one per observed step, or that of the last context frame alone."""
         return max(self.observed_steps, 1)
 
     @property
@@ -191,8 +191,8 @@ class TokenLayout:
 
     def model_token_mask(self, horizon: int) -> torch.Tensor:
         """
-        Which completion tokens the model writes: dynamics and sensor tokens; actions are written by the world and
-        carry no loss.
+        Which completion tokens the model writes: dynamics and sensor tokens. The world writes the actions, which have
+        no loss.
 
         Args:
             horizon (`int`): steps of the completion, `S`.
@@ -311,13 +311,13 @@ class TokenLayout:
 
     def clamp_completion(self, completion_ids: torch.Tensor) -> torch.Tensor:
         """
-        The nearest completion that is valid, as the authors' code makes one of ids of the whole vocabulary.
+        The nearest valid completion. The authors' code samples from the whole vocabulary, then clamps like this.
 
         Args:
-            completion_ids (`torch.Tensor` of shape `(B, S * step_length)`, int): any ids.
+            completion_ids (`torch.Tensor` of shape `(B, S * step_length)`, int): ids, valid or not.
 
         Returns:
-            `torch.Tensor` of the same shape, int64: each id brought into its position's range.
+            `torch.Tensor` of the same shape, int64: each id clamped to its position's range.
         """
         ranges = self.token_ranges(self.horizon(completion_ids.shape[1])).to(completion_ids.device)
         return completion_ids.long().clamp(ranges[:, 0], ranges[:, 1] - 1)
@@ -360,7 +360,7 @@ class TokenLayout:
         return torch.cat([torch.full_like(prompt_ids, IGNORED_LABEL, dtype=torch.long), completion], dim=1)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as JSON: what `processor_config.json` stores. Without sensors nothing is said of them."""
+        """The fields as JSON: what `processor_config.json` stores. Without sensors, their fields are left out."""
         fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return {name: value for name, value in fields.items() if value or not name.startswith("sensor_")}
 

@@ -1,4 +1,4 @@
-"""A world of sensors in tokens: low-dimensional states and actions by uniform bins, positions by a `TokenLayout`."""
+"""A world of sensors as tokens: uniform bins for states and actions, a `TokenLayout` for positions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,11 +16,11 @@ class SensorWorldModelProcessor(StepBlockProcessor):
 
     There is no visual tokenizer: each number of a state is one token, its uniform bin, as RLVR-World writes actions
     and the proprioception of PushT ([paper](https://huggingface.co/papers/2505.13934), section 5.1 and the appendix on
-    PushT). What is read back is the bin's centre, so a prediction is at best half a bin off.
+    PushT). A token is read back as its bin's centre, so even the right bin is off by up to half its width.
 
     States are `(B, T, P)` and actions `(B, T, A)`, torch or numpy, in the unit of their ranges. `actions[:, j]` is
-    taken at the `j`-th observed step; the one taken at the last predicted step moves nothing in the window and may be
-    left out. Bins know no wrap-around: give an angle as its cosine and sine.
+    taken at the `j`-th observed step; the one taken at the last predicted step affects nothing in the window and may
+    be left out. Bins do not wrap around: give an angle as its cosine and sine.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
@@ -30,7 +30,7 @@ class SensorWorldModelProcessor(StepBlockProcessor):
         state_low (`Sequence[float]` of length `P`):
             Lowest value of each sensor dimension.
         state_high (`Sequence[float]` of length `P`):
-            Highest value of each sensor dimension. Values beyond are put into the outermost bin.
+            Highest value of each sensor dimension. Values outside the range fall into the outermost bins.
         action_low (`Sequence[float]` of length `A`):
             Lowest value of each action dimension.
         action_high (`Sequence[float]` of length `A`):
@@ -75,8 +75,8 @@ class SensorWorldModelProcessor(StepBlockProcessor):
         )
         if self.layout.dynamics_length:
             raise ValueError(
-                f"The layout has {self.layout.dynamics_length} codes a frame, and there is no visual tokenizer for "
-                "them; use `VideoWorldModelProcessor` for frames and sensors together, `from_ranges` for sensors."
+                f"The layout has {self.layout.dynamics_length} codes a frame, and this processor has no visual "
+                "tokenizer; use `VideoWorldModelProcessor` for frames and sensors together, `from_ranges` for sensors."
             )
 
     @classmethod
@@ -93,7 +93,7 @@ class SensorWorldModelProcessor(StepBlockProcessor):
         fps: float | None = None,
     ) -> "SensorWorldModelProcessor":
         """
-        Builds the layout and the tokenizer that belong to the ranges of states and actions.
+        Builds a processor, with the layout and the tokenizer for the ranges of states and actions.
 
         Args:
             state_low (`Sequence[float]` of length `P`): lowest value of each sensor dimension.

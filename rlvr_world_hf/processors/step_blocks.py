@@ -1,7 +1,8 @@
 """
-A world written as step blocks: what is the same whether a step is seen by a camera, by sensors, or by both.
+Step blocks: what processors of frames, of sensors and of both share.
 
-The model writes the state of a step, the world writes the action taken at it; both stand where a `TokenLayout` says.
+The model writes the state of a step, and the world writes the action taken at it. A `TokenLayout` gives the positions
+of both.
 """
 
 from abc import abstractmethod
@@ -26,7 +27,7 @@ Array = torch.Tensor | np.ndarray
 
 class StepBlockProcessor(WorldModelProcessor):
     """
-    Horizon, masks, ranges, labels, and actions and sensors as uniform bins: what processors of step blocks share.
+    What processors of step blocks share: horizon, masks, ranges, labels, and uniform bins for actions and sensors.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
@@ -77,7 +78,7 @@ class StepBlockProcessor(WorldModelProcessor):
         super().__init__(tokenizer)
 
     def to_dict(self) -> dict[str, Any]:
-        """As [`WorldModelProcessor.to_dict`]; without sensors nothing is said of them."""
+        """As [`WorldModelProcessor.to_dict`]; without sensors, their ranges are left out."""
         settings = super().to_dict()
         return {name: value for name, value in settings.items() if value is not None or "state_" not in name}
 
@@ -98,8 +99,8 @@ class StepBlockProcessor(WorldModelProcessor):
             actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)`): actions of the window.
             reference (`torch.Tensor` or `np.ndarray` of shape `(B, S, ...)`, *optional*): the states that follow.
             reference_mask (`torch.Tensor` or `np.ndarray` of shape `(B, S)`, bool, *optional*): False for padding.
-            columns (`dict[str, Any]`, *optional*): what else `prompt_columns` and `reference_columns` name;
-                `return_tensors="pt"` is accepted, as it is the case.
+            columns (`dict[str, Any]`, *optional*): further columns that `prompt_columns` and `reference_columns` name;
+                `return_tensors="pt"` is accepted and changes nothing.
 
         Returns:
             [`~transformers.BatchFeature`]: `input_ids` `(B, L)`, and with a reference `labels` `(B, L)`, int64: -100
@@ -108,7 +109,9 @@ class StepBlockProcessor(WorldModelProcessor):
         returned = columns.pop("return_tensors", "pt")
         unknown = sorted(columns.keys() - {*self.prompt_columns, *self.reference_columns})
         if returned != "pt" or unknown:
-            raise TypeError(f"Expected no further arguments than `return_tensors='pt'`, got {unknown or returned}.")
+            raise TypeError(
+                f"Expected the processor's columns and `return_tensors='pt'` only, got {unknown or returned}."
+            )
         if reference is None:
             prompt = {name: column for name, column in columns.items() if name in self.prompt_columns}
             return BatchFeature({"input_ids": self.encode_prompt(context, actions, **prompt)})
@@ -130,7 +133,7 @@ class StepBlockProcessor(WorldModelProcessor):
             reference (`torch.Tensor` or `np.ndarray` of shape `(B, S, ...)`): the recorded states.
             context (`torch.Tensor` or `np.ndarray` of shape `(B, K + M, ...)`): as in `encode_prompt`.
             actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)`): `max(M, 1) + S` actions, or one fewer.
-            columns (`dict[str, Any]`, *optional*): what else `prompt_columns` and `reference_columns` name.
+            columns (`dict[str, Any]`, *optional*): further columns that `prompt_columns` and `reference_columns` name.
 
         Returns:
             `torch.Tensor` of shape `(B, S * step_length)`, int64.
@@ -164,7 +167,7 @@ class StepBlockProcessor(WorldModelProcessor):
 
         Args:
             actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)`):
-                `max(M, 1) + S` actions, or, where the horizon is given, one fewer or more.
+                `max(M, 1) + S` actions; if the horizon is given, also one fewer, or more.
             horizon (`int`, *optional*):
                 Steps to predict, `S`; by default all that the actions cover, `T - max(M, 1)`.
 
@@ -178,6 +181,7 @@ class StepBlockProcessor(WorldModelProcessor):
             horizon = np.shape(actions)[1] - self.layout.prompt_actions
         mask = self.model_token_mask(horizon).to(self.device)
         bins = self._bin_completion_actions(actions, horizon)
+        # Placeholders, in whose place -1 is written.
         codes, sensors = (
             bins.new_zeros(len(bins), horizon, length)
             for length in (self.layout.dynamics_length, self.layout.sensor_dims)
@@ -215,7 +219,7 @@ class StepBlockProcessor(WorldModelProcessor):
         if not fits:
             raise ValueError(
                 f"Expected `{name}` of shape ({', '.join(map(str, expected))}), got {tuple(states.shape)}; the last "
-                "dimension are the sensors, in the order of their ranges."
+                "dimension holds the sensors in the order of their ranges."
             )
         return self._sensor_bins.encode(states)
 
@@ -231,7 +235,7 @@ class StepBlockProcessor(WorldModelProcessor):
 
 def build_tokenizer(layout: TokenLayout) -> PreTrainedTokenizerFast:
     """
-    A text tokenizer with one word an id, so that text-minded tools can hold, pad, print and read completions.
+    A text tokenizer with one word per id, so that TRL and other tools for text can pad, print and read completions.
 
     Args:
         layout ([`TokenLayout`]): ids of the world.
@@ -287,7 +291,7 @@ def to_tensor(array: Array, name: str) -> torch.Tensor:
 
 def check_batches(completion_ids: torch.Tensor, contexts: int) -> None:
     """
-    Refuses completions that do not belong to equally many of each context.
+    Raises unless each context has the same number of completions.
 
     Args:
         completion_ids (`torch.Tensor` of shape `(B, L)`): completions.
@@ -298,7 +302,7 @@ def check_batches(completion_ids: torch.Tensor, contexts: int) -> None:
     """
     if len(completion_ids) % contexts:
         raise ValueError(
-            f"Expected equally many completions of each context, got {len(completion_ids)} completions of "
+            f"Expected the same number of completions for each context, got {len(completion_ids)} completions of "
             f"{contexts} contexts."
         )
 

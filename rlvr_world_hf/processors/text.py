@@ -1,4 +1,4 @@
-"""A world of text in tokens: any tokenizer of transformers, plain or with a chat template."""
+"""A world of text as tokens: any tokenizer of transformers, with or without a chat template."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from .base import WorldModelProcessor
 Prompt = str | Sequence[dict[str, str]]
 
 ANSWER_MARKERS = ("The final answer is:", "The final state is:", "</think>")
-"""What may stand between reasoning and answer, in any case; the last of them counts."""
+"""Markers between reasoning and answer, in upper or lower case; the last one in a completion counts."""
 
 
 class LanguageWorldModelProcessor(WorldModelProcessor):
@@ -21,15 +21,15 @@ class LanguageWorldModelProcessor(WorldModelProcessor):
     Writes state and action of a text world as a prompt, and reads the answer from a completion.
 
     Prompts are texts, or conversations where the tokenizer has a chat template; completions end with the end token and
-    may end early. What an answer means is known by the world's state class; reading takes its `parse` as an argument.
+    may end early. The world's state class knows what an answer means: `decode_state` takes its `parse` as an argument.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
-            Any, with an end token.
+            Any tokenizer with an end token.
         prompt_template (`str`, *optional*):
-            How a prompt is made of `{state}` and `{action}`; needed to predict from these.
+            Template of a prompt, with `{state}` and `{action}`; needed to predict from a state and an action.
         answer_markers (`Sequence[str]`, *optional*, defaults to `ANSWER_MARKERS`):
-            What may stand between reasoning and answer.
+            Markers between reasoning and answer.
 
     Raises:
         ValueError: if the tokenizer has no end token, or the template lacks one of the two fields.
@@ -67,7 +67,7 @@ class LanguageWorldModelProcessor(WorldModelProcessor):
             )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        tokenizer.padding_side = "left"  # so that all of a batch go on from their last token
+        tokenizer.padding_side = "left"  # so that generation continues at the last token of each prompt
         self.prompt_template = prompt_template
         self.answer_markers = list(answer_markers)
         super().__init__(tokenizer)
@@ -88,6 +88,7 @@ class LanguageWorldModelProcessor(WorldModelProcessor):
         """
         if self.prompt_template is None:
             raise ValueError("This processor has no `prompt_template`; give whole prompts, or set one.")
+        # Not `str.format`: a state may contain braces, even `{action}`, and is written as it is.
         before, _, after = self.prompt_template.partition("{state}")
         return before.replace("{action}", action) + state + after.replace("{action}", action)
 
@@ -104,6 +105,7 @@ class LanguageWorldModelProcessor(WorldModelProcessor):
         Raises:
             ValueError: for a conversation, if the tokenizer has no chat template.
         """
+        # A chat template writes the special tokens itself.
         return [self.tokenizer(self.render(one), add_special_tokens=isinstance(one, str)).input_ids for one in prompt]
 
     def render(self, prompt: Prompt) -> str:
@@ -151,8 +153,8 @@ class LanguageWorldModelProcessor(WorldModelProcessor):
                 does, and raises `ValueError` where it cannot.
 
         Returns:
-            `list`: without special tokens and without the reasoning before the answer: a text, or what `parse` makes
-            of it, or `None` where it cannot be read.
+            `list`: one answer per completion, without special tokens and without the reasoning before it: its text, or
+            with `parse` the result, which is `None` for an answer that cannot be read.
         """
         ids = completion_ids.tolist() if isinstance(completion_ids, torch.Tensor) else completion_ids
         answers = [self.find_answer(text) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
@@ -160,7 +162,7 @@ class LanguageWorldModelProcessor(WorldModelProcessor):
 
     def find_answer(self, completion: str) -> str:
         """
-        What follows the last marker of an answer.
+        The text after the last marker.
 
         Args:
             completion (`str`): what the model wrote, without special tokens.

@@ -1,6 +1,6 @@
 """
-A video world in tokens: frames by a visual tokenizer, actions, and sensors where there are any, by uniform bins,
-positions by a `TokenLayout`.
+A video world as tokens: a visual tokenizer for frames, uniform bins for actions and for sensors if there are any, a
+`TokenLayout` for positions.
 """
 
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ class VideoWorldModelProcessor(StepBlockProcessor):
     Writes context frames, observed steps and actions as a prompt, and reads predicted frames back from a completion.
 
     Follows the multi-step prediction of RLVR-World ([paper](https://huggingface.co/papers/2505.13934), section 5.1).
-    Where the authors clamp an invalid id into the range, `decode_state` raises, as position-aware sampling writes
-    none; `decode_state(..., parity=True)` clamps.
+    The authors clamp an invalid id into the range. Position-aware sampling writes no such id, so `decode_state`
+    raises; `decode_state(..., parity=True)` clamps.
 
     Frames everywhere are `(B, T, 3, H, W)` RGB, uint8 or float in `[0, 1]`, torch or numpy. Actions are `(B, T, A)` in
     the unit of their ranges; `actions[:, j]` is taken at the `j`-th frame counted from the last context frame if there
-    are no observed steps, and from the first observed step otherwise. The one taken at the last predicted frame moves
-    nothing in the window and may be left out: its tokens repeat the one before.
+    are no observed steps, and from the first observed step otherwise. The one taken at the last predicted frame
+    affects nothing in the window and may be left out: its tokens then repeat the action before it.
 
-    With the ranges of a low-dimensional state, its numbers stand beside the codes of each step and are predicted, too,
-    as the paper does with the proprioception of PushT (appendix). The columns `context_states` and `reference_states`
-    are then needed, and a decoded state is a mapping of `predicted` frames and `predicted_states`.
+    If the ranges of a low-dimensional state are given, its values follow the codes of each step and are predicted,
+    too, as the paper does with the proprioception of PushT (appendix). The columns `context_states` and
+    `reference_states` are then needed, and a decoded state is a mapping of `predicted` frames and `predicted_states`.
 
     Args:
         tokenizer ([`~transformers.PreTrainedTokenizerFast`]):
@@ -44,13 +44,13 @@ class VideoWorldModelProcessor(StepBlockProcessor):
         action_low (`Sequence[float]` of length `A`):
             Lowest value of each action dimension.
         action_high (`Sequence[float]` of length `A`):
-            Highest value of each action dimension. Values beyond are put into the outermost bin.
+            Highest value of each action dimension. Values outside the range fall into the outermost bins.
         fps (`float`, *optional*):
-            Frames a second of the data the codec and model were trained on; kept for who feeds them.
+            Frames a second of the training data. The processor does not use it: it is kept for its users.
         state_low (`Sequence[float]` of length `P`, *optional*):
-            Lowest value of each sensor dimension, where the layout has sensors.
+            Lowest value of each sensor dimension, if the layout has sensors.
         state_high (`Sequence[float]` of length `P`, *optional*):
-            Highest value of each sensor dimension. Values beyond are put into the outermost bin.
+            Highest value of each sensor dimension. Values outside the range fall into the outermost bins.
 
     Raises:
         ValueError: if codec, tokenizer or ranges do not fit the layout.
@@ -112,7 +112,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
         sensor_bins: int = 256,
     ) -> "VideoWorldModelProcessor":
         """
-        Builds the layout and the tokenizer that belong to a codec.
+        Builds a processor, with the layout and the tokenizer for a codec.
 
         Args:
             codec ([`~diffusers.ModelMixin`]): the visual tokenizer.
@@ -258,12 +258,12 @@ class VideoWorldModelProcessor(StepBlockProcessor):
         return None if bins is None else bins[:, -self.layout.prompt_actions :]
 
     def _given_states(self, states: Array | None, name: str, steps: int, batch: int) -> torch.Tensor | None:
-        """Bins `(B, T, P)` of states that must be there if the world has sensors, and only then."""
+        """Bins `(B, T, P)` of states, which must be given if the world has sensors, and only then."""
         dims = self.layout.sensor_dims
         if states is None and dims:
             raise ValueError(
-                f"Expected `{name}` of shape (B, {steps}, {dims}), as this world has sensors, got none; rows of "
-                "episodes with states hold them."
+                f"Expected `{name}` of shape (B, {steps}, {dims}), as this world has sensors, got none; rows "
+                "made from episodes with states have this column."
             )
         if states is not None and not dims:
             raise ValueError(

@@ -6,7 +6,7 @@ What every verifiable reward shares: aggregation over the horizon, direction, TR
 with minus for metrics where lower is better, and S the steps at which there is something to measure. The weights w are
 1 by default: the paper writes a sum over the horizon (https://huggingface.co/papers/2505.13934), its code takes the
 mean; normalized within a group, the two give the same advantages. We follow the code, so that a reward does not depend
-on the horizon. As an option, as in the code, the last step alone counts, or step s = 0, 1, ... with weight 0.9^s.
+on the horizon. Two options of the code are kept: only the last step counts, or step s = 0, 1, ... has weight 0.9^s.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ AGGREGATIONS = ("mean", "last", "discounted")
 """How the steps of a horizon become one number."""
 
 DISCOUNT = 0.9
-"""Weight of a step relative to the one before it, where steps are discounted: that of the authors' code."""
+"""Weight of a step relative to the one before it in the discounted mean; the authors' code has this value."""
 
 BATCH_SIZE = 32
-"""Samples measured at a time: what they take stays near a CPU's cache, so pixel rewards are several times faster."""
+"""Samples measured at a time: so few nearly fit a CPU's cache, and pixel rewards are several times faster."""
 
 
 class VerifiableReward(ABC):
@@ -58,8 +58,8 @@ class VerifiableReward(ABC):
         floor (`float`):
             Value of the unsigned metric that an unreadable prediction gets.
         reads (`str`):
-            Kind of states it compares: `"frames"` by default, or `"sensors"`. Where a world has both, the latter are
-            the columns `predicted_states`, `reference_states` and `context_states`.
+            Kind of states it compares: `"frames"` by default, or `"sensors"`. In a world with both, sensor states are
+            in the columns `predicted_states`, `reference_states` and `context_states`.
 
     Raises:
         ValueError: if `aggregation` or `discount` is none of the above.
@@ -89,7 +89,7 @@ class VerifiableReward(ABC):
     floor: float
     reads: str = "frames"
 
-    # Of the class too: a subclass may have a constructor that does not call this one.
+    # Defaults on the class, as a subclass may have a constructor that does not call this one.
     aggregation: str = "mean"
     discount: float = DISCOUNT
 
@@ -113,7 +113,7 @@ class VerifiableReward(ABC):
         missing = [key for key in ("name", "higher_is_better", "best", "floor") if not hasattr(cls, key)]
         if missing and not getattr(cls.measure, "__isabstractmethod__", False):
             raise TypeError(
-                f"`{cls.__name__}` measures, so it must say what: set the class attributes {', '.join(missing)}."
+                f"`{cls.__name__}` has a `measure` but not all class attributes of a reward; set {', '.join(missing)}."
             )
 
     @property
@@ -212,10 +212,10 @@ class VerifiableReward(ABC):
         **columns: Any,
     ) -> torch.Tensor:
         """
-        The reward of each step of each completion, whose mean over the steps is what a call of this reward returns.
+        The reward of each step of each completion; its mean over the steps is what a call of this reward returns.
 
-        Takes the columns that a call takes and raises what it raises. Where the steps are not aggregated by their
-        mean, each comes with its weight: of the last step alone, all others are 0, as what they show does not count.
+        Takes the columns of a call and raises what it raises. With another aggregation than the mean, each step is
+        multiplied by its weight: with `"last"`, all steps but the last are 0.
 
         Returns:
             `torch.Tensor` of shape `(N, S)`: higher is better. An unreadable prediction has the signed `floor` at
@@ -275,12 +275,12 @@ class VerifiableReward(ABC):
                 Called with name and value: `parse_failure`, the rate of unreadable predictions among those with a
                 reference, and the metrics of [`~VerifiableReward.diagnose`].
             **columns:
-                What else TRL hands to a reward; read are the three that hold states beside frames, by a reward that
-                `reads` sensors.
+                Further columns from TRL. A reward that `reads` sensors takes the three columns of states from them; it
+                ignores all others.
 
         Returns:
             `list[float | None]`: in the order of the batch. An unreadable prediction gets the signed `floor`; where
-            there is no reference or nothing to measure in it, the entry is `None`, which TRL leaves out.
+            there is no reference, or nothing in it to measure, the entry is `None`, which TRL leaves out.
 
         Raises:
             ValueError: if the columns differ in length, or see [`~VerifiableReward.metric`].
@@ -337,8 +337,9 @@ class VerifiableReward(ABC):
         if self.reads == "frames" and predicted.ndim != 5:
             raise ValueError(
                 f"`{self.name}`: expected frames of shape (B, S, 3, H, W), got states of shape "
-                f"{tuple(predicted.shape)}; sensors have rewards of their own, such as `SensorMSEReward`."
+                f"{tuple(predicted.shape)}; for sensors use a reward such as `SensorMSEReward`."
             )
+        # The sum is finite only if all values are, and needs no mask of the size of the frames.
         if not torch.isfinite(predicted.sum()):
             raise ValueError(
                 f"`{self.name}`: expected finite predicted states, got nan or infinity; pass `None` for a prediction "
@@ -349,7 +350,7 @@ class VerifiableReward(ABC):
             return self.measure(predicted, reference, context=given)
 
     def _shares(self, steps: torch.Tensor) -> torch.Tensor:
-        """What each of the steps `(B, S)` adds to the aggregate, in a form in which their mean is the aggregate."""
+        """Steps `(B, S)` times their weights, scaled so that the plain mean of the measured ones is the aggregate."""
         is_measured = ~steps.isnan()
         weights = step_weights(is_measured, aggregation=self.aggregation, discount=self.discount).to(steps.dtype)
         return steps * (weights * (is_measured.sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)))
@@ -359,7 +360,7 @@ class VerifiableReward(ABC):
         return self.floor if self.higher_is_better else -self.floor
 
     def _signed(self, values: torch.Tensor) -> torch.Tensor:
-        return values if self.higher_is_better else 0.0 - values  # not -0.0 for perfect ones
+        return values if self.higher_is_better else 0.0 - values  # and not `-values`, which is -0.0 for a perfect one
 
 
 def as_frames(frames: Frames) -> torch.Tensor:
@@ -421,7 +422,7 @@ def mean_over_steps(steps: torch.Tensor, reference_mask: Frames | None = None) -
 
 def step_weights(is_measured: torch.Tensor, *, aggregation: str, discount: float = DISCOUNT) -> torch.Tensor:
     """
-    What each step weighs in an aggregate over the horizon.
+    The weight of each step in the aggregate over the horizon.
 
     Args:
         is_measured (`torch.Tensor` of shape `(B, S)`):
@@ -444,7 +445,7 @@ def step_weights(is_measured: torch.Tensor, *, aggregation: str, discount: float
 
     ```
     """
-    if aggregation == "last":
+    if aggregation == "last":  # only from the last one on is one step measured
         return (is_measured & (is_measured.flip(1).cumsum(dim=1).flip(1) == 1)).float()
     ratio = discount if aggregation == "discounted" else 1.0
     return is_measured * ratio ** torch.arange(is_measured.shape[1], device=is_measured.device)
@@ -471,14 +472,14 @@ def _readable_batches(
 
 
 def _as_tensor(array: Any) -> torch.Tensor:
-    """Shares memory where it can; torch warns of arrays that it could not write to, so they are copied."""
+    """Shares memory if possible. Read-only arrays are copied, as torch warns of them."""
     if isinstance(array, np.ndarray) and not array.flags.writeable:
         array = array.copy()
     return torch.as_tensor(array)
 
 
 def _take(column: Any, rows: list[int]) -> torch.Tensor:
-    """Rows of a column as one tensor; a column that is one array already is not copied if all rows are asked for."""
+    """Rows of a column as one tensor; a column that is one array is not copied if all of its rows are taken."""
     if isinstance(column, (torch.Tensor, np.ndarray)):
         return _as_tensor(column if len(rows) == len(column) else column[rows])
     return torch.stack([_as_tensor(column[row]) for row in rows])

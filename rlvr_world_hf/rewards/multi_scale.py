@@ -4,10 +4,10 @@ https://doi.org/10.1109/ACSSC.2003.1292216, equation 7):
 
     MS-SSIM(x, y) = l_M(x, y)^{\alpha_M} \prod_{j=1}^{M} (c_j(x, y) s_j(x, y))^{\beta_j}
 
-with l the first and c s the second factor of SSIM (see `pixel.py`) between the frames at scale j, each scale the one
-before averaged over 2x2 pixels, M = 5 and \alpha_M = \beta_M. As in their program, a factor is the mean of its
-local values, and the coarsest scale enters as the mean of l c s. Their formula is for grey images: we apply it to each
-channel and take the mean, as we do for SSIM.
+with l the first and c s the second factor of SSIM (see `pixel.py`) between the frames at scale j, M = 5 and
+\alpha_M = \beta_M. Each scale averages the one before over 2x2 pixels. As in the paper's program, a factor is the
+mean of its local values, and the coarsest scale enters as the mean of l c s. The paper's formula is for grey images:
+we apply it to each channel and take the mean, as we do for SSIM.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def ms_ssim(
         reference (`torch.Tensor` of shape `(..., 3, H, W)`):
             Recorded frames, in the same form.
         scales (`int`, *optional*, defaults to `5`):
-            How many of the published scales, from the finest on; their exponents are enlarged to the sum of all five.
+            How many of the published scales, from the finest on; their exponents are scaled up to the sum of all five.
             The coarsest must hold SSIM's window: 5 need frames of at least 176 pixels, 4 of 88, 3 of 44, 2 of 22.
         batch_size (`int`, *optional*, defaults to `16`):
             Frames at a time; bounds the memory.
@@ -79,12 +79,12 @@ class MSSSIMReward(VerifiableReward):
     Args:
         scales (`int`, *optional*, defaults to `5`):
             Scales, from the finest on: five need frames of at least 176 pixels, frames of 64 allow three. With fewer
-            than the published five the metric's name says so, as in `ms_ssim_3`.
+            than the published five, the metric's name ends in their number, as in `ms_ssim_3`.
         aggregation, discount (*optional*):
             Of the steps; see [`VerifiableReward`].
 
     Raises:
-        ValueError: if `scales`, `aggregation` or `discount` is out of reach; when called, if the frames are too small.
+        ValueError: if `scales`, `aggregation` or `discount` is out of range; when called, if the frames are too small.
 
     Example:
 
@@ -129,6 +129,7 @@ def _product_over_scales(x: torch.Tensor, y: torch.Tensor, scales: int) -> torch
     for scale, weight in enumerate(weights, start=1):
         similarity, contrast = ssim_maps(x, y)
         factor = similarity if scale == scales else contrast
+        # A negative mean has no real power: it counts as 0.
         product = product * factor.mean(dim=(-2, -1)).clamp_min(0) ** (weight * enlarged)
         if scale < scales:
             x, y = avg_pool2d(x, 2), avg_pool2d(y, 2)

@@ -37,7 +37,7 @@ class LPIPSReward(PixelReward):
     Minus LPIPS: in (-inf, 0]; 0 is perfect. The perceptual part of the paper's video reward, which uses VGG.
 
     The authors compute features under bf16 autocast in training and in float32 in evaluation; here both are float32.
-    The model is built at the first use and is no part of a pickle.
+    The model is built at the first use and is not pickled.
 
     Args:
         net (`str`, *optional*, defaults to `"vgg"`):
@@ -47,15 +47,15 @@ class LPIPSReward(PixelReward):
             File with torchvision's weights of the trunk, `.pth` or `.safetensors`. By default torchvision's own file
             name in torch hub's cache.
         trunk (`str`, *optional*, defaults to `"pretrained"`):
-            `"random"` draws the trunk's weights from `seed`, for where they cannot be had. Its values are not LPIPS,
-            so the metric's name ends in `_random`.
+            `"random"` draws the trunk's weights from `seed`, for machines without the file. The values are then not
+            LPIPS, and the metric's name ends in `_random`.
         seed (`int`, *optional*, defaults to `0`):
             Seed of a random trunk.
         batch_size (`int`, *optional*, defaults to `32`):
-            Frames at a time; bounds the memory. Features of a reference are computed once for those of its group.
+            Frames at a time, which bounds the memory. A reference frame's features are computed once for its group.
         pixels (`str`, *optional*, defaults to `"all"`):
-            `"all"` or `"moving"`; see [`PixelReward`]. For moving pixels the distances of each layer are enlarged to
-            the frame's size, as in the package's spatial mode.
+            `"all"` or `"moving"`; see [`PixelReward`]. For moving pixels, the distances of each layer are upsampled
+            to the frame's size, as in the package's spatial mode.
         aggregation, discount (*optional*):
             Of the steps; see [`VerifiableReward`].
 
@@ -125,8 +125,8 @@ class LPIPSReward(PixelReward):
         for start in range(0, len(states), self.batch_size):
             rows = slice(start, start + self.batch_size)
             different, place = first[rows].unique(return_inverse=True)
-            of_references = [layer[place] for layer in lpips_features(model, references[different])]
-            maps = layer_distances(model, lpips_features(model, states[rows]), of_references)
+            reference_features = [layer[place] for layer in lpips_features(model, references[different])]
+            maps = layer_distances(model, lpips_features(model, states[rows]), reference_features)
             distances.append(_sum_over_layers(maps, None if masks is None else masks[rows]))
         return rearrange(torch.cat(distances), "(b s) -> b s", b=len(predicted))
 
@@ -168,8 +168,8 @@ def find_trunk(net: str, *, trunk_path: str | Path | None = None) -> Path:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"LPIPS needs the trunk `{name}` at {path}, which does not exist; it is never downloaded by itself. "
-            f"Where there is a network, `torchvision.models.{name}(weights={weights.name!r})` puts the file "
+            f"LPIPS needs the trunk `{name}` at {path}, which does not exist; it is never downloaded "
+            f"automatically. With a network, `torchvision.models.{name}(weights={weights.name!r})` puts the file "
             f"{weights.url} into torch hub's cache; copy it to the path above, or pass its own path as `trunk_path`."
         )
     return path
@@ -179,8 +179,8 @@ def load_lpips(net: str, *, trunk_path: str | Path | None = None, trunk: str = "
     """
     Build `lpips.LPIPS` from files on this machine.
 
-    The package's own constructor downloads the trunk, or draws all its weights at random, the unused classifier of 120
-    million included; so the module is built without storage and its parts are filled in here.
+    The package's constructor downloads the trunk or draws all its weights at random, including a classifier of 120
+    million weights that LPIPS does not use. So the module is built on the meta device and filled in here.
 
     Args:
         net (`str`):
@@ -197,13 +197,13 @@ def load_lpips(net: str, *, trunk_path: str | Path | None = None, trunk: str = "
 
     Raises:
         FileNotFoundError: see [`find_trunk`].
-        ValueError: if the file holds other weights than torchvision's of that trunk.
+        ValueError: if the file does not hold torchvision's weights of that trunk.
     """
     import lpips
 
     path = find_trunk(net, trunk_path=trunk_path) if trunk == "pretrained" else None
     with warnings.catch_warnings(), torch.device("meta"):
-        warnings.simplefilter("ignore")  # torchvision on `pretrained`, torch on copying to meta: both meant
+        warnings.simplefilter("ignore")  # torchvision of `pretrained`, torch of copies to meta: both intended
         model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
     model.scaling_layer = lpips.ScalingLayer()
     heads = Path(lpips.__file__).parent / "weights" / f"v{model.version}" / f"{net}.pth"
@@ -220,7 +220,7 @@ def load_lpips(net: str, *, trunk_path: str | Path | None = None, trunk: str = "
 
 def lpips_features(model: LPIPS, frames: torch.Tensor) -> list[torch.Tensor]:
     """
-    Features of frames, which depend on them alone: those of one reference serve its whole group.
+    Features of frames. They depend on nothing else, so those of one reference serve its whole group.
 
     Args:
         model (`lpips.LPIPS`):
@@ -264,7 +264,7 @@ def layer_distances(model: LPIPS, predicted: list[torch.Tensor], reference: list
 
 
 def _first_of_equals(states: torch.Tensor) -> torch.Tensor:
-    """For each frame `(B * S,)` of states `(B, S, 3, H, W)` the first that is the same, as those of a group are."""
+    """For each frame of states `(B, S, 3, H, W)`, the index `(B * S,)` of the first equal one: same for a group."""
     starts = torch.ones(len(states), dtype=torch.bool, device=states.device)
     starts[1:] = (states[1:] != states[:-1]).flatten(1).any(dim=1)
     first = starts.nonzero()[:, 0][starts.cumsum(dim=0) - 1]
@@ -297,7 +297,7 @@ def _trunk_of_file(path: Path, trunk: nn.Module, name: str) -> dict[str, torch.T
         raise ValueError(
             f"Expected torchvision's weights of `{name}` in {path}, got a file in which {len(wrong)} of "
             f"{len(needed)} entries are missing or of another shape, such as {wrong[0]!r}; pass the file of that "
-            "trunk, or name the trunk of the file as `net`."
+            "trunk, or set `net` to the trunk of this file."
         )
     return {f"net.{key}": weights[_torchvision_name(key)] for key in trunk.state_dict()}
 

@@ -24,7 +24,7 @@ from .base import DISCOUNT, VerifiableReward
 
 
 MOTION_THRESHOLD = 0.05
-"""A pixel moves where a channel of the reference differs by more than this from the last context frame."""
+"""A pixel moves if a channel of the reference differs by more than this from the last context frame."""
 
 PSNR_EPSILON = 1e-8
 """Added to the squared error, so identical frames have 80 dB."""
@@ -133,7 +133,7 @@ def ssim(
             True at the pixels to measure, as centres of windows; all of them by default. Pixels closer than 5 to the
             border are the centre of no window.
         batch_size (`int`, *optional*, defaults to `16`):
-            Frames at a time; bounds the memory, and small batches stay in a CPU's cache.
+            Frames at a time, which bounds the memory; small batches stay in a CPU's cache.
 
     Returns:
         `torch.Tensor` of shape `(...,)`: nan where the mask is empty.
@@ -198,12 +198,12 @@ class PixelReward(VerifiableReward):
     """
     A metric on pixels, measured on all of them or on the moving ones only.
 
-    Most of a frame often stands still, and a copy of the last frame is nearly right; the moving pixels are those where
-    a world model has something to predict. On them the metric's name ends in `_moving`.
+    Most of a frame often stands still, so that a copy of the last frame is nearly right. On moving pixels a world
+    model has something to predict; the name of a metric on them ends in `_moving`.
 
     Args:
         pixels (`str`, *optional*, defaults to `"all"`):
-            `"all"`, or `"moving"`: those where the reference differs by more than 0.05 in any channel from the last
+            `"all"`, or `"moving"`: those at which the reference differs by more than 0.05 in any channel from the last
             context frame. Frames in which nothing moves are left out of the aggregate.
         aggregation (`str`, *optional*, defaults to `"mean"`):
             `"mean"`, `"last"` or `"discounted"`; see [`VerifiableReward`].
@@ -308,7 +308,7 @@ class MSEReward(PixelReward):
 
 class PSNRReward(PixelReward):
     """
-    Peak signal-to-noise ratio in dB, mean of the frames' own: in [0, 80]; 80 is perfect.
+    Peak signal-to-noise ratio in dB, computed for each frame and then averaged: in [0, 80]; 80 is perfect.
 
     Args:
         pixels (`str`, *optional*, defaults to `"all"`):
@@ -381,7 +381,7 @@ def _window() -> list[float]:
 
 
 def _window_mean(x: torch.Tensor, dim: int) -> torch.Tensor:
-    """Convolution with the window along one dimension, without padding; adding slices is fastest on a CPU."""
+    """Convolution with the window along one dimension, without padding. On a CPU, adding slices is fastest."""
     size = x.shape[dim] - SSIM_TAPS + 1
     first, *others = _window()
     mean = x.narrow(dim, 0, size) * first
@@ -393,7 +393,7 @@ def _window_mean(x: torch.Tensor, dim: int) -> torch.Tensor:
 def ssim_maps(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Local SSIM of `(N, C, H, W)` frames and its second factor, one value a window: `(N, C, H - 10, W - 10)`."""
     moments = torch.stack([x, y, x.square(), y.square(), x * y])
-    # Where nothing varies, a variance is the rounding error of a difference: this order of sums is the official one.
+    # In flat areas these variances are only rounding errors of a difference, so the order of sums is the official one.
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = _window_mean(_window_mean(moments, -2), -1)
     product, square_x, square_y = mean_x * mean_y, mean_x.square(), mean_y.square()
     contrast = (2 * (mean_xy - product) + SSIM_C2) / ((mean_xx - square_x) + (mean_yy - square_y) + SSIM_C2)

@@ -1,6 +1,6 @@
 r"""
-How often a prediction stands still: the failure that likelihood training of a world model tends to, and that RL with
-verifiable rewards repairs (https://huggingface.co/papers/2505.13934).
+How often a prediction stands still. World models trained by likelihood tend to this failure, and RL with verifiable
+rewards repairs it (https://huggingface.co/papers/2505.13934).
 
     repetition = \frac{1}{S - 1} \sum_{s=2}^{S} [x_s = x_{s-1}]
 
@@ -17,12 +17,12 @@ from .base import VerifiableReward, mean_over_steps
 
 
 SAME_FRAME = 0.5 / 255
-"""Frames that nowhere differ by more are the same frame in uint8."""
+"""Frames that differ by no more than this at any pixel are equal in uint8."""
 
 
 def repeated_steps(states: torch.Tensor, *, tolerance: float = SAME_FRAME) -> torch.Tensor:
     """
-    Which steps repeat the one before.
+    Which steps repeat the step before.
 
     Args:
         states (`torch.Tensor` of shape `(B, S, ...)`):
@@ -60,7 +60,7 @@ def repetition_rate(
         reference_mask (`torch.Tensor` of shape `(B, S)`, *optional*):
             False where the reference is padding; such steps do not count.
         tolerance (`float`, *optional*, defaults to `0.5 / 255`):
-            See [`repeated_steps`]; 0 for the states of sensors, which are equal where their bins are.
+            See [`repeated_steps`]; 0 for sensor states, which are equal if and only if their bins are.
 
     Returns:
         `torch.Tensor` of shape `(B,)`: nan for fewer than two steps.
@@ -84,14 +84,14 @@ class RepetitionReward(VerifiableReward):
     """
     Minus the rate of consecutive identical frames: in [-1, 0]; 0 is a prediction that never stands still.
 
-    The paper's penalty for repetition, a reward beside those that compare with the reference: alone it asks for motion
-    of any kind. As it reads nothing of the reference but its mask, it also punishes standing still where the world
-    does; with a low weight the other rewards decide that.
+    The paper's penalty for repetition, for use beside rewards that compare with the reference: alone, it rewards
+    motion of any kind. It reads only the reference's mask, so it also punishes standing still where the world does.
+    Give it a low weight, so that the other rewards decide there.
 
-    Frames are compared as decoded. With a tokenizer that decodes each step from its own tokens and the context, they
-    are the same frame where the tokens are, which is how the authors' evaluation compares; it looks at the last two
-    frames only, as `aggregation="last"` does. The first step is not compared with the last context frame: that one is
-    as recorded, its decoded copy seldom the same. A single step therefore has no rate, and its reward is `None`.
+    Frames are compared as decoded. With a tokenizer that decodes each step from its own tokens and the context, two
+    frames are equal if their tokens are, and the authors' evaluation compares tokens. It looks at the last two frames
+    only, as `aggregation="last"` does. The first step is not compared with the last context frame, which is as
+    recorded and seldom equal to a decoded frame. A single step therefore has no rate, and its reward is `None`.
 
     Args:
         aggregation, discount (*optional*):

@@ -1,5 +1,5 @@
 r"""
-How far predicted sensor states are from the recorded ones, each dimension in its own scale.
+Errors of predicted sensor states, each dimension in its own scale.
 
     e_{sp} = |\hat{x}_{sp} - x_{sp}| / scale_p
     MAE_s = \frac{1}{P} \sum_p e_{sp}
@@ -26,8 +26,8 @@ class SensorReward(VerifiableReward):
 
     Args:
         scale (`Sequence[float]` of length `P`, *optional*):
-            What one unit of error is in each dimension, such as the range of its values, so that positions in pixels
-            and cosines weigh alike. By default errors are in the unit of the data.
+            Unit of the error in each dimension, such as the range of its values, so that positions in pixels and
+            cosines have the same weight. By default errors are in the unit of the data.
         aggregation, discount (*optional*):
             Of the steps; see [`VerifiableReward`].
 
@@ -59,12 +59,12 @@ class SensorReward(VerifiableReward):
             `torch.Tensor` of shape `(B, S, P)`: at least 0.
 
         Raises:
-            ValueError: if these are no sensor states, or there is not one scale for each dimension.
+            ValueError: if these are not sensor states, or there is not one scale for each dimension.
         """
         if predicted.ndim != 3:
             raise ValueError(
-                f"`{self.name}`: expected sensor states of shape (B, S, P), got {tuple(predicted.shape)}; frames have "
-                "rewards of their own, and a video world has sensors if its processor has their ranges."
+                f"`{self.name}`: expected sensor states of shape (B, S, P), got {tuple(predicted.shape)}; for frames "
+                "use a reward on pixels; a video world has sensors only if its processor was given their ranges."
             )
         error = (predicted - reference).abs()
         if self.scale is None:
@@ -82,8 +82,8 @@ class SensorMAEReward(SensorReward):
 
     Args:
         scale (`Sequence[float]` of length `P`, *optional*):
-            Unit of each dimension's error; see [`SensorReward`]. In a scale of ranges, a prediction within the ranges
-            is above -1.
+            Unit of each dimension's error; see [`SensorReward`]. With ranges as the scale, a prediction within
+            the ranges gets at least -1.
         aggregation, discount (*optional*):
             Of the steps; see [`VerifiableReward`].
 
@@ -113,8 +113,8 @@ class SensorMSEReward(SensorReward):
 
     Args:
         scale (`Sequence[float]` of length `P`, *optional*):
-            Unit of each dimension's error; see [`SensorReward`]. In a scale of ranges, a prediction within the ranges
-            is above -1.
+            Unit of each dimension's error; see [`SensorReward`]. With ranges as the scale, a prediction within
+            the ranges gets at least -1.
         aggregation, discount (*optional*):
             Of the steps; see [`VerifiableReward`].
 
@@ -142,7 +142,7 @@ class SensorAccuracyReward(SensorReward):
     """
     Share of the sensors that are right to within a tolerance: in [0, 1]; 1 is perfect.
 
-    Right means near, not in the same bin: two values on both sides of a bin's edge may be all but equal, and states
+    Right means near, not in the same bin: values on the two sides of a bin's edge may be almost equal, and rewards
     know nothing of bins.
 
     Args:

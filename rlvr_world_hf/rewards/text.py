@@ -1,8 +1,9 @@
 """
-What every reward on text shares: reading a completion, the floor of the unreadable, TRL's call, many processes.
+What every reward on text shares: reading a completion, the floor for unreadable answers, TRL's call, processes.
 
-A subclass has one pure method, of one answer and its row. It raises [`UnreadableAnswerError`] for an answer that its
-world cannot read; that earns the floor and counts as `parse_failure`. Any other exception is a bug and is not caught.
+A subclass has one pure method, `measure`, of one answer and its row. It raises [`UnreadableAnswerError`] for an answer
+that its world cannot read, which gets the floor and counts as `parse_failure`. Any other exception is a bug and is not
+caught.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..states.answer import UnreadableAnswerError
 Completion = str | Sequence[Mapping[str, str]]
 
 FEW = 64
-"""Completions below which other processes cost more time than they save."""
+"""With fewer completions than this, other processes cost more time than they save."""
 
 
 class TextReward(ABC):
@@ -34,7 +35,7 @@ class TextReward(ABC):
 
     Args:
         processes (`int`, *optional*, defaults to 1):
-            Processes that score a large batch; 0 for one a core.
+            Processes that score a large batch; 0 for one per core.
 
     Attributes:
         name (`str`):
@@ -85,7 +86,7 @@ class TextReward(ABC):
         missing = [key for key in ("name", "higher_is_better", "best", "floor", "columns") if not hasattr(cls, key)]
         if missing and not getattr(cls.measure, "__isabstractmethod__", False):
             raise TypeError(
-                f"`{cls.__name__}` measures, so it must say what: set the class attributes {', '.join(missing)}."
+                f"`{cls.__name__}` has a `measure` but not all class attributes of a reward; set {', '.join(missing)}."
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -121,11 +122,11 @@ class TextReward(ABC):
             completions (`Sequence` of `str` or of messages):
                 What the model wrote; of a conversation, the last message.
             columns (`dict[str, Sequence]`):
-                Columns of the rows, one entry a completion; those it does not read are passed over.
+                Columns of the rows, one entry a completion; those it does not read are ignored.
 
         Returns:
-            `tuple[list[float], list[bool]]`: values, the floor for an unreadable answer and nan where there is
-            nothing to measure; and whether each answer was readable.
+            `tuple[list[float], list[bool]]`: the values, with the floor for an unreadable answer and nan where there
+            is nothing to measure; and whether each answer was readable.
 
         Raises:
             ValueError: if a column that it reads is missing, or differs in length.
@@ -137,6 +138,7 @@ class TextReward(ABC):
             workers = self.processes or len(os.sched_getaffinity(0))
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
+            # Four parts a process: answers differ in how long they take.
             size = math.ceil(len(rows) / (4 * workers))
             parts = [rows[start : start + size] for start in range(0, len(rows), size)]
             measured = [pair for part in self._pool.map(partial(_measure_some, self), parts) for pair in part]
@@ -159,7 +161,7 @@ class TextReward(ABC):
             log_metric (`Callable`, *optional*):
                 Called with `parse_failure`, the rate of unreadable answers.
             columns (`dict[str, Any]`):
-                Columns of the rows; those it does not read are passed over.
+                Columns of the rows; those it does not read are ignored.
 
         Returns:
             `list[float | None]`: higher is better; the signed floor for an unreadable answer; `None`, which TRL leaves

@@ -1,5 +1,5 @@
 """
 In: a completion of a language model.
-Out: the answer in it, cut out of the text around it; JSON, repaired where it is nearly that.
-Never: what the answer says: that is a world's affair.
+Out: the answer in it, without the text around it; JSON, repaired if it is nearly valid.
+Never: the meaning of the answer, which only its world knows.
 """

@@ -1,4 +1,4 @@
-"""Which part of what a language model wrote is its answer: reasoning may come before it."""
+"""Finds the answer in a completion of a language model, which may begin with reasoning."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 MARKERS = ("The final answer is:", "the final answer is:", "The final state is:", "the final state is:",
            "The final game state is:", "the final game state is:")  # fmt: skip
-"""What announces an answer; the first of them that occurs anywhere counts, as in the authors' code."""
+"""Phrases before an answer. The first one of this list that occurs in a text counts, as in the authors' code."""
 
 SPECIAL_TOKEN = re.compile(r"<[|｜][^<>|｜\s]{1,64}[|｜]>|</?s>|<(?:pad|bos|eos|unk)>")
 """How tokenizers write their special tokens, such as `<|im_end|>`, `<｜end▁of▁sentence｜>` and `</s>`."""
 
 
 class UnreadableAnswerError(ValueError):
-    """A prediction that its world cannot read; it is data and no bug: it earns the floor and is counted."""
+    """A prediction that its world cannot read. It is data, not a bug: it gets the reward's floor and is counted."""
 
 
 def find_answer(completion: str, markers: Sequence[str] = MARKERS) -> str:
@@ -26,8 +26,8 @@ def find_answer(completion: str, markers: Sequence[str] = MARKERS) -> str:
         completion (`str`):
             What the model wrote.
         markers (`Sequence[str]`, *optional*, defaults to `MARKERS`):
-            What announces the answer; the first that occurs counts. Without any, the whole completion is the answer,
-            less reasoning between `<think>` and `</think>`.
+            Phrases before the answer; the first one that occurs in the completion counts. If none does, the answer is
+            the whole completion without the reasoning up to `</think>`.
 
     Returns:
         `str`: stripped; empty if nothing follows the marker.

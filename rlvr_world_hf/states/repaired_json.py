@@ -1,4 +1,4 @@
-"""JSON as language models write it: with comments, prose, Python's constants, or cut short; read in bounded time."""
+"""Reads JSON in bounded time as language models write it: with comments, prose or Python's constants, or cut short."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ MAX_CHARACTERS = 200_000
 """A longer text is not read; recorded states have at most 5,000 characters."""
 
 MAX_REPAIRED_CHARACTERS = 16_384
-"""A longer text is read only if it is proper JSON."""
+"""A longer text is read only if it is valid JSON."""
 
 MAX_DEPTH = 64
-"""Deeper nested brackets are not read; recorded states nest 5 deep."""
+"""A text whose brackets nest deeper is not read; recorded states nest 5 deep."""
 
 MAX_STEPS = 100_000
-"""How often a repair may look at its text: some texts of a few kilobytes would keep it busy for minutes."""
+"""How often a repair may index its text: for some texts of a few kilobytes `json_repair` would take minutes."""
 
 BRACKETS = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
-"""A string, which may lack its end, or a bracket; nothing is looked at twice."""
+"""A string, which may lack its end, or a bracket. Possessive quantifiers (`++`) never go back, so time is linear."""
 
 IN_JSON = {"True": "true", "False": "false", "None": "null"}
 PYTHON_TOKEN = re.compile(r"""("(?:[^"\\]++|\\.?)*+"?)|'((?:[^'\\]++|\\.?)*+)'?|\b(True|False|None)\b""", re.DOTALL)
@@ -34,11 +34,11 @@ PYTHON_CONSTANT = re.compile(
 
 
 class _TooManyStepsError(Exception):
-    """No `ValueError`, which the repair itself would catch."""
+    """Not a `ValueError`, which the repair itself would catch."""
 
 
 class _CountedText(str):
-    """A text that stops who looks at it too often."""
+    """A text that raises when it has been indexed too often. Pieces of it share its count."""
 
     steps: list[int]
 
@@ -49,7 +49,7 @@ class _CountedText(str):
         found = super().__getitem__(key)
         if not isinstance(key, slice):
             return found
-        self.steps[0] += len(found) // 64
+        self.steps[0] += len(found) // 64  # a slice costs what it copies
         return _counted(found, self.steps)
 
     def __add__(self, other: str) -> str:
@@ -64,20 +64,20 @@ def _counted(text: str, steps: list[int]) -> _CountedText:
 
 def read_repaired_json(text: str) -> Any:
     """
-    Read JSON, or what was meant as such.
+    Read JSON, or text that was meant to be JSON.
 
-    Proper JSON is read as it is, and so are most literals of Python; anything else after a repair by `json_repair`.
+    Valid JSON and most Python literals are read as they are, any other text after a repair by `json_repair`.
 
     Args:
         text (`str`):
             What a model wrote, without its reasoning.
 
     Returns:
-        `Any`: the value; of several values a list.
+        `Any`: the value; a list if there are several.
 
     Raises:
         UnreadableAnswerError: if there is no value, or finding it would take more than about a second: the text is
-            too long, its brackets too deep, or its repair too long-winded.
+            too long, its brackets nest too deep, or its repair takes too many steps.
 
     Example:
 
@@ -93,7 +93,7 @@ def read_repaired_json(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        pass  # a model may have meant it
+        pass  # not JSON: perhaps a Python literal
     if len(text) > MAX_REPAIRED_CHARACTERS:
         raise UnreadableAnswerError(
             f"Expected JSON, or at most {MAX_REPAIRED_CHARACTERS} characters to repair, got {len(text)}: {text:.80}"
@@ -101,7 +101,7 @@ def read_repaired_json(text: str) -> Any:
     try:
         return json.loads(PYTHON_TOKEN.sub(_python_as_json, text))
     except (ValueError, RecursionError):
-        pass  # nor is it a literal of Python
+        pass  # not a Python literal either: repair it
     proper = PYTHON_CONSTANT.sub(lambda match: match[1] or IN_JSON[match[2]], text)
     try:
         return json.loads(repair_json(_counted(proper, [0]), skip_json_loads=True))

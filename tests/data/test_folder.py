@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rlvr_world_hf.data.folder import TOLD, Problem, RecordedEpisodes, UnusableEpisodesError
+from rlvr_world_hf.data.folder import MAX_LISTED, Problem, RecordedEpisodes, UnusableEpisodesError
 
 
 def arrays(length: int = 6, **changes: Any) -> dict[str, Any]:
@@ -160,7 +160,12 @@ def with_value(value: float) -> np.ndarray:
         ({"frames": np.zeros((6, 8, 12, 4), np.uint8)}, "frames", "got (6, 8, 12, 4)", "alpha"),
         ({"frames": np.zeros((0, 8, 12, 3), np.uint8)}, "frames", "is empty", "drop"),
         ({"frames": np.ones((6, 8, 12, 3), np.float32)}, "frames", "uint8 with values 0 to 255, got float32", "scale"),
-        ({"frames": np.ones((6, 8, 12, 3), np.uint8)}, "frames", "0 to 255, got none above 1", "multiplied by 255"),
+        (
+            {"frames": np.ones((6, 8, 12, 3), np.uint8)},
+            "frames",
+            "0 to 255, got none above 1",
+            "multiply frames in [0, 1] by 255",
+        ),
     ],
 )
 def test_arrays_that_cannot_be_used(tmp_path: Path, changes, field: str, told: str, remedy: str) -> None:
@@ -172,11 +177,17 @@ def test_arrays_that_cannot_be_used(tmp_path: Path, changes, field: str, told: s
 def test_missing_fields_and_short_episodes(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", frames=arrays()["frames"], action=arrays()["actions"])
     (problem,) = problems(tmp_path)
-    assert "`actions`: is missing; the file has frames, action; name yours, such as 'action', by" in problem
+    assert (
+        "`actions`: is missing; the file has frames, action; set frames_field, actions_field or states_field to the "
+        "name in your file, such as 'action'" in problem
+    )
     assert problems(tmp_path, actions_field="action") == []
     (problem,) = problems(tmp_path, actions_field="action", min_frames=7)
     assert "`frames`: expected at least 7 frames, got 6; drop the episode" in problem
-    assert "got 3 (every 2. of 6)" in problems(tmp_path, actions_field="action", min_frames=4, frame_stride=2)[0]
+    assert (
+        "got 3 (6 with a frame_stride of 2)"
+        in problems(tmp_path, actions_field="action", min_frames=4, frame_stride=2)[0]
+    )
     assert "`state`: is missing" in problems(tmp_path, actions_field="action", states_field="state")[0]
 
 
@@ -244,9 +255,9 @@ def test_files_that_differ_from_most_are_told(tmp_path: Path) -> None:
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     np.savez(tmp_path / "good.npz", **arrays())
     np.savez(tmp_path / "bad.npz", **arrays(frames=np.zeros((6, 8, 12), np.uint8), actions=with_value(np.nan)))
-    for number in range(TOLD):
+    for number in range(MAX_LISTED):
         (tmp_path / f"{number:02d}.npz").write_bytes(b"")
-    with pytest.raises(UnusableEpisodesError, match=f"{TOLD + 2} problems; `rlvr-world check") as error:
+    with pytest.raises(UnusableEpisodesError, match=f"{MAX_LISTED + 2} problems; `rlvr-world check") as error:
         recorded(tmp_path).read()
     assert "00.npz" in str(error.value) and str(error.value).endswith("and 2 more")
     assert {line.split(":")[1] for line in problems(tmp_path) if line.startswith("bad")} == {" `frames`", " `actions`"}

@@ -69,5 +69,5 @@ def test_unknown_metrics_and_missing_weights_are_explained(
     with pytest.raises(ValueError, match="mae, mse, psnr, ssim, lpips, got fvd"):
         metric.compute(predictions=PREDICTED, references=RECORDED, metrics=["mae", "fvd"])
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="never downloaded by itself"):
+    with pytest.raises(FileNotFoundError, match="never downloaded automatically"):
         metric.compute(predictions=PREDICTED, references=RECORDED, metrics=["lpips"])
