@@ -3,11 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LATEST := .venv-latest
+CHECK := import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, given %s; set PYTHON=python3.x" % sys.version)
+# Processes that share the tests, each with one thread and with about 1.5 GiB of memory.
+PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -q --durations=25
+# Tests that share dear fixtures stay together: tests/conftest.py says which, and puts them first.
+PARALLEL := --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
+FAST := "not slow and not gpu and not browser"
 # The wheels of torch are large: be patient with slow networks.
 export UV_HTTP_TIMEOUT ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock quickstart demo test test-slow test-gpu test-browser style quality codec base reproduce bench
+.PHONY: help install lock quickstart demo test test-latest test-slow test-gpu test-browser style quality codec base reproduce bench
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -15,7 +23,7 @@ help: ## show this list
 install: $(INSTALLED) ## create .venv once and install the locked packages and this one, editable
 
 $(INSTALLED): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, given %s; set PYTHON=python3.x" % sys.version)'
+	@$(PYTHON) -c '$(CHECK)'
 	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	$$(command -v uv || echo $(BIN)/uv) pip install --quiet --python $(BIN)/python --no-deps -r requirements.lock -e .
@@ -32,17 +40,28 @@ quickstart: $(INSTALLED) ## the main job on a CPU: outputs/quickstart
 demo: $(INSTALLED) ## steer the quickstart's models in the browser; RUN=FOLDER for those of another run
 	$(BIN)/rlvr-world demo $(RUN)
 
-test: $(INSTALLED) ## all tests a CPU passes offline in minutes
-	$(BIN)/python -m pytest -q -m "not slow and not gpu and not browser"
+test: $(INSTALLED) ## all tests a CPU passes offline in minutes; PROCESSES=N for more than 2
+	$(PYTEST) $(PARALLEL) -m $(FAST)
 
-test-slow: $(INSTALLED) ## the tests that take long
-	$(BIN)/python -m pytest -q -m "slow and not gpu and not browser"
+test-latest: ## the same with the newest packages, past the upper bounds, in .venv-latest
+	@$(PYTHON) -c '$(CHECK)'
+	@test -x $(LATEST)/bin/python && $(LATEST)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(LATEST)
+	@command -v uv >/dev/null || test -x $(LATEST)/bin/uv || $(LATEST)/bin/python -m pip install --quiet uv
+	sed -E 's/,<[0-9.]+"/"/' pyproject.toml > $(LATEST)/pyproject.toml
+	$$(command -v uv || echo $(LATEST)/bin/uv) pip install --quiet --python $(LATEST)/bin/python \
+		--upgrade --all-extras -r $(LATEST)/pyproject.toml
+	$$(command -v uv || echo $(LATEST)/bin/uv) pip install --quiet --python $(LATEST)/bin/python --no-deps -e .
+	$(subst $(BIN),$(LATEST)/bin,$(PYTEST)) $(PARALLEL) -m $(FAST)
+
+test-slow: $(INSTALLED) ## the tests that take long, those that need most of the memory alone; TURN=N for a third of them
+	$(PYTEST) $(PARALLEL) -m "slow and not memory and not gpu and not browser"
+	$(PYTEST) -m "memory and not gpu and not browser"
 
 test-gpu: $(INSTALLED) ## the tests that need a CUDA device
-	$(BIN)/python -m pytest -q -m gpu
+	$(PYTEST) -m gpu
 
 test-browser: $(INSTALLED) ## the tests that need Chromium (apt-get install chromium)
-	$(BIN)/python -m pytest -q -m browser
+	$(PYTEST) $(PARALLEL) -m browser
 
 style: $(INSTALLED) ## format and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -12,7 +12,7 @@ from rlvr_world_hf.worlds.pusht.task import MOVES, targets_after
 
 physics = {"image_size": 64, "frame_interval": 0.5}
 episode = collect_episode(seed=7_000_000, length=6, **physics)  # its second frame is the start, its last the goal
-world = WorldModelPipeline.from_pretrained(sys.argv[1] if len(sys.argv) > 1 else "outputs/quickstart/rlvr")
+world = WorldModelPipeline.from_pretrained(sys.argv[1] if len(sys.argv) > 1 else "pusht-rlvr")
 
 # Plan in the model.
 cost = GoalCost(episode.frames[5], {MAEReward(): 1.0, AgentPositionReward(): 0.1})  # of frames, against the goal's

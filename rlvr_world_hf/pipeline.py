@@ -10,7 +10,9 @@ import torch
 from einops import rearrange
 from huggingface_hub import CommitInfo
 
+from .data.episode import Episode
 from .hub.checkpoint import load_world_model, save_world_model
+from .hub.example import load_example
 from .hub.push import push_world_model
 from .processors.base import state_columns
 from .rollouts.sampling import rollout
@@ -68,12 +70,37 @@ class WorldModelPipeline:
         dtype: torch.dtype | None = None,
     ) -> "WorldModelPipeline":
         """
-        Load from a folder or Hub repository; arguments and errors are those of [`load_world_model`].
+        Load from a folder, by a bundled name such as `"pusht-rlvr"`, or from a Hub repository; arguments and errors
+        are those of [`load_world_model`].
 
         Returns:
             `WorldModelPipeline`: ready to be called.
         """
         return cls(*load_world_model(folder_or_repo, revision=revision, token=token, device=device, dtype=dtype))
+
+    def example(self) -> Episode:
+        """
+        A recorded episode that comes with the checkpoint, to try it on: what is given, the actions, what followed.
+
+        Returns:
+            `Episode`: of PushT 6 frames, 0.5 s apart, of which a model of one context frame and one observed step is
+            given the first two.
+
+        Raises:
+            `FileNotFoundError`: If it was not loaded from a folder or repository, or none lies there.
+
+        Example:
+
+        ```python
+        >>> world = WorldModelPipeline.from_pretrained("pusht-rlvr")
+        >>> start = world.example()
+        >>> futures = world(start.frames[:2], start.actions[1:], num_samples=2)
+        >>> futures.shape
+        torch.Size([2, 4, 3, 64, 64])
+
+        ```
+        """
+        return load_example(self.model.name_or_path)
 
     def save_pretrained(self, folder: str | os.PathLike[str], *, merge_adapter: bool = True) -> Path:
         """Save model and processor, see [`save_world_model`]; returns the folder."""

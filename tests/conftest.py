@@ -1,6 +1,13 @@
-"""What holds for every test: offline, without a display, without the user's caches, on two threads."""
+"""
+What holds for every test: offline, without a display, without the user's caches.
 
+`make test` runs it in as many processes as there are cores, one thread each. Every process has caches and a Hub of its
+own. A file goes to one process, as its tests share fixtures; so do all files that use one of `BUILT_ONCE`.
+"""
+
+import functools
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -11,6 +18,9 @@ from typing import Any
 
 import pytest
 
+
+BUILT_ONCE = ("whole_run", "served")
+"""Fixtures of more than one file that are too dear to be built in every process."""
 
 # Read by the libraries when they are imported, hence set before anything else is.
 _HF_HOME = tempfile.mkdtemp(prefix="rlvr_world_hf_tests_")
@@ -28,14 +38,17 @@ os.environ.update(
     SDL_VIDEODRIVER="dummy",
     TOKENIZERS_PARALLELISM="false",
 )
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several processes, each on a core
+    os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _WHY_LEFT_OUT = {
-    "slow": "take more than a minute: `make test-slow`",
+    "slow": "take long: `make test-slow`; `.ci/run` runs a third of them by turns",
     "gpu": "need a CUDA device: `make test-gpu`",
     "browser": "need Chromium: `make test-browser`",
 }
+_TURN = int(os.environ["TURN"]) if os.environ.get("TURN") else None
 _left_out: Counter[str] = Counter()
 
 
@@ -118,12 +131,63 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:  # a command turns bars on that the tests keep off
         if {"runs", "findings", "commands"} & set(item.path.parts):
             item.add_marker(pytest.mark.filterwarnings("ignore:Cannot enable progress bars:UserWarning"))
+    _keep_those_whose_turn_it_is(items)
+    # What takes longest begins first, so that no process ends long before the others.
+    items.sort(key=lambda item: _tests_together(str(item.path)) not in BUILT_ONCE)
+
+
+@functools.cache
+def _tests_together(file: str) -> str:
+    """What a file has in common with those that one process takes with it: a fixture, or nothing but itself."""
+    path = _REPOSITORY / file
+    text = path.read_text(encoding="utf-8") if path.is_relative_to(_REPOSITORY / "tests") else ""
+    return next((name for name in BUILT_ONCE if re.search(rf"\b{name}\b", text)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _tests_together(super()._split_scope(nodeid))
+
+    return Scheduling(config, log)
+
+
+def _keep_those_whose_turn_it_is(items: list[pytest.Item]) -> None:
+    """With a number `TURN`: every third file of slow tests, and one of the tests that need most of the memory."""
+    if _TURN is None:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    large = [item for item in slow if item.get_closest_marker("memory")]
+    files = sorted({item.path for item in slow if item not in large})
+    turn = set(files[_TURN % 3 :: 3])
+    kept = [item for item in slow if item not in large and item.path in turn]
+    kept += [item for number, item in enumerate(large) if number == _TURN % len(large)]
+    items[:] = [item for item in items if item not in slow or item in kept]
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
     for item in items:
         reason = next((marker for marker in _WHY_LEFT_OUT if item.get_closest_marker(marker)), None)
         _left_out.update([reason] if reason else [])
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(_left_out)
+    elif _TURN is not None and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK  # a turn may have none of a kind
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over from a process what all of them have left out, as this one collects nothing itself."""
+    _left_out.clear()
+    _left_out.update(getattr(node, "workeroutput", {}).get("left_out", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

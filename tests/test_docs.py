@@ -64,3 +64,21 @@ def test_pictures_of_the_page_of_evidence_are_there() -> None:
     page = (DOCS / "evidence.md").read_text(encoding="utf-8")
     shown = re.findall(r"\]\((evidence/[^)]+)\)", page)
     assert shown and not [picture for picture in shown if not (DOCS / picture).exists()]
+
+
+def test_the_path_of_a_sample_goes_through_files_that_exist(repository: Path) -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    steps = re.findall(r"^\d+\. (.*?)(?=^\d+\. |^In a world)", text, flags=re.DOTALL | re.MULTILINE)
+    named = [re.findall(r"`(rlvr_world_hf/\S+?\.py)`", step) for step in steps]
+    assert len(steps) >= 12 and all(named)
+    shown = [f"rlvr_world_hf/{name}" for name in re.findall(r"\|(\w+/\w+\.py)\|", text)]
+    mentioned = re.findall(r"`((?:rlvr_world_hf|tests)/\S+?\.py)`", text)
+    missing = [name for name in {*shown, *mentioned} if not (repository / name).is_file()]
+    assert not missing
+
+
+def test_the_rooms_drawn_are_those_there_are(repository: Path) -> None:
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    drawn = set(re.findall(r"^├── (\w+)/ |^└── (\w+)/ ", text, flags=re.MULTILINE))
+    rooms = {path.parent.name for path in (repository / "rlvr_world_hf").glob("*/__init__.py")}
+    assert {name for pair in drawn for name in pair if name} == rooms

@@ -1,9 +1,11 @@
 """The rules of the house, read from the source: who may import whom, and what a public object owes its reader."""
 
 import ast
+import copy
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -70,8 +72,14 @@ TRAVELS_TO_THE_HUB = ("tokenizers", "processors")
 ROOMS = sorted(path.parent.name for path in LIBRARY.glob("*/__init__.py"))
 
 
+@cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree_of(path)))
 
 
 def is_moved(path: Path) -> bool:
@@ -86,18 +94,19 @@ def room_of(path: Path) -> str:
     return folders[0] if folders else name
 
 
-def imported_modules(path: Path) -> set[str]:
+@cache
+def imported_modules(path: Path) -> frozenset[str]:
     """Absolute names of the modules a file imports; relative ones are resolved."""
     package = ["rlvr_world_hf", *path.relative_to(LIBRARY).parent.parts]
     names: set[str] = set()
-    for node in ast.walk(tree_of(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             names |= {f"{module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def imported_rooms(path: Path) -> set[str]:
@@ -133,31 +142,43 @@ def identifier(path: Path) -> str:
     return path.relative_to(LIBRARY).as_posix()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=identifier)
-def test_imports_go_downward(path: Path) -> None:
-    room = room_of(path)
-    if is_moved(path):
-        return
-    assert room in MAY_IMPORT, f"state in MAY_IMPORT what the new room {room!r} may know"
-    assert imported_rooms(path) - {room} <= MAY_IMPORT[room]
+def refuse(offenders: list[str]) -> None:
+    """Fail with all that break a rule, one a line."""
+    assert not offenders, "\n" + "\n".join(offenders)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=identifier)
-def test_library_stands_alone(path: Path) -> None:
+def test_imports_go_downward() -> None:
+    unknown = {room_of(path) for path in MODULES} - MAY_IMPORT.keys()
+    assert not unknown, f"state in MAY_IMPORT what the new rooms {sorted(unknown)} may know"
+    upward = {
+        path: imported_rooms(path) - {room_of(path)} - MAY_IMPORT[room_of(path)]
+        for path in MODULES
+        if not is_moved(path)
+    }
+    refuse([f"{identifier(path)} imports {sorted(rooms)}" for path, rooms in upward.items() if rooms])
+
+
+def test_library_stands_alone() -> None:
     outside = {"trainers", "spaces", "tests", "examples", "model_cards"}
-    roots = {name.split(".")[0] for name in imported_modules(path)}
-    assert not roots & outside
-    assert "trl" not in roots or room_of(path) == "training", "only training/ knows TRL"
+    roots = {path: {name.split(".")[0] for name in imported_modules(path)} for path in MODULES}
+    refuse(
+        [f"{identifier(path)} imports {sorted(names & outside)}" for path, names in roots.items() if names & outside]
+    )
+    knows_trl = [path for path, names in roots.items() if "trl" in names and room_of(path) != "training"]
+    refuse([f"{identifier(path)}: only training/ knows TRL" for path in knows_trl])
 
 
 @pytest.mark.parametrize("room", TRAVELS_TO_THE_HUB)
 def test_files_that_travel_to_the_hub_import_siblings_only(room: str) -> None:
     assert not [folder for folder in (LIBRARY / room).iterdir() if folder.is_dir() and folder.name != "__pycache__"]
+    offenders = []
     for path in (LIBRARY / room).glob("*.py"):
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.ImportFrom) and node.level:
-                assert node.level == 1 and node.module and "." not in node.module, f"{path.name}: {ast.unparse(node)}"
-        assert not [name for name in imported_modules(path) if name == "rlvr_world_hf"], path.name
+                sibling = node.level == 1 and node.module and "." not in node.module
+                offenders += [] if sibling else [f"{identifier(path)}: {ast.unparse(node)}"]
+        offenders += [f"{identifier(path)}: {name}" for name in imported_modules(path) if name == "rlvr_world_hf"]
+    refuse(offenders)
 
 
 def test_no_room_without_a_question() -> None:
@@ -165,26 +186,33 @@ def test_no_room_without_a_question() -> None:
     assert not {part for path in MODULES for part in path.relative_to(LIBRARY).with_suffix("").parts} & shapeless
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_room_opens_with_its_three_lines(room: str) -> None:
-    lines = (ast.get_docstring(tree_of(LIBRARY / room / "__init__.py")) or "").splitlines()
-    assert [line.split(":")[0] for line in lines] == ["In", "Out", "Never"]
+def test_rooms_open_with_their_three_lines() -> None:
+    texts = {room: ast.get_docstring(tree_of(LIBRARY / room / "__init__.py")) or "" for room in ROOMS}
+    openings = {room: [line.split(":")[0] for line in text.splitlines()] for room, text in texts.items()}
+    refuse([f"{room} opens with {found}" for room, found in openings.items() if found != ["In", "Out", "Never"]])
 
 
-@pytest.mark.parametrize("path", MODULES, ids=identifier)
-def test_nothing_prints_and_no_error_is_swallowed(path: Path) -> None:
-    for node in ast.walk(tree_of(path)):
-        assert not (isinstance(node, ast.Name) and node.id == "print"), f"{path.name}:{node.lineno} prints"
-        assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"{path.name}:{node.lineno}"
+def test_nothing_prints_and_no_error_is_swallowed() -> None:
+    offenders = []
+    for path in MODULES:
+        for node in nodes_of(path):
+            if isinstance(node, ast.Name) and node.id == "print":
+                offenders.append(f"{identifier(path)}:{node.lineno} prints")
+            elif isinstance(node, ast.ExceptHandler) and node.type is None:
+                offenders.append(f"{identifier(path)}:{node.lineno} has a bare `except`")
+    refuse(offenders)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=identifier)
-def test_records_are_frozen_slotted_and_keyword_only(path: Path) -> None:
-    for node in ast.walk(tree_of(path)):
-        if isinstance(node, ast.ClassDef) and not node.bases and "dataclass" in decorators(node):
-            call = decorators(node)["dataclass"]
-            stated = {word.arg for word in call.keywords} if isinstance(call, ast.Call) else set()
-            assert {"frozen", "slots", "kw_only"} <= stated, f"{path.name}: {node.name}"
+def test_records_are_frozen_slotted_and_keyword_only() -> None:
+    offenders = []
+    for path in MODULES:
+        for node in nodes_of(path):
+            if isinstance(node, ast.ClassDef) and not node.bases and "dataclass" in decorators(node):
+                call = decorators(node)["dataclass"]
+                stated = {word.arg for word in call.keywords} if isinstance(call, ast.Call) else set()
+                lacks = {"frozen", "slots", "kw_only"} - stated
+                offenders += [f"{identifier(path)}: {node.name} is not {sorted(lacks)}"] if lacks else []
+    refuse(offenders)
 
 
 def crosses_rooms(path: Path) -> set[str]:
@@ -196,28 +224,40 @@ def crosses_rooms(path: Path) -> set[str]:
     return offered | {name.rpartition(".")[2] for name in imported}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=identifier)
-def test_what_crosses_a_room_says_what_it_takes_returns_and_raises(path: Path) -> None:
-    public = crosses_rooms(path)
-    for node in public_definitions(path):
-        where, text = f"{path.name}: {node.name}", ast.get_docstring(node) or ""
-        assert text, f"{where} has no docstring"
-        if isinstance(node, ast.FunctionDef) and node.name in public:
-            arguments = [item.arg for item in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
-            unnamed = [name for name in arguments if f"{name} (" not in text.replace("`", "")]
-            returns = node.returns is not None and ast.unparse(node.returns) != "None"
-            raises = any(isinstance(item, ast.Raise) and item.exc for item in ast.walk(node))
-            assert not arguments or "Args:" in text, f"{where} has no `Args:`"
-            assert not unnamed, f"{where} does not explain {unnamed}"
-            assert not returns or "Returns:" in text or "Yields:" in text, f"{where} has no `Returns:`"
-            assert not raises or "Raises:" in text, f"{where} has no `Raises:`"
+def lacks_in_docstring(node: ast.ClassDef | ast.FunctionDef, *, is_public: bool) -> list[str]:
+    """What a reader of a definition misses: all parts where it crosses rooms, else only that there is a docstring."""
+    text = ast.get_docstring(node) or ""
+    if not text:
+        return ["has no docstring"]
+    if not is_public or not isinstance(node, ast.FunctionDef):
+        return []
+    arguments = [item.arg for item in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+    unnamed = [name for name in arguments if f"{name} (" not in text.replace("`", "")]
+    returns = node.returns is not None and ast.unparse(node.returns) != "None"
+    raises = any(isinstance(item, ast.Raise) and item.exc for item in ast.walk(node))
+    lacks = {
+        "has no `Args:`": arguments and "Args:" not in text,
+        f"does not explain {unnamed}": unnamed,
+        "has no `Returns:`": returns and "Returns:" not in text and "Yields:" not in text,
+        "has no `Raises:`": raises and "Raises:" not in text,
+    }
+    return [told for told, is_lacking in lacks.items() if is_lacking]
 
 
-@pytest.mark.parametrize("name", sorted(OFFERED))
-def test_offered_name_is_there_with_an_example(name: str) -> None:
-    thing = getattr(import_module(OFFERED[name]), name)
-    text = thing.__doc__ or ""
-    assert "Example" in text and ">>>" in text, f"{name} shows no example that runs"
+def test_what_crosses_a_room_says_what_it_takes_returns_and_raises() -> None:
+    offenders = []
+    for path in MODULES:
+        public = crosses_rooms(path)
+        for node in public_definitions(path):
+            told = lacks_in_docstring(node, is_public=node.name in public)
+            offenders += [f"{identifier(path)}: {node.name} {lack}" for lack in told]
+    refuse(offenders)
+
+
+def test_offered_names_are_there_with_an_example() -> None:
+    texts = {name: getattr(import_module(home), name).__doc__ or "" for name, home in OFFERED.items()}
+    without = [name for name, text in texts.items() if "Example" not in text or ">>>" not in text]
+    refuse([f"{name} shows no example that runs" for name in without])
 
 
 def test_packages_offer_what_their_type_checker_sees() -> None:
@@ -254,7 +294,7 @@ def test_general_rooms_name_no_world() -> None:
         general = room_of(path) in MAY_IMPORT and room_of(path) not in ("worlds", "upper half of a world", "findings")
         if not general or is_moved(path) or identifier(path) in NAMES_A_WORLD:
             continue
-        for node in ast.walk(without_docstrings(tree_of(path))):
+        for node in ast.walk(without_docstrings(copy.deepcopy(tree_of(path)))):
             words = {ast.Constant: "value", ast.Name: "id", ast.Attribute: "attr", ast.alias: "name"}
             word = getattr(node, words.get(type(node), ""), None)
             if isinstance(word, str) and WORLDS.search(word):

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from rlvr_world_hf.evaluation import markdown_table
 from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.hub import save_world_model
+from rlvr_world_hf.runs.reproduce import readme_table
 from rlvr_world_hf.training.pretraining import build_policy
 from tests.tiny import tiny_processor
 
@@ -46,22 +47,18 @@ def test_code_is_that_of_the_examples(repository: Path, readme: str, name: str) 
     assert example.split() in [block.split() for block in blocks]
 
 
-def test_prediction_runs(repository: Path, trained: Path) -> None:
-    predicted = runpy.run_path(str(repository / "examples" / "predict.py"))["predicted"]
-    assert predicted.shape == (4, 4, 3, 64, 64)
-    assert predicted.min() >= 0 and predicted.max() <= 1
-
-
-def test_planning_goes_on_from_the_prediction_with_lines_of_its_example(
-    repository: Path, readme: str, trained: Path
-) -> None:
-    predict, plan = code_of(readme)[:2]
-    example = (repository / "examples" / "plan.py").read_text(encoding="utf-8").splitlines()
-    assert not [line for line in plan.splitlines() if "import" not in line and line not in example]
-    names: dict[str, Any] = {}
-    exec(predict + plan, names)
-    assert names["plan"].actions.shape == (4, 2)
-    assert names["env"].reset(seed=0)[0].shape == (64, 64, 3)
+def test_prediction_runs_with_what_ships_without_opencv_and_the_simulator(readme: str, tmp_path: Path) -> None:
+    """In a process and a folder of its own, where nothing was trained."""
+    checks = (
+        "import sys; from PIL import Image; print(futures.shape, float(futures.min()), float(futures.max()), "
+        "Image.open('futures.png').size, [name for name in ('cv2', 'gym_pusht') if name in sys.modules], sep='; ')"
+    )
+    command = [sys.executable, "-c", code_of(readme)[0] + checks]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shape, lowest, highest, size, imported = done.stdout.strip().split("; ")
+    assert shape == "torch.Size([4, 4, 3, 64, 64])" and 0 <= float(lowest) < float(highest) <= 1
+    assert size == str((4 * 66 + 2, 4 * 66 + 2)) and imported == "[]"
 
 
 def test_plan_is_carried_out_in_the_real_physics(
@@ -90,7 +87,8 @@ def test_every_example_is_tested(repository: Path) -> None:
 
 def test_table_is_that_of_the_committed_results(repository: Path, readme: str) -> None:
     results = read_results(repository / "model_cards" / "pusht" / "results.json")
-    table = markdown_table(results, metrics=COLUMNS)
+    table = readme_table(results)
+    assert re.findall(r"(\w+) [↑↓]", table.splitlines()[0]) == COLUMNS
     assert table.strip() in readme, f"the README's table must read:\n{table}"
 
 

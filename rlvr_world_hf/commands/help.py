@@ -66,9 +66,9 @@ def stage_help(name: str) -> str:
     lines = [f"usage: rlvr-world {name} RECIPE [--key value ...]", "", inspect.cleandoc(stage.work.__doc__ or "")]
     own = keys_of(stage.settings)
     lines += ["", "keys:", *describe(own)]
-    if stage.passed_on_to is not None:
-        target = stage.passed_on_to(Recipe(name="help"))
-        not_here = {*own, *SHARED_KEYS, *stage.kept_back}
+    if stage.forwards_to is not None:
+        target = stage.forwards_to(Recipe(name="help"))
+        not_here = {*own, *SHARED_KEYS, *stage.reserved}
         lines += [
             "",
             f"and those of {target.__module__}.{target.__qualname__}",

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
-import cv2
 import numpy as np
+
+from .opencv import load_opencv
 
 
 class UnusableArrayError(Exception):
@@ -114,6 +115,7 @@ def _unreadable(error: BaseException) -> UnusableArrayError:
 
 def video_fps(path: Path) -> float:
     """Frames a second that a video states."""
+    cv2 = load_opencv()
     video = cv2.VideoCapture(str(path))
     fps = float(video.get(cv2.CAP_PROP_FPS)) if video.isOpened() else 0.0
     video.release()
@@ -126,6 +128,7 @@ def video_fps(path: Path) -> float:
 
 def read_video(path: Path) -> np.ndarray:
     """All frames of a video, `(T, H, W, 3)` uint8 RGB."""
+    cv2 = load_opencv()
     video = cv2.VideoCapture(str(path))
     stated = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
     frames = []
@@ -188,6 +191,7 @@ def resize_frames(frames: np.ndarray, size: int | tuple[int, int] | None) -> np.
     """`(T, 3, H, W)` frames in another size."""
     if size is None:
         return np.ascontiguousarray(frames)
+    cv2 = load_opencv()
     height, width = (size, size) if isinstance(size, int) else size
     resized = [
         cv2.resize(np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_AREA)

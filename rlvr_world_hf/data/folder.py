@@ -77,7 +77,18 @@ class UnusableEpisodesError(ValueError):
 
 
 def described(default: Any, help: str) -> Any:
-    """A field of [`RecordedEpisodes`][] with what `--help` says of it."""
+    """
+    A field of a record whose fields are keys of a stage, with what `--help` says of it.
+
+    Args:
+        default (`Any`):
+            Its default.
+        help (`str`):
+            One line on what it is.
+
+    Returns:
+        `Any`: the field, for the body of a dataclass.
+    """
     return field(default=default, metadata={"help": help})
 
 
@@ -86,7 +97,7 @@ class RecordedEpisodes:
     """
     A folder of episodes. Its fields are keys of the collect stage.
 
-    A world of recorded data is a file of this room with a subclass of this name that states what its source says:
+    A world of recorded data is a file of `worlds/` with a subclass of this name that states what its source says:
     alignment, frames a second, clipping, where it comes from.
 
     Example:

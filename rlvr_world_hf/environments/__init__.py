@@ -1,6 +1,6 @@
 """
 In: a world model with its processor, starts, and the actions of any policy.
-Out: gymnasium's reset and step, whose next states the model predicts; how well policies are ranked within it.
+Out: gymnasium's reset and step, whose next states the model predicts; predictions far beyond its horizon.
 Never: how a model is trained, or how actions are planned.
 """
 

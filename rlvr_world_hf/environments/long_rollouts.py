@@ -1,12 +1,11 @@
 """
-Predictions far beyond the horizon a model was trained on, of windows whose actions are all known.
+Predictions far beyond the horizon a model was trained on, for dataset rows whose actions are all known.
 
-    model     a [`SlidingWindow`] a row, greedy or sampled: after `S` frames the window slides over predicted ones
-    floor     the true codes, read back, in windows that slide alike: over the recorded frames, or over what was read
-              back, as a model with perfect codes would see it
+    model     a [`SlidingWindow`] for each row: after `S` frames it slides over the predicted ones
+    floor     the true codes, read back in windows that slide alike: over the recorded frames, or over what was read
+              back, which is what a model that predicts every code correctly would see
 
-All given frames slide, as within the environments: the context frame too is, from the second window on, a predicted
-one. So do the windows of RLVR-World's policy evaluation ([paper](https://huggingface.co/papers/2505.13934)).
+How a window slides stands in `rollouts/sliding.py`.
 """
 
 from __future__ import annotations
@@ -17,23 +16,24 @@ import numpy as np
 import torch
 
 from ..evaluation.predictions import Predictions, RowBatch, Sampling, predict_tokenizer_floor, row_seed
+from ..rollouts.sliding import slide_windows
 from .sliding_window import GIVEN_AS, SlidingWindow, advance
 from .starts import read_start
 
 
 GREEDY = Sampling(temperature=0.0)
-"""The likeliest token: no luck adds up over the frames."""
+"""Always the likeliest token, so that no chance adds up over the frames."""
 
 
-def predict_rolled_on(
+def predict_autoregressively(
     batch: RowBatch, *, pipeline: Any, horizon: int, sampling: Sampling = GREEDY, sampling_seed: int = 0
 ) -> Predictions:
     """
-    What a world model predicts of each row, fed back its own frames and given the true actions.
+    What a world model predicts for each row from its own frames and the recorded actions.
 
     Args:
         batch (`RowBatch`):
-            Rows with more frames to predict than `horizon`; their number alone is read of the reference.
+            Rows with more frames to predict than `horizon`; of the reference only their number is read.
         pipeline ([`WorldModelPipeline`]):
             World model of frames, which may come with sensors.
         horizon (`int`):
@@ -61,7 +61,7 @@ def predict_rolled_on(
         )
         for row, index in enumerate(batch.indices)
     ]
-    first = processor.layout.prompt_actions - 1  # those before led to the given frames
+    first = processor.layout.prompt_actions - 1  # the actions before it led to the given frames
     reached = [
         advance(pipeline, windows, batch.actions[:, first + step].cpu(), **sampling.to_dict())
         for step in range(batch.reference.shape[1])
@@ -74,9 +74,11 @@ def predict_rolled_on(
     return _one_each(batch, **stacked)
 
 
-def predict_floor_rolled_on(batch: RowBatch, *, processor: Any, horizon: int, feeds_back: bool = False) -> Predictions:
+def reconstruct_autoregressively(
+    batch: RowBatch, *, processor: Any, horizon: int, feeds_back: bool = False
+) -> Predictions:
     """
-    The reference written as its true tokens and read back, in windows that slide as those of [`predict_rolled_on`].
+    The reference written as its true tokens and read back, in windows that slide as in [`predict_autoregressively`].
 
     Args:
         batch (`RowBatch`):
@@ -86,30 +88,29 @@ def predict_floor_rolled_on(batch: RowBatch, *, processor: Any, horizon: int, fe
         horizon (`int`):
             Steps of a window.
         feeds_back (`bool`, *optional*, defaults to `False`):
-            Whether windows slide over what was read back; if not, over the recorded frames, which gives what the
-            visual tokenizer loses of each frame on its own.
+            Whether windows slide over what was read back. If not, they slide over the recorded frames, and the result
+            is what the visual tokenizer loses of each frame on its own.
 
     Returns:
         `Predictions`: frames, one prediction a row.
     """
-    given, actions = batch.context.shape[1], processor.layout.prompt_actions + horizon
     seen, states, read_back = batch.context, batch.context_states, []
-    for done in range(0, batch.reference.shape[1], horizon):
-        ahead = slice(done, done + horizon)
-        window = RowBatch(
+    for window in slide_windows(processor.layout, steps=batch.reference.shape[1], horizon=horizon):
+        ahead = slice(window.done, window.done + window.steps)
+        rows = RowBatch(
             indices=batch.indices,
-            context=seen[:, -given:],
-            actions=batch.actions[:, done : done + actions],
+            context=seen[:, window.given],
+            actions=batch.actions[:, window.actions],
             reference=batch.reference[:, ahead],
             reference_mask=batch.reference_mask[:, ahead],
-            context_states=None if states is None else states[:, -given:],
+            context_states=None if states is None else states[:, window.given],
             reference_states=None if batch.reference_states is None else batch.reference_states[:, ahead],
         )
-        frames = predict_tokenizer_floor(window, processor=processor).predicted[:, 0]
+        frames = predict_tokenizer_floor(rows, processor=processor).predicted[:, 0]
         read_back.append(frames)
-        seen = torch.cat([seen, frames if feeds_back else window.reference], dim=1)
-        if states is not None and window.reference_states is not None:
-            states = torch.cat([states, window.reference_states], dim=1)
+        seen = torch.cat([seen, frames if feeds_back else rows.reference], dim=1)
+        if states is not None and rows.reference_states is not None:
+            states = torch.cat([states, rows.reference_states], dim=1)
     return _one_each(batch, predicted=torch.cat(read_back, dim=1))
 
 

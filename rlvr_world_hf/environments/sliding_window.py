@@ -3,10 +3,9 @@ A world model one step at a time, on its own predictions.
 
     prompt  step 1  step 2  ...  step S  |  prompt, made of the last K + M states  step 1  ...
 
-Within a window the model goes on from the tokens that it has written, as in multi-step prediction; after `S` steps,
-those it was trained on, the window slides and its last predicted states are encoded anew. So do the windows of
-RLVR-World's policy evaluation ([paper](https://huggingface.co/papers/2505.13934)). As long as its window
-lasts, what comes out is what a `WorldModelPipeline` predicts for the same actions and seed.
+Within a window the model goes on from the tokens that it has written, as in multi-step prediction. After `S` steps,
+those it was trained on, the window slides (see `rollouts/sliding.py`), and its last states are encoded anew. Within
+one window the predictions are those of a `WorldModelPipeline` for the same actions and seed.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import torch
 
 from ..processors.base import state_columns
 from ..rollouts.sampling import draw_uniforms, sample_completions
+from ..rollouts.sliding import window_after
 from .starts import Start, State
 
 
@@ -44,8 +44,7 @@ class SlidingWindow:
     def __init__(self, start: Start, processor: Any, *, horizon: int, rng: np.random.Generator) -> None:
         self.horizon = horizon
         self.rng = rng
-        self.length = processor.layout.step_length
-        self.past = processor.layout.prompt_actions - 1
+        self.layout = processor.layout
         self.given = dict(start.given)
         self.actions = start.past_actions
         self.predicted: list[State] = []
@@ -64,10 +63,11 @@ class SlidingWindow:
     def act(self, action: torch.Tensor) -> None:
         """Takes an action `(A,)` at the present state, after sliding if the window is full."""
         if self.step == self.horizon:
+            window = window_after(self.layout, self.step, steps=0)  # its own actions come one at a time
             for name, given in self.given.items():
                 states = torch.cat([given, torch.stack([state[name] for state in self.predicted])])
-                self.given[name] = states[-len(given) :]
-            self.actions = self.actions[len(self.actions) - self.past :]
+                self.given[name] = states[window.given]
+            self.actions = self.actions[window.actions]
             self.predicted = []
             self._open()
         self.actions = torch.cat([self.actions, action[None]])
@@ -76,7 +76,7 @@ class SlidingWindow:
         self.prompt_ids = torch.zeros(0, dtype=torch.long)
         self.completion_ids = torch.zeros(0, dtype=torch.long)
         self.seed = int(self.rng.integers(2**63 - 1))
-        self.uniforms = draw_uniforms([self.seed], 1, self.horizon * self.length)[0]
+        self.uniforms = draw_uniforms([self.seed], 1, self.horizon * self.layout.step_length)[0]
 
 
 def advance(

@@ -44,8 +44,8 @@ def read_start(start: Any, processor: Any) -> Start:
     Args:
         start ([`Episode`] or `Mapping`):
             An episode, whose first frames are taken; or a row with `context` `(K + M, ...)`, `actions` `(T, A)` from
-            the first observed step on, of which the first `max(M, 1) - 1` are taken and which may else be missing, and
-            `context_states` `(K + M, P)` where there are frames and sensors.
+            the first observed step on, of which the first `max(M, 1) - 1` are taken (they may be missing if that is
+            0), and `context_states` `(K + M, P)` where there are frames and sensors.
         processor ([`StepBlockProcessor`]):
             Says what is needed.
 

@@ -151,9 +151,8 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
             ValueError: for a start that does not fit the processor or is not there, or an unknown option.
         """
         super().reset(seed=seed)
-        index = int(
-            self.np_random.integers(len(self.starts))
-        )  # drawn also where it is given: the noise stays the same
+        # Drawn even if a start is given, so that the same seed gives the same noise.
+        index = int(self.np_random.integers(len(self.starts)))
         unknown = set(options or {}) - {"start"}
         if unknown:
             raise ValueError(f"Expected no options but `start`, got {sorted(unknown)}.")

@@ -1,5 +1,7 @@
 from .comparison import evaluate as evaluate
 from .comparison import evaluate_tokenizer as evaluate_tokenizer
+from .draws import BestSampling as BestSampling
+from .draws import Draws as Draws
 from .metrics import measure as measure
 from .metrics import metrics_of_processor as metrics_of_processor
 from .metrics import standard_metrics as standard_metrics

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from ..rewards.text import TextReward
 from ..rollouts.text import sample_answers
+from .draws import BestSampling, Draws
 from .metrics import metric_of, summarize_predictions
 from .predictions import Sampling
 from .results import Results, make_results, summarize
@@ -15,6 +16,9 @@ from .results import Results, make_results, summarize
 
 GREEDY = Sampling(temperature=0.0)
 """The likeliest token: how the authors' code measures during training."""
+
+GREEDY_DRAWS = Draws(sampling=GREEDY)
+"""What a table of text is of, unless it is asked for something else."""
 
 GRID = (GREEDY, Sampling(temperature=0.4), Sampling(temperature=0.7), Sampling(temperature=1.0))
 """Settings among which a row with best sampling chooses."""
@@ -33,14 +37,9 @@ def evaluate_answers(
     nothing_changes: Sequence[str],
     recipe: str,
     rewarded: Sequence[str],
-    validation_rows: Any = None,
     training_seed: int = 0,
-    sampling_seeds: Sequence[int] = (0, 1, 2),
-    num_samples: int = 1,
-    sampling: Sampling = GREEDY,
-    best_sampling: Sequence[str] = ("base",),
-    grid: Sequence[Sampling] = GRID,
-    choose_by: str | None = None,
+    draws: Draws = GREEDY_DRAWS,
+    best_sampling: BestSampling | None = None,
     max_new_tokens: int = 256,
     batch_size: int = 64,
 ) -> Results:
@@ -63,22 +62,12 @@ def evaluate_answers(
             Name of the recipe.
         rewarded (`Sequence[str]`):
             Names of the metrics that were rewarded.
-        validation_rows (`datasets.Dataset`, *optional*):
-            Rows on which sampling settings are chosen; without them there is no row with best sampling.
         training_seed (`int`, *optional*, defaults to 0):
             Seed of the training run.
-        sampling_seeds (`Sequence[int]`, *optional*, defaults to `(0, 1, 2)`):
-            Seeds of the noise.
-        num_samples (`int`, *optional*, defaults to 1):
-            Answers for each row and sampling seed; with more than one, every metric is given as best of N too.
-        sampling (`Sampling`, *optional*):
-            Settings of the rows without best sampling; greedy by default.
-        best_sampling (`Sequence[str]`, *optional*, defaults to `("base",)`):
-            Checkpoints that also get their best settings.
-        grid (`Sequence[Sampling]`, *optional*):
-            Settings to choose from. Defaults to `GRID`.
-        choose_by (`str`, *optional*):
-            Metric to choose by. Defaults to the first rewarded one.
+        draws ([`~rlvr_world_hf.evaluation.draws.Draws`], *optional*):
+            Answers to each row. Defaults to a greedy one for each of three seeds.
+        best_sampling ([`~rlvr_world_hf.evaluation.draws.BestSampling`], *optional*):
+            How rows with best sampling are chosen; without it there are none.
         max_new_tokens (`int`, *optional*, defaults to 256):
             Tokens after which an answer is cut off.
         batch_size (`int`, *optional*, defaults to 64):
@@ -92,7 +81,7 @@ def evaluate_answers(
         metrics.
     """
     named = {metric.name: metric for metric in metrics}
-    choose_by = choose_by or next(iter(rewarded), None)
+    choose_by = (best_sampling and best_sampling.choose_by) or next(iter(rewarded), None)
     unknown = [name for name in (*rewarded, *filter(None, [choose_by])) if name not in named]
     if not checkpoints or not len(rows) or unknown:
         raise ValueError(
@@ -103,30 +92,39 @@ def evaluate_answers(
         "nothing_changes": [[answer] for answer in nothing_changes],
         "oracle": [[answer] for answer in rows["completion"]],
     }
+    limits = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
     used: dict[str, Sampling] = {}
     for name, (model, processor) in checkpoints.items():
-        used[name] = sampling
-        if name in best_sampling and validation_rows is not None and choose_by is not None:
-            options = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+        used[name] = draws.sampling
+        if best_sampling is not None and name in best_sampling.checkpoints and choose_by is not None:
+            grid = GRID if best_sampling.grid is None else best_sampling.grid
             used[f"{name}_best_sampling"] = _choose(
-                model, processor, validation_rows, metric=named[choose_by], grid=grid, **options
+                model, processor, best_sampling.rows, metric=named[choose_by], grid=grid, **limits
             )
         for row in filter(used.__contains__, (name, f"{name}_best_sampling")):
             answers[row] = predict_answers(
-                model, processor, rows, sampling=used[row], sampling_seeds=sampling_seeds, num_samples=num_samples,
-                max_new_tokens=max_new_tokens, batch_size=batch_size, label=row,
-            )  # fmt: skip
-    count = len(sampling_seeds) * num_samples
-    values = {row: measure_answers(of_row, rows, metrics, count=count) for row, of_row in answers.items()}
+                model,
+                processor,
+                rows,
+                sampling=used[row],
+                sampling_seeds=draws.seeds,
+                num_samples=draws.num_samples,
+                label=row,
+                **limits,
+            )
+    # A yardstick's single answer stands for every draw.
+    values = {row: measure_answers(of_row, rows, metrics, count=draws.count) for row, of_row in answers.items()}
     directions = {name: metric.higher_is_better for name, metric in named.items()} | {"parse_failure": False}
-    table = {row: _summaries(of_row, rows, directions, num_samples=num_samples) for row, of_row in values.items()}
+    table = {
+        row: _summaries(of_row, rows, directions, num_samples=draws.num_samples) for row, of_row in values.items()
+    }
     measured = dict.fromkeys(name for of_row in table.values() for name in of_row)
     return make_results(
         table,
         recipe=recipe,
         samples=len(rows),
         training_seed=training_seed,
-        sampling_seeds=sampling_seeds,
+        sampling_seeds=draws.seeds,
         rewarded=rewarded,
         higher_is_better={name: directions[_metric_of_class(name)] for name in measured},
         sampling={row: settings.to_dict() for row, settings in used.items()},
@@ -226,7 +224,7 @@ def _choose(
         answers = predict_answers(model, processor, rows, sampling=sampling, label=label, **options)
         return sign * float(measure_answers(answers, rows, [metric])[metric.name].nanmean())
 
-    return max(grid, key=quality)
+    return max(grid, key=quality)  # of equally good ones the first
 
 
 def _summaries(
@@ -235,6 +233,7 @@ def _summaries(
     """One number a seed: of all rows, then of each class."""
     best_of = {name: better for name, better in directions.items() if name != "parse_failure"}
     summary = summarize_predictions(values, num_samples=num_samples, best_of=best_of)
+    # "Nothing changes" is right wherever nothing does: a mean over all rows hides how well changes are predicted.
     changed = torch.tensor(rows["is_changed"], dtype=torch.bool)
     for label, wanted in CLASSES.items():
         of_class = {name: value[changed == wanted] for name, value in values.items() if name != "parse_failure"}

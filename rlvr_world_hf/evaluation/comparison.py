@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..rewards.base import VerifiableReward
+from .draws import BestSampling, Draws
 from .metrics import measure, metric_of, metrics_of_processor, summarize_predictions
 from .predictions import (
     UNRESTRICTED,
@@ -32,21 +33,19 @@ GRID = (
 )
 """Settings among which a row with best sampling chooses, greedy to unrestricted."""
 
+AS_IN_RL = Draws(sampling=UNRESTRICTED)
+"""What RL improves is what is drawn at temperature 1 over all valid tokens, so that is what a table is of."""
+
 
 def evaluate(
     checkpoints: Mapping[str, tuple[PreTrainedModel, Any]],
     rows: Any,
     *,
-    validation_rows: Any = None,
     recipe: str,
     rewarded: Sequence[VerifiableReward | str],
     training_seed: int = 0,
-    sampling_seeds: Sequence[int] = (0, 1, 2),
-    num_samples: int = 1,
-    sampling: Sampling = UNRESTRICTED,
-    best_sampling: Sequence[str] = ("base", "rlvr"),
-    grid: Sequence[Sampling] = GRID,
-    choose_by: str | None = None,
+    draws: Draws = AS_IN_RL,
+    best_sampling: BestSampling | None = None,
     metrics: Sequence[VerifiableReward] | None = None,
     batch_size: int = 128,
 ) -> Results:
@@ -54,7 +53,7 @@ def evaluate(
     Measure `copy_last`, `tokenizer_floor` and each checkpoint, in one `results.json` record.
 
     Every checkpoint sees the same noise, so differences between rows are not those of luck. For checkpoints in
-    `best_sampling` a row `<name>_best_sampling` follows, its settings chosen on `validation_rows` and recorded.
+    `best_sampling` a row `<name>_best_sampling` follows, its settings chosen on validation rows and recorded.
 
     Args:
         checkpoints (`Mapping[str, tuple]`):
@@ -62,8 +61,6 @@ def evaluate(
             tokenizer floor.
         rows (`datasets.Dataset` or `Sequence[Mapping]`):
             Held-out rows, see `data.rows.window_rows`.
-        validation_rows (`datasets.Dataset` or `Sequence[Mapping]`, *optional*):
-            Rows on which sampling settings are chosen; without them there is no row with best sampling.
         recipe (`str`):
             Name of the recipe.
         rewarded (`Sequence[VerifiableReward | str]`):
@@ -71,18 +68,10 @@ def evaluate(
             measured too.
         training_seed (`int`, *optional*, defaults to 0):
             Seed of the training run.
-        sampling_seeds (`Sequence[int]`, *optional*, defaults to `(0, 1, 2)`):
-            Seeds of the noise.
-        num_samples (`int`, *optional*, defaults to 1):
-            Predictions for each row and sampling seed; with more than one, every metric is given as best of N too.
-        sampling (`Sampling`, *optional*):
-            Settings of the rows without best sampling. Defaults to temperature 1 over all valid tokens, as in RL.
-        best_sampling (`Sequence[str]`, *optional*, defaults to `("base", "rlvr")`):
-            Checkpoints that also get their best settings; names that are not in `checkpoints` are skipped.
-        grid (`Sequence[Sampling]`, *optional*):
-            Settings to choose from. Defaults to `GRID`.
-        choose_by (`str`, *optional*):
-            Metric to choose by. Defaults to the first rewarded one.
+        draws ([`~rlvr_world_hf.evaluation.draws.Draws`], *optional*):
+            Predictions of each row. Defaults to one for each of three seeds, at temperature 1 over all valid tokens.
+        best_sampling ([`~rlvr_world_hf.evaluation.draws.BestSampling`], *optional*):
+            How rows with best sampling are chosen; without it there are none.
         metrics (`Sequence[VerifiableReward]`, *optional*):
             What to measure. Defaults to [`metrics_of_processor`].
         batch_size (`int`, *optional*, defaults to 128):
@@ -117,13 +106,13 @@ def evaluate(
         metrics = [] if some is None else metrics_of_processor(some[1], rewarded=rewarded)
     metrics = _with_rewards(metrics, rewarded)
     rewarded_names = [reward if isinstance(reward, str) else reward.name for reward in rewarded]
-    choose_by = choose_by or next(iter(rewarded_names), None)
+    choose_by = (best_sampling and best_sampling.choose_by) or next(iter(rewarded_names), None)
     _refuse_impossible(checkpoints, rows, metrics, [*rewarded_names, *filter(None, [choose_by])])
     measure_rows = partial(
         measure_predictor,
         metrics=metrics,
-        sampling_seeds=sampling_seeds,
-        num_samples=num_samples,
+        sampling_seeds=draws.seeds,
+        num_samples=draws.num_samples,
         batch_size=batch_size,
         watched=choose_by,
     )
@@ -131,21 +120,26 @@ def evaluate(
     table = _yardsticks(processor, rows, measure_rows, device=model.device)
     used: dict[str, Sampling] = {}
     for name, (model, processor) in checkpoints.items():
-        used[name] = sampling
-        if name in best_sampling and validation_rows is not None and choose_by is not None:
+        used[name] = draws.sampling
+        if best_sampling is not None and name in best_sampling.checkpoints and choose_by is not None:
             used[f"{name}_best_sampling"] = choose_sampling(
-                model, processor, validation_rows, metric=_named(metrics, choose_by), grid=grid, batch_size=batch_size
+                model,
+                processor,
+                best_sampling.rows,
+                metric=_named(metrics, choose_by),
+                grid=GRID if best_sampling.grid is None else best_sampling.grid,
+                batch_size=batch_size,
             )
         for row in (name, f"{name}_best_sampling"):
             if row in used:
-                predict = _checkpoint_predictor(model, processor, used[row], sampling_seeds, num_samples)
+                predict = _checkpoint_predictor(model, processor, used[row], draws.seeds, draws.num_samples)
                 table[row] = measure_rows(predict, rows, label=row, device=model.device)
     return make_results(
         table,
         recipe=recipe,
         samples=len(rows),
         training_seed=training_seed,
-        sampling_seeds=sampling_seeds,
+        sampling_seeds=draws.seeds,
         rewarded=rewarded_names,
         higher_is_better=_directions(metrics, table),
         sampling={row: settings.to_dict() for row, settings in used.items()},
@@ -248,6 +242,7 @@ def measure_predictor(
         `dict[str, list[float]]`: metric -> one value a sampling seed.
     """
     predictions_a_row = len(sampling_seeds) * num_samples
+    # Memory is taken by predictions, so rows a batch are fewer where each has several.
     size = max(1, batch_size // predictions_a_row)
     collected: dict[str, list[torch.Tensor]] = {}
     with tqdm(
@@ -255,6 +250,7 @@ def measure_predictor(
     ) as bar:
         for batch in bar:
             for name, value in measure(predict(batch), batch, metrics).items():
+                # A yardstick's single prediction stands for every seed and sample.
                 collected.setdefault(name, []).append(value.expand(-1, predictions_a_row).cpu())
             if watched in collected:
                 bar.set_postfix({watched: float(torch.cat(collected[watched]).nanmean())})
@@ -305,7 +301,7 @@ def choose_sampling(
         values = measure_predictor(
             predict, validation_rows, metrics=[metric], batch_size=batch_size, device=model.device, label=label
         )
-        return sign * values[metric.name][0]
+        return sign * values[metric.name][0]  # of the one seed
 
     return max(grid, key=quality)
 

@@ -261,7 +261,7 @@ def learning_curves(
 
 def _smoothed(values: Sequence[float], width: int) -> np.ndarray:
     """Mean over the points nearby, at the ends over fewer."""
-    window = np.ones(2 * (width // 2) + 1)
+    window = np.ones(2 * (width // 2) + 1)  # odd, so that a mean stands where its middle is
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
@@ -273,6 +273,7 @@ def _title(metric: str) -> str:
 
 def _points(history: Sequence[Mapping[str, float]]) -> dict[str, tuple[list[float], list[float]]]:
     found: dict[str, tuple[list[float], list[float]]] = {}
+    # RL's loss moves around 0 however well it goes, see `learning_curves`.
     is_policy_loss = any("reward" in entry for entry in history)
     for entry in history:
         for metric, value in entry.items():
@@ -392,7 +393,16 @@ def _label_width(rows: Mapping[str, np.ndarray], font: Font) -> int:
 
 
 def parent_made(path: str | os.PathLike[str]) -> Path:
-    """The path of a picture to write, its folder made if it is missing."""
+    """
+    The path of a picture to write, whose folder is made if it is missing.
+
+    Args:
+        path (`str` or `PathLike`):
+            Where the picture is to be written.
+
+    Returns:
+        `Path`: the same path.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     return target

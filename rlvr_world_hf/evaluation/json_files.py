@@ -38,13 +38,14 @@ def write_json(record: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     text = json.dumps(record, indent=2, allow_nan=False) + "\n"
     target.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder: a file is replaced atomically only within a file system.
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         os.chmod(temporary, 0o644)  # mkstemp makes files private to the user
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException:  # also Ctrl-C, which must not leave a draft behind
         Path(temporary).unlink(missing_ok=True)
         raise
     return target

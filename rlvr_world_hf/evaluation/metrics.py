@@ -55,7 +55,7 @@ def standard_metrics(*, trunk_path: str | Path | None = None) -> list[Verifiable
     try:
         trunk = find_trunk("vgg", trunk_path=trunk_path)
         metrics += [LPIPSReward(trunk_path=trunk, pixels=pixels) for pixels in ("all", "moving")]
-    except FileNotFoundError as error:
+    except FileNotFoundError as error:  # LPIPS is optional, a file that was asked for is not
         if trunk_path is not None:
             raise
         logger.info("LPIPS is left out: %s", error)
@@ -129,6 +129,7 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
     ```
     """
     rows, count = predictions.readable.shape
+    # A metric takes one prediction an item, so rows and their predictions become one batch.
     first, second = _both_compared(predictions, batch)
     recorded = repeat(batch.reference_mask, "b s -> (b j) s", j=count)
     readable = rearrange(predictions.readable, "b j -> (b j)")
@@ -243,12 +244,14 @@ def summarize_predictions(
     """
     summary = {}
     for name, value in values.items():
+        # float64: sums of ten thousands of values, whose differences between rows are small.
         of_seeds = rearrange(value.double(), "b (seeds n) -> seeds b n", n=num_samples)
         summary[name] = of_seeds.nanmean(dim=(1, 2)).tolist()
         if name in best_of:
             sign = 1 if best_of[name] else -1
             for count in (n for n in range(2, num_samples + 1) if num_samples % n == 0):
                 groups = rearrange(sign * of_seeds, "seeds b (groups n) -> seeds (b groups) n", n=count)
+                # nan loses against every sample, and stays nan only where all samples are.
                 best = sign * groups.nan_to_num(nan=-torch.inf).amax(-1)
                 summary[f"{name}{BEST_OF}{count}"] = best.where(best.isfinite(), torch.nan).nanmean(-1).tolist()
     return summary

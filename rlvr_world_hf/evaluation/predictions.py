@@ -224,7 +224,7 @@ def predict_checkpoint(
         temperature 0
         all would be the same, and `J` is 1.
     """
-    if sampling.temperature == 0:
+    if sampling.temperature == 0:  # noise changes nothing then: one prediction stands for all
         sampling_seeds, num_samples = sampling_seeds[:1], 1
     draw = partial(
         _draw,
@@ -286,11 +286,12 @@ def first_without_repetition(
             break
         part = batch.take(rows)
         drawn = draw(part, number)
+        # Strictly: of equally good draws the first stays, so that the choice leans to none.
         better = repetition_of(drawn, part) < rates[rows]  # (rows, J)
         for name in (field.name for field in fields(Predictions) if getattr(kept, field.name) is not None):
-            of_rows, of_drawn = getattr(kept, name)[rows], getattr(drawn, name)
-            of_rows[better] = of_drawn[better]
-            getattr(kept, name)[rows] = of_rows
+            kept_rows, drawn_rows = getattr(kept, name)[rows], getattr(drawn, name)
+            kept_rows[better] = drawn_rows[better]
+            getattr(kept, name)[rows] = kept_rows
     return kept
 
 
@@ -338,6 +339,7 @@ def row_seed(sampling_seed: int, index: int) -> int:
 
     ```
     """
+    # A sum would give row 1 of seed 0 the noise of row 0 of seed 1, and average the same luck twice.
     return int(np.random.SeedSequence((sampling_seed, index)).generate_state(1)[0])
 
 
@@ -356,6 +358,7 @@ def _draw(
     prompt_ids = processor.encode_prompt(**batch.columns(processor.prompt_columns))
     world_tokens = processor.world_tokens(batch.actions, horizon=horizon)
     seeds = [row_seed(seed, index) for index in batch.indices for seed in sampling_seeds]
+    # Noise of the earlier draws is drawn again and left out: a draw must not depend on what was rejected before it.
     uniforms = draw_uniforms(seeds, (number + 1) * num_samples, world_tokens.shape[1])
     uniforms = rearrange(uniforms, "(b d n) l -> d (b n) l", d=number + 1, n=num_samples)[number]
     completion_ids = sample_completions(

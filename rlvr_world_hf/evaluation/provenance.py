@@ -33,8 +33,10 @@ def commit() -> str:
     ```
     """
     head = _git("rev-parse", "HEAD")
+    # An installed copy may lie inside of someone else's checkout, whose commit is not ours.
     if head is None or _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return "unknown"
+    # `reproduce` writes results as it goes; without this, its second measurement would always be of a dirty tree.
     but = [f":(top,exclude){place}" for place in WRITTEN]
     return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *but) else "")
 
@@ -54,6 +56,7 @@ def machine() -> str:
 
     ```
     """
+    # Cores that this process may use: in a container, fewer than the machine has.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parts = [_processor(), f"{cores} core{'s' if cores > 1 else ''}", platform.system()]
     if torch.cuda.is_available():

@@ -303,6 +303,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
 
 
 def _seed_count(results: Mapping[str, Any]) -> int:
+    # Records that do not say have what follows from their seeds.
     spread = results.get("spread", "training_seeds" if len(results["training_seeds"]) > 1 else "sampling_seeds")
     if spread not in ("training_seeds", "sampling_seeds"):
         raise ValueError(f"'spread' must be 'training_seeds' or 'sampling_seeds', got {spread!r}.")
@@ -318,6 +319,7 @@ def _validate_summary(name: str, summary: Any, *, seeds: int) -> None:
         raise ValueError(f"{name} must hold finite numbers, got {summary!r}.")
     if len(values) != seeds:
         raise ValueError(f"{name} needs one value a seed, that is {seeds}, got {len(values)}.")
+    # A mean that was edited by hand, or values that were, must not reach a card.
     if not math.isclose(summary["mean"], statistics.fmean(values), rel_tol=1e-6, abs_tol=1e-9):
         raise ValueError(f"{name} has mean {summary['mean']}, but its values have {statistics.fmean(values)}.")
 
@@ -336,6 +338,7 @@ def _refuse_different_runs(per_seed: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _merge_row(row: str, of_seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    # A metric may lack in one seed alone, as where no pixel moved; a mean of the others would be of other data.
     shared = [metric for metric in of_seeds[0] if all(metric in metrics for metrics in of_seeds)]
     dropped = {metric for metrics in of_seeds for metric in metrics} - set(shared)
     if dropped:

@@ -181,6 +181,7 @@ def format_number(mean: float, spread: float = 0.0) -> str:
     ```
     """
     if spread > 1e-5 * abs(mean):
+        # Digits finer than the spread are luck.
         decimals = min(8, max(0, 1 - math.floor(math.log10(spread))))
         return f"{mean:.{decimals}f} ± {spread:.{decimals}f}"
     decimals = 3 - math.floor(math.log10(abs(mean))) if mean else 1

@@ -126,6 +126,7 @@ def draw_intervals(record: Mapping[str, Any], path: str | os.PathLike[str], *, m
             [s["mean"] - s["low"] for s in summaries.values()],
             [s["high"] - s["mean"] for s in summaries.values()],
         ]
+        # Matplotlib refuses negative lengths, and a percentile interval need not hold its mean.
         panel.barh(list(summaries), means, xerr=np.maximum(beyond, 0), alpha=0.6, capsize=3)
         panel.invert_yaxis()
         panel.set_xlabel(metric.replace("_", " "))
@@ -281,6 +282,7 @@ def _look_at_trained(panel: Axes, yardsticks: Mapping[str, Any], summaries: Mapp
         for summary in trained.values()
         for value in (summary["mean"] - summary["std"], summary["mean"] + summary["std"], *summary.get("values", []))
     ]
+    # A yardstick far away, such as copying, would press the trained rows into one line.
     margin = 0.15 * (max(ends) - min(ends)) or 0.1 * abs(ends[0]) or 1.0
     low, high = min(ends) - margin, max(ends) + margin
     panel.set_ylim(low, high)

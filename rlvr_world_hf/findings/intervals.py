@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import stats
 
 
 def bootstrap_interval(
@@ -47,6 +48,14 @@ def bootstrap_interval(
         raise ValueError(f"Expected at least one finite number, got {list(values)!r:.80}; leave out what has none.")
     if not 0 < level < 1 or resamples < 1:
         raise ValueError(f"Expected a level in (0, 1) and at least one resample, got {level} and {resamples}.")
-    drawn = np.random.default_rng(seed).integers(len(numbers), size=(resamples, len(numbers)))
-    low, high = np.quantile(numbers[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    if len(numbers) == 1:  # SciPy asks for two
+        return float(numbers[0]), float(numbers[0])
+    low, high = stats.bootstrap(
+        (numbers,),
+        np.mean,
+        method="percentile",
+        confidence_level=level,
+        n_resamples=resamples,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
     return float(low), float(high)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 
 Rates = np.ndarray | list[float]
@@ -46,8 +47,7 @@ def pearson(real: Rates, in_model: Rates) -> float:
     first, second = _read(real, in_model)
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
-    first, second = first - first.mean(), second - second.mean()
-    return float(np.clip((first @ second) / math.sqrt((first @ first) * (second @ second)), -1, 1))
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def spearman(real: Rates, in_model: Rates) -> float:
@@ -75,7 +75,7 @@ def spearman(real: Rates, in_model: Rates) -> float:
     ```
     """
     first, second = _read(real, in_model)
-    return pearson(_ranks(first), _ranks(second))
+    return pearson(stats.rankdata(first), stats.rankdata(second))
 
 
 def mean_maximum_rank_violation(real: Rates, in_model: Rates) -> float:
@@ -183,10 +183,3 @@ def _read(real: Rates, in_model: Rates) -> tuple[np.ndarray, np.ndarray]:
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise ValueError(f"Expected finite rates, got {first.tolist()} and {second.tolist()}.")
     return first, second
-
-
-def _ranks(rates: np.ndarray) -> np.ndarray:
-    """Ranks from 1, those of equal rates averaged."""
-    less = np.less.outer(rates, rates).sum(axis=0)
-    equal = np.equal.outer(rates, rates).sum(axis=0)
-    return less + (equal + 1) / 2

@@ -1,3 +1,7 @@
+from .bundled import bundled_names as bundled_names
+from .bundled import bundled_path as bundled_path
+from .cards import CardResults as CardResults
+from .cards import CardSubject as CardSubject
 from .cards import card_text as card_text
 from .checkpoint import load_world_model as load_world_model
 from .checkpoint import save_world_model as save_world_model

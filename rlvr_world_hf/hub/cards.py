@@ -14,6 +14,7 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 
 
+# Beside this file, as it ships in the wheel.
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
 PAPER = "https://arxiv.org/abs/2505.13934"
 TAGS = ("world-model", "rlvr", "grpo", "reinforcement-learning")
@@ -54,26 +55,105 @@ TEXT_ROWS = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardSubject:
+    """
+    What a card is of.
+
+    Example:
+
+    ```python
+    >>> CardSubject(name="rlvr-world-pusht", horizon=4, world="PushT", data="Recorded episodes.").tags
+    ()
+
+    ```
+    """
+
+    name: str
+    """Title."""
+
+    horizon: int
+    """Steps that the example predicts: those of the recipe."""
+
+    world: str
+    """What it is a model of."""
+
+    data: str
+    """Markdown on what it was trained on."""
+
+    repo_id: str | None = None
+    """Hub repository, or folder, that the example loads; `name` by default."""
+
+    base_model: str | None = None
+    """Repository of the checkpoint that RL started from."""
+
+    datasets: Sequence[str] = ()
+    """Datasets on the Hub, for the metadata."""
+
+    tags: Sequence[str] = ()
+    """Further tags, for the metadata."""
+
+    pipeline_tag: str | None = None
+    """Task, as the Hub names it; that of [`KINDS`] by default."""
+
+    limits: Sequence[str] = ()
+    """What not to expect of it; `LIMITS`, `SENSOR_LIMITS` or `TEXT_LIMITS` by default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardResults:
+    """
+    What was measured of a checkpoint.
+
+    Raises:
+        `ValueError`: If `row` is not among the results.
+
+    Example:
+
+    ```python
+    >>> results = {"rows": {"rlvr": {"mae": {"mean": 0.5}}}, "versions": {"python": "3.11", "torch": "2.9"}}
+    >>> measured = CardResults(results=results, table="| row | mae |")
+    >>> list(measured.metrics), measured.versions
+    (['mae'], 'python 3.11, torch 2.9')
+
+    ```
+    """
+
+    results: Mapping[str, Any]
+    """A `results.json` record; goes into the metadata as model-index."""
+
+    table: str
+    """Its Markdown table, or tables."""
+
+    row: str = "rlvr"
+    """Row of the results that is this checkpoint."""
+
+    def __post_init__(self) -> None:
+        if self.row not in self.results["rows"]:
+            raise ValueError(
+                f"The results have no row {self.row!r} for this checkpoint; they have {list(self.results['rows'])}."
+            )
+
+    @property
+    def metrics(self) -> Mapping[str, Mapping[str, Any]]:
+        """Summaries of this checkpoint by metric."""
+        return self.results["rows"][self.row]
+
+    @property
+    def versions(self) -> str:
+        """What it was measured with."""
+        return ", ".join(map(" ".join, self.results["versions"].items()))
+
+
 def card_text(
     processor: Any,
+    subject: CardSubject,
     *,
-    name: str,
-    horizon: int,
-    world: str,
-    data: str,
-    repo_id: str | None = None,
-    results: Mapping[str, Any] | None = None,
-    table: str | None = None,
+    measured: CardResults | None = None,
     recipe: Mapping[str, Any] | None = None,
-    row: str = "rlvr",
-    datasets: Sequence[str] | None = None,
-    base_model: str | None = None,
+    recipe_title: str = "The complete recipe",
     picture: str | None = None,
     examples: str | None = None,
-    limits: Sequence[str] | None = None,
-    pipeline_tag: str | None = None,
-    tags: Sequence[str] = (),
-    recipe_title: str = "The complete recipe",
 ) -> str:
     """
     Write the README of a world model.
@@ -81,46 +161,21 @@ def card_text(
     Args:
         processor (`WorldModelProcessor`):
             Its processor: sizes, layout and action ranges in text and example.
-        name (`str`):
-            Title.
-        horizon (`int`):
-            Steps that the example predicts: those of the recipe.
-        world (`str`):
-            What it is a model of.
-        data (`str`):
-            Markdown on what it was trained on.
-        repo_id (`str`, *optional*):
-            Hub repository, or folder, that the example loads. Defaults to `name`.
-        results (`Mapping`, *optional*):
-            A `results.json` record; goes into the metadata as model-index.
-        table (`str`, *optional*):
-            Its Markdown table, or tables. Without both, the card says that nothing was measured yet.
+        subject ([`CardSubject`]):
+            What the card is of.
+        measured ([`CardResults`], *optional*):
+            Its numbers. Without them, the card says that nothing was measured yet.
         recipe (`Mapping`, *optional*):
             The complete recipe, shown as YAML.
-        row (`str`, *optional*, defaults to `"rlvr"`):
-            Row of the results that is this checkpoint.
-        datasets (`Sequence[str]`, *optional*):
-            Datasets on the Hub, for the metadata.
-        base_model (`str`, *optional*):
-            Repository of the checkpoint that RL started from.
+        recipe_title (`str`, *optional*, defaults to `"The complete recipe"`):
+            What the recipe is called, where it is not the complete one.
         picture (`str`, *optional*):
             File beside the card with reference and predictions, as in `strip.png`.
         examples (`str`, *optional*):
             Markdown with predictions of a world of text.
-        limits (`Sequence[str]`, *optional*):
-            What not to expect of it. Defaults to `LIMITS`, or `SENSOR_LIMITS` or `TEXT_LIMITS`.
-        pipeline_tag (`str`, *optional*):
-            Task, as the Hub names it. Defaults to that of [`KINDS`].
-        tags (`Sequence[str]`, *optional*):
-            Further tags, for the metadata.
-        recipe_title (`str`, *optional*, defaults to `"The complete recipe"`):
-            What the recipe is called, where it is not the complete one.
 
     Returns:
         `str`: Markdown with a YAML head; `huggingface_hub.ModelCard` reads it.
-
-    Raises:
-        `ValueError`: If only one of `results` and `table` is given, or `row` is not among the results.
 
     Example:
 
@@ -128,47 +183,47 @@ def card_text(
     >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
     >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
     >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0])
-    >>> text = card_text(processor, name="rlvr-world-pusht", horizon=4, world="PushT", data="Recorded episodes.")
-    >>> "Not evaluated yet" in text
+    >>> subject = CardSubject(name="rlvr-world-pusht", horizon=4, world="PushT", data="Recorded episodes.")
+    >>> "Not evaluated yet" in card_text(processor, subject)
     True
 
     ```
     """
-    if (results is None) != (table is None):
-        raise ValueError("`results` and `table` belong together: give both, or neither for a card without numbers.")
-    if results is not None and row not in results["rows"]:
-        raise ValueError(f"The results have no row {row!r} for this checkpoint; they have {list(results['rows'])}.")
     kind = KINDS[processor.predicts[0]]
-    pipeline_tag = pipeline_tag or kind.pipeline_tag
-    task = kind.task if kind.task else f"{'Single' if horizon == 1 else 'Multi'}-step {kind.states} prediction"
+    pipeline_tag = subject.pipeline_tag or kind.pipeline_tag
+    steps = "Single" if subject.horizon == 1 else "Multi"
+    task = kind.task or f"{steps}-step {kind.states} prediction"
+    evaluated: dict[str, Any] = {}
+    if measured is not None:
+        eval_results = _eval_results(measured, tag=pipeline_tag, task=task, world=subject.world)
+        evaluated = {"metrics": list(measured.metrics), "model_name": subject.name, "eval_results": eval_results}
     metadata = ModelCardData(
         license="apache-2.0",
         library_name="rlvr_world_hf",
         pipeline_tag=pipeline_tag,
-        tags=list(dict.fromkeys([*TAGS, *kind.tags, _tag(world), *tags])),
-        datasets=list(datasets) if datasets else None,
-        base_model=base_model,
-        metrics=list(results["rows"][row]) if results else None,
-        model_name=name if results else None,
-        eval_results=_eval_results(results, row, tag=pipeline_tag, task=task, world=world) if results else None,
+        # Each tag once: the trainer hands over TRL's own, some of which stand in `TAGS`.
+        tags=list(dict.fromkeys([*TAGS, *kind.tags, _tag(subject.world), *subject.tags])),
+        datasets=list(subject.datasets) or None,
+        base_model=subject.base_model,
+        **evaluated,
     )
     card = ModelCard.from_template(
         metadata,
         template_path=str(TEMPLATE),
-        name=name,
-        summary=kind.summary(processor, world),
-        code=kind.use(processor, repo_id or name, horizon),
+        name=subject.name,
+        summary=kind.summary(processor, subject.world),
+        code=kind.use(processor, subject.repo_id or subject.name, subject.horizon),
         recipe=None if recipe is None else _yaml(dict(recipe)),
         recipe_title=recipe_title,
-        machine=results["machine"] if results else None,
-        measured_with=", ".join(map(" ".join, results["versions"].items())) if results else None,
+        machine=measured.results["machine"] if measured else None,
+        measured_with=measured.versions if measured else None,
         rows=kind.rows,
-        table=table.strip() if table else None,
+        table=measured.table.strip() if measured else None,
         not_evaluated=NOT_EVALUATED,
         picture=picture,
         examples=examples.strip() if examples else None,
-        limits=limits or kind.limits,
-        data=data,
+        limits=subject.limits or kind.limits,
+        data=subject.data,
         paper=PAPER,
         citation=CITATION,
     )
@@ -224,6 +279,7 @@ def eval_results_text(
             f"The results have no {missing or 'metric'} in row {row!r}; they have the rows {list(results['rows'])}, "
             f"and in this one {list(measured)}."
         )
+    # The Hub's form has a value and no spread, so that, and what it is of, go into the notes.
     seeds = ", ".join(map(str, results["training_seeds"]))
     about = f"training seeds {seeds}, {results['samples']} samples, recipe {results['recipe']}"
     entries = [
@@ -259,6 +315,7 @@ def _summary(processor: Any, world: str) -> str:
 def _use(processor: Any, repo_id: str, horizon: int) -> str:
     layout = processor.layout
     given = layout.context_frames + layout.observed_steps
+    # An action leads from one given state to the next: of a single one, actions begin at it.
     since = "first observed step" if layout.observed_steps > 1 else "last given frame"
     inputs, states, shapes = [], [], {}
     if "frames" in processor.predicts:
@@ -353,7 +410,7 @@ KINDS = {
 """By what a processor predicts first."""
 
 
-def _eval_results(results: Mapping[str, Any], row: str, *, tag: str, task: str, world: str) -> list[EvalResult]:
+def _eval_results(measured: CardResults, *, tag: str, task: str, world: str) -> list[EvalResult]:
     return [
         EvalResult(
             task_type=tag,
@@ -365,7 +422,7 @@ def _eval_results(results: Mapping[str, Any], row: str, *, tag: str, task: str, 
             metric_name=metric,
             metric_value=summary["mean"],
         )
-        for metric, summary in results["rows"][row].items()
+        for metric, summary in measured.metrics.items()
     ]
 
 

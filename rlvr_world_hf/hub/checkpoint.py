@@ -3,7 +3,8 @@ A world model on disk or on the Hub: weights, configuration and processor in one
 
     config.json, model.safetensors                                   the transformer, readable by transformers alone
     processor_config.json, tokenizer.json, tokenizer_config.json     the processor: layout, action ranges, fps
-    codec/config.json, codec/diffusion_pytorch_model.safetensors     the visual tokenizer, if there are frames
+    codec/config.json, codec/diffusion_pytorch_model.safetensors     the visual tokenizer, if there are frames; of a
+                                                                     bundled checkpoint, its name in processor_config
     adapter_config.json, adapter_model.safetensors                   an adapter of the transformer, if it is kept apart
 """
 
@@ -14,8 +15,7 @@ import os
 import posixpath
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -28,12 +28,14 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from .download import local_folder
+from .example import EXAMPLE
 from .official import find_official, load_official
 
 
 PROCESSORS = "rlvr_world_hf.processors"  # where `processor_class` of a saved processor is looked up
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
-DOCUMENTS = (".md", ".png", ".gif")  # kept when a checkpoint is replaced, as is results.json
+DOCUMENTS = (".md", ".png", ".gif")  # kept when a checkpoint is replaced, as are these files
+MEASURED_AND_RECORDED = ("results.json", EXAMPLE)
 
 
 def save_world_model(
@@ -110,15 +112,16 @@ def load_world_model(
     dtype: torch.dtype | None = None,
 ) -> tuple[PreTrainedModel, Any]:
     """
-    Load what [`save_world_model`] wrote, from a folder or from a Hub repository, where [`push_checkpoint`] brings it;
-    or a world model of RLVR-World's authors, such as `thuml/rt1-world-model-multi-step-rlvr`, with the processor that
-    belongs to it.
+    Load what [`save_world_model`] wrote, from a folder, by the short name of a checkpoint that ships with the library,
+    or from a Hub repository, where [`push_checkpoint`] brings it; or a world model of RLVR-World's authors, such as
+    `thuml/rt1-world-model-multi-step-rlvr`, with the processor that belongs to it.
 
     Only safetensors are read, of the authors' also pickled weights, without running the code that may be in them.
 
     Args:
         folder_or_repo (`str` or `PathLike`):
-            A folder, or the id of a Hub repository (`"owner/name"`).
+            A folder; a bundled name such as `"pusht-rlvr"`, see [`bundled_names`]; or the id of a Hub repository
+            (`"owner/name"`). A folder that exists comes first.
         revision (`str`, *optional*):
             Branch, tag or commit of the repository.
         token (`str` or `bool`, *optional*):
@@ -133,7 +136,7 @@ def load_world_model(
         `PeftModel`; its base is the one saved beside it, or, where peft alone saved it, the one it names.
 
     Raises:
-        `FileNotFoundError`: If the folder does not exist or lacks a file; it names which.
+        `FileNotFoundError`: If the folder does not exist or lacks a file, or nothing has the name; it names which.
         `ValueError`: If the weights are pickled, a file arrived damaged, or the processor's class is not known.
 
     Example:
@@ -150,7 +153,8 @@ def load_world_model(
         model, processor = load_official(folder_or_repo, revision=revision, token=token, dtype=dtype)
     else:
         folder = local_folder(folder_or_repo, revision=revision, token=token, ignored=PICKLES)
-        name, is_local = str(folder_or_repo), Path(folder_or_repo).is_dir()
+        name = str(folder_or_repo)
+        is_local = Path(name).is_dir() or "/" not in name
         not_downloaded = list if is_local else partial(_pickles_of_repository, name, revision, token)
         refuse_incomplete(folder, name=name, not_downloaded=not_downloaded)
         model = _load_model(folder, token=token, dtype="auto" if dtype is None else dtype)
@@ -159,35 +163,6 @@ def load_world_model(
         model.to(device)
         processor.to(device)
     return choose_attention(model.eval()), processor
-
-
-@contextmanager
-def with_codec(folder: str | os.PathLike[str], codec: str | os.PathLike[str]) -> Iterator[Path]:
-    """
-    A checkpoint that was kept without its codec, as bundled ones are, together with it, for as long as it is loaded.
-
-    Args:
-        folder (`str` or `PathLike`):
-            The checkpoint.
-        codec (`str` or `PathLike`):
-            The codec it was trained with.
-
-    Returns:
-        `Iterator[Path]`: a folder that [`load_world_model`] can read, removed afterwards.
-
-    Example:
-
-    ```python
-    with with_codec("model_cards/pusht/base", "model_cards/pusht-codec") as whole:
-        model, processor = load_world_model(whole)
-
-    ```
-    """
-    with tempfile.TemporaryDirectory(prefix="rlvr_world_") as name:
-        whole = Path(name)
-        shutil.copytree(folder, whole, dirs_exist_ok=True)
-        shutil.copytree(codec, whole / "codec")
-        yield whole
 
 
 def choose_attention(model: PreTrainedModel, device: torch.device | None = None) -> PreTrainedModel:
@@ -238,7 +213,7 @@ def _load_model(folder: Path, *, token: str | bool | None, dtype: Any) -> PreTra
 
 def _keep_documents(old: Path, new: Path) -> None:
     for file in old.iterdir() if old.is_dir() else ():
-        is_document = file.is_file() and (file.suffix in DOCUMENTS or file.name == "results.json")
+        is_document = file.is_file() and (file.suffix in DOCUMENTS or file.name in MEASURED_AND_RECORDED)
         if is_document and not (new / file.name).exists():
             shutil.copy2(file, new / file.name)
 
@@ -255,8 +230,7 @@ def _replace(target: Path, new: Path) -> None:
 
 def refuse_incomplete(folder: Path, *, name: str, not_downloaded: Callable[[], list[str]] = list) -> None:
     """Raises where a folder lacks what a world model needs; `not_downloaded` names files that were left on the Hub."""
-    settings = folder / "processor_config.json"
-    has_codec = not settings.is_file() or "codec" in json.loads(settings.read_text(encoding="utf-8"))
+    has_codec = holds_codec(folder)
     model = "adapter_config.json" if (folder / "adapter_config.json").is_file() else "config.json"
     for needed in (model, "processor_config.json", *(["codec/config.json"] if has_codec else [])):
         if not (folder / needed).is_file():
@@ -278,6 +252,24 @@ def refuse_incomplete(folder: Path, *, name: str, not_downloaded: Callable[[], l
                 "Expected safetensors; ask for them, or convert."
             )
         raise FileNotFoundError(f"{where} has no weights: expected a .safetensors file. Save or download it again.")
+
+
+def holds_codec(folder: Path) -> bool:
+    """
+    Whether a checkpoint's codec is among its own files.
+
+    Args:
+        folder (`Path`):
+            The checkpoint.
+
+    Returns:
+        `bool`: False in a world without frames, and where the settings name a codec that ships with the library.
+    """
+    settings = folder / "processor_config.json"
+    if not settings.is_file():
+        return True
+    codec = json.loads(settings.read_text(encoding="utf-8")).get("codec")
+    return codec is not None and "name" not in codec
 
 
 def is_pickle(path: str) -> bool:

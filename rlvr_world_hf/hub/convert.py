@@ -102,7 +102,7 @@ def from_official(
     ```
     """
     is_compressive = "dyn_fsq_levels" in config
-    with torch.device("meta"):
+    with torch.device("meta"):  # shapes without numbers: none is drawn only to be replaced
         tokenizer: Tokenizer = (
             CompressiveTokenizer(**compressive_settings(config, image_size or _coded_size(config, state_dict)))
             if is_compressive
@@ -111,7 +111,7 @@ def from_official(
     names = official_names(tokenizer)
     expected = {theirs: tokenizer.state_dict()[ours].shape for ours, theirs in names.items()}
     given = {name: value.shape for name, value in state_dict.items()}
-    for name in [*expected, *given]:
+    for name in [*expected, *given]:  # both: one may lack a parameter of the other
         if expected.get(name) != given.get(name):
             raise ValueError(
                 f"Expected the parameters of this configuration's tokenizer; {name} is "
@@ -119,7 +119,7 @@ def from_official(
                 f"checkpoint ({'compressive' if is_compressive else 'per-frame'}, by this config)."
             )
     weights = {ours: state_dict[theirs].float() for ours, theirs in names.items()}
-    tokenizer.load_state_dict(weights, assign=True)
+    tokenizer.load_state_dict(weights, assign=True)  # into `meta` parameters nothing can be copied
     return tokenizer.eval()
 
 
@@ -174,6 +174,7 @@ def official_names(tokenizer: Tokenizer) -> dict[str, str]:
             stage, inner, *rest = rest[1:]
             if inner not in within:
                 raise ValueError(f"Expected attention to the context, got {name}; theirs has no other conditioning.")
+            # Theirs counts the attentions alone, ours every stage.
             attentions = [
                 number
                 for number, module in enumerate(getattr(tokenizer, part).conditioning)
@@ -238,6 +239,7 @@ def compressive_settings(config: Mapping[str, Any], image_size: tuple[int, int])
     """
     channels = tuple(config["block_out_channels"])
     levels = len(channels)
+    # A level's output is half as high as its input; that of the last is not.
     heights = [image_size[0] // 2 ** min(level + 1, levels - 1) for level in range(levels)]
     attended = ["attention" if height <= config["max_att_resolution"] else "none" for height in heights]
     return {
@@ -245,7 +247,7 @@ def compressive_settings(config: Mapping[str, Any], image_size: tuple[int, int])
         "stem_patch_size": 1,
         "block_out_channels": channels,
         "encoder_layers": config["layers_per_block"],
-        "decoder_layers": config["layers_per_block"] + 1,
+        "decoder_layers": config["layers_per_block"] + 1,  # as diffusers' own decoder, which theirs is made from
         "norm_num_groups": config["norm_num_groups"],
         "latent_channels": config["latent_channels"],
         "context_levels": _levels(config["vq_fsq_levels"]),
@@ -254,7 +256,7 @@ def compressive_settings(config: Mapping[str, Any], image_size: tuple[int, int])
         "context_frames": config["context_length"],
         "encoder_conditioning": ("none", *attended),
         "decoder_conditioning": ("attention", *["none"] * levels),
-        "attention_dropout": 0.1,
+        "attention_dropout": 0.1,  # these two stand in their code and in no configuration
         "attention_norm_groups": 32,
         "context_mid_attention": config["mid_block_add_attention"],
         "value_range": (0.0, 1.0),

@@ -14,6 +14,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import repo_folder_name
 
+from .bundled import bundled_path
+
 
 def local_folder(
     folder_or_repo: str | os.PathLike[str],
@@ -23,11 +25,14 @@ def local_folder(
     ignored: Sequence[str] = (),
 ) -> Path:
     """
-    A folder, or the files of a Hub repository, downloaded if they are not in the cache.
+    A folder, a checkpoint that ships with the library, or the files of a Hub repository, downloaded if they are not in
+    the cache.
+
+    A folder that exists comes first. A name without a slash is that of a bundled checkpoint.
 
     Args:
         folder_or_repo (`str` or `PathLike`):
-            A folder, or the id of a Hub repository (`"owner/name"`).
+            A folder, a bundled name (`"pusht-rlvr"`), or the id of a Hub repository (`"owner/name"`).
         revision (`str`, *optional*):
             Branch, tag or commit of the repository.
         token (`str` or `bool`, *optional*):
@@ -39,7 +44,7 @@ def local_folder(
         `Path`: the folder; what was downloaded has the hashes that the Hub names.
 
     Raises:
-        `FileNotFoundError`: If there is no such folder, and the Hub does not give it either.
+        `FileNotFoundError`: If there is no such folder, nothing bundled has the name, and the Hub does not give it.
         `ValueError`: If a file arrived damaged; it is removed.
 
     Example:
@@ -56,10 +61,13 @@ def local_folder(
     if folder.is_dir():
         return folder
     name = str(folder_or_repo)
+    if isinstance(folder_or_repo, str) and "/" not in name:
+        return bundled_path(name)
     looks_like_repository = (
-        isinstance(folder_or_repo, str) and name.count("/") <= 1 and name[:1] not in (".", "/", "~")
+        isinstance(folder_or_repo, str) and name.count("/") == 1 and name[:1] not in (".", "/", "~")
     )
-    if not looks_like_repository or folder.parent.is_dir() and name.count("/") == 1:
+    # `outputs/run` looks like a repository, too; where `outputs` is a folder here, a run is what is meant.
+    if not looks_like_repository or folder.parent.is_dir():
         raise FileNotFoundError(f"There is no checkpoint folder {name}; `rlvr-world run RECIPE` makes one.")
     blobs = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"), "blobs")
     known = {blob.name for blob in blobs.glob("*")}
@@ -86,10 +94,11 @@ def _refuse_damaged(name: str, snapshot: Path, known: set[str]) -> None:
     damaged = []
     for file in sorted(snapshot.rglob("*")):
         blob = file.resolve()
+        # Those in the cache before were checked when they came; to hash gigabytes at each load would take its time.
         if file.is_file() and blob.parent.name == "blobs" and blob.name not in known:
             given = _hash(blob)
             if given != blob.name:
-                file.unlink()
+                file.unlink()  # the link, then what it points to: with either left, it would not be downloaded anew
                 blob.unlink()
                 path = file.relative_to(snapshot).as_posix()
                 damaged.append(f"{path}, expected with the hash {blob.name}, given {given}")

@@ -108,6 +108,7 @@ def find_official(folder_or_repo: str | os.PathLike[str]) -> OfficialRepository 
     ```
     """
     path = Path(folder_or_repo)
+    # With a processor it is a folder of ours that happens to lie below one of that name, and says itself what it is.
     if path.parent.name != OWNER or (path / "processor_config.json").is_file():
         return None
     return REPOSITORIES.get(path.name)
@@ -185,7 +186,7 @@ def official_processor(
     is_itself = known.kind == "codec"
     place = local_folder(
         folder_or_repo if is_itself else _beside(folder_or_repo, known.codec),
-        revision=revision if is_itself else None,
+        revision=revision if is_itself else None,  # a commit of one repository is none of another
         token=token,
     )
     low, high = zip(*RT1_ACTIONS, strict=True)

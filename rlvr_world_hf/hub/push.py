@@ -3,6 +3,7 @@ A world model to the Hub: one repository, one commit, and with it the code that 
 is not installed.
 
     what the folder holds                weights, configuration, processor, codec; results.json, pictures, card
+    codec                                of a bundled checkpoint, whose folder has but its name, added on the way
     auto_map, and the files it names     added to the settings of processor and codec on the way, not in the folder
     README.md                            the folder's, or, where neither it nor the repository has one, a new one
 """
@@ -22,8 +23,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from .cards import card_text
-from .checkpoint import PICKLES, is_pickle, load_processor, refuse_incomplete, save_world_model
+from .cards import CardSubject, card_text
+from .checkpoint import PICKLES, holds_codec, is_pickle, load_processor, refuse_incomplete, save_world_model
 
 
 ADAPTER = "adapter_config.json"
@@ -104,13 +105,19 @@ def push_checkpoint(
             f"Expected no pickled files in a checkpoint, as loading them runs code, got {', '.join(pickled)}; push "
             "the folder that `save_world_model` writes, or remove them. Nothing was sent."
         )
+    # All that can be refused is refused here, before the Hub is asked for anything.
     refuse_incomplete(folder, name=str(folder))
     processor = load_processor(folder)
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as code:
-        processor.save_code(code, settings_directory=folder)
+        settings = folder
+        if processor.codec is not None and not holds_codec(folder):  # it ships with the library: sent whole
+            processor.save_pretrained(code)
+            settings = Path(code)
+        processor.save_code(code, settings_directory=settings)
         files |= _files(Path(code))
         with _explained(repo_id):
+            # With the owner, where only a name was given; the card's example needs it.
             repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
             if revision is not None:
                 api.create_branch(repo_id, branch=revision, exist_ok=True)
@@ -120,6 +127,7 @@ def push_checkpoint(
                 contents[CARD] = _card(files.get(CARD), processor, repo_id, horizon).encode()
             if {ADAPTER, "config.json"} <= files.keys():
                 contents[ADAPTER] = _adapter_settings(files[ADAPTER], repo_id)
+            # Weights of an earlier push in other shards, or an adapter, would be loaded beside or in place of these.
             gone = [path for path in present if path not in files and any(fnmatch(path, old) for old in REPLACED)]
             operations: list[CommitOperationAdd | CommitOperationDelete] = [
                 *(CommitOperationAdd(path, content) for path, content in sorted(contents.items())),
@@ -186,7 +194,9 @@ def _card(file: Path | None, processor: Any, repo_id: str, horizon: int) -> str:
         text = file.read_text(encoding="utf-8")
         return re.sub(r'from_pretrained\("[^"]*"', f'from_pretrained("{repo_id}"', text)
     name = repo_id.split("/")[-1]
-    return card_text(processor, name=name, horizon=horizon, world=name, data="Not stated.", repo_id=repo_id)
+    return card_text(
+        processor, CardSubject(name=name, horizon=horizon, world=name, data="Not stated.", repo_id=repo_id)
+    )
 
 
 @contextmanager

@@ -17,8 +17,8 @@ class RecedingHorizonController:
     """
     Decides one action at a time with a planner, and begins each search with what is left of the last plan.
 
-    The same for a robot and for an agent of text: the objective says what is imagined after a sequence of actions and
-    what that costs, the space what may be done.
+    It serves robots and agents of text alike: the objective gives the cost of what is imagined after a sequence of
+    actions, and the space says which actions are allowed.
 
     Args:
         planner ([`Planner`]):

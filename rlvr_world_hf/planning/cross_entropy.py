@@ -19,8 +19,8 @@ class CrossEntropyPlanner:
     Plans by fitting a normal distribution to the best of what it drew, again and again.
 
     The mean is a candidate of each iteration, as in DINO-WM. The plan is the best candidate of all iterations, where
-    DINO-WM takes the last mean, whose cost nobody has asked for. Draws beyond the box are projected onto it. What
-    costs infinity is no elite; where all of an iteration does, the distribution stays as it is.
+    DINO-WM takes the last mean, whose cost is not known. Draws beyond the box are projected onto it. A candidate of
+    infinite cost is never an elite; if a whole iteration has infinite costs, the distribution stays as it is.
 
     Args:
         horizon (`int`):
@@ -30,7 +30,7 @@ class CrossEntropyPlanner:
         iterations (`int`, *optional*, defaults to 2):
             Times that the distribution is fitted.
         elites (`int`, *optional*, defaults to 6):
-            Best candidates it is fitted to, `K`, or as many as have a finite cost; at most `candidates`.
+            Best candidates that it is fitted to, `K`; fewer if fewer have a finite cost. At most `candidates`.
         spread (`float`, *optional*, defaults to 0.5):
             First standard deviation, as a fraction of the width of the box.
 

@@ -21,7 +21,7 @@ from .planner import Objective, Plan, check_sizes, evaluate
 
 class EnumerationPlanner:
     """
-    Plans by trying all; among equals the seed decides.
+    Plans by trying all sequences; the seed decides among those of equal cost.
 
     The space is the options of each step, a sequence of H of them, such as `[["open door", "go north"]]` for H = 1.
     The objective is called once, with a list of tuples of H actions.
@@ -53,7 +53,7 @@ class EnumerationPlanner:
 
     def plan(self, objective: Objective, space: Sequence[Sequence[Any]], *, seed: int, guess: Any = None) -> Plan:
         """
-        See [`Planner.plan`]; there is no use for a guess.
+        See [`Planner.plan`]; a guess is ignored.
 
         Raises:
             ValueError: If there are no options for each step, or too many sequences; and as [`evaluate`] and [`Plan`].

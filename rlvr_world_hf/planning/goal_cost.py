@@ -3,8 +3,8 @@ How far predicted states are from a goal, by the measures that world models are 
 
     cost(s_1, ..., s_H) = -\sum_k w_k reward_k((s_1, ..., s_H), (g, ..., g))
 
-A reward takes the mean over the steps unless told otherwise: being at the goal soon is better than late. With
-`aggregation="last"` the end of the plan alone counts, as in DINO-WM (https://huggingface.co/papers/2411.04983), whose
+By default a reward is the mean over the steps, so that a plan which is at the goal sooner costs less. With
+`aggregation="last"` the last state alone counts, as in DINO-WM (https://huggingface.co/papers/2411.04983), whose
 cost is the squared distance of features of the last state.
 """
 
@@ -20,17 +20,17 @@ from ..rewards.base import VerifiableReward, as_frames
 
 class GoalCost:
     """
-    The cost of predicted states by any of our rewards against one goal state.
+    The cost of predicted states: minus the weighted rewards that they get with one goal state as the reference.
 
     Args:
         goal (`torch.Tensor` or `numpy.ndarray` of shape `(3, H, W)` or `(P,)`, or `Mapping` of both):
-            The state to reach: a frame, uint8 or float in `[0, 1]`, RGB; or sensors, in the unit of the data. In a
-            world of both a mapping of `predicted` and `predicted_states`, as the pipeline predicts them.
+            The state to reach: a frame, uint8 or float in `[0, 1]`, RGB; or sensors, in the unit of the data. Where
+            there are both, a mapping of `predicted` and `predicted_states`, as the pipeline predicts them.
         rewards (`Mapping[VerifiableReward, float]`):
             Rewards and their weights.
         context (`torch.Tensor` or `numpy.ndarray` of shape `(K, 3, H, W)` or `(K, P)`, or `Mapping`, *optional*):
-            The given states, oldest first, in the form of the goal: for rewards that compare with them, such as of
-            moving pixels.
+            The given states, oldest first, in the form of the goal: for rewards that compare with them, such as
+            those of moving pixels.
 
     Raises:
         ValueError: If there is no reward, or the context is not in the form of the goal.

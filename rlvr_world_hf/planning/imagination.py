@@ -4,8 +4,7 @@ What a plan costs in a world model's imagination:
     J(a_1, ..., a_H) = cost(\hat{s}_1, ..., \hat{s}_H),   \hat{s}_{t} ~ p(s_t | s_{\le 0}, \hat{s}_{1:t-1}, a_{1:t})
 
 What is given is computed once for all candidates: their actions are all that differs. Beyond the steps that a model
-was trained on, windows go on from its own last states, as in RLVR-World's policy evaluation
-(https://huggingface.co/papers/2505.13934).
+was trained on, windows slide over its own predictions, see `rollouts/sliding.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import torch
 
 from ..pipeline import WorldModelPipeline
 from ..rewards.base import as_frames
+from ..rollouts.sliding import Window, slide_windows
 
 
 class ImaginedCost:
@@ -34,21 +34,21 @@ class ImaginedCost:
         past_actions (array or tensor of shape `(T, A)`, *optional*):
             Actions before now, of which the last are used; needed where a model observes more than one step.
         states (array or tensor of shape `(K, P)`, *optional*):
-            States of the given frames, in a world of both.
+            States of the given frames, where there are frames and sensors.
         to_actions (`Callable`, *optional*):
             Turns candidates `(N, H, D)` into actions `(N, H, A)` in the unit of the data, such as moves into targets;
             by default candidates are actions.
         window (`int`, *optional*):
-            Most steps predicted at a time, for example those of training; all of them by default. Not in a world of
-            both.
+            Most steps predicted at once, for example those of training; beyond them the window slides. By default all
+            steps are predicted at once. Not where there are frames and sensors.
         temperature (`float`, *optional*, defaults to 0.0):
             Divides the logits; 0 takes the likeliest token, so that the same actions have the same cost.
         seed (`int`, *optional*, defaults to 0):
             Seed of the noise, where the temperature is above 0.
 
     Raises:
-        ValueError: If the world is one of text, a window is below 1 or given in a world of both, or there are too few
-            past actions.
+        ValueError: If the world is one of text, the window is below 1 or given where there are frames and sensors, or
+            there are too few past actions.
 
     Example:
 
@@ -91,7 +91,7 @@ class ImaginedCost:
         if window is not None and (window < 1 or states is not None):
             raise ValueError(
                 f"Expected a window of at least 1 step, of frames or of sensors, got {window}"
-                f"{'' if states is None else ' in a world of both'}; leave it out to predict all steps at a time."
+                f"{'' if states is None else ' where there are both'}; leave it out to predict all steps at once."
             )
         self.pipeline = pipeline
         self.frames = as_frames(frames)
@@ -125,32 +125,34 @@ class ImaginedCost:
                 Sequences of what a planner draws.
 
         Returns:
-            `torch.Tensor` of shape `(N, H, 3, H, W)` or `(N, H, P)`: predicted states; a mapping in a world of both.
+            `torch.Tensor` of shape `(N, H, 3, H, W)` or `(N, H, P)`: predicted states; a mapping of both kinds where
+            there are frames and sensors.
         """
         actions = candidates if self.to_actions is None else self.to_actions(candidates)
         steps, before = actions.shape[1], len(self.past)
         actions = torch.cat([self.past.expand(len(actions), before, -1), actions], dim=1) if before else actions
-        window = min(self.window or steps, steps)
-        settings: dict[str, Any] = {"temperature": self.temperature, "seed": self.seed}
+        first, *others = slide_windows(self.pipeline.processor.layout, steps=steps, horizon=self.window or steps)
         predicted = self.pipeline.predict_candidates(
-            self.frames, actions[:, : before + window], states=self.states, horizon=window, **settings
+            self.frames,
+            actions[:, first.actions],
+            states=self.states,
+            horizon=first.steps,
+            temperature=self.temperature,
+            seed=self.seed,
         )
-        while not isinstance(predicted, dict) and predicted.shape[1] < steps:
-            predicted = self._go_on(predicted, actions, min(window, steps - predicted.shape[1]))
+        for window in others:
+            predicted = self._go_on(predicted, actions, window)
         return predicted
 
-    def _go_on(self, predicted: torch.Tensor, actions: torch.Tensor, ahead: int) -> torch.Tensor:
-        """`ahead` more steps after what was predicted, each candidate on its own last states."""
-        layout, done = self.pipeline.processor.layout, predicted.shape[1]
-        given = layout.context_frames + layout.observed_steps
-        first = self.frames.to(predicted).expand(len(predicted), *self.frames.shape)
-        seen = torch.cat([first, predicted], dim=1)[:, -given:]
+    def _go_on(self, predicted: torch.Tensor, actions: torch.Tensor, window: Window) -> torch.Tensor:
+        """What was predicted, and a further window of it, each candidate on its own last states."""
+        given = self.frames.to(predicted).expand(len(predicted), *self.frames.shape)
         following = self.pipeline.predict_batch(
-            list(seen),
-            list(actions[:, done : done + layout.prompt_actions - 1 + ahead]),
-            horizon=ahead,
+            list(torch.cat([given, predicted], dim=1)[:, window.given]),
+            list(actions[:, window.actions]),
+            horizon=window.steps,
             temperature=self.temperature,
-            seed=self.seed + done,
+            seed=self.seed + window.done,
         )
         return torch.cat([predicted, following[:, 0]], dim=1)
 

@@ -21,7 +21,7 @@ def path_integral_weights(costs: torch.Tensor, *, temperature: float) -> torch.T
         costs (`torch.Tensor` of shape `(N,)`, float):
             Costs, of which at least one is finite.
         temperature (`float`):
-            In the unit of the costs, above 0: low ones let the best candidate count alone.
+            In the unit of the costs, above 0. The lower it is, the more the best candidate counts alone.
 
     Returns:
         `torch.Tensor` of shape `(N,)`: in [0, 1], of sum 1; 0 where the cost is infinite.
@@ -48,14 +48,14 @@ class PathIntegralPlanner:
     """
     Plans by the mean of all candidates, weighted by their costs (MPPI).
 
-    The mean is a candidate of each iteration. The plan is the last mean, whose cost is asked for at the end; should
-    one of the candidates be better, it is that one.
+    The mean is a candidate of each iteration. The cost of the last mean is evaluated, too, and the plan is that mean
+    or the best candidate, whichever costs less.
 
     Args:
         horizon (`int`):
             Steps of a plan, `H`.
         temperature (`float`):
-            In the unit of the cost, above 0: differences of so much matter.
+            In the unit of the cost, above 0: a candidate that costs so much more counts 1/e as much.
         candidates (`int`, *optional*, defaults to 32):
             Sequences of an iteration, `N`.
         iterations (`int`, *optional*, defaults to 2):

@@ -104,7 +104,7 @@ class Plan:
     """Their cost."""
 
     evaluations: int
-    """Sequences whose cost was asked for."""
+    """Sequences whose cost was evaluated."""
 
     history: tuple[float, ...]
     """Lowest cost that was known after each iteration; never rising."""
@@ -136,7 +136,7 @@ class Planner(Protocol):
             space ([`ActionBox`], or options): what is allowed.
             seed (`int`): decides what is drawn.
             guess (`torch.Tensor` of shape `(H, A)`, *optional*): where to begin, such as what is left of an earlier
-                plan; of options a planner may have no use for it.
+                plan; planners over options ignore it.
 
         Returns:
             [`Plan`]: the best sequence of actions.
@@ -163,7 +163,7 @@ def check_sizes(**sizes: int) -> None:
 
 def evaluate(objective: Objective, candidates: Any) -> torch.Tensor:
     """
-    Costs of candidates, held to what is agreed.
+    Costs of candidates, refused where they are not what `Objective` promises.
 
     Args:
         objective (`Callable`): costs of candidates.

@@ -1,6 +1,6 @@
 r"""
-Random shooting: the best of what is drawn evenly from the box, with which planners are compared (Nagabandi et al.
-2018, https://huggingface.co/papers/1708.02596):
+Random shooting draws candidates evenly from the box and takes the best; other planners are compared with it (Nagabandi
+et al. 2018, https://huggingface.co/papers/1708.02596):
 
     a^{(n)} ~ U(box),   a^* = a^{(n^*)},   n^* = \arg\min_n J(a^{(n)})
 """
@@ -14,7 +14,7 @@ from .planner import ActionBox, Objective, Plan, check_sizes, evaluate, start
 
 class RandomShootingPlanner:
     """
-    Plans by drawing once and taking the best; a guess is one of the candidates.
+    Plans by drawing once and taking the best; a guess, if given, is one of the candidates.
 
     Args:
         horizon (`int`):
@@ -49,7 +49,7 @@ class RandomShootingPlanner:
         drawn = low + (high - low) * torch.rand(self.candidates, self.horizon, len(low), generator=generator)
         if guess is not None:
             drawn[0] = start(space, horizon=self.horizon, spread=1.0, guess=guess)[0]
-        drawn = space.project(drawn)  # rounding may have left it by a hair
+        drawn = space.project(drawn)  # rounding may put a draw just beyond the box
         costs = evaluate(objective, drawn)
         lowest = float(costs.min())
         return Plan(actions=drawn[costs.argmin()], cost=lowest, evaluations=self.candidates, history=(lowest,))

@@ -1,6 +1,6 @@
 r"""
-An agent of text: the controller of robots over the actions that a world admits, with a value in the place of a
-distance.
+An agent of text: the same controller as for robots chooses among the actions that a world admits, and the value of a
+state takes the place of a distance.
 
     J(a_1, ..., a_H) = -\max_h \gamma^{h - 1} V(\hat{s}_h),   \hat{s}_h = \hat{s}_{h - 1} with the change that is
     predicted
@@ -28,7 +28,7 @@ from .planner import Planner
 
 
 Value = Callable[[Any], float]
-"""How good a state is: finite, at least 0, which is what the unreadable is worth; higher is better."""
+"""How good a state is: finite and at least 0; higher is better. A prediction that cannot be read is worth 0."""
 
 Predict = Callable[[Sequence[tuple[Any, str]]], Sequence[Any]]
 """States after pairs of state and action; `None` where a prediction cannot be read."""
@@ -37,15 +37,15 @@ DISCOUNT = 0.9
 """What a value is worth one action later, relative to now."""
 
 
-class Played(Protocol):
+class TextEnvironment(Protocol):
     """A world of text in play: a game, or a visit to a site."""
 
     @property
     def state(self) -> Any:
-        """The present state, hashable; its `str` is what a world model is told."""
+        """The present state, hashable; its `str` stands in the prompt of a world model."""
 
     @property
-    def effective(self) -> Sequence[str]:
+    def changing_actions(self) -> Sequence[str]:
         """The actions that may change something now."""
 
     def play(self, action: str, /) -> Any:
@@ -53,15 +53,16 @@ class Played(Protocol):
 
 
 Decide = Callable[[Any], str]
-"""Looks at what is played, a [`Played`], and gives the next action."""
+"""Looks at what is played, a [`TextEnvironment`], and gives the next action."""
 
 
 class TextCost:
     r"""
     An objective for planners: minus the best discounted value of what is predicted after each sequence of actions.
 
-    A state whose prediction cannot be read is worth nothing, nor is what would follow from it. So values are at least
-    0: below, the unreadable would be best, and a discount would make what is bad better the later it comes.
+    A state whose prediction cannot be read is worth 0, and so is all that would follow from it. Values are at least 0
+    for two reasons: an unreadable prediction must not be better than a bad state, and a discount would make a negative
+    value better the later it comes.
 
     Args:
         state (`Any`):
@@ -202,15 +203,15 @@ class TextAttempt:
     """What was done."""
 
     seconds: tuple[float, ...]
-    """What each decision took."""
+    """Seconds that each decision took."""
 
 
-def attempt_goal(world: Played, goal: Value, decide: Decide, *, limit: int) -> TextAttempt:
+def attempt_goal(world: TextEnvironment, goal: Value, decide: Decide, *, limit: int) -> TextAttempt:
     """
     Play towards a goal.
 
     Args:
-        world ([`Played`]):
+        world ([`TextEnvironment`]):
             The world, at its start.
         goal (`Callable`):
             Value of a state, 1 where the goal is reached and less elsewhere.
@@ -225,7 +226,7 @@ def attempt_goal(world: Played, goal: Value, decide: Decide, *, limit: int) -> T
     state = world.state
     done: list[str] = []
     seconds: list[float] = []
-    while len(done) < limit and goal(state) < 1 and world.effective:
+    while len(done) < limit and goal(state) < 1 and world.changing_actions:
         begin = time.perf_counter()
         action = decide(world)
         seconds.append(time.perf_counter() - begin)
@@ -241,20 +242,20 @@ def reactive_actions(seed: int) -> Decide:
 
     Args:
         seed (`int`):
-            Of the draws.
+            Seed of the draws.
 
     Returns:
         `Callable`: gives the next action.
     """
     generator = torch.Generator().manual_seed(seed)
-    return lambda world: _draw(world.effective, generator)
+    return lambda world: _draw(world.changing_actions, generator)
 
 
 def matching_actions(wording: str, seed: int) -> Decide:
     """
     Decides without looking ahead: the action that has most words in common with what is asked for.
 
-    What was done in a state is done there again only where all else was done, too.
+    In a state that was seen before, actions that were not tried there come first.
 
     Args:
         wording (`str`):
@@ -268,8 +269,9 @@ def matching_actions(wording: str, seed: int) -> Decide:
     generator, wanted = torch.Generator().manual_seed(seed), _words(wording)
     done: set[tuple[Any, str]] = set()
 
-    def decide(world: Played) -> str:
-        untried = [action for action in world.effective if (world.state, action) not in done] or world.effective
+    def decide(world: TextEnvironment) -> str:
+        actions = world.changing_actions
+        untried = [action for action in actions if (world.state, action) not in done] or actions
         shared = {action: len(wanted & _words(action)) for action in untried}
         action = _draw([action for action in shared if shared[action] == max(shared.values())], generator)
         done.add((world.state, action))
@@ -311,7 +313,7 @@ def guided_actions(
     >>> from rlvr_world_hf.planning import EnumerationPlanner
     >>> predict = lambda pairs: ["open" if action == "open door" else state for state, action in pairs]
     >>> decide = guided_actions(predict, lambda state: float(state == "open"), EnumerationPlanner(), seed=0)
-    >>> decide(SimpleNamespace(state="shut", effective=["go north", "open door"]))
+    >>> decide(SimpleNamespace(state="shut", changing_actions=["go north", "open door"]))
     'open door'
 
     ```
@@ -319,10 +321,10 @@ def guided_actions(
     controller = RecedingHorizonController(planner)
     step = 0
 
-    def decide(world: Played) -> str:
+    def decide(world: TextEnvironment) -> str:
         nonlocal step
         step += 1
-        space = [sorted(world.effective), *[sorted(later(world))] * (planner.horizon - 1)]
+        space = [sorted(world.changing_actions), *[sorted(later(world))] * (planner.horizon - 1)]
         plan = controller.decide(TextCost(world.state, predict, value), space, seed=seed + step)
         return str(plan.actions[0])
 

@@ -1,8 +1,7 @@
 """
 Which models play: those of a run's folder or of the bundled one, or a user's from the Hub.
 
-A folder of a run holds one folder a checkpoint, `results.json` and `learning_curves.png`. Bundled checkpoints share
-their codec, which lies beside the run: `pusht/base` and `pusht/rlvr` use that of `pusht-codec`.
+A folder of a run holds one folder a checkpoint, `results.json` and `learning_curves.png`.
 """
 
 import os
@@ -16,7 +15,6 @@ import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from ..hub.checkpoint import with_codec
 from ..pipeline import WorldModelPipeline
 
 
@@ -30,7 +28,7 @@ FETCHED = ("*.json", "*.safetensors", "learning_curves.png")
 """What is downloaded for the page: no code, and no weights but safetensors."""
 
 MAX_BYTES = 2 * 1024**3
-"""Of a repository that a user names."""
+"""Most bytes of weights in a repository that a user names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +67,7 @@ class Checkpoints:
                 Where to compute. Defaults to a CUDA device if there is one, else the CPU.
 
         Returns:
-            `Checkpoints`: in the weights' type, on a CPU in float32.
+            `Checkpoints`: in the dtype of the weights; on a CPU in float32.
 
         Raises:
             `FileNotFoundError`: If a checkpoint is not there; nothing is downloaded that was not asked for by `hf://`.
@@ -118,7 +116,7 @@ def has_checkpoints(folder: str | os.PathLike[str], *, names: Sequence[str] = ("
 
 def load(folder: str | os.PathLike[str], *, device: str | torch.device | None = None) -> WorldModelPipeline:
     """
-    Load one checkpoint; one without a codec of its own takes the one beside its run.
+    Load one checkpoint.
 
     Args:
         folder (`str` or `PathLike`):
@@ -127,16 +125,11 @@ def load(folder: str | os.PathLike[str], *, device: str | torch.device | None = 
             Where to compute. Defaults to a CUDA device if there is one, else the CPU.
 
     Returns:
-        `WorldModelPipeline`: in the weights' type, on a CPU in float32.
+        `WorldModelPipeline`: in the dtype of the weights; on a CPU in float32.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     settings: dict[str, Any] = {"device": device, "dtype": torch.float32 if device.type == "cpu" else None}
-    folder = Path(folder)
-    shared_codec = folder.parent.with_name(f"{folder.parent.name}-codec")
-    if (folder / "codec").exists() or not shared_codec.is_dir():
-        return WorldModelPipeline.from_pretrained(folder, **settings)
-    with with_codec(folder, shared_codec) as whole:
-        return WorldModelPipeline.from_pretrained(whole, **settings)
+    return WorldModelPipeline.from_pretrained(folder, **settings)
 
 
 def parse_hub_id(text: str) -> tuple[str, str | None]:
@@ -175,7 +168,7 @@ def parse_hub_id(text: str) -> tuple[str, str | None]:
 
 def fetch(hub_id: str) -> Path:
     """
-    Download the checkpoint of a Hub repository: configuration and safetensors, whatever else it holds.
+    Download the checkpoint of a Hub repository: JSON files, safetensors and learning curves, and nothing else.
 
     A folder of that name on this machine is never looked at.
 
@@ -212,16 +205,16 @@ def fetch(hub_id: str) -> Path:
 
 def replace_from_hub(checkpoints: Checkpoints, hub_ids: dict[str, str]) -> Checkpoints:
     """
-    Put models from the Hub in the places of some of these.
+    Replace some of the models by models from the Hub.
 
     Args:
         checkpoints (`Checkpoints`):
             The models at hand.
         hub_ids (`dict[str, str]`):
-            For names among theirs, `owner/name` or `owner/name@revision`; an empty one leaves the model as it is.
+            By the name of the model to replace: `owner/name` or `owner/name@revision`; an empty one changes nothing.
 
     Returns:
-        `Checkpoints`: with the results of the last repository; of the models at hand if none was given.
+        `Checkpoints`: with the results of the last repository, or those of the models at hand if no id was given.
 
     Raises:
         ValueError: If a repository cannot be used, see [`fetch`], or predicts something else.

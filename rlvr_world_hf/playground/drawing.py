@@ -13,13 +13,13 @@ HEAT = np.array([(255, 255, 255), (253, 205, 130), (236, 104, 60), (150, 15, 60)
 
 def enlarge(frames: np.ndarray, size: int) -> np.ndarray:
     """
-    Repeat pixels, as nothing is to be smoothed in what a model has drawn.
+    Enlarge frames by repeating pixels. Nothing is smoothed, so that one sees what a model has drawn.
 
     Args:
         frames (`numpy.ndarray` of shape `(..., H, W, 3)`):
             Frames.
         size (`int`):
-            Height and width to come, a multiple of `H` and `W`.
+            Height and width of the result, a multiple of `H` and `W`.
 
     Returns:
         `numpy.ndarray` of shape `(..., size, size, 3)`, of the same type.

@@ -47,7 +47,7 @@ def film_addresses(play: Play) -> dict[str, list[str]]:
     The films of a play as pictures: the frames since the start side by side.
 
     Args:
-        play ([`~rlvr_world_hf.worlds.pusht.playground.Play`]):
+        play ([`~rlvr_world_hf.playground.play.Play`]):
             The play so far.
 
     Returns:
@@ -65,14 +65,14 @@ def play_html(play: Play, *, titles: Titles, interval: float, is_running: bool =
     What simulator and models have made of a play.
 
     Args:
-        play ([`~rlvr_world_hf.worlds.pusht.playground.Play`]):
+        play ([`~rlvr_world_hf.playground.play.Play`]):
             The play so far.
         titles (`Mapping[str, tuple[str, str]]`):
             Title and subtitle of the simulator and of each model.
         interval (`float`):
             Seconds between two frames.
         is_running (`bool`, *optional*, defaults to `False`):
-            Whether more is to come: the latest frame then stands still, afterwards the film is shown again and again.
+            Whether more steps follow. While they do, the latest frame is shown; afterwards the film is repeated.
         note (`str`, *optional*):
             What to say where nothing has happened yet.
 

@@ -25,7 +25,7 @@ ROWS = {
     "control": "Likelihood only",
     "rlvr": "RLVR",
 }
-"""How the rows of a record are called on a page."""
+"""What the rows of a record are called on a page."""
 
 METRICS = {
     "mae": "Mean absolute error",
@@ -48,10 +48,10 @@ METRICS = {
     "fact_f1_changed": "… where something changes",
     "fact_f1_unchanged": "… where nothing changes",
 }
-"""How its metrics are called."""
+"""What its metrics are called."""
 
 MAX_PICTURE = 1_000_000
-"""Bytes of the learning curves."""
+"""Most bytes of a picture of learning curves that is shown."""
 
 
 def results_html(folder: Path, *, title: str) -> str:

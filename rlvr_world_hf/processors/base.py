@@ -24,6 +24,9 @@ TRUSTED_PACKAGES = ("rlvr_world_hf", "diffusers")
 AUTHORS, OFFICIAL = "thuml", "rlvr_world_hf.hub.official"
 """Owner of checkpoints that hold no processor, and the module that knows theirs; it is imported for them alone."""
 
+BUNDLED = "rlvr_world_hf.hub.bundled"
+"""The module that knows where a codec lies that ships with the library; it is imported for such a one alone."""
+
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token")
 
 
@@ -60,7 +63,8 @@ class WorldModelProcessor(ProcessorMixin, ABC):
 
     A subclass names in its constructor what it needs: a `tokenizer`, and, if it has one, the neural tokenizer as
     `codec`. All other arguments are JSON values, or objects with `to_dict`, kept under their own names; they are saved
-    to `processor_config.json`, the codec to the folder `codec/`.
+    to `processor_config.json`, the codec to the folder `codec/`. The settings may name a codec that ships with the
+    library instead: `{"class": ..., "name": "pusht-codec"}`.
 
     Attributes:
         predicts (`tuple[str, ...]`):
@@ -257,11 +261,14 @@ class WorldModelProcessor(ProcessorMixin, ABC):
         """Constructor arguments of a folder or Hub repository, the codec loaded; called by `from_pretrained`."""
         settings, unused = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
         if CODEC_FOLDER in settings:
+            codec, place = settings[CODEC_FOLDER], str(pretrained_model_name_or_path)
             source = {name: kwargs[name] for name in HUB_ARGUMENTS if name in kwargs}
-            source["subfolder"] = str(Path(kwargs.get("subfolder") or "", settings[CODEC_FOLDER]["subfolder"]))
+            if "name" in codec:
+                place, source = str(import_module(BUNDLED).bundled_path(codec["name"])), {}
+            else:
+                source["subfolder"] = str(Path(kwargs.get("subfolder") or "", codec["subfolder"]))
             trust = bool(unused.pop("trust_remote_code", False))
-            codec = settings[CODEC_FOLDER]["class"]
-            settings[CODEC_FOLDER] = _load_codec(codec, str(pretrained_model_name_or_path), trust, **source)
+            settings[CODEC_FOLDER] = _load_codec(codec["class"], place, trust, **source)
         return settings, unused
 
 

@@ -4,6 +4,7 @@ Token by token: a model reads prompts once, then the next tokens of all their co
 Whether it keeps one copy of a prompt's keys and values or one for each completion is decided here, and nowhere seen.
 """
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,6 +68,7 @@ class GroupDecoder:
             padded = None if bool(self.mask.all()) else self.mask
             self.cache = GroupCache(group_size=group_size, length=length, prompt_mask=padded)
         self.repeated: Any = None  # the model's own cache, where it cannot share
+        self.cache_keyword = _cache_keyword(model)
         self.has_read_prompts = False
 
     @torch.no_grad()
@@ -116,11 +118,9 @@ class GroupDecoder:
         if self.cache is None:
             if self.repeated is not None:
                 self.mask = torch.cat([self.mask, self.mask.new_ones(tokens.shape)], dim=1)
-            output = self.model(
-                **inputs, attention_mask=self.mask.long(), past_key_values=self.repeated, use_cache=True,
-                logits_to_keep=1,
-            )  # fmt: skip
-            self.repeated = output.past_key_values
+            inputs |= {"attention_mask": self.mask.long(), self.cache_keyword: self.repeated}
+            output = self.model(**inputs, use_cache=True, logits_to_keep=1)
+            self.repeated = getattr(output, self.cache_keyword)
             return output.logits[:, -1, slice(*ids or (None,))]
         inputs |= {"attention_mask": no_mask(tokens), "shared_prompt": self.cache, "use_cache": False}
         plain = plain_model(self.model)
@@ -191,6 +191,12 @@ def _free_memory(device: torch.device) -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # not on every system
         return 8 << 30
+
+
+def _cache_keyword(model: PreTrainedModel) -> str:
+    """Name of the cache in a model's arguments and output: `cache` from transformers 5.24 on."""
+    parameters = inspect.signature(plain_model(model).forward).parameters
+    return "cache" if "cache" in parameters else "past_key_values"
 
 
 def _can_be_cut(model: PreTrainedModel, head: nn.Module) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
 from ..evaluation.results import read_results
 from ..evaluation.table import group_table, markdown_table
 from ..hub import load_world_model
-from ..hub.cards import card_text, eval_results_text
+from ..hub.bundled import bundled_names, shipped_folder
+from ..hub.cards import CardResults, CardSubject, card_text, eval_results_text
+from .kinds import kind_of
 from .recipe import Recipe, load_recipe
-from .stages.collect import hub_dataset, is_recorded, world_source
+from .world import is_recorded, world_module, world_source
 
 
 PICTURES = ("strip.png", "sensors.png")
@@ -41,17 +42,18 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     dataset = hub_dataset(recipe)
     text = card_text(
         processor,
-        name=f"rlvr-world-{recipe.world}",
-        horizon=recipe.windows.horizon,
-        repo_id=(load_recipe(recipe.name).output_dir / "rlvr").as_posix(),
-        results=results,
-        table=markdown_table(results) + group_table(results),
+        CardSubject(
+            name=f"rlvr-world-{recipe.world}",
+            horizon=recipe.windows.horizon,
+            repo_id=_loaded_as(recipe, folder),
+            datasets=[dataset] if dataset else [],
+            base_model=_base_model(recipe),
+            **about_world(recipe),
+        ),
+        measured=CardResults(results=results, table=markdown_table(results) + group_table(results)),
         recipe=recipe.to_dict(),
-        datasets=[dataset] if dataset else None,
-        base_model=_base_model(recipe),
         picture=next((name for name in PICTURES if (folder / name).exists()), None),
         examples=(folder / "examples.md").read_text(encoding="utf-8") if (folder / "examples.md").exists() else None,
-        **about_world(recipe),
     )
     card = folder / "README.md"
     card.write_text(text, encoding="utf-8")
@@ -60,6 +62,19 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
         measured.parent.mkdir(exist_ok=True)
         measured.write_text(eval_results_text(results, dataset=dataset), encoding="utf-8")
     return card
+
+
+def _loaded_as(recipe: Recipe, folder: Path) -> str:
+    """What the example loads: the short name of what ships with the library, or the folder that the recipe writes."""
+    name = f"{folder.name}-rlvr"
+    if folder.parent == shipped_folder("model_cards") and name in bundled_names():
+        return name
+    return (load_recipe(recipe.name).output_dir / "rlvr").as_posix()
+
+
+def hub_dataset(recipe: Recipe) -> str | None:
+    """The dataset on the Hub that a recipe's episodes or transitions are read from; `None` if there is none."""
+    return getattr(kind_of(recipe).recorded(), "repo_id", None)
 
 
 def _base_model(recipe: Recipe) -> str | None:
@@ -92,4 +107,4 @@ def about_world(recipe: Recipe) -> dict[str, str]:
     if is_recorded(source):
         return {"world": source.world, "data": source.source}
     unnamed = {"world": recipe.world, "data": f"Recorded by `{source.__module__}`."}
-    return getattr(import_module(source.__module__), "CARD", unnamed)
+    return getattr(world_module(recipe), "CARD", unnamed)

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 SettingsType = TypeVar("SettingsType")
 
-PASSED_ON = "arguments"
+FORWARDED = "arguments"
 """Name of the field of a settings dataclass that holds the keys that go on to another part, unread."""
 
 
@@ -36,11 +36,11 @@ class Key:
     help: str
     """What it does, in one line; may be empty."""
 
-    shapes_result: bool = True
+    affects_result: bool = True
     """Whether another value gives another result; if not, a finished stage stays finished when it changes."""
 
 
-def key(default: Any = dataclasses.MISSING, help: str = "", *, shapes_result: bool = True) -> Any:
+def key(default: Any = dataclasses.MISSING, help: str = "", *, affects_result: bool = True) -> Any:
     """
     A field of a settings dataclass, with its meaning for `--help`.
 
@@ -49,7 +49,7 @@ def key(default: Any = dataclasses.MISSING, help: str = "", *, shapes_result: bo
             Its default. Lists and mappings are copied for each object.
         help (`str`, *optional*):
             One line for `--help`.
-        shapes_result (`bool`, *optional*, defaults to `True`):
+        affects_result (`bool`, *optional*, defaults to `True`):
             See [`Key`].
 
     Returns:
@@ -66,7 +66,7 @@ def key(default: Any = dataclasses.MISSING, help: str = "", *, shapes_result: bo
 
     ```
     """
-    metadata = {"help": help, "shapes_result": shapes_result}
+    metadata = {"help": help, "affects_result": affects_result}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -99,10 +99,10 @@ def keys_of(target: Callable[..., Any]) -> dict[str, Key]:
                 hint=hints.get(field.name, Any),
                 default=_default(field),
                 help=str(field.metadata.get("help", "")),
-                shapes_result=bool(field.metadata.get("shapes_result", True)),
+                affects_result=bool(field.metadata.get("affects_result", True)),
             )
             for field in dataclasses.fields(target)
-            if field.init and field.name != PASSED_ON
+            if field.init and field.name != FORWARDED
         }
     missing = inspect.Parameter.empty
     return {
@@ -121,8 +121,8 @@ def fill(
     values: Mapping[str, Any],
     *,
     where: str,
-    passed_on_to: Callable[..., Any] | None = None,
-    kept_back: Collection[str] = (),
+    forwards_to: Callable[..., Any] | None = None,
+    reserved: Collection[str] = (),
 ) -> SettingsType:
     """
     Settings from the values of a recipe, with every key and every type checked.
@@ -134,9 +134,9 @@ def fill(
             What the recipe says.
         where (`str`):
             Name of that part of the recipe, for errors.
-        passed_on_to (`Callable`, *optional*):
+        forwards_to (`Callable`, *optional*):
             A dataclass or function whose keys are accepted too; they land in the field `arguments`.
-        kept_back (`Collection[str]`, *optional*):
+        reserved (`Collection[str]`, *optional*):
             Keys of it that are not for the recipe to set here.
 
     Returns:
@@ -162,8 +162,8 @@ def fill(
     ```
     """
     own = keys_of(settings_class)
-    foreign = {} if passed_on_to is None else keys_of(passed_on_to)
-    foreign = {name: known for name, known in foreign.items() if name not in kept_back}
+    foreign = {} if forwards_to is None else keys_of(forwards_to)
+    foreign = {name: known for name, known in foreign.items() if name not in reserved}
     check_known(values, [*own, *foreign], where=where)
     filled: dict[str, Any] = {}
     passed_on: dict[str, Any] = {}
@@ -173,8 +173,8 @@ def fill(
     for name, known_key in {**foreign, **own}.items():
         if name not in values and known_key.default is dataclasses.MISSING:
             raise ValueError(f"{where}: the key {name!r} is missing; add `{name}: ...` to that part of the recipe.")
-    if passed_on_to is not None:
-        filled[PASSED_ON] = passed_on
+    if forwards_to is not None:
+        filled[FORWARDED] = passed_on
     return settings_class(**filled)
 
 

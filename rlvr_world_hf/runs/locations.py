@@ -1,42 +1,13 @@
 """Where the files that travel with the library lie: recipes, bundled checkpoints, pages, in a checkout or a wheel."""
 
-import difflib
 from pathlib import Path
 
 import yaml
 
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def shipped_folder(name: str) -> Path:
-    """
-    Finds a folder that ships with the library.
-
-    A wheel holds it inside the package, a checkout beside the package.
-
-    Args:
-        name (`str`):
-            The folder's name in the repository, such as `"trainers"` or `"model_cards"`.
-
-    Returns:
-        `pathlib.Path`: the folder.
-
-    Raises:
-        FileNotFoundError: if the folder lies in neither place.
-
-    Example:
-        >>> (shipped_folder("trainers") / "recipes").is_dir()
-        True
-    """
-    places = [_PACKAGE / name, _PACKAGE.parent / name]
-    found = next((place for place in places if place.is_dir()), None)
-    if found is None:
-        raise FileNotFoundError(
-            f"Expected the folder {name!r} of rlvr_world_hf at {places[0]} or {places[1]}; it is at neither. "
-            "Reinstall the package, or run from a complete checkout."
-        )
-    return found
+from ..hub.bundled import bundled_names as bundled_names
+from ..hub.bundled import bundled_path as bundled_path
+from ..hub.bundled import shipped_folder as shipped_folder
+from ..hub.bundled import unknown_name
 
 
 def recipe_names() -> list[str]:
@@ -79,7 +50,7 @@ def recipe_path(name: str) -> Path:
         return Path(name)
     names = recipe_names()
     if name not in names:
-        raise FileNotFoundError(_unknown("recipe", name, names, remedy="or give the path of a YAML file"))
+        raise FileNotFoundError(unknown_name("recipe", name, names, remedy="or give the path of a YAML file"))
     return shipped_folder("trainers") / "recipes" / f"{name}.yaml"
 
 
@@ -119,7 +90,7 @@ def finding_path(name: str) -> Path:
         return Path(name)
     names = finding_names()
     if name not in names:
-        raise FileNotFoundError(_unknown("finding", name, names, remedy="or give the path of a YAML file"))
+        raise FileNotFoundError(unknown_name("finding", name, names, remedy="or give the path of a YAML file"))
     return shipped_folder("trainers") / "findings" / f"{name}.yaml"
 
 
@@ -142,40 +113,3 @@ def is_finding(name: str) -> bool:
         content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
         return isinstance(content, dict) and "rows" in content
     return name in finding_names()
-
-
-def bundled_names() -> list[str]:
-    """
-    Lists the checkpoints whose weights ship with the library.
-
-    Returns:
-        `list[str]`: folder names such as `"pusht-codec"`, sorted.
-    """
-    weights = shipped_folder("model_cards").glob("*/*.safetensors")
-    return sorted({path.parent.name for path in weights})
-
-
-def bundled_path(name: str) -> Path:
-    """
-    Finds the folder of a checkpoint whose weights ship with the library, to be given to `from_pretrained`.
-
-    Args:
-        name (`str`):
-            Name of the checkpoint, such as `"pusht-codec"`.
-
-    Returns:
-        `pathlib.Path`: the folder with `config.json` and the weights.
-
-    Raises:
-        FileNotFoundError: if no such checkpoint is bundled; the error names the nearest one.
-    """
-    names = bundled_names()
-    if name not in names:
-        raise FileNotFoundError(_unknown("bundled checkpoint", name, names, remedy="or give a folder or a Hub id"))
-    return shipped_folder("model_cards") / name
-
-
-def _unknown(kind: str, name: str, names: list[str], *, remedy: str) -> str:
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    return f"Expected the name of a {kind}, given {name!r}.{hint} Choose among {', '.join(names) or 'none'}, {remedy}."

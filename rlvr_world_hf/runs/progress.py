@@ -49,8 +49,8 @@ class Progress:
         """Whether the stage finished with these settings and its outputs still exist."""
         record = read_json(self.folder / "done.json")
         return record.get("fingerprint") == self.fingerprint and all(
-            (self.folder / output).exists() or Path(output).exists()  # as earlier versions wrote it
-            for output in record["outputs"]
+            (self.folder / output).exists() or (not output.startswith("..") and Path(output).exists())
+            for output in record["outputs"]  # earlier versions wrote paths as seen from where the command was given
         )
 
     def start(self) -> bool:

@@ -72,10 +72,10 @@ class Recipe:
     output_dir: Path = key(Path("outputs"), "Folder of everything the run writes; outputs/<recipe> if not given.")
     """Folder of everything the run writes."""
 
-    card: str = key("", "Folder below model_cards/ for what `reproduce` finds.", shapes_result=False)
+    card: str = key("", "Folder below model_cards/ for what `reproduce` finds.", affects_result=False)
     """Folder below `model_cards/` that `reproduce` writes in a checkout; none if empty."""
 
-    report_to: str = key("none", "Where curves are sent: none, trackio or tensorboard.", shapes_result=False)
+    report_to: str = key("none", "Where curves are sent: none, trackio or tensorboard.", affects_result=False)
     """Experiment tracker of the trainers."""
 
     windows: WindowSettings = dataclasses.field(default_factory=WindowSettings)
@@ -89,16 +89,16 @@ class Recipe:
         stage: str,
         settings_class: type[SettingsType],
         *,
-        passed_on_to: Callable[..., Any] | None = None,
-        kept_back: Collection[str] = (),
+        forwards_to: Callable[..., Any] | None = None,
+        reserved: Collection[str] = (),
     ) -> SettingsType:
         """Settings of a stage, checked; arguments and errors as in [`fill`][]. Keys of the whole run stay here."""
         return fill(
             settings_class,
             self.sections.get(stage, {}),
             where=stage,
-            passed_on_to=passed_on_to,
-            kept_back=(*SHARED_KEYS, *kept_back),
+            forwards_to=forwards_to,
+            reserved=(*SHARED_KEYS, *reserved),
         )
 
     @property

@@ -65,7 +65,7 @@ def reproduce(recipe: Recipe, *, seeds: tuple[int, ...] = SEEDS) -> Path:
 
 def readme_table(results: Mapping[str, Any]) -> str:
     """
-    The table of a `results.json` as it stands on the front page.
+    The table of a `results.json` as it stands on the front page: rows that measure the same as `base` are left out.
 
     Args:
         results (`Mapping`):
@@ -83,8 +83,11 @@ def readme_table(results: Mapping[str, Any]) -> str:
 
     ```
     """
-    measured = {metric for metrics in results["rows"].values() for metric in metrics}
-    return markdown_table(results, metrics=[metric for metric in README_METRICS if metric in measured] or None)
+    rows = results["rows"]
+    measured = {metric for metrics in rows.values() for metric in metrics}
+    metrics = [metric for metric in README_METRICS if metric in measured] or None
+    differing = [row for row in rows if row == "base" or rows[row] != rows.get("base")]
+    return markdown_table(results, metrics=metrics, rows=differing)
 
 
 def check_seeds(seeds: Sequence[int], *, where: str) -> None:
@@ -115,7 +118,12 @@ def check_seeds(seeds: Sequence[int], *, where: str) -> None:
 
 
 def is_checkout() -> bool:
-    """Whether the library is run from a checkout, whose committed results are to be renewed."""
+    """
+    Whether the library is run from a checkout, whose committed results are to be renewed.
+
+    Returns:
+        `bool`: False where it was installed from a wheel.
+    """
     return (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "model_cards").is_dir()
 
 

@@ -106,11 +106,11 @@ class Stage:
     work: Callable[[StageRun], list[Path]]
     """What it does."""
 
-    passed_on_to: Callable[[Recipe], Callable[..., Any]] | None
+    forwards_to: Callable[[Recipe], Callable[..., Any]] | None
     """Finds the dataclass or function that takes the keys which are not the stage's own."""
 
-    kept_back: tuple[str, ...]
-    """Keys of `passed_on_to` that the stage sets itself."""
+    reserved: tuple[str, ...]
+    """Keys of `forwards_to` that the stage sets itself."""
 
     made_from: Callable[[Recipe], Any] | None
     """Identifies what else the result is made from, such as files the recipe names; `None` if there is nothing."""
@@ -139,8 +139,8 @@ class Stage:
 
     def read(self, recipe: Recipe) -> Any:
         """Its settings in a recipe, checked."""
-        passed_on_to = self.passed_on_to(recipe) if self.passed_on_to else None
-        return recipe.read(self.name, self.settings, passed_on_to=passed_on_to, kept_back=self.kept_back)
+        forwards_to = self.forwards_to(recipe) if self.forwards_to else None
+        return recipe.read(self.name, self.settings, forwards_to=forwards_to, reserved=self.reserved)
 
     def fingerprint(self, recipe: Recipe) -> str:
         """Changes when a setting of this stage or of one before it changes the result."""
@@ -174,8 +174,8 @@ def stage(
     *,
     settings: type,
     after: tuple[str, ...] = (),
-    passed_on_to: Callable[[Recipe], Callable[..., Any]] | None = None,
-    kept_back: tuple[str, ...] = (),
+    forwards_to: Callable[[Recipe], Callable[..., Any]] | None = None,
+    reserved: tuple[str, ...] = (),
     made_from: Callable[[Recipe], Any] | None = None,
     shares_seeds: bool = False,
     shares_processes: bool = False,
@@ -188,8 +188,8 @@ def stage(
             settings=settings,
             after=after,
             work=work,
-            passed_on_to=passed_on_to,
-            kept_back=kept_back,
+            forwards_to=forwards_to,
+            reserved=reserved,
             made_from=made_from,
             shares_seeds=shares_seeds,
             shares_processes=shares_processes,
@@ -256,6 +256,6 @@ def _process_state() -> Any:
 def _shaping(settings: Any) -> dict[str, Any]:
     content = dataclasses.asdict(settings)
     for name, known in keys_of(type(settings)).items():
-        if not known.shapes_result:
+        if not known.affects_result:
             del content[name]
     return content

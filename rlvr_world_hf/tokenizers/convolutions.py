@@ -33,19 +33,20 @@ class Encoder(nn.Module):
                 num_layers=layers,
                 resnet_groups=groups,
                 add_downsample=level < len(channels) - 1,
-                downsample_padding=0,
+                downsample_padding=0,  # diffusers then pads at the right and below alone, as its VQModel does
             )
             for level, width in enumerate(channels)
         )
         self.mid_block = UNetMidBlock2D(
             in_channels=channels[-1],
             temb_channels=None,
-            attention_head_dim=channels[-1],
+            attention_head_dim=channels[-1],  # a single head
             resnet_groups=groups,
             add_attention=attention,
         )
         self.conv_norm_out = nn.GroupNorm(groups, channels[-1], eps=1e-6)
         self.conv_out = nn.Conv2d(channels[-1], out_channels, 3, padding=1)
+        # Who conditions this network puts other modules here; an `Identity` has no weights and is never called.
         self.conditioning = nn.ModuleList(nn.Identity() for _ in range(len(channels) + 1))
 
     def forward(
@@ -56,6 +57,7 @@ class Encoder(nn.Module):
         hidden = self.conv_in(frames)
         for stage, block in enumerate([None, *self.down_blocks]):
             if block is not None:
+                # By hand, as the block as a whole does not give what it has before it halves the resolution.
                 for resnet in block.resnets:
                     hidden = resnet(hidden, None)
                 resolutions.append(hidden)
@@ -128,11 +130,13 @@ class Refinement(nn.Module):
         self.first = nn.Conv2d(in_channels, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         self.out = nn.Conv2d(width, out_channels, 3, padding=1)
+        # Not 0, which would be the identity itself: the layers before would begin without a gradient.
         nn.init.normal_(self.out.weight, std=1e-4)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, frames: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor:
         """Frames `(B, C, H, W)`, given those that came before, `(B, C, H, W)`."""
         given = frames if context is None else torch.cat([frames, context], dim=1)
+        # Frames are float32 also where the weights are not.
         hidden = functional.silu(self.first(given.to(self.first.weight.dtype)))
         return frames + self.out(functional.silu(self.second(hidden)))

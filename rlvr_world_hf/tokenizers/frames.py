@@ -69,7 +69,7 @@ class FrameCodingMixin:
         """
         registered = self._auto_class
         self._auto_class = registered or "AutoModel"
-        try:
+        try:  # only while it pushes: a folder that is saved otherwise stays without code
             return super().push_to_hub(repo_id, **kwargs)  # type: ignore[misc]
         finally:
             self._auto_class = registered
@@ -88,6 +88,7 @@ class FrameCodingMixin:
         """Rows and columns of the features at each level, fine to coarse."""
         size, stem = self.config.image_size, self.config.stem_patch_size
         levels = len(self.config.block_out_channels)
+        # The last halving must leave whole patches, as a code belongs to one.
         steps = tuple(stem * 2 ** (levels - 1) * side for side in self._patch)
         if any(length % step for length, step in zip(size, steps, strict=True)):
             raise ValueError(
@@ -111,6 +112,7 @@ class FrameCodingMixin:
 
     def _fold(self, frames: torch.Tensor) -> torch.Tensor:
         side = self.config.stem_patch_size
+        # A permuted view would be taken for channels-last, in which the convolutions are slower on a CPU.
         return rearrange(frames.to(self.dtype), "b t c (h p) (w q) -> (b t) (c p q) h w", p=side, q=side).contiguous()
 
     def _unfold(self, pixels: torch.Tensor, batch: int) -> torch.Tensor:
@@ -123,6 +125,7 @@ class FrameCodingMixin:
 
         `encode` gives the codes `(U, 1, N)` of `(U, 1, C, H, W)`, and sees a piece at a time.
         """
+        # By value, not by index: rows come as arrays, and do not say which frames they share.
         unique, place = rearrange(frames, "b t c h w -> (b t) (c h w)").unique(dim=0, return_inverse=True)
         pieces = unique.view(-1, 1, *frames.shape[2:]).split(self._items_a_piece(1))
         codes = torch.cat([encode(piece) for piece in pieces])

@@ -61,8 +61,11 @@ class FiniteScalarQuantizer(nn.Module):
     def bound(self, latents: torch.Tensor) -> torch.Tensor:
         """Squash `latents` `(..., d)` so that rounding gives one of each channel's levels; float32 `(..., d)`."""
         half = [(level - 1) * (1 + EPSILON) / 2 for level in self.levels]
+        # An even number of levels has no middle: the offset moves its range half a step down, so that rounding gives
+        # `level` of them, and the shift keeps a latent of 0 at the level 0.
         offset = [0.5 if level % 2 == 0 else 0.0 for level in self.levels]
         shift = [math.atanh(o / h) for o, h in zip(offset, half, strict=True)]
+        # In float32 also under bfloat16 autocast: near a boundary, its rounding would give another code.
         squashed = torch.tanh(latents.float() + self._row(shift, latents))
         return squashed * self._row(half, latents) - self._row(offset, latents)
 
@@ -79,6 +82,7 @@ class FiniteScalarQuantizer(nn.Module):
             `[0, codebook_size)`.
         """
         bounded = self.bound(latents)
+        # Rounding has gradient 0; what is detached is left out, so the gradient is that of `bounded`.
         rounded = bounded + (bounded.round() - bounded).detach()
         values = rounded / self._row([level // 2 for level in self.levels], latents)
         return values.to(latents.dtype), self.values_to_indices(values)

@@ -15,7 +15,9 @@ need not be coded.
 from __future__ import annotations
 
 import math
-from typing import Any, overload
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import overload
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -29,30 +31,82 @@ from .frames import FrameCodingMixin, Grid
 from .fsq import FiniteScalarQuantizer
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conditioning:
+    """What all conditioning modules of a tokenizer share."""
+
+    frames: int
+    """Context frames, `K`."""
+
+    heads: int
+    """Heads of an attention."""
+
+    groups: int
+    """Groups of a group normalization."""
+
+    dropout: float
+    """Share of an attention, and of what it adds, that is dropped in training."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionedStage:
+    """The end of one stage of a dynamics network, where it may see the context."""
+
+    kind: str
+    """`"none"`, `"convolution"` or `"attention"`."""
+
+    channels: int
+    """Width of its features."""
+
+    context_channels: int
+    """Width of the context's features that it sees."""
+
+    grid: Grid
+    """Rows and columns of both."""
+
+    def build(self, shared: Conditioning) -> nn.Module:
+        """
+        Its module; for `"none"` an identity that is never called.
+
+        Args:
+            shared (`Conditioning`):
+                What it has in common with the other stages.
+
+        Returns:
+            `torch.nn.Module`: From features and those of the context to features.
+
+        Raises:
+            `ValueError`: If its kind is none of the three.
+        """
+        if self.kind == "attention":
+            return ContextAttention(self, shared)
+        if self.kind == "convolution":
+            return ContextConvolution(self, shared)
+        if self.kind == "none":
+            return nn.Identity()
+        raise ValueError(f"Expected 'none', 'convolution' or 'attention' for each stage, got {self.kind!r}.")
+
+
 class ContextAttention(nn.Module):
     """Each position attends to all positions of the context's features: `silu(x + attention(x, context))`."""
 
-    def __init__(
-        self,
-        channels: int,
-        context_channels: int,
-        grid: Grid,
-        *,
-        frames: int,
-        heads: int,
-        groups: int,
-        dropout: float,
-    ) -> None:
+    def __init__(self, stage: ConditionedStage, shared: Conditioning) -> None:
         super().__init__()
-        positions = grid[0] * grid[1]
-        self.query_norm = nn.GroupNorm(groups, channels)
-        self.context_norm = nn.GroupNorm(groups, context_channels)
+        channels, context_channels = stage.channels, stage.context_channels
+        positions = stage.grid[0] * stage.grid[1]
+        self.query_norm = nn.GroupNorm(shared.groups, channels)
+        self.context_norm = nn.GroupNorm(shared.groups, context_channels)
         self.query_position = nn.Parameter(0.02 * torch.randn(positions, channels))
-        self.context_position = nn.Parameter(0.02 * torch.randn(frames * positions, context_channels))
+        self.context_position = nn.Parameter(0.02 * torch.randn(shared.frames * positions, context_channels))
         self.attention = nn.MultiheadAttention(
-            channels, heads, dropout=dropout, kdim=context_channels, vdim=context_channels, batch_first=True
+            channels,
+            shared.heads,
+            dropout=shared.dropout,
+            kdim=context_channels,
+            vdim=context_channels,
+            batch_first=True,
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(shared.dropout)
 
     def forward(self, hidden: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """Features `(B, c, h, w)`, given those of the context, `(B, K, d, h, w)`."""
@@ -68,10 +122,11 @@ class ContextAttention(nn.Module):
 class ContextConvolution(nn.Module):
     """Each position sees the features of the context frames at the same place: `x + convolution(x, context)`."""
 
-    def __init__(self, channels: int, context_channels: int, *, frames: int, groups: int) -> None:
+    def __init__(self, stage: ConditionedStage, shared: Conditioning) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels + frames * context_channels)
-        self.convolution = nn.Conv2d(channels + frames * context_channels, channels, kernel_size=1)
+        both = stage.channels + shared.frames * stage.context_channels
+        self.norm = nn.GroupNorm(shared.groups, both)
+        self.convolution = nn.Conv2d(both, stage.channels, kernel_size=1)
 
     def forward(self, hidden: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
         """Features `(B, c, h, w)`, given those of the context, `(B, K, d, h, w)`."""
@@ -79,30 +134,12 @@ class ContextConvolution(nn.Module):
         return hidden + self.convolution(functional.silu(self.norm(both)))
 
 
-def build_conditioning(
-    kinds: list[str],
-    channels: list[int],
-    context_channels: list[int],
-    grids: list[Grid],
-    *,
-    frames: int,
-    heads: int,
-    groups: int,
-    dropout: float,
-) -> nn.ModuleList:
-    """One module for each stage of a network; `"none"` is an identity that is never called."""
-    modules = nn.ModuleList()
-    for kind, width, context_width, grid in zip(kinds, channels, context_channels, grids, strict=True):
-        if kind == "attention":
-            sizes = {"frames": frames, "heads": heads, "groups": groups}
-            modules.append(ContextAttention(width, context_width, grid, **sizes, dropout=dropout))
-        elif kind == "convolution":
-            modules.append(ContextConvolution(width, context_width, frames=frames, groups=groups))
-        elif kind == "none":
-            modules.append(nn.Identity())
-        else:
-            raise ValueError(f"Expected 'none', 'convolution' or 'attention' for each stage, got {kind!r}.")
-    return modules
+def _conditioning(stages: Iterable[tuple[str, int, int, Grid]], shared: Conditioning) -> nn.ModuleList:
+    """Modules of the stages of a network, each given as kind, widths of both features, and grid."""
+    return nn.ModuleList(
+        ConditionedStage(kind=kind, channels=width, context_channels=context_width, grid=grid).build(shared)
+        for kind, width, context_width, grid in stages
+    )
 
 
 class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
@@ -191,6 +228,8 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
     ```
     """
 
+    # One keyword for each entry of `config.json`, as diffusers' `register_to_config` and `from_pretrained` work by
+    # them: a record in their place would be a nested entry, which no published codec has. What is built takes records.
     @register_to_config
     def __init__(
         self,
@@ -220,70 +259,90 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         local_codes: bool = False,
     ) -> None:
         super().__init__()
-        channels, levels = list(block_out_channels), len(block_out_channels)
-        grids = self._level_grids()
         if decode_from not in ("frames", "codes"):
             raise ValueError(f"Expected `decode_from` to be 'frames' or 'codes', got {decode_from!r}.")
         if dynamics_codes_per_patch < 1:
             raise ValueError(f"Expected `dynamics_codes_per_patch` of at least 1, got {dynamics_codes_per_patch}.")
-        kinds = {
-            "encoder_conditioning": list(encoder_conditioning or ["convolution"] * levels + ["attention"]),
-            "decoder_conditioning": list(decoder_conditioning or ["attention"] + ["convolution"] * levels),
-        }
-        for name, kind in kinds.items():
-            if len(kind) != levels + 1:
-                raise ValueError(
-                    f"Expected `{name}` to name {levels + 1} stages for {levels} levels, got {len(kind)}: {kind}."
-                )
-        if local_codes and set(kinds["encoder_conditioning"]) != {"none"}:
-            raise ValueError(
-                "Expected `encoder_conditioning` to be 'none' for each stage with `local_codes`, as the context is "
-                f"seen as a whole, got {kinds['encoder_conditioning']}."
-            )
-        pixels = in_channels * stem_patch_size**2
-        groups = norm_num_groups
-        sizes = (channels, encoder_layers, pixels, latent_channels, groups)
-        self.context_encoder = Encoder(*sizes, context_mid_attention)
-        self.dynamics_encoder = Encoder(*sizes, mid_attention)
-        up = channels[::-1]
-        doubled = [True] * (levels - 1) + [False]
-        down = ([up[0], *up], doubled, decoder_layers, latent_channels, pixels, groups)
-        self.context_decoder = Decoder(*down, context_mid_attention)
-        self.dynamics_decoder = Decoder(*down, mid_attention)
-
-        shared: dict[str, Any] = {
-            "frames": context_frames,
-            "heads": attention_heads,
-            "groups": attention_norm_groups or groups,
-            "dropout": attention_dropout,
-        }
-        self.dynamics_encoder.conditioning = build_conditioning(
-            kinds["encoder_conditioning"],
-            [channels[0], *channels],
-            [channels[0], *channels],
-            [*grids, grids[-1]],
-            **shared,
-        )
-        self.dynamics_decoder.conditioning = build_conditioning(
-            kinds["decoder_conditioning"],
-            [up[0], *up],
-            [up[0], *up] if decode_from == "codes" else [*up, up[-1]],
-            [*grids[::-1], grids[0]],
-            **shared,
-        )
-
-        self.context_quantizer = FiniteScalarQuantizer(list(context_levels))
-        self.dynamics_quantizer = FiniteScalarQuantizer(list(dynamics_levels))
-        patch = latent_channels * math.prod(self._patch)
-        self.context_in = nn.Conv2d(latent_channels, len(context_levels), 1)
-        self.context_out = nn.Conv2d(len(context_levels), latent_channels, 1)
-        values = len(dynamics_levels) * dynamics_codes_per_patch
-        self.dynamics_in = nn.Linear(patch, values)
-        self.dynamics_out = nn.Linear(values, patch)
+        grids, kinds = self._level_grids(), self._conditioning_kinds()  # what cannot be built is refused first
+        # Random weights are drawn in the order of these parts: with another order a seed gives another codec.
+        self._build_networks()
+        self._build_conditioning(grids, *kinds)
+        self._build_quantizers()
         sources = 2 if decode_from == "frames" else 1
         self.refinement = (
             Refinement(sources * in_channels, in_channels, refinement_channels) if refinement_channels else None
         )
+
+    # -- construction -------------------------------------------------------------------------------------------------
+
+    def _build_networks(self) -> None:
+        """The four networks; those of a kind differ in their middle attention alone."""
+        config, channels = self.config, list(self.config.block_out_channels)
+        pixels = config.in_channels * config.stem_patch_size**2
+        sizes = (channels, config.encoder_layers, pixels, config.latent_channels, config.norm_num_groups)
+        self.context_encoder = Encoder(*sizes, config.context_mid_attention)
+        self.dynamics_encoder = Encoder(*sizes, config.mid_attention)
+        up, doubled = channels[::-1], [True] * (len(channels) - 1) + [False]
+        down = (
+            [up[0], *up],
+            doubled,
+            config.decoder_layers,
+            config.latent_channels,
+            pixels,
+            config.norm_num_groups,
+        )
+        self.context_decoder = Decoder(*down, config.context_mid_attention)
+        self.dynamics_decoder = Decoder(*down, config.mid_attention)
+
+    def _build_conditioning(self, grids: list[Grid], encoder_kinds: list[str], decoder_kinds: list[str]) -> None:
+        """What the two dynamics networks see of the context at the end of each stage."""
+        config, channels = self.config, list(self.config.block_out_channels)
+        shared = Conditioning(
+            frames=config.context_frames,
+            heads=config.attention_heads,
+            groups=config.attention_norm_groups or config.norm_num_groups,
+            dropout=config.attention_dropout,
+        )
+        up = channels[::-1]
+        # A decoder's stage doubles the resolution before it ends. The decoded context has features right there, of the
+        # same width; those of the context encoder at that resolution are from before its halving, one level finer.
+        seen_by_decoder = [up[0], *up] if config.decode_from == "codes" else [*up, up[-1]]
+        encoder_stages = zip(
+            encoder_kinds, [channels[0], *channels], [channels[0], *channels], [*grids, grids[-1]], strict=True
+        )
+        decoder_stages = zip(decoder_kinds, [up[0], *up], seen_by_decoder, [*grids[::-1], grids[0]], strict=True)
+        self.dynamics_encoder.conditioning = _conditioning(encoder_stages, shared)
+        self.dynamics_decoder.conditioning = _conditioning(decoder_stages, shared)
+
+    def _conditioning_kinds(self) -> tuple[list[str], list[str]]:
+        """Kind of each stage of the dynamics encoder and of the dynamics decoder, checked."""
+        config, levels = self.config, len(self.config.block_out_channels)
+        encoder = list(config.encoder_conditioning or ["convolution"] * levels + ["attention"])
+        decoder = list(config.decoder_conditioning or ["attention"] + ["convolution"] * levels)
+        for name, kinds in {"encoder_conditioning": encoder, "decoder_conditioning": decoder}.items():
+            if len(kinds) != levels + 1:
+                raise ValueError(
+                    f"Expected `{name}` to name {levels + 1} stages for {levels} levels, got {len(kinds)}: {kinds}."
+                )
+        if config.local_codes and set(encoder) != {"none"}:
+            raise ValueError(
+                "Expected `encoder_conditioning` to be 'none' for each stage with `local_codes`, as the context is "
+                f"seen as a whole, got {encoder}."
+            )
+        return encoder, decoder
+
+    def _build_quantizers(self) -> None:
+        """The two quantizers, and the projections to and from their channels."""
+        config = self.config
+        self.context_quantizer = FiniteScalarQuantizer(list(config.context_levels))
+        self.dynamics_quantizer = FiniteScalarQuantizer(list(config.dynamics_levels))
+        context_values = len(config.context_levels)
+        self.context_in = nn.Conv2d(config.latent_channels, context_values, 1)
+        self.context_out = nn.Conv2d(context_values, config.latent_channels, 1)
+        patch = config.latent_channels * math.prod(self._patch)
+        values = len(config.dynamics_levels) * config.dynamics_codes_per_patch
+        self.dynamics_in = nn.Linear(patch, values)
+        self.dynamics_out = nn.Linear(values, patch)
 
     # -- what a processor asks ----------------------------------------------------------------------------------------
 
@@ -371,6 +430,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         if len(frames) == len(context_frames) > piece:
             pieces = zip(frames.split(piece), context_frames.split(piece), strict=True)
             return torch.cat([self.encode(part, context_frames=context) for part, context in pieces])
+        # Features of a context are computed once and then repeated, not once for each of its later frames.
         _, stages, _ = self.context_encoder(self._fold(context_frames))
         return self._encode_dynamics(frames, self._expand(stages, len(context_frames), frames.shape[:2]))[1]
 
@@ -419,6 +479,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             raise ValueError(
                 f"Expected the {len(dynamics_codes)} items of `codes` to be a multiple of {len(given)} contexts."
             )
+        # Whole groups go in one piece, so that no context is encoded twice.
         group = len(dynamics_codes) // len(given)
         piece = self._items_a_piece(group * dynamics_codes.shape[1])
         if len(given) > piece:
@@ -436,7 +497,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             base = None
         else:
             if context_frames is None:
-                context_frames = self.decode_context(given)[0].clamp(0, 1)
+                context_frames = self.decode_context(given)[0].clamp(0, 1)  # the encoder was trained on frames
             self._check_frames(context_frames, "context_frames", self.config.context_frames)
             _, _, resolutions = self.context_encoder(self._fold(context_frames))
             features, base = self._decoder_view(resolutions), context_frames[:, -1]
@@ -473,7 +534,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         values, context_codes = self._quantize_context(latent)
         context, features = self._decode_context(values, batch)
         base = None
-        if self.config.decode_from == "frames":
+        if self.config.decode_from == "frames":  # the context decoder then learns from its own frames alone
             features, base = self._decoder_view(resolutions), context_frames[:, -1]
         values, codes = self._encode_dynamics(frames, self._expand(stages, batch, frames.shape[:2]))
         decoded = self._decode_dynamics(values, self._expand(features, batch, frames.shape[:2]), base)
@@ -542,6 +603,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         )
         pixels, _ = self.dynamics_decoder(latent.contiguous(), features)
         frames = self._unfold(pixels, len(values))
+        # With a base, the decoder writes the change from it, which `value_range` does not shift or scale.
         if base is None:
             return self._refine(self._unit_range(frames), None)
         before = repeat(base, "b c h w -> (b g) t c h w", g=len(values) // len(base), t=values.shape[1])

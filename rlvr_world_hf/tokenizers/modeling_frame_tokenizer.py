@@ -191,7 +191,7 @@ class FrameTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         Returns:
             `torch.Tensor` of shape `(B, T, 3, H, W)`, floats in [0, 1], RGB.
         """
-        codes = codes.flatten(2)
+        codes = codes.flatten(2)  # `encode` gives grids or rows, depending on who asks; both are taken
         values = (
             self.quantizer.indices_to_values(part).to(self.dtype)
             for part in codes.split(self._items_a_piece(codes.shape[1]))
@@ -215,6 +215,7 @@ class FrameTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             `tuple`: reconstructed frames `(B, T, 3, H, W)` and those before `(B, K, 3, H, W)`, both not clamped, their
             codes `(B, T, N)` and `(B, K, N)`.
         """
+        # One pass of all frames: the context is coded like the rest, and the losses get both parts apart.
         before = 0 if context_frames is None else context_frames.shape[1]
         clip = frames if context_frames is None else torch.cat([context_frames, frames], dim=1)
         values, codes = self._quantize(clip)

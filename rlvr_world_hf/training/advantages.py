@@ -44,6 +44,7 @@ def group_advantages(
         advantages = advantages / (nanstd(groups, dim=1, keepdim=True) + epsilon)
     elif scale == "batch":
         advantages = advantages / (nanstd(rewards, dim=0) + epsilon)
+    # What cannot be scored has no advantage, and so no gradient, but is not left out of the batch.
     return advantages.nan_to_num(nan=0.0).flatten(0, 1)
 
 
@@ -78,6 +79,7 @@ def rewards_to_go(step_rewards: torch.Tensor, *, discount: float = 1.0) -> torch
     """
     to_go: list[torch.Tensor] = []
     for reward in step_rewards.flip(1).unbind(1):
+        # Both missing is nan, one missing counts 0: nan here must tell "no later step either" from a reward of 0.
         following = discount * to_go[-1] if to_go else torch.full_like(reward, torch.nan)
         is_scored = ~(reward.isnan() & following.isnan())
         to_go.append((reward.nan_to_num(nan=0.0) + following.nan_to_num(nan=0.0)).where(is_scored, torch.nan))
@@ -119,6 +121,7 @@ def beyond_last_step(to_go: torch.Tensor, step_rewards: torch.Tensor, group_size
     """
     own, before = (_relative(rewards, group_size) for rewards in (to_go, step_rewards[:, :-1]))
     before, later = before.nan_to_num(nan=0.0), own[:, 1:]
+    # Where all rewards of a step are equal they foretell nothing: 0 / 1e-12 is 0, without the clamp it would be nan.
     slope = (before * later.nan_to_num(nan=0.0)).sum(dim=0) / before.square().sum(dim=0).clamp(min=1e-12)
     return torch.cat([own[:, :1], later - slope * before], dim=1)
 

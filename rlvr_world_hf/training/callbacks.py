@@ -25,12 +25,12 @@ from ..rollouts import rollout
 from .checkpoints import trained_seconds, write_seconds
 
 
-ENDLESS = 10**9  # updates; for the host, which wants a limit, where a clock decides
+ENDLESS = 10**9  # updates; transformers' `Trainer` needs a limit, also where a clock decides
 
 
 class ProgressLine(ProgressCallback):
     """
-    A progress bar with the last values of a few metrics behind it, in place of the host's lines of all of them.
+    A progress bar with the last values of a few metrics behind it, in place of transformers' lines of all of them.
 
     Args:
         *metrics (`str`):
@@ -81,8 +81,8 @@ class Clock(TrainerCallback):
 
     Args:
         minimum_steps (`int`, *optional*):
-            With it, training ends at the first update at which this and `minimum_seconds` are reached. The host's own
-            limit, `max_steps`, must then not lie before; [`ENDLESS`] is a way to say so.
+            With it, training ends at the first update at which this and `minimum_seconds` are reached. `max_steps`
+            of the `Trainer` must then not lie before; [`ENDLESS`] is a way to say so.
         minimum_seconds (`float`, *optional*, defaults to `0.0`):
             Seconds to train for, at least.
 
@@ -118,7 +118,7 @@ class Clock(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Starts, or goes on from the count of the checkpoint."""
         self.seconds = trained_seconds(args.output_dir, state.global_step)
-        self.mark = time.perf_counter()
+        self.mark = time.perf_counter()  # monotonic: setting the system's clock changes no count
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Counts an update, and ends the training when it is time."""
@@ -127,6 +127,7 @@ class Clock(TrainerCallback):
         if self.minimum_steps is not None and state.global_step >= self.minimum_steps:
             self.seconds = broadcast_object_list([self.seconds])[0]  # all processes stop together
             if self.seconds >= self.minimum_seconds:
+                # The last weights take part in the choice of the best, and a resumed run finds that this one is over.
                 control.should_training_stop = control.should_evaluate = control.should_save = True
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

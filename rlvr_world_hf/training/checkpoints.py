@@ -35,6 +35,7 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
 
     ```
     """
+    # By number: as text, `checkpoint-1000` comes before `checkpoint-200`.
     folders = sorted(Path(output_dir).glob("checkpoint-*"), key=lambda folder: -int(folder.name.split("-")[-1]))
     return next((str(folder) for folder in folders if _is_complete(folder)), None)
 
@@ -94,6 +95,7 @@ def write_seconds(output_dir: str | Path, step: int, seconds: float) -> None:
         seconds (`float`):
             Seconds of training until then.
     """
+    # Later counts are of a run that was cut off behind this checkpoint, whose updates are made once more.
     earlier = {at: count for at, count in _read_seconds(output_dir).items() if int(at) < step}
     file = Path(output_dir, SECONDS_FILE)
     draft = file.with_suffix(".draft")
@@ -114,6 +116,7 @@ def load_weights(model: PreTrainedModel | PeftModel, checkpoint: str | Path) -> 
     if isinstance(model, PeftModel):
         set_peft_model_state_dict(model, load_file(Path(checkpoint, ADAPTER_WEIGHTS)))
     else:
+        # Not `load_state_dict`: tied embeddings are stored once, and safetensors knows to whom they belong.
         load_model(model, Path(checkpoint, SAFE_WEIGHTS_NAME))
 
 

@@ -132,6 +132,8 @@ class Adversary:
         seed: int = 0,
         device: torch.device | None = None,
     ) -> None:
+        # Drawn on the CPU and then moved: a seed gives the same weights on every device, and whatever the caller draws
+        # next is what it would be without an adversary.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             discriminator = PatchDiscriminator(depth=depth, width=width)
@@ -140,6 +142,7 @@ class Adversary:
 
     def loss(self, reconstructed: torch.Tensor) -> torch.Tensor:
         """The tokenizer's loss for frames `(B, T, 3, H, W)`: a scalar whose gradient reaches them alone."""
+        # Not `no_grad`: the gradient must pass through the discriminator to the frames, and needs none of its weights.
         self.discriminator.requires_grad_(False)
         loss = -self.discriminator(_single_frames(reconstructed)).mean()
         self.discriminator.requires_grad_(True)
@@ -147,6 +150,7 @@ class Adversary:
 
     def update(self, recorded: torch.Tensor, reconstructed: torch.Tensor) -> float:
         """One step on frames `(B, T, 3, H, W)` of either kind; returns the [`discriminator_loss`] before it."""
+        # In one pass, so that both kinds meet the same weights: spectral normalization moves on with each pass.
         frames = torch.cat([_single_frames(recorded), _single_frames(reconstructed).detach()])
         loss = discriminator_loss(*self.discriminator(frames).chunk(2))
         self.optimizer.zero_grad()

@@ -11,7 +11,7 @@ from trl import GRPOConfig
 
 logger = logging.get_logger(__name__)
 
-# Options of the host that have no meaning when a world model is sampled at fixed positions and lengths.
+# Options of TRL that have no meaning when a world model is sampled at fixed positions and lengths.
 WITHOUT_MEANING = {
     "use_vllm": False,
     "use_transformers_continuous_batching": False,
@@ -141,11 +141,12 @@ class WorldModelGRPOConfig(GRPOConfig):
     def __post_init__(self) -> None:
         """Derives the steps between rollouts, and holds checkpoints to them."""
         if self.steps_per_generation is None and self.generation_batch_size is None:
+            # TRL counts micro-batches here, and the paper optimizer updates.
             self.steps_per_generation = self.updates_per_generation * self.gradient_accumulation_steps
         if self.bf16 is None:
             self.bf16 = not self.fp16 and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # else the host refuses bf16 on a CPU
-        super().__post_init__()
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # else transformers refuses bf16 on a CPU
+        super().__post_init__()  # derives `steps_per_generation` from `generation_batch_size`, where that is given
         self.updates_per_generation = max(self.steps_per_generation // self.gradient_accumulation_steps, 1)
         self._check_credit()
         if self.likelihood_weight < 0:

@@ -22,7 +22,7 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer import grpo_trainer as host
 from trl.trainer.utils import get_config_model_id, split_tensor_dict
 
-from ..hub.cards import card_text
+from ..hub.cards import CardSubject, card_text
 from ..hub.push import push_world_model
 from ..processors.base import WorldModelProcessor, state_columns
 from ..rollouts.sampling import rollout
@@ -480,18 +480,18 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             return
         repo_id = self.hub_model_id or str(folder)  # known once something was pushed
         start = get_config_model_id(self.model.config)
-        card = card_text(
-            self.processor,
+        subject = CardSubject(
             name=model_name or Path(repo_id).name,
             horizon=self.horizon if self._range_head is not None else 1,
             world=dataset_name or "recorded episodes",
             data=f"https://huggingface.co/datasets/{dataset_name}" if dataset_name else UNKNOWN_DATA,
             repo_id=repo_id,
-            datasets=[dataset_name] if dataset_name else None,
+            datasets=[dataset_name] if dataset_name else [],
             base_model=start if start and start.count("/") == 1 and not Path(start).exists() else None,
             tags=[*self._tag_names, *([tags] if isinstance(tags, str) else tags or [])],
-            recipe=self._settings(),
-            recipe_title="Settings that differ between runs",
+        )
+        card = card_text(
+            self.processor, subject, recipe=self._settings(), recipe_title="Settings that differ between runs"
         )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "README.md").write_text(card, encoding="utf-8")

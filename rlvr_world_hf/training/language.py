@@ -1,6 +1,7 @@
 """Likelihood training of a language world model: a tokenizer of its own text, a small policy, TRL's `SFTTrainer`."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ from trl import SFTConfig, SFTTrainer
 
 from ..processors.layout import IGNORED_LABEL
 from ..processors.text import LanguageWorldModelProcessor
-from .pretraining import Pretraining, train_by_likelihood
+from .pretraining import LikelihoodConfig, Pretraining, train_by_likelihood
 
 
 FinetuningConfig = SFTConfig
-"""Where further settings of [`finetune`] go: TRL's."""
+"""Where `training_arguments` of [`TextLikelihoodConfig`] go: TRL's."""
 
 LENGTH_STEP = 32
 """Batches are padded to multiples of it: a CPU keeps kernels and buffers for every shape it has met, in
@@ -62,6 +63,7 @@ def train_text_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048) -> Pre
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if vocab_size <= len(alphabet):
         raise ValueError(f"Expected `vocab_size` above the {len(alphabet)} bytes and the end token, got {vocab_size}.")
+    # All bytes are in the alphabet, whether the texts have them or not: what is seen later can be written, too.
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -72,7 +74,11 @@ def train_text_tokenizer(texts: Iterable[str], *, vocab_size: int = 2048) -> Pre
     )
     backend.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token=END, pad_token=END, padding_side="left", clean_up_tokenization_spaces=False
+        tokenizer_object=backend,
+        eos_token=END,
+        pad_token=END,
+        padding_side="left",  # prompts of a batch end together, where their completions begin
+        clean_up_tokenization_spaces=False,  # would take spaces before commas out of a state
     )
 
 
@@ -129,11 +135,11 @@ def build_language_policy(
         num_hidden_layers=num_hidden_layers,
         num_attention_heads=num_attention_heads,
         num_key_value_heads=num_key_value_heads or num_attention_heads,
-        head_dim=hidden_size // num_attention_heads,
+        head_dim=hidden_size // num_attention_heads,  # Qwen3's own default is 128, whatever the width
         intermediate_size=intermediate_size,
         tie_word_embeddings=tie_word_embeddings,
         max_position_embeddings=max_position_embeddings,
-        bos_token_id=None,
+        bos_token_id=None,  # the tokenizer adds no token by itself
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
@@ -177,6 +183,17 @@ def tokenize_transitions(rows: Dataset, processor: LanguageWorldModelProcessor, 
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextLikelihoodConfig(LikelihoodConfig):
+    """How [`finetune`] trains: as [`~rlvr_world_hf.training.pretraining.LikelihoodConfig`], with values for text."""
+
+    learning_rate: float = 1e-5
+    """That of the paper's table for text."""
+
+    warmup_steps: int = 0
+    """Updates over which the learning rate rises from 0."""
+
+
 def finetune(
     model: PreTrainedModel | PeftModel,
     processor: LanguageWorldModelProcessor,
@@ -184,16 +201,8 @@ def finetune(
     validation_tokens: Dataset,
     *,
     output_dir: str | Path,
-    max_steps: int,
-    minimum_seconds: float = 0.0,
-    continue_from: str | Path | None = None,
-    eval_steps: int = 500,
-    batch_size: int = 32,
-    learning_rate: float = 1e-5,
-    warmup_steps: int = 0,
-    seed: int = 0,
+    args: LikelihoodConfig,
     callbacks: Sequence[TrainerCallback] = (),
-    **training_arguments: Any,
 ) -> Pretraining:
     """
     Trains a language world model on recorded answers (SFT) and keeps the checkpoint with the least validation loss, as
@@ -210,26 +219,10 @@ def finetune(
             The same of other transitions.
         output_dir (`str` or `Path`):
             Folder for checkpoints.
-        max_steps (`int`):
-            Updates, those before `continue_from` included.
-        minimum_seconds (`float`, *optional*, defaults to 0.0):
-            If `max_steps` takes less than these seconds of training, more updates are made until they are over.
-        continue_from (`str` or `Path`, *optional*):
-            Checkpoint of another run to go on from, with its optimizer and its place in the data.
-        eval_steps (`int`, *optional*, defaults to 500):
-            Updates between two evaluations, each followed by a checkpoint.
-        batch_size (`int`, *optional*, defaults to 32):
-            Sequences an update and device.
-        seed (`int`, *optional*, defaults to 0):
-            Decides the order of the data.
+        args ([`TextLikelihoodConfig`]):
+            How to train; its `training_arguments` are fields of [`~trl.SFTConfig`].
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
-        learning_rate (`float`, *optional*, defaults to 1e-5):
-            That of the paper's table for text.
-        warmup_steps (`int`, *optional*, defaults to 0):
-            Updates over which the learning rate rises from 0.
-        training_arguments (`dict[str, Any]`, *optional*):
-            Any other field of [`~trl.SFTConfig`].
 
     Returns:
         [`Pretraining`]: History, checkpoints and seconds.
@@ -237,35 +230,24 @@ def finetune(
     Raises:
         ValueError: as [`~rlvr_world_hf.training.pretrain`].
     """
-    defaults = {"gradient_checkpointing": None, "max_length": None, "pad_to_multiple_of": LENGTH_STEP}
 
     def make_trainer(callbacks: Sequence[TrainerCallback], **settings: Any) -> Trainer:
         return SFTTrainer(
             model,
-            FinetuningConfig(**defaults | settings),
+            FinetuningConfig(**settings),
             train_dataset=train_tokens,
             eval_dataset=validation_tokens,
             processing_class=processor.tokenizer,
             callbacks=list(callbacks),
         )
 
-    settings = {
-        "per_device_train_batch_size": batch_size,
-        "per_device_eval_batch_size": 4 * batch_size,
-        "learning_rate": learning_rate,
-        "warmup_steps": warmup_steps,
-        "eval_steps": eval_steps,
-        "seed": seed,
-        "dataset_kwargs": {"skip_prepare_dataset": True},
-        "train_sampling_strategy": "group_by_length",
-    }
+    settings = args.trainer_settings(
+        gradient_checkpointing=None,  # on by TRL's default, which costs a second forward pass
+        max_length=None,  # TRL would cut; `tokenize_transitions` has left out what is too long
+        pad_to_multiple_of=LENGTH_STEP,
+        dataset_kwargs={"skip_prepare_dataset": True},  # TRL would tokenize text; these are tokens, with labels
+        train_sampling_strategy="group_by_length",  # states differ in length by far: less is padded
+    )
     return train_by_likelihood(
-        model,
-        make_trainer,
-        output_dir=output_dir,
-        max_steps=max_steps,
-        minimum_seconds=minimum_seconds,
-        continue_from=continue_from,
-        callbacks=callbacks,
-        **settings | training_arguments,
+        model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks
     )

@@ -59,6 +59,7 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     if not distributed.is_initialized():
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    # One message for all gradients: with one for each parameter, every one of them waits for the slowest process.
     together = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(together)
     together /= distributed.get_world_size()

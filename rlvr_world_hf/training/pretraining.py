@@ -1,8 +1,8 @@
 """Likelihood training of a world model: the cross-entropy of the tokens it writes, by transformers' `Trainer`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,72 @@ from .range_head import RangeHead, accept_range_head
 
 
 Rows = list[dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LikelihoodConfig:
+    """
+    How [`pretrain`] trains. Learning rate, warm-up and batch size default to those of the
+    [paper](https://huggingface.co/papers/2505.13934), section 5.1.
+
+    Example:
+
+    ```python
+    >>> args = LikelihoodConfig(max_steps=100, batch_size=8, training_arguments={"weight_decay": 0.01})
+    >>> args.trainer_settings()["per_device_eval_batch_size"], args.trainer_settings()["weight_decay"]
+    (32, 0.01)
+
+    ```
+    """
+
+    max_steps: int
+    """Updates, those before `continue_from` included."""
+
+    minimum_seconds: float = 0.0
+    """If `max_steps` takes less than these seconds of training, more updates are made until they are over."""
+
+    continue_from: str | Path | None = None
+    """Checkpoint of another run to go on from, with its optimizer and its place in the data."""
+
+    eval_steps: int = 500
+    """Updates between two evaluations, each followed by a checkpoint."""
+
+    batch_size: int = 32
+    """Sequences an update and device."""
+
+    learning_rate: float = 5e-5
+    """Constant after the warm-up."""
+
+    warmup_steps: int = 5000
+    """Updates over which the learning rate rises from 0."""
+
+    seed: int = 0
+    """Decides the order of the data."""
+
+    training_arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Any other field of the trainer's own config, such as `bf16`; it goes before what is derived from the fields
+    above."""
+
+    def trainer_settings(self, **defaults: Any) -> dict[str, Any]:
+        """
+        Fields of the trainer's config that hold while it may run: all but where it starts and ends.
+
+        Args:
+            defaults (`Any`, *optional*):
+                Further fields, which `training_arguments` go before.
+
+        Returns:
+            `dict`: Keyword arguments of [`~transformers.TrainingArguments`] or a subclass.
+        """
+        chosen = {
+            "per_device_train_batch_size": self.batch_size,
+            "per_device_eval_batch_size": 4 * self.batch_size,  # without gradients, a batch takes less memory
+            "learning_rate": self.learning_rate,
+            "warmup_steps": self.warmup_steps,
+            "eval_steps": self.eval_steps,
+            "seed": self.seed,
+        }
+        return chosen | defaults | dict(self.training_arguments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +171,7 @@ def build_policy(
         eos_token_id=layout.eos_id,
         pad_token_id=layout.eos_id,
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng():  # the caller's random state stays as it was
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)
 
@@ -159,7 +225,7 @@ def tokenize_rows(
         with torch.autocast(processor.device.type, dtype=autocast_dtype) if autocast_dtype else nullcontext():
             encoded = processor(**{name: np.stack(batch[name]) for name in names})
         for name, part in parts.items():
-            part.append(encoded[name].cpu().numpy().astype(np.int32))
+            part.append(encoded[name].cpu().numpy().astype(np.int32))  # half of int64 in memory and in the cache
     columns = {name: np.concatenate(part) for name, part in parts.items()}
     feature = List(Value("int32"), length=columns["labels"].shape[1])
     features = Features({"input_ids": feature, "labels": feature})
@@ -172,21 +238,12 @@ def pretrain(
     validation_tokens: Dataset,
     *,
     output_dir: str | Path,
-    max_steps: int,
-    minimum_seconds: float = 0.0,
-    continue_from: str | Path | None = None,
-    eval_steps: int = 500,
-    batch_size: int = 32,
-    learning_rate: float = 5e-5,
-    warmup_steps: int = 5000,
-    seed: int = 0,
+    args: LikelihoodConfig,
     range_head: RangeHead | None = None,
     callbacks: Sequence[TrainerCallback] = (),
-    **training_arguments: Any,
 ) -> Pretraining:
     """
-    Trains by likelihood and keeps the checkpoint with the least validation loss; learning rate, warm-up and batch size
-    default to those of the [paper](https://huggingface.co/papers/2505.13934), section 5.1.
+    Trains by likelihood and keeps the checkpoint with the least validation loss.
 
     Called again with the same folder, it goes on from the last complete checkpoint, to the same weights as without the
     interruption.
@@ -200,29 +257,13 @@ def pretrain(
             The same of other episodes.
         output_dir (`str` or `Path`):
             Folder for checkpoints.
-        max_steps (`int`):
-            Updates, those before `continue_from` included.
-        minimum_seconds (`float`, *optional*, defaults to 0.0):
-            If `max_steps` takes less than these seconds of training, more updates are made until they are over.
-        continue_from (`str` or `Path`, *optional*):
-            Checkpoint of another run to go on from, with its optimizer and its place in the data.
-        eval_steps (`int`, *optional*, defaults to 500):
-            Updates between two evaluations, each followed by a checkpoint.
-        batch_size (`int`, *optional*, defaults to 32):
-            Sequences an update and device.
-        learning_rate (`float`, *optional*, defaults to 5e-5):
-            Constant after the warm-up.
-        warmup_steps (`int`, *optional*, defaults to 5000):
-            Updates over which the learning rate rises from 0.
-        seed (`int`, *optional*, defaults to 0):
-            Decides the order of the data.
+        args ([`LikelihoodConfig`]):
+            How to train.
         range_head ([`~rlvr_world_hf.training.range_head.RangeHead`], *optional*):
             Learn each token among the ids valid at its position only, the distribution that rollouts sample from; only
             their logits are computed. By default among all ids, as the paper's code does.
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
-        training_arguments (`dict[str, Any]`, *optional*):
-            Any other field of [`~transformers.TrainingArguments`], such as `bf16`.
 
     Returns:
         [`Pretraining`]: History, checkpoints and seconds.
@@ -245,8 +286,9 @@ def pretrain(
     >>> rows = window_rows([episode], horizon=2)
     >>> sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     >>> model, tokens = build_policy(processor.layout, **sizes), tokenize_rows(rows, processor)
+    >>> args = LikelihoodConfig(max_steps=4, eval_steps=2, warmup_steps=0)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     result = pretrain(model, tokens, tokens, output_dir=folder, max_steps=4, eval_steps=2, warmup_steps=0)
+    ...     result = pretrain(model, tokens, tokens, output_dir=folder, args=args)
     >>> [entry["step"] for entry in result.history if "eval_loss" in entry]
     [2, 4]
 
@@ -268,23 +310,8 @@ def pretrain(
             callbacks=list(callbacks),
         )
 
-    settings = {
-        "per_device_train_batch_size": batch_size,
-        "per_device_eval_batch_size": 4 * batch_size,
-        "learning_rate": learning_rate,
-        "warmup_steps": warmup_steps,
-        "eval_steps": eval_steps,
-        "seed": seed,
-    }
     return train_by_likelihood(
-        model,
-        make_trainer,
-        output_dir=output_dir,
-        max_steps=max_steps,
-        minimum_seconds=minimum_seconds,
-        continue_from=continue_from,
-        callbacks=callbacks,
-        **settings | training_arguments,
+        model, make_trainer, output_dir=output_dir, args=args, settings=args.trainer_settings(), callbacks=callbacks
     )
 
 
@@ -293,11 +320,9 @@ def train_by_likelihood(
     make_trainer: Callable[..., Trainer],
     *,
     output_dir: str | Path,
-    max_steps: int,
-    minimum_seconds: float = 0.0,
-    continue_from: str | Path | None = None,
+    args: LikelihoodConfig,
+    settings: Mapping[str, Any],
     callbacks: Sequence[TrainerCallback] = (),
-    **training_arguments: Any,
 ) -> Pretraining:
     """
     The course of a likelihood training, whatever the trainer: checkpoints, the best of them, where to stop and go on.
@@ -309,16 +334,12 @@ def train_by_likelihood(
             Makes the trainer of it from callbacks and training arguments.
         output_dir (`str` or `Path`):
             Folder for checkpoints.
-        max_steps (`int`):
-            Updates, those before `continue_from` included.
-        minimum_seconds (`float`, *optional*, defaults to 0.0):
-            Seconds of training at least.
-        continue_from (`str` or `Path`, *optional*):
-            Checkpoint of another run to go on from.
+        args ([`LikelihoodConfig`]):
+            Where training starts and ends.
+        settings (`Mapping[str, Any]`):
+            Training arguments of the trainer, see [`LikelihoodConfig.trainer_settings`].
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
-        training_arguments (`dict[str, Any]`, *optional*):
-            Fields of [`~transformers.TrainingArguments`], `eval_steps` among them.
 
     Returns:
         [`Pretraining`]: History, checkpoints and seconds.
@@ -326,14 +347,15 @@ def train_by_likelihood(
     Raises:
         ValueError: as [`pretrain`].
     """
-    eval_steps = training_arguments["eval_steps"]
+    max_steps, minimum_seconds = args.max_steps, args.minimum_seconds
     settings = {
         "lr_scheduler_type": "constant_with_warmup",
-        "logging_steps": min(eval_steps, 50),
+        "logging_steps": min(settings["eval_steps"], 50),
         "save_total_limit": 2,  # the best and the last
         "report_to": "none",
         "use_cpu": not torch.accelerator.is_available(),
-    } | training_arguments
+        **settings,
+    }
     if minimum_seconds and not str(settings["lr_scheduler_type"]).startswith("constant"):
         raise ValueError(
             f"`minimum_seconds={minimum_seconds}` leaves the number of updates open, which the schedule "
@@ -343,10 +365,11 @@ def train_by_likelihood(
     trainer = make_trainer(
         [clock, *callbacks],
         output_dir=str(output_dir),
+        # Trainer stops at `max_steps` whatever callbacks say: where time decides, the clock must be what stops it.
         max_steps=ENDLESS if minimum_seconds else max_steps,
         eval_strategy="steps",
         save_strategy="steps",
-        save_steps=eval_steps,
+        save_steps=settings["eval_steps"],
         load_best_model_at_end=True,
         metric_for_best_model="loss",
         greater_is_better=False,
@@ -358,11 +381,13 @@ def train_by_likelihood(
         trainer.add_callback(ProgressLine("loss", "eval_loss"))
     checkpoint = last_checkpoint(output_dir)
     if checkpoint is None or not _is_finished(checkpoint, max_steps, minimum_seconds):
-        trainer.train(resume_from_checkpoint=checkpoint or (continue_from and str(continue_from)))
+        # A checkpoint of this run goes before the one it continued from, which it has already left behind.
+        trainer.train(resume_from_checkpoint=checkpoint or (args.continue_from and str(args.continue_from)))
         trainer.accelerator.wait_for_everyone()
         checkpoint = str(last_checkpoint(output_dir))
     state = checkpoint_state(checkpoint)
     best = state.best_model_checkpoint or checkpoint
+    # Trainer has loaded the best weights only where it trained; a run that was finished before holds its first ones.
     load_weights(model, best)
     return Pretraining(
         history=state.log_history,
@@ -392,7 +417,9 @@ class _CompletionCollator:
     def __call__(self, rows: Rows) -> dict[str, Any]:
         input_ids = torch.stack([row["input_ids"] for row in rows]).long()
         labels = torch.stack([row["labels"] for row in rows]).long()
-        labels = labels[:, self.first - 1 :]  # the state before a token predicts it
+        # The prompt has no labels, so its logits, each as wide as the vocabulary, are never made. One position before
+        # the first label stays: the state before a token predicts it.
+        labels = labels[:, self.first - 1 :]
         return {"input_ids": input_ids, "labels": labels, "logits_to_keep": labels.shape[1]}
 
 
@@ -415,5 +442,6 @@ def _mean_negative_log_prob(
     """Mean over the labels of a whole batch, of which this may be one process's part."""
     log_probs = outputs[0]
     learned = labels[:, -log_probs.shape[1] :] != IGNORED_LABEL
+    # `Trainer` gives the number of labels of all processes and accumulated batches.
     count = learned.sum() if num_items_in_batch is None else num_items_in_batch
     return -log_probs.where(learned, 0.0).sum() / count

@@ -51,6 +51,7 @@ class RangeHead:
         self.length = len(token_ranges)
         self.temperature = temperature
         ranges = token_ranges[model_token_mask].unique(dim=0).tolist()
+        # Positions of the same valid ids go through the head together: a matrix product for each range, not position.
         self.groups = [
             (low, high, (model_token_mask & (token_ranges == torch.tensor([low, high])).all(1)).nonzero()[:, 0])
             for low, high in ranges
@@ -104,6 +105,7 @@ class RangeHead:
         entropies = torch.zeros_like(log_probs)
         for low, high, positions in self.groups:
             logits = linear(hidden_states[:, positions], weight[low:high], None if bias is None else bias[low:high])
+            # float32: importance ratios are differences of these numbers, too small for bfloat16.
             all_log_probs = (logits.float() / self.temperature).log_softmax(-1)  # (B, positions, high - low)
             chosen = all_log_probs.gather(-1, ids[:, positions, None] - low)
             log_probs[:, positions] = chosen.squeeze(-1)
@@ -127,9 +129,9 @@ def accept_range_head(model: PreTrainedModel | PeftModel) -> None:
             A causal language model, changed in place, once. Calls without `range_head` are as before.
     """
     model = plain_model(model)
-    if hasattr(model, "forward_of_host"):
+    if hasattr(model, "forward_of_model"):
         return
-    model.forward_of_host = model.forward  # an attribute, so that a copy of the model calls its own
+    model.forward_of_model = model.forward  # an attribute, so that a copy of the model calls its own
 
     @functools.wraps(type(model).forward)  # `generate` reads the signature
     def forward(
@@ -141,9 +143,11 @@ def accept_range_head(model: PreTrainedModel | PeftModel) -> None:
         **kwargs: Any,
     ) -> Any:
         if range_head is None or completion_ids is None:
-            return self.forward_of_host(*args, **kwargs)
+            return self.forward_of_model(*args, **kwargs)
         head, groups = self.get_output_embeddings(), kwargs.get("shared_prompt")
+        # The body alone: `forward_of_model` would compute the logits of the whole vocabulary.
         states = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state
+        # The state before a token predicts it.
         own = slice(-completion_ids.shape[1] - 1, -1)
         states = states[:, own] if groups is None else unpack_completions(states, groups)
         return range_head(states, head.weight, head.bias, completion_ids, with_entropies=with_entropies)

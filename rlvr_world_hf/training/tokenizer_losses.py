@@ -74,6 +74,7 @@ class TokenizerLoss:
     def __call__(self, batch: Reconstruction, adversary: Adversary | None = None) -> torch.Tensor:
         """The loss of a batch; `adversary` takes part from the step on at which it is given."""
         errors = reconstruction_errors(batch)
+        # The mean over moving pixels times their share is the mean over all pixels of the error where one moves.
         weighted = errors["mae"] + self.moving_weight * errors["moving"].detach() * errors["mae_moving"]
         loss = weighted + self.context_weight * errors["mae_context"]
         if self.hard_pixel_weight:
@@ -84,7 +85,7 @@ class TokenizerLoss:
             distance = perceptual_distance(self.perceptual, batch.decoded, batch.later)
             of_context = perceptual_distance(self.perceptual, batch.decoded_context, batch.context)
             loss = loss + self.perceptual_weight * (distance + self.context_weight * of_context)
-        if adversary is not None:
+        if adversary is not None:  # its weight may be set long before its first step
             judged = adversary.loss(batch.decoded) + self.context_weight * adversary.loss(batch.decoded_context)
             loss = loss + self.adversarial_weight * judged
         return loss
@@ -114,6 +115,8 @@ def reconstruction_errors(batch: Reconstruction) -> dict[str, torch.Tensor]:
 
     ```
     """
+    # A pixel moves or does not, whatever its channel, hence the mean over channels below. Where nothing moves the sum
+    # is 0, and the clamp leaves it so instead of 0 / 0.
     moving = moving_pixels(batch.later, batch.context).unsqueeze(2).float()  # (B, S, 1, H, W)
     error = (batch.decoded.float() - batch.later).abs()
     return {

@@ -16,6 +16,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
@@ -88,6 +89,7 @@ def sample_clips(
 
     ```
     """
+    # To iterate over stored episodes would read all their frames, for nothing but their number.
     known = frames.lengths if isinstance(frames, EpisodeFrames) else None
     lengths = np.array([len(episode) for episode in frames]) if known is None else known
     if lengths.min() < context_frames + horizon:
@@ -97,6 +99,7 @@ def sample_clips(
         )
     if not 1 <= later_frames <= horizon:
         raise ValueError(f"Expected `later_frames` from 1 to the horizon, {horizon}, got {later_frames}; lower it.")
+    # Each process draws the whole batch and reads its part of it: several processes see what one would.
     rng = np.random.default_rng(seed)
     episodes = rng.integers(len(frames), size=(batch_size, 1))
     starts = rng.integers(lengths[episodes] - horizon - context_frames + 1)
@@ -105,6 +108,7 @@ def sample_clips(
     chosen = range(batch_size)[slice(None) if part is None else part]
     clips = torch.stack([frames[int(episodes[item, 0])][times[item]] for item in chosen])
     if augmentation is not None:
+        # `item` counts within the whole batch, so that the number of processes changes no clip.
         changed = [augmentation(clip.numpy(), seed=[*seed, item]) for item, clip in zip(chosen, clips, strict=True)]
         clips = torch.from_numpy(np.stack(changed))
     context, later = clips.tensor_split([context_frames], dim=1)
@@ -150,7 +154,7 @@ def validate_tokenizer(
             context_frames=_context_frames(codec),
             later_frames=horizon,
             horizon=horizon,
-            seed=[index],
+            seed=[index],  # not the run's: validations of all steps and runs are of the same clips
         )
         batch, codes = reconstruct(codec, *clips)
         copied = batch.later - batch.context[:, -1:]
@@ -168,7 +172,7 @@ def reconstruct(
     """The reconstruction of a batch, and its dynamics and context codes; clamped to [0, 1] outside of training."""
     context, later = context.to(codec.device), later.to(codec.device)
     decoded, decoded_context, *codes = codec(later, context_frames=context)
-    if not codec.training:
+    if not codec.training:  # in training, a clamp would leave values beyond the range without a gradient
         decoded, decoded_context = decoded.clamp(0, 1), decoded_context.clamp(0, 1)
     batch = Reconstruction(later=later, context=context, decoded=decoded, decoded_context=decoded_context)
     return batch, codes
@@ -181,8 +185,142 @@ def _context_frames(codec: ModelMixin) -> int:
 
 def learning_rate_at(step: int, *, max_steps: int, warmup_steps: int, peak: float) -> float:
     """Linear warm-up to `peak`, then half a cosine down to 2 % of it at `max_steps`."""
-    warm = min(1.0, (step + 1) / max(warmup_steps, 1))
+    warm = min(1.0, (step + 1) / max(warmup_steps, 1))  # + 1: at a rate of 0 the first step would be none
     return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / max_steps)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenizerTrainingConfig:
+    """
+    How [`train_tokenizer`] trains; a recipe sets any of these under `tokenizer`.
+
+    Values of the paper (https://huggingface.co/papers/2505.13934, appendix on visual tokenizers) are named where the
+    default differs: the defaults are for a CPU.
+
+    Example:
+
+    ```python
+    >>> TokenizerTrainingConfig(horizon=2).drawn_later_frames
+    2
+
+    ```
+    """
+
+    # Schedule
+    max_steps: int = 16_000
+    """Optimizer steps; 600,000 in the paper."""
+
+    learning_rate: float = 1e-3
+    """Peak of [`learning_rate_at`]; 5e-4 in the paper."""
+
+    warmup_steps: int = 100
+    """Steps of linear warm-up."""
+
+    weight_decay: float = 1e-4
+    """Of AdamW."""
+
+    bf16: bool = False
+    """Compute the tokenizer under bfloat16 autocast."""
+
+    seed: int = 0
+    """Decides the batches and the discriminator's first weights."""
+
+    # Data
+    batch_size: int = 16
+    """Contexts a step, shared by the processes of `accelerate launch`; 16 in the paper."""
+
+    later_frames: int | None = None
+    """Later frames a context; 4 by default, or `horizon` where that is less."""
+
+    horizon: int = 4
+    """Largest distance of a later frame from its context, in frames."""
+
+    # Losses, in the order of the formula in `tokenizer_losses.py`
+    moving_weight: float = 4.0
+    """Additional weight of pixels that move."""
+
+    context_weight: float = 0.5
+    """Weight of the context's own reconstruction, in each term; 1 gives frames that are coded on their own equal
+    weights."""
+
+    hard_pixel_weight: float = 0.0
+    """Weight of the squared error of each frame's worst pixels: raise it where small things are left out."""
+
+    hard_pixel_share: float = 0.02
+    """Share of a frame's pixels that count as its worst."""
+
+    perceptual_weight: float = 0.0
+    """Weight of LPIPS; 1 in the paper. It needs the weights of its trunk."""
+
+    perceptual_net: str = "vgg"
+    """Trunk of LPIPS: `"vgg"` as in the paper, `"alex"` or `"squeeze"`."""
+
+    perceptual_trunk: str | Path | None = None
+    """File of the trunk's weights; by default torchvision's in torch hub's cache."""
+
+    adversarial_weight: float = 0.0
+    """Weight of the patch discriminator's judgement; 0.1 in the paper."""
+
+    # Discriminator
+    adversarial_start: int = 10_000
+    """Step from which on the discriminator takes part; 10,000 in the paper."""
+
+    adversarial_learning_rate: float = 1e-4
+    """Of the discriminator's Adam."""
+
+    discriminator_depth: int = 6
+    """Its halvings of the resolution; 6 in the paper."""
+
+    discriminator_width: int = 64
+    """Channels of its first convolution."""
+
+    # Saving and validation
+    save_steps: int = 500
+    """Steps between two validations and saved states."""
+
+    validation_batches: int = 8
+    """Batches of a validation."""
+
+    validation_batch_size: int = 16
+    """Contexts in each of them."""
+
+    @property
+    def drawn_later_frames(self) -> int:
+        """Later frames that are drawn for a context: `later_frames`, or its default."""
+        return min(4, self.horizon) if self.later_frames is None else self.later_frames
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of a step, see [`learning_rate_at`]."""
+        return learning_rate_at(
+            step, max_steps=self.max_steps, warmup_steps=self.warmup_steps, peak=self.learning_rate
+        )
+
+    def make_loss(self, device: torch.device) -> TokenizerLoss:
+        """What is minimized, on a device."""
+        perceptual = None
+        if self.perceptual_weight:
+            perceptual = load_lpips(self.perceptual_net, trunk_path=self.perceptual_trunk).to(device)
+        return TokenizerLoss(
+            moving_weight=self.moving_weight,
+            context_weight=self.context_weight,
+            hard_pixel_weight=self.hard_pixel_weight,
+            hard_pixel_share=self.hard_pixel_share,
+            perceptual_weight=self.perceptual_weight,
+            perceptual=perceptual,
+            adversarial_weight=self.adversarial_weight,
+        )
+
+    def make_adversary(self, device: torch.device) -> Adversary | None:
+        """The discriminator with its optimizer, on a device; none where it has no weight."""
+        if self.adversarial_weight == 0:
+            return None
+        return Adversary(
+            depth=self.discriminator_depth,
+            width=self.discriminator_width,
+            learning_rate=self.adversarial_learning_rate,
+            seed=self.seed,
+            device=device,
+        )
 
 
 class TokenizerRun:
@@ -232,12 +370,13 @@ class TokenizerRun:
             batch, _ = reconstruct(self.codec, *clips)
         self.optimizer.zero_grad()
         self.loss(batch, adversary).backward()
-        average_gradients(self.codec.parameters())
+        average_gradients(self.codec.parameters())  # before they are clipped: all processes then clip alike
         torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
         self.optimizer.step()
         self.step += 1
         if adversary is None:
             return {}
+        # The discriminator learns from the frames that it has just judged: another pass would cost as much again.
         recorded, reconstructed = (batch.later, batch.context), (batch.decoded, batch.decoded_context)
         return {"discriminator": adversary.update(torch.cat(recorded, dim=1), torch.cat(reconstructed, dim=1))}
 
@@ -260,7 +399,8 @@ class TokenizerRun:
         Raises:
             `ValueError`: If one of the run and the file has an adversary and the other has none.
         """
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=True)  # a pickle could otherwise run code
+        # Without this the discriminator would begin anew, or be lost, in the middle of a run.
         if ("adversary" in state) != (self.adversary is not None):
             raise ValueError(
                 f"Expected {file} to be of a run with {'an' if self.adversary else 'no'} adversarial loss, like this "
@@ -287,31 +427,8 @@ def train_tokenizer(
     validation_episodes: Sequence[Episode],
     *,
     output_dir: str | Path,
-    max_steps: int = 16_000,
-    batch_size: int = 16,
-    later_frames: int | None = None,
-    horizon: int = 4,
-    learning_rate: float = 1e-3,
-    warmup_steps: int = 100,
-    weight_decay: float = 1e-4,
-    moving_weight: float = 4.0,
-    context_weight: float = 0.5,
-    hard_pixel_weight: float = 0.0,
-    hard_pixel_share: float = 0.02,
-    perceptual_weight: float = 0.0,
-    perceptual_net: str = "vgg",
-    perceptual_trunk: str | Path | None = None,
-    adversarial_weight: float = 0.0,
-    adversarial_start: int = 10_000,
-    adversarial_learning_rate: float = 1e-4,
-    discriminator_depth: int = 6,
-    discriminator_width: int = 64,
-    bf16: bool = False,
-    seed: int = 0,
+    args: TokenizerTrainingConfig | None = None,
     augmentation: ClipAugmentation | None = None,
-    save_steps: int = 500,
-    validation_batches: int = 8,
-    validation_batch_size: int = 16,
 ) -> list[dict[str, Any]]:
     """
     Train `codec` in place, on the device it is on, and save it to `output_dir`.
@@ -326,57 +443,10 @@ def train_tokenizer(
         output_dir (`str` or `Path`):
             Gets the trained tokenizer, `history.json` and, until it is finished, `resume.pt`. A run that was cut off
             goes on from there and ends with the parameters of a run that was not.
-        max_steps (`int`, *optional*, defaults to 16000):
-            Optimizer steps; 600,000 in the paper.
-        batch_size (`int`, *optional*, defaults to 16):
-            Contexts a step, shared by the processes of `accelerate launch`; 16 in the paper.
-        later_frames (`int`, *optional*):
-            Later frames a context; 4 by default, or `horizon` where that is less.
-        horizon (`int`, *optional*, defaults to 4):
-            Largest distance of a later frame from its context, in frames.
-        learning_rate (`float`, *optional*, defaults to 1e-3):
-            Peak of [`learning_rate_at`]; 5e-4 in the paper.
-        warmup_steps (`int`, *optional*, defaults to 100):
-            Steps of linear warm-up.
-        weight_decay (`float`, *optional*, defaults to 1e-4):
-            Of AdamW.
-        moving_weight (`float`, *optional*, defaults to 4):
-            Additional weight of pixels that move.
-        context_weight (`float`, *optional*, defaults to 0.5):
-            Weight of the context's own reconstruction, in each term; 1 gives frames that are coded on their own equal
-            weights.
-        hard_pixel_weight (`float`, *optional*, defaults to 0):
-            Weight of the squared error of each frame's worst pixels: raise it where small things are left out.
-        hard_pixel_share (`float`, *optional*, defaults to 0.02):
-            Share of a frame's pixels that count as its worst.
-        perceptual_weight (`float`, *optional*, defaults to 0):
-            Weight of LPIPS; 1 in the paper. It needs the weights of its trunk.
-        perceptual_net (`str`, *optional*, defaults to `"vgg"`):
-            Trunk of LPIPS: `"vgg"` as in the paper, `"alex"` or `"squeeze"`.
-        perceptual_trunk (`str` or `Path`, *optional*):
-            File of the trunk's weights; by default torchvision's in torch hub's cache.
-        adversarial_weight (`float`, *optional*, defaults to 0):
-            Weight of the patch discriminator's judgement; 0.1 in the paper.
-        adversarial_start (`int`, *optional*, defaults to 10000):
-            Step from which on the discriminator plays; 10,000 in the paper.
-        adversarial_learning_rate (`float`, *optional*, defaults to 1e-4):
-            Of the discriminator's Adam.
-        discriminator_depth (`int`, *optional*, defaults to 6):
-            Its halvings of the resolution; 6 in the paper.
-        discriminator_width (`int`, *optional*, defaults to 64):
-            Channels of its first convolution.
-        bf16 (`bool`, *optional*, defaults to `False`):
-            Compute the tokenizer under bfloat16 autocast.
-        seed (`int`, *optional*, defaults to 0):
-            Decides the batches and the discriminator's first weights.
-        save_steps (`int`, *optional*, defaults to 500):
-            Steps between two validations and saved states.
+        args ([`TokenizerTrainingConfig`], *optional*):
+            How to train; the defaults of each field if not given.
         augmentation (`ClipAugmentation`, *optional*):
             Changes the training frames, those of a clip alike.
-        validation_batches (`int`, *optional*, defaults to 8):
-            Batches of a validation.
-        validation_batch_size (`int`, *optional*, defaults to 16):
-            Contexts in each of them.
 
     Returns:
         `list[dict]`: One entry a validation: `step`, `seconds`, the values of [`validate_tokenizer`], and, where there
@@ -386,94 +456,75 @@ def train_tokenizer(
         `ValueError`: If the episodes differ in frame size or are too short, or `resume.pt` is of another kind of run.
         `FileNotFoundError`: If LPIPS is asked for and the weights of its trunk are missing; it says where to get them.
     """
+    args = TokenizerTrainingConfig() if args is None else args
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     resume = output_dir / "resume.pt"
     draw = partial(
         sample_clips,
         EpisodeFrames(episodes),
-        batch_size=batch_size,
+        batch_size=args.batch_size,
         context_frames=_context_frames(codec),
-        later_frames=min(4, horizon) if later_frames is None else later_frames,
-        horizon=horizon,
+        later_frames=args.drawn_later_frames,
+        horizon=args.horizon,
         augmentation=augmentation,
-        part=process_part(batch_size),
+        part=process_part(args.batch_size),
     )
-    perceptual = load_lpips(perceptual_net, trunk_path=perceptual_trunk) if perceptual_weight else None
     run = TokenizerRun(
         codec,
-        TokenizerLoss(
-            moving_weight=moving_weight,
-            context_weight=context_weight,
-            hard_pixel_weight=hard_pixel_weight,
-            hard_pixel_share=hard_pixel_share,
-            perceptual_weight=perceptual_weight,
-            perceptual=perceptual and perceptual.to(codec.device),
-            adversarial_weight=adversarial_weight,
-        ),
-        weight_decay=weight_decay,
-        bf16=bf16,
-        adversary=None
-        if adversarial_weight == 0
-        else Adversary(
-            depth=discriminator_depth,
-            width=discriminator_width,
-            learning_rate=adversarial_learning_rate,
-            seed=seed,
-            device=codec.device,
-        ),
+        args.make_loss(codec.device),
+        weight_decay=args.weight_decay,
+        bf16=args.bf16,
+        adversary=args.make_adversary(codec.device),
     )
     if resume.exists():
         run.restore(resume)
     _train(
         run,
-        draw=lambda step: draw(seed=[seed, step]),
-        learning_rate=partial(learning_rate_at, max_steps=max_steps, warmup_steps=warmup_steps, peak=learning_rate),
+        args,
+        draw=lambda step: draw(seed=[args.seed, step]),
         validate=partial(
             validate_tokenizer,
             codec,
             EpisodeFrames(validation_episodes),
-            horizon=horizon,
-            batches=validation_batches,
-            batch_size=validation_batch_size,
+            horizon=args.horizon,
+            batches=args.validation_batches,
+            batch_size=args.validation_batch_size,
         ),
-        max_steps=max_steps,
-        save_steps=save_steps,
-        adversarial_start=adversarial_start,
         resume=resume,
     )
     if is_first_process():
         codec.save_pretrained(output_dir)
         with whole_file(output_dir / "history.json") as draft:
             draft.write_text(json.dumps(run.history, indent=1) + "\n", encoding="utf-8")
-        resume.unlink(missing_ok=True)
+        resume.unlink(missing_ok=True)  # last, so that a kill before it only writes the files above again
     return run.history
 
 
 def _train(
     run: TokenizerRun,
+    args: TokenizerTrainingConfig,
     *,
     draw: Callable[[int], tuple[torch.Tensor, torch.Tensor]],
-    learning_rate: Callable[[int], float],
     validate: Callable[[], dict[str, float]],
-    max_steps: int,
-    save_steps: int,
-    adversarial_start: int,
     resume: Path,
 ) -> None:
     """Take a run from its step to the last one, which it saves; leaves the tokenizer in evaluation mode."""
     run.codec.train()
     seconds_before = run.history[-1]["seconds"] if run.history else 0.0
-    progress = tqdm(range(run.step, max_steps), initial=run.step, total=max_steps, desc="tokenizer", unit="step")
+    steps = range(run.step, args.max_steps)
+    progress = tqdm(steps, initial=run.step, total=args.max_steps, desc="tokenizer", unit="step")
     for step in progress:
-        is_adversarial = step >= adversarial_start
-        played = run.update(draw(step), learning_rate=learning_rate(step), is_adversarial=is_adversarial)
-        if run.step % save_steps and run.step < max_steps:
+        is_adversarial = step >= args.adversarial_start
+        adversarial_loss = run.update(
+            draw(step), learning_rate=args.learning_rate_at(step), is_adversarial=is_adversarial
+        )
+        if run.step % args.save_steps and run.step < args.max_steps:
             continue
-        with run.autocast():
+        with run.autocast():  # measured in the precision in which it learns
             values = validate()
         seconds = seconds_before + progress.format_dict["elapsed"]
-        run.history.append({"step": run.step, "seconds": seconds, **values, **played})
+        run.history.append({"step": run.step, "seconds": seconds, **values, **adversarial_loss})
         progress.set_postfix({name: f"{values[name]:.4g}" for name in SHOWN})
         if is_first_process():
             run.save(resume)

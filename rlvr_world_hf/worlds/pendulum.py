@@ -55,7 +55,7 @@ class SwingingPolicy:
         """Next torque in N m for a `state` `(3,)`."""
         if self.steps_left == 0:
             self.steps_left = int(self.rng.integers(3, 12))
-            self.drive = float(self.rng.choice([1.0, 1.0, 0.0, -1.0]))  # of the energy
+            self.drive = float(self.rng.choice([1.0, 1.0, 0.0, -1.0]))  # 1 pumps energy in, -1 takes it out
             self.push = float(self.rng.uniform(-MAX_TORQUE, MAX_TORQUE))
         self.steps_left -= 1
         wanted = self.drive * MAX_TORQUE * np.sign(state[2]) if self.drive else self.push

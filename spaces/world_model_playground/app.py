@@ -141,7 +141,7 @@ def build_video(page: gr.Blocks, checkpoints: Checkpoints, measured: gr.HTML) ->
     playground = playground_of(OF_THIS_PAGE)
 
     def html(hub_ids: tuple[str, ...], play: Play, is_running: bool = False) -> str:
-        interval = playground_of(hub_ids).frame_interval
+        interval = playground_of(hub_ids).form.frame_interval
         return play_html(play, titles=titles_of(hub_ids), interval=interval, is_running=is_running, note=NOTHING_YET)
 
     def show_plan(hub_ids: tuple[str, ...], play: Play, targets: list[Any]) -> tuple[Any, ...]:
@@ -261,9 +261,10 @@ def build_video(page: gr.Blocks, checkpoints: Checkpoints, measured: gr.HTML) ->
         with gr.Column(elem_classes="rw-see"):
             results = gr.HTML(elem_id="film", min_height=200)
             gr.Markdown(
-                f"A step takes {playground.frame_interval:g} s, and the disc goes at most {REACH:g} of the table's "
-                f"{WORLD_SIZE:g} units in it; all get the same steps. The models see the frames up to the start, and "
-                f"from then on their own: windows of {playground.horizon} steps, each after their last frames.",
+                f"A step takes {playground.form.frame_interval:g} s, and the disc goes at most {REACH:g} of the "
+                f"table's {WORLD_SIZE:g} units in it; all get the same steps. The models see the frames up to the "
+                f"start, and from then on their own: windows of {playground.horizon} steps, each after their last "
+                "frames.",
             )
     private: dict[str, Any] = {"api_visibility": "private"}
     light = private | {"concurrency_id": "simulator", "show_progress": "hidden"}
@@ -302,7 +303,7 @@ def build_text(tab: gr.Tab, checkpoints: Checkpoints, measured: gr.HTML) -> None
             return None, message_html(f"{error} Until then, give a state of your own below."), gr.skip()
 
     def look(situation: Situation) -> tuple[Any, ...]:
-        choices = [*situation.effective, *situation.idle]
+        choices = [*situation.changing_actions, *situation.no_op_actions]
         return situation, state_html(situation.state), gr.Dropdown(choices, value=choices[0])
 
     def open_game(situation: Situation | None) -> tuple[Any, ...]:

@@ -1,41 +1,34 @@
 import runpy
 import sys
+from functools import partial
 
 import pytest
 
 from rlvr_world_hf.commands import cli
+from rlvr_world_hf.commands.help import finding_help, stage_help, usage
 from rlvr_world_hf.runs import reproduce as reproduce_module
-from rlvr_world_hf.runs.recipe import STAGES
 from rlvr_world_hf.runs.stage import Stage
 
 
-def test_help_names_stages_recipes_and_keys(capsys):
-    assert cli.main(["--help"]) == 0
-    usage = capsys.readouterr().out
-    assert all(name in usage for name in (*STAGES, "run", "reproduce", "pusht/quickstart", "--seed", "--tokenizer"))
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ([], usage),
+        (["--help"], usage),
+        (["run", "-h"], usage),
+        (["predict", "--help"], partial(stage_help, "predict")),
+        (["reproduce", "group_size", "--help"], partial(finding_help, "group_size")),
+        (["reproduce", "pusht/debug", "--help"], usage),
+    ],
+)
+def test_help_is_shown_where_it_is_asked_for(arguments, shown, capsys):
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.rstrip() == shown().rstrip()
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_lists_its_keys(stage, capsys):
-    assert cli.main([stage, "--help"]) == 0
-    assert f"usage: rlvr-world {stage} RECIPE" in capsys.readouterr().out
-
-
-def test_help_of_a_finding_names_its_keys_or_rows(capsys):
-    assert cli.main(["reproduce", "planning", "--help"]) == 0
-    text = capsys.readouterr().out
-    assert "--starts" in text and "[50]" in text and "[pusht/quickstart]" in text and "--seeds" in text
-    assert "Plan for PushT in the true simulator" in text and "--horizon" not in text
-    assert cli.main(["reproduce", "group_size", "--help"]) == 0
-    text = capsys.readouterr().out
-    assert "rows: base; control; G 2" in text and "[outputs/findings/group_size]" in text
-
-
-def test_help_gives_defaults_of_ours_and_of_the_trainer(capsys):
-    cli.main(["grpo", "--help"])
-    lines = capsys.readouterr().out.splitlines()
-    assert any(line.strip().startswith("--beta") and line.endswith("[0.001]") for line in lines)
-    assert any(line.strip().startswith("--rewards") for line in lines)
+def test_a_stage_without_a_recipe_shows_its_help_and_fails(capsys):
+    assert cli.main(["predict"]) == 2
+    assert capsys.readouterr().out.rstrip() == stage_help("predict").rstrip()
 
 
 @pytest.mark.parametrize(

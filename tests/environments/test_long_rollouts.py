@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rlvr_world_hf.data import window_rows
-from rlvr_world_hf.environments.long_rollouts import predict_floor_rolled_on, predict_rolled_on
+from rlvr_world_hf.environments.long_rollouts import predict_autoregressively, reconstruct_autoregressively
 from rlvr_world_hf.evaluation.predictions import (
     Sampling,
     predict_checkpoint,
@@ -35,7 +35,7 @@ def video(request):
 def test_frames_within_the_horizon_are_the_ordinary_prediction(video):
     pipeline, batch = video
     greedy = Sampling(temperature=0.0)
-    rolled = predict_rolled_on(batch, pipeline=pipeline, horizon=HORIZON)
+    rolled = predict_autoregressively(batch, pipeline=pipeline, horizon=HORIZON)
     ordinary = predict_checkpoint(batch, model=pipeline.model, processor=pipeline.processor, sampling=greedy)
     assert rolled.predicted.shape == (4, 1, FRAMES, 3, 16, 16) and rolled.readable.all()
     torch.testing.assert_close(rolled.predicted[:, :, :HORIZON], ordinary.predicted[:, :, :HORIZON])
@@ -46,7 +46,7 @@ def test_windows_slide_over_predicted_frames(video):
     """Each window of each row is a call of the pipeline, given its own last frames and the true actions."""
     pipeline, batch = video
     past = pipeline.processor.layout.prompt_actions - 1
-    rolled = predict_rolled_on(batch, pipeline=pipeline, horizon=HORIZON)
+    rolled = predict_autoregressively(batch, pipeline=pipeline, horizon=HORIZON)
     for row in range(4):
         frames, states = batch.context[row], None if batch.context_states is None else batch.context_states[row]
         given = len(frames)
@@ -71,7 +71,9 @@ def test_windows_slide_over_predicted_frames(video):
 def test_noise_is_that_of_the_row_and_the_seed(video):
     pipeline, batch = video
     options = {"pipeline": pipeline, "horizon": HORIZON, "sampling": Sampling()}
-    first, again, other = (predict_rolled_on(batch, **options, sampling_seed=seed).predicted for seed in (0, 0, 1))
+    first, again, other = (
+        predict_autoregressively(batch, **options, sampling_seed=seed).predicted for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -86,7 +88,7 @@ def codes_read_back(processor, frames, context):
 @torch.no_grad()
 def test_the_floor_is_the_true_frames_encoded_and_decoded(video, feeds_back):
     processor, batch = video[0].processor, video[1]
-    floor = predict_floor_rolled_on(batch, processor=processor, horizon=HORIZON, feeds_back=feeds_back)
+    floor = reconstruct_autoregressively(batch, processor=processor, horizon=HORIZON, feeds_back=feeds_back)
     given = batch.context.shape[1]
     for row in range(4):
         recorded = torch.cat([batch.context[row], batch.reference[row]])
@@ -101,17 +103,17 @@ def test_both_floors_begin_as_the_ordinary_one(video):
     processor, batch = video[0].processor, video[1]
     ordinary = predict_tokenizer_floor(batch, processor=processor).predicted[:, :, :HORIZON]
     for feeds_back in (False, True):
-        floor = predict_floor_rolled_on(batch, processor=processor, horizon=HORIZON, feeds_back=feeds_back)
+        floor = reconstruct_autoregressively(batch, processor=processor, horizon=HORIZON, feeds_back=feeds_back)
         torch.testing.assert_close(floor.predicted[:, :, :HORIZON], ordinary)
 
 
 def test_actions_that_come_later_change_nothing_before(video):
     pipeline, batch = video
     past = pipeline.processor.layout.prompt_actions - 1
-    before = predict_rolled_on(batch, pipeline=pipeline, horizon=HORIZON).predicted
+    before = predict_autoregressively(batch, pipeline=pipeline, horizon=HORIZON).predicted
     saved = batch.actions.clone()
     batch.actions[:, past + 5 :] = 512 - saved[:, past + 5 :]
-    after = predict_rolled_on(batch, pipeline=pipeline, horizon=HORIZON).predicted
+    after = predict_autoregressively(batch, pipeline=pipeline, horizon=HORIZON).predicted
     batch.actions.copy_(saved)
     assert torch.equal(before[:, :, :5], after[:, :, :5])
     assert np.isfinite(after.numpy()).all()

@@ -3,6 +3,7 @@ import pytest
 
 from rlvr_world_hf import LanguageWorldModelProcessor
 from rlvr_world_hf.evaluation.answers import evaluate_answers, measure_answers
+from rlvr_world_hf.evaluation.draws import BestSampling, Draws
 from rlvr_world_hf.evaluation.predictions import Sampling
 from rlvr_world_hf.evaluation.results import merge_results, validate_results
 from rlvr_world_hf.evaluation.table import best_row, markdown_table
@@ -39,7 +40,7 @@ def checkpoints():
 
 def evaluate(checkpoints, rows, **changes):
     arguments = {"metrics": [LetterReward()], "nothing_changes": ["same"] * 4, "recipe": "doors/debug"}
-    arguments |= {"rewarded": ["letters"], "best_sampling": [], "max_new_tokens": 4}
+    arguments |= {"rewarded": ["letters"], "max_new_tokens": 4}
     return evaluate_answers(checkpoints, rows, **arguments | changes)
 
 
@@ -50,7 +51,7 @@ def test_every_answer_is_measured(rows):
 
 
 def test_yardsticks_and_classes(checkpoints, rows):
-    results = evaluate(checkpoints, rows, sampling=Sampling(), sampling_seeds=[0, 1], num_samples=2)
+    results = evaluate(checkpoints, rows, draws=Draws(sampling=Sampling(), seeds=[0, 1], num_samples=2))
     validate_results(results)
     table = results["rows"]
     assert list(table) == ["nothing_changes", "oracle", "a", "b"]
@@ -73,12 +74,16 @@ def test_groups_are_told_apart_and_merged(checkpoints, rows):
 
 def test_best_sampling_is_chosen_on_validation(checkpoints, rows):
     grid = [Sampling(temperature=0.0), Sampling(temperature=5.0)]
-    results = evaluate(checkpoints, rows, best_sampling=["a"], validation_rows=rows, grid=grid)
+    results = evaluate(
+        checkpoints, rows, best_sampling=BestSampling(rows=rows, checkpoints=["a", "elsewhere"], grid=grid)
+    )
     assert results["sampling"]["a_best_sampling"][0] in [sampling.to_dict() for sampling in grid]
     assert list(results["rows"]) == ["nothing_changes", "oracle", "a", "a_best_sampling", "b"]
 
 
-@pytest.mark.parametrize("changes", [{"rewarded": ["f1"]}, {"choose_by": "f1"}])
+@pytest.mark.parametrize(
+    "changes", [{"rewarded": ["f1"]}, {"best_sampling": BestSampling(rows=[], checkpoints=[], choose_by="f1")}]
+)
 def test_what_is_not_measured_is_refused(checkpoints, rows, changes):
     with pytest.raises(ValueError, match="f1"):
         evaluate(checkpoints, rows, **changes)

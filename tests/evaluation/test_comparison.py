@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from rlvr_world_hf.evaluation.comparison import choose_sampling, evaluate, evaluate_tokenizer, measure_predictor
+from rlvr_world_hf.evaluation.draws import BestSampling, Draws
 from rlvr_world_hf.evaluation.predictions import (
     Sampling,
     predict_copy_last,
@@ -23,14 +24,14 @@ GRID = (Sampling(temperature=0.0), Sampling(temperature=2.0, top_k=3))
 
 def evaluate_tiny(**changes):
     checkpoints = {name: (tiny_model(PROCESSOR, seed=seed), PROCESSOR) for seed, name in enumerate(("base", "rlvr"))}
+    num_samples = changes.pop("num_samples", 1)
     settings = {
-        "validation_rows": tiny_rows(seed=1),
         "recipe": "pusht/debug",
         "rewarded": ["mae"],
         "training_seed": 5,
-        "sampling_seeds": (0, 1),
+        "draws": Draws(sampling=Sampling(), seeds=(0, 1), num_samples=num_samples),
+        "best_sampling": BestSampling(rows=tiny_rows(seed=1), checkpoints=("base", "rlvr"), grid=GRID),
         "metrics": METRICS,
-        "grid": GRID,
     }
     return evaluate(checkpoints, ROWS, **settings | changes)
 
@@ -74,7 +75,7 @@ def test_numbers_do_not_depend_on_the_batch():
 
 
 def test_without_validation_rows_nothing_is_chosen():
-    assert list(evaluate_tiny(validation_rows=None)["rows"]) == ["copy_last", "tokenizer_floor", "base", "rlvr"]
+    assert list(evaluate_tiny(best_sampling=None)["rows"]) == ["copy_last", "tokenizer_floor", "base", "rlvr"]
 
 
 def test_copy_last_is_measured_on_recorded_steps_only():
@@ -110,7 +111,7 @@ def test_own_reward_is_measured_beside_the_metrics():
         def measure(self, predicted, reference, *, context=None):
             return (predicted.mean(dim=(-3, -2, -1)) - reference.mean(dim=(-3, -2, -1))).abs()
 
-    results = evaluate_tiny(rewarded=[MAEReward(), BrightnessReward()], best_sampling=())
+    results = evaluate_tiny(rewarded=[MAEReward(), BrightnessReward()], best_sampling=None)
     assert results["rewarded"] == ["mae", "brightness_error"]
     assert 0 < results["rows"]["base"]["brightness_error"]["mean"] < 1
 

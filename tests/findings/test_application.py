@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,16 @@ def test_every_application_states_itself_in_the_file_of_its_name(name):
     arguments = keys_of(application.measure)
     assert {*application.options, "folder", "device"} <= arguments.keys()
     assert not application.window or application.window in arguments
+
+
+def test_applications_are_listed_without_importing_one():
+    code = (
+        "import sys; from rlvr_world_hf.findings.applications import application_names; "
+        "assert 'planning_text' in application_names(); "
+        "print([name for name in sys.modules if name == 'torch' or name.startswith('rlvr_world_hf.findings.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['rlvr_world_hf.findings.applications']"
 
 
 def test_an_unknown_application_is_refused():

@@ -1,7 +1,15 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from rlvr_world_hf.findings.intervals import bootstrap_interval
+
+
+EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
 
 
 def test_it_is_about_two_standard_errors() -> None:
@@ -17,7 +25,25 @@ def test_it_is_about_two_standard_errors() -> None:
 def test_the_seed_decides_and_equal_values_leave_nothing_open() -> None:
     values = [0.0, 1.0, 1.0, 4.0]
     assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
-    assert bootstrap_interval([0.5, 0.5]) == (0.5, 0.5)
+    assert bootstrap_interval([0.5, 0.5]) == bootstrap_interval([0.5]) == (0.5, 0.5)
+
+
+def summaries(record: Any) -> Iterator[dict[str, Any]]:
+    """What `summarize_starts` wrote, wherever it stands in a record."""
+    if isinstance(record, dict):
+        if {"low", "high", "values"} <= set(record):
+            yield record
+        for part in record.values():
+            yield from summaries(part)
+
+
+@pytest.mark.parametrize("name", ["planning", "planning_text", "planning_web"])
+def test_committed_intervals_come_out_again(name: str) -> None:
+    found = list(summaries(json.loads((EVIDENCE / f"{name}.json").read_text(encoding="utf-8"))))
+    assert len(found) >= 20
+    for summary in found:
+        again = bootstrap_interval(summary["values"])
+        assert again == pytest.approx((summary["low"], summary["high"]), rel=1e-12, abs=1e-15)
 
 
 @pytest.mark.parametrize("values", [[], [float("nan")], [[1.0]]])

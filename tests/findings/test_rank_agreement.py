@@ -1,7 +1,10 @@
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from rlvr_world_hf.findings.rank_agreement import (
     STATISTICS,
@@ -15,8 +18,8 @@ from rlvr_world_hf.findings.rank_agreement import (
 def test_pearson_by_hand() -> None:
     # Deviations (-1, 0, 1) and (-1, 1, 0): 1 / sqrt(2 * 2).
     assert pearson([1, 2, 3], [1, 3, 2]) == pytest.approx(0.5)
-    assert pearson([0, 1], [0.2, 0.4]) == 1.0
-    assert pearson([0, 1], [0.4, 0.2]) == -1.0
+    assert pearson([0, 1], [0.2, 0.4]) == pytest.approx(1.0, abs=1e-15)
+    assert pearson([0, 1], [0.4, 0.2]) == pytest.approx(-1.0, abs=1e-15)
 
 
 def test_spearman_by_hand() -> None:
@@ -37,12 +40,29 @@ def test_rank_violation_by_hand() -> None:
 
 
 def test_it_agrees_with_scipy() -> None:
-    stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(0)
     for _ in range(20):
         real, in_model = rng.integers(0, 6, (2, 8)) / 5
         assert pearson(real, in_model) == pytest.approx(stats.pearsonr(real, in_model).statistic)
         assert spearman(real, in_model) == pytest.approx(stats.spearmanr(real, in_model).statistic)
+
+
+def test_committed_values_come_out_again() -> None:
+    path = Path(__file__).parents[2] / "docs" / "evidence" / "policy_evaluation.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    values = {(row["world"], row["policy"], row["measure"]): row["values"] for row in rows}
+    policies = [policy for world, policy, _ in values if world == "simulator"]
+    rates = {
+        world: np.array([values[world, policy, "success"] for policy in policies]).T
+        for world, *_ in values
+        if " - " not in world
+    }
+    (real,) = rates.pop("simulator")
+    assert set(rates) == {"base", "rlvr"} and len(policies) == 8
+    for world, runs in rates.items():
+        for name, statistic in STATISTICS.items():
+            again = [statistic(real, in_model) for in_model in runs]
+            assert again == pytest.approx(values[world, None, name], rel=1e-12), (world, name)
 
 
 def test_what_has_no_order_has_no_correlation() -> None:

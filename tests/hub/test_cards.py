@@ -15,7 +15,7 @@ from rlvr_world_hf import (
 )
 from rlvr_world_hf.evaluation.results import make_results, read_results
 from rlvr_world_hf.evaluation.table import group_table, markdown_table
-from rlvr_world_hf.hub.cards import CITATION, NOT_EVALUATED, card_text, eval_results_text
+from rlvr_world_hf.hub.cards import CITATION, NOT_EVALUATED, CardResults, CardSubject, card_text, eval_results_text
 from rlvr_world_hf.hub.checkpoint import save_world_model
 from tests.tiny import (
     text_tokenizer,
@@ -31,7 +31,12 @@ MODEL_CARDS = Path(__file__).resolve().parents[2] / "model_cards"
 PROCESSOR = tiny_processor()
 
 
-ABOUT = {"name": "world", "world": "PushT", "data": "Recorded episodes."}
+def about(**changes) -> CardSubject:
+    return CardSubject(**{"name": "world", "world": "PushT", "data": "Recorded episodes.", "horizon": 3} | changes)
+
+
+def measured(results) -> CardResults:
+    return CardResults(results=results, table=markdown_table(results))
 
 
 @pytest.fixture
@@ -48,7 +53,7 @@ def results():
 
 
 def test_metadata_is_what_the_hub_reads(results):
-    text = card_text(PROCESSOR, **ABOUT, horizon=3, results=results, table=markdown_table(results))
+    text = card_text(PROCESSOR, about(), measured=measured(results))
     data = ModelCard(text).data
     assert (data.license, data.library_name, data.pipeline_tag) == ("apache-2.0", "rlvr_world_hf", "image-to-video")
     assert {"world-model", "rlvr", "pusht"} <= set(data.tags)
@@ -62,7 +67,7 @@ def test_metadata_is_what_the_hub_reads(results):
 def test_card_has_its_sections_table_and_recipe(results):
     table = markdown_table(results)
     recipe = {"seed": 0, "grpo": {"learning_rate": 2e-4, "rewards": [{"path": "rlvr_world_hf.rewards.MAEReward"}]}}
-    text = card_text(PROCESSOR, **ABOUT, horizon=3, results=results, table=table, recipe=recipe, picture="strip.png")
+    text = card_text(PROCESSOR, about(), measured=measured(results), recipe=recipe, picture="strip.png")
     sections = re.findall("^## (.*)$", text, flags=re.MULTILINE)
     assert sections == ["How to use", "How it was trained", "Results", "Limits", "Data", "Citation"]
     for part in (
@@ -79,7 +84,7 @@ def test_card_has_its_sections_table_and_recipe(results):
 def test_card_of_single_step_prediction_from_a_history(results):
     codec = FrameTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
     processor = VideoWorldModelProcessor.from_codec(codec, [0.0], [1.0], action_bins=8, observed_steps=3)
-    text = card_text(processor, **ABOUT, horizon=1, results=results, table=markdown_table(results))
+    text = card_text(processor, about(horizon=1), measured=measured(results))
     assert "given 3 observed steps of 16x16 pixels and the actions" in text
     assert "frames = np.full((3, 16, 16, 3)" in text and "np.tile([0.5], (4, 1))" in text
     assert "your actions, from the first observed step on" in text
@@ -87,21 +92,27 @@ def test_card_of_single_step_prediction_from_a_history(results):
 
 
 def test_card_without_results_says_so():
-    text = card_text(PROCESSOR, **ABOUT, horizon=3)
+    text = card_text(PROCESSOR, about())
     assert NOT_EVALUATED in text
     assert ModelCard(text).data.eval_results is None
 
 
-def test_results_and_table_belong_together(results):
-    with pytest.raises(ValueError, match="belong together"):
-        card_text(PROCESSOR, **ABOUT, horizon=3, results=results)
-    with pytest.raises(ValueError, match="no row 'best'"):
-        card_text(PROCESSOR, **ABOUT, horizon=3, results=results, table="| |", row="best")
+def test_the_row_of_the_checkpoint_was_measured(results):
+    with pytest.raises(ValueError, match="no row 'best'.*'control', 'rlvr'"):
+        CardResults(results=results, table="| |", row="best")
+
+
+def test_the_numbers_in_the_head_are_of_the_row_asked_for(results):
+    results["rows"]["base"] = {"mae": {"mean": 0.5, "std": 0.0, "values": [0.5, 0.5]}}
+    text = card_text(PROCESSOR, about(), measured=CardResults(results=results, table="| |", row="base"))
+    assert [(result.metric_type, result.metric_value) for result in ModelCard(text).data.eval_results] == [
+        ("mae", 0.5)
+    ]
 
 
 def test_code_of_the_card_runs(tmp_path):
     folder = save_world_model(tmp_path / "world", tiny_model(PROCESSOR), PROCESSOR)
-    text = card_text(PROCESSOR, **ABOUT, horizon=3, repo_id=str(folder))
+    text = card_text(PROCESSOR, about(repo_id=str(folder)))
     code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
     names = {}
     exec(code[1], names)
@@ -109,13 +120,7 @@ def test_code_of_the_card_runs(tmp_path):
 
 
 def test_card_of_sensors_speaks_of_states(results):
-    text = card_text(
-        tiny_sensor_processor(),
-        **ABOUT | {"world": "Pendulum"},
-        horizon=3,
-        results=results,
-        table=markdown_table(results),
-    )
+    text = card_text(tiny_sensor_processor(), about(world="Pendulum"), measured=measured(results))
     assert "world model of Pendulum: given 1 observed step of 3 sensors at 2 steps a second" in text
     assert "writes 3 of them a step" in text and "frames" not in text.split("## Limits")[1].split("## Data")[0]
     data = ModelCard(text).data
@@ -127,7 +132,7 @@ def test_card_of_sensors_speaks_of_states(results):
 def test_code_of_the_card_with_sensors_runs(tmp_path, make):
     processor = make()
     folder = save_world_model(tmp_path / "world", tiny_model(processor), processor)
-    text = card_text(processor, **ABOUT, horizon=3, repo_id=str(folder))
+    text = card_text(processor, about(repo_id=str(folder)))
     code = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
     names: dict = {}
     exec(code[1], names)
@@ -136,22 +141,22 @@ def test_code_of_the_card_with_sensors_runs(tmp_path, make):
 
 
 def test_card_says_with_what_it_was_measured_and_whose_data_it_saw(results):
-    text = card_text(PROCESSOR, **ABOUT, horizon=3, results=results, table=markdown_table(results))
+    text = card_text(PROCESSOR, about(), measured=measured(results))
     training = text.split("## How it was trained")[1].split("## Results")[0]
     assert results["machine"] in training and f"torch {results['versions']['torch']}" in training
     assert "keeps its own" in text.split("## Data")[1]
-    assert "Measured on" not in card_text(PROCESSOR, **ABOUT, horizon=3)
+    assert "Measured on" not in card_text(PROCESSOR, about())
 
 
 def test_further_metadata_goes_into_the_head():
-    text = card_text(PROCESSOR, **ABOUT, horizon=3, datasets=["a/rows"], base_model="a/base", tags=["trl", "grpo"])
+    text = card_text(PROCESSOR, about(datasets=["a/rows"], base_model="a/base", tags=["trl", "grpo"]))
     data = ModelCard(text).data
     assert (data.datasets, data.base_model) == (["a/rows"], "a/base")
     assert data.tags.count("grpo") == 1 and data.tags[-1] == "trl"
 
 
 def test_what_is_told_of_a_card_is_no_template():
-    text = card_text(PROCESSOR, **ABOUT | {"data": "{{ secret }} {% if x %} <b>&"}, horizon=3)
+    text = card_text(PROCESSOR, about(data="{{ secret }} {% if x %} <b>&"))
     assert "{{ secret }} {% if x %} <b>&" in text
 
 

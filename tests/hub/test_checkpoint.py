@@ -1,11 +1,10 @@
 import json
-import shutil
 
 import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from rlvr_world_hf.hub.checkpoint import load_world_model, save_world_model, with_codec
+from rlvr_world_hf.hub.checkpoint import load_world_model, save_world_model
 from rlvr_world_hf.pipeline import WorldModelPipeline
 from tests.tiny import tiny_model, tiny_processor, tiny_rows, tiny_sensor_processor
 
@@ -35,15 +34,6 @@ def test_checkpoint_is_safetensors_only_and_leaves_nothing_beside_it(folder):
     assert {"config.json", "model.safetensors", "processor_config.json", "codec/config.json"} <= files
     assert {file.rsplit(".", 1)[-1] for file in files} <= {"json", "safetensors"}
     assert [entry.name for entry in folder.parent.iterdir()] == ["world"]
-
-
-def test_a_checkpoint_kept_without_its_codec_is_loaded_with_it(folder, tmp_path):
-    expected = predict(*load_world_model(folder))
-    codec = shutil.move(folder / "codec", tmp_path / "world-codec")
-    with with_codec(folder, codec) as whole:
-        model, processor = load_world_model(whole)
-    assert torch.equal(predict(model, processor), expected)
-    assert not whole.exists() and not (folder / "codec").exists()
 
 
 def test_weights_can_be_loaded_in_another_type(folder):

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+from rlvr_world_hf.hub.bundled import bundled_path
 from rlvr_world_hf.hub.download import local_folder
 
 
@@ -12,6 +15,16 @@ def test_a_folder_is_its_own_place(tmp_path):
 def test_a_missing_folder_is_not_looked_for_on_the_hub(name):
     with pytest.raises(FileNotFoundError, match="There is no checkpoint folder"):
         local_folder(name)
+
+
+def test_a_name_without_a_slash_is_that_of_a_bundled_checkpoint_and_never_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rlvr_world_hf.hub.download.snapshot_download", None)
+    assert local_folder("pusht-rlvr") == bundled_path("pusht-rlvr")
+    with pytest.raises(FileNotFoundError, match="given 'gpt2'.*Choose among pusht-base, .*or a Hub id, owner/name"):
+        local_folder("gpt2")
+    (tmp_path / "pusht-rlvr").mkdir()
+    assert local_folder("pusht-rlvr") == Path("pusht-rlvr")
 
 
 def test_a_repository_that_the_hub_does_not_give(tmp_path, monkeypatch):

@@ -105,7 +105,7 @@ def test_worlds_of_frames_and_sensors() -> None:
     together = objective.predict(candidates())
     assert together["predicted"].shape == (5, 3, 3, 16, 16) and together["predicted_states"].shape == (5, 3, 3)
     assert objective(candidates()).shape == (5,)
-    with pytest.raises(ValueError, match="in a world of both"):
+    with pytest.raises(ValueError, match="got 1 where there are both"):
         ImaginedCost(pipeline, frames, brightness, states=states, window=1)
 
 

@@ -19,9 +19,9 @@ WORTH = {"shut": 0.0, "open": 0.5, "yard": 1.0}
 class House:
     """A door to be opened, and a yard behind it."""
 
-    def __init__(self, effective: Sequence[str] = ("go north", "open door", "wait")) -> None:
+    def __init__(self, changing_actions: Sequence[str] = ("go north", "open door", "wait")) -> None:
         self.state = "shut"
-        self.effective = list(effective)
+        self.changing_actions = list(changing_actions)
 
     def play(self, action: str) -> str:
         self.state = RULES.get((self.state, action), self.state)
@@ -67,12 +67,12 @@ def test_values_below_0_are_refused_as_the_unreadable_would_be_best(value: float
 def test_an_agent_acts_where_nothing_can_be_read() -> None:
     house = House()
     decide = guided_actions(lambda pairs: [None] * len(pairs), WORTH.__getitem__, EnumerationPlanner(), seed=0)
-    assert {decide(house) for _ in range(20)} == set(house.effective)
+    assert {decide(house) for _ in range(20)} == set(house.changing_actions)
 
 
 def test_looking_ahead_reaches_the_goal_and_ends_there() -> None:
     planner = EnumerationPlanner(horizon=2)
-    guided = guided_actions(Rules(), WORTH.__getitem__, planner, seed=0, later=lambda world: world.effective)
+    guided = guided_actions(Rules(), WORTH.__getitem__, planner, seed=0, later=lambda world: world.changing_actions)
     won = attempt_goal(House(), WORTH.__getitem__, guided, limit=5)
     assert won.is_success and won.value == 1.0 and won.commands == ("open door", "go north") and len(won.seconds) == 2
     with pytest.raises(ValueError, match="options for each of 2 steps"):
@@ -88,7 +88,7 @@ def test_an_attempt_ends_at_its_limit_and_where_nothing_changes_anything() -> No
 def test_reactive_actions_repeat_themselves_by_the_seed() -> None:
     house = House()
     first, again = ([decide(house) for _ in range(9)] for decide in (reactive_actions(3), reactive_actions(3)))
-    assert first == again and set(first) == set(house.effective)
+    assert first == again and set(first) == set(house.changing_actions)
 
 
 def test_matching_actions_take_the_words_of_the_task_and_try_each_before_any_again() -> None:

@@ -60,14 +60,11 @@ def test_a_run_is_loaded_from_its_folder(run: Path) -> None:
         assert np.array_equal(prediction(pipeline), prediction(PIPELINES[name]))
 
 
-def test_bundled_checkpoints_share_the_codec_beside_them(run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "pusht")
-    shutil.copytree(run / "rlvr" / "codec", tmp_path / "pusht-codec")
-    for name in ("base", "rlvr"):
-        shutil.rmtree(tmp_path / "pusht" / name / "codec")
-    loaded = Checkpoints.from_pretrained(tmp_path / "pusht", device="cpu")
-    assert np.array_equal(prediction(loaded.pipelines["rlvr"]), prediction(PIPELINES["rlvr"]))
-    assert not (tmp_path / "pusht" / "rlvr" / "codec").exists()
+def test_bundled_checkpoints_are_a_run_whose_codec_lies_elsewhere(repository: Path) -> None:
+    folder = repository / "model_cards" / "pusht"
+    loaded = Checkpoints.from_pretrained(folder, device="cpu")
+    assert not (folder / "rlvr" / "codec").exists() and (folder / "results.json").is_file()
+    assert loaded.pipelines["rlvr"].processor.codec.config.image_size == [64, 64]
 
 
 def test_a_cpu_computes_in_float32(run: Path, tmp_path: Path) -> None:

@@ -2,9 +2,6 @@ import numpy as np
 import pytest
 
 from rlvr_world_hf.playground.drawing import enlarge, heat_map
-from rlvr_world_hf.worlds.pusht.drawing import INK, draw_plan, target_at
-from rlvr_world_hf.worlds.pusht.playground import Playground
-from tests.worlds.pusht.test_playground import PIPELINES
 
 
 def test_pixels_are_repeated_and_not_smoothed() -> None:
@@ -14,22 +11,6 @@ def test_pixels_are_repeated_and_not_smoothed() -> None:
     assert (large[:3, 3:] == frame[0, 1]).all() and (large[3:, :3] == frame[1, 0]).all()
     with pytest.raises(ValueError, match="multiple of 2 and 2, got 5"):
         enlarge(frame, 5)
-
-
-def test_plan_shows_where_the_steps_lead() -> None:
-    playground = Playground(PIPELINES, max_steps=5, scripted_steps=3)
-    play = playground.start(3)
-    plan = playground.plan(play, [(100.0, 400.0), (450.0, 60.0)])
-    plain, drawn = enlarge(play.now, 256), draw_plan(play, plan, 256)
-    assert drawn.shape == (256, 256, 3)
-    for x, y in plan.actions[:3] / 2:
-        assert tuple(drawn[round(y), round(x)]) == INK
-    x, y = np.array(plan.targets[0]) / 2
-    assert tuple(drawn[round(y) - 6, round(x)]) == INK  # beside the number
-    assert tuple(plain[round(y) - 6, round(x)]) != INK
-    assert np.array_equal(draw_plan(play, playground.plan(play, []), 256), plain)
-    x, y = target_at(10, 20, 256)
-    assert (x / 2, y / 2) == (10.5, 20.5)
 
 
 def test_heat_is_the_mean_error_of_colours_and_samples() -> None:

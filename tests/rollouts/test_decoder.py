@@ -1,5 +1,9 @@
 """Token by token a group is read as the plain model reads it, with one copy of a prompt or with many."""
 
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -9,6 +13,21 @@ from rlvr_world_hf.rollouts.decoder import GroupDecoder, evaluating, prompts_at_
 
 
 GROUP = 3
+
+INSTALLED = "cache" if "cache" in inspect.signature(LlamaForCausalLM.forward).parameters else "past_key_values"
+"""What the installed transformers calls a model's cache."""
+
+
+class TakesPastKeyValues(LlamaForCausalLM):
+    def forward(self, past_key_values: Any = None, **inputs: Any) -> SimpleNamespace:
+        output = super().forward(**inputs, **{INSTALLED: past_key_values})
+        return SimpleNamespace(logits=output.logits, past_key_values=output[INSTALLED])
+
+
+class TakesCache(LlamaForCausalLM):
+    def forward(self, cache: Any = None, **inputs: Any) -> SimpleNamespace:
+        output = super().forward(**inputs, **{INSTALLED: cache})
+        return SimpleNamespace(logits=output.logits, cache=output[INSTALLED])
 
 
 @pytest.fixture(params=[0.0, 0.1], ids=["shared", "repeated"])
@@ -70,6 +89,20 @@ def test_prompts_that_are_left_go_on_as_before(model: LlamaForCausalLM, prompts:
     rows = torch.tensor([0, 1, 2, 6, 7, 8])
     for unread in (torch.arange(9)[:, None] + 10, torch.arange(9)[:, None] + 20):
         torch.testing.assert_close(some.read(unread[rows]), every.read(unread)[rows], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("model", [0.1], ids=["repeated"], indirect=True)
+@pytest.mark.parametrize("kind", [TakesPastKeyValues, TakesCache])
+def test_a_cache_is_given_by_the_name_the_model_takes(
+    kind: type[LlamaForCausalLM], model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]
+) -> None:
+    named = kind(model.config).eval()
+    named.load_state_dict(model.state_dict())
+    ids, mask = prompts
+    sizes = {"group_size": GROUP, "length": 4, "prompt_mask": mask}
+    expected, decoder = GroupDecoder(model, **sizes), GroupDecoder(named, **sizes)
+    for unread in (ids, torch.arange(9)[:, None] + 10, torch.arange(9)[:, None] + 20):
+        assert torch.equal(decoder.read(unread), expected.read(unread))
 
 
 def test_beyond_the_window(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:

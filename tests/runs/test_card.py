@@ -1,13 +1,13 @@
 import dataclasses
 import json
+import shutil
 
 import yaml
 
 from rlvr_world_hf.runs import card
-from rlvr_world_hf.runs.card import EVAL_RESULTS, about_world, write_card
+from rlvr_world_hf.runs.card import EVAL_RESULTS, about_world, hub_dataset, write_card
 from rlvr_world_hf.runs.locations import recipe_names
 from rlvr_world_hf.runs.recipe import load_recipe
-from rlvr_world_hf.runs.stages.collect import hub_dataset
 
 
 def test_the_card_holds_table_picture_and_the_complete_recipe(whole_run, tmp_path):
@@ -19,6 +19,17 @@ def test_the_card_holds_table_picture_and_the_complete_recipe(whole_run, tmp_pat
     again.write_text(recipe)
     assert load_recipe(again).sections == whole_run.sections
     assert yaml.safe_load(text.split("---")[1])["library_name"] == "rlvr_world_hf"
+
+
+def test_the_card_of_what_ships_loads_it_by_its_name(whole_run, tmp_path, monkeypatch):
+    written = (whole_run.output_dir / "README.md").read_text()
+    assert 'from_pretrained("outputs/' in written
+    monkeypatch.setattr(card, "shipped_folder", lambda name: tmp_path / name)
+    folder = tmp_path / "model_cards" / "pusht"
+    folder.mkdir(parents=True)
+    shutil.copyfile(whole_run.output_dir / "results.json", folder / "results.json")
+    text = write_card(whole_run, checkpoint=whole_run.output_dir / "rlvr", folder=folder).read_text()
+    assert 'from_pretrained("pusht-rlvr")' in text
 
 
 def test_no_card_speaks_of_another_world():

@@ -11,7 +11,7 @@ from rlvr_world_hf.runs.keys import convert, fill, key, keys_of
 class Settings:
     steps: int = key(help="Updates.")
     learning_rate: float = key(1e-3, "Size of a step.")
-    workers: int = key(1, shapes_result=False)
+    workers: int = key(1, affects_result=False)
     rewards: list[dict[str, Any]] = key([])
     arguments: dict[str, Any] = field(default_factory=dict)
 
@@ -26,7 +26,7 @@ def test_values_are_converted_to_the_type_of_their_key():
 
 
 def test_keys_of_another_part_are_passed_on():
-    settings = fill(Settings, {"steps": 1, "beta": 1, "name": None}, where="grpo", passed_on_to=trainer)
+    settings = fill(Settings, {"steps": 1, "beta": 1, "name": None}, where="grpo", forwards_to=trainer)
     assert settings.arguments == {"beta": 1.0, "name": None}
 
 
@@ -34,7 +34,7 @@ def test_an_unknown_key_fails_naming_the_nearest():
     with pytest.raises(ValueError, match="grpo: unknown key 'learnin_rate'.*'learning_rate'"):
         fill(Settings, {"steps": 1, "learnin_rate": 1}, where="grpo")
     with pytest.raises(ValueError, match="'beta'"):
-        fill(Settings, {"steps": 1, "betta": 1}, where="grpo", passed_on_to=trainer)
+        fill(Settings, {"steps": 1, "betta": 1}, where="grpo", forwards_to=trainer)
 
 
 def test_a_missing_key_fails():
@@ -73,5 +73,5 @@ def test_keys_know_their_help_and_defaults():
     keys = keys_of(Settings)
     assert keys["learning_rate"].default == 1e-3
     assert keys["steps"].help == "Updates."
-    assert not keys["workers"].shapes_result
+    assert not keys["workers"].affects_result
     assert "arguments" not in keys

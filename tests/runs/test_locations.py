@@ -2,19 +2,17 @@ from pathlib import Path
 
 import pytest
 
+from rlvr_world_hf.hub import bundled
 from rlvr_world_hf.runs import locations
 
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package folder whose recipes and checkpoints lie beside it, as in a checkout."""
+    """A package folder whose recipes lie beside it, as in a checkout."""
     for file in ("trainers/recipes/pusht/quickstart.yaml", "trainers/recipes/pusht/debug.yaml"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("seed: 0\n")
-    for name in ("pusht-codec", "pusht"):
-        (tmp_path / "model_cards" / name).mkdir(parents=True)
-    (tmp_path / "model_cards" / "pusht-codec" / "diffusion_pytorch_model.safetensors").touch()
-    monkeypatch.setattr(locations, "_PACKAGE", tmp_path / "rlvr_world_hf")
+    monkeypatch.setattr(bundled, "_PACKAGE", tmp_path / "rlvr_world_hf")
     return tmp_path
 
 
@@ -34,12 +32,6 @@ def test_unknown_recipe_names_the_nearest(shipped: Path) -> None:
         locations.recipe_path("pusht/quikstart")
     with pytest.raises(FileNotFoundError, match="Choose among pusht/debug, pusht/quickstart"):
         locations.recipe_path(str(shipped / "missing.yaml"))
-
-
-def test_only_folders_with_weights_are_bundled(shipped: Path) -> None:
-    assert locations.bundled_path("pusht-codec") == shipped / "model_cards" / "pusht-codec"
-    with pytest.raises(FileNotFoundError, match="Did you mean 'pusht-codec'"):
-        locations.bundled_path("pusht")
 
 
 def test_what_lies_inside_the_package_comes_first(shipped: Path) -> None:

@@ -11,9 +11,11 @@ from rlvr_world_hf import WorldModelPipeline
 from rlvr_world_hf.commands import cli
 from rlvr_world_hf.data.folder import UnusableEpisodesError
 from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.runs.kinds import kind_of
+from rlvr_world_hf.runs.kinds.kind import SPLITS
 from rlvr_world_hf.runs.recipe import load_recipe
 from rlvr_world_hf.runs.stage import find_stage
-from rlvr_world_hf.runs.stages.collect import SPLITS, collect, load_split
+from rlvr_world_hf.runs.stages.collect import collect
 
 
 FEW_UPDATES = {
@@ -73,6 +75,7 @@ def test_a_folder_becomes_a_world_model_in_one_command(cache, own_episodes: Path
     assert_finished(tmp_path / "out", world="recorded episodes", action_dims=2)
 
 
+@pytest.mark.slow  # a folder of one's own goes the same way above; what these worlds state is tested in their rooms
 @pytest.mark.parametrize(
     ("name", "world", "action_dims"), [("metaworld", "Meta-World", 16), ("bridge", "BridgeData", 7)]
 )
@@ -93,7 +96,7 @@ def own_recipe(cache, own_episodes: Path, tmp_path: Path) -> Any:
 def test_splits_are_made_by_episode_and_changed_data_is_read_again(own_recipe, own_episodes: Path) -> None:
     recipe = own_recipe(**{"collect.validation": 1, "collect.test": 0.4})
     collect(recipe)
-    names = {split: [episode.episode_id for episode in load_split(recipe, split)] for split in SPLITS}
+    names = {split: [episode.episode_id for episode in kind_of(recipe).stored(split)] for split in SPLITS}
     assert [len(of_split) for of_split in names.values()] == [2, 1, 2]
     assert sorted(sum(names.values(), [])) == ["0", "1", "2", "3", "4"]
     before = find_stage("grpo").fingerprint(recipe)
@@ -101,7 +104,7 @@ def test_splits_are_made_by_episode_and_changed_data_is_read_again(own_recipe, o
     (own_episodes / "4.mp4").unlink()
     assert find_stage("grpo").fingerprint(recipe) != before
     collect(recipe)
-    assert sum(len(load_split(recipe, split)) for split in SPLITS) == 4
+    assert sum(len(kind_of(recipe).stored(split)) for split in SPLITS) == 4
 
 
 def test_episodes_too_short_for_a_window_are_told(own_recipe) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,14 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import vgg16
 
+from rlvr_world_hf import VideoWorldModelProcessor
+from rlvr_world_hf.commands.named_parts import build_part
+from rlvr_world_hf.commands.pretrain import pretrain
+from rlvr_world_hf.commands.recipe import load_recipe
+from rlvr_world_hf.commands.tokenizer import load_codec, tokenizer
+from rlvr_world_hf.hub.checkpoint import save_world_model
 from rlvr_world_hf.hub.official import RT1_ACTIONS
+from rlvr_world_hf.training.pretraining import build_policy
 
 
 logger = logging.getLogger(__name__)
@@ -56,6 +64,12 @@ ONE_RL_STEP = {
 
 
 @pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder a recipe, so that a stage goes on from what the one before has left, where both are run."""
+    return tmp_path_factory.mktemp("rt1")
+
+
+@pytest.fixture(scope="module")
 def clips(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Overlapping clips of the episode: one each to train on, to validate with and to test on."""
     folder = tmp_path_factory.mktemp("clips")
@@ -86,23 +100,62 @@ def run(stage: str, recipe: str, output: Path, clips: Path, keys: dict) -> None:
     assert peak < 24
 
 
+def codec_of(outputs: Path, codec: str) -> str:
+    """The codec that its recipe has trained, or one of its sizes that has learned nothing."""
+    trained, untrained = outputs / f"{codec}_tokenizer" / "codec", outputs / f"{codec}_untrained"
+    if not trained.is_dir() and not untrained.is_dir():
+        settings = tokenizer.read(load_recipe(f"rt1/{codec}_tokenizer"))
+        build_part(settings.codec, where="tokenizer.codec", example="").save_pretrained(untrained)
+    return str(trained if trained.is_dir() else untrained)
+
+
+def base_of(outputs: Path, codec: str, steps: str) -> str:
+    """The world model that its recipe has trained, or one of its sizes that has learned nothing."""
+    trained, untrained = outputs / f"pretrain_{steps}" / "base", outputs / f"{steps}_untrained"
+    if not trained.is_dir():
+        overrides = {"tokenizer.source": codec_of(outputs, codec)}
+        recipe = load_recipe(f"rt1/pretrain_{steps}", overrides=overrides)
+        settings, observed = pretrain.read(recipe), recipe.windows.observed_steps
+        low, high = np.array(RT1_ACTIONS).T.tolist()
+        bins: dict[str, Any] = {"action_bins": settings.action_bins, "observed_steps": observed, "fps": 3.0}
+        processor = VideoWorldModelProcessor.from_codec(load_codec(recipe), low, high, **bins)
+        save_world_model(untrained, build_policy(processor.layout, **settings.policy_sizes()), processor)
+    return str(trained if trained.is_dir() else untrained)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("codec", "steps"), [("frame", "single"), ("compressive", "multi")])
-def test_the_recipes_of_rt1_make_a_step_at_official_sizes(codec: str, steps: str, clips: Path, tmp_path: Path) -> None:
+@pytest.mark.memory
+@pytest.mark.parametrize("codec", ["frame", "compressive"])
+def test_a_tokenizer_of_rt1_makes_a_step_at_official_sizes(codec: str, clips: Path, outputs: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         trunk = {name: value for name, value in vgg16().state_dict().items() if name.startswith("features")}
-    save_file(trunk, tmp_path / "trunk.safetensors")
-    tokenizer = ONE_TOKENIZER_STEP | {"tokenizer.perceptual_trunk": str(tmp_path / "trunk.safetensors")}
+    save_file(trunk, outputs / "trunk.safetensors")
+    keys = ONE_TOKENIZER_STEP | {"tokenizer.perceptual_trunk": str(outputs / "trunk.safetensors")}
     if codec == "compressive":
-        tokenizer |= {"tokenizer.later_frames": 2, "tokenizer.horizon": 7}
-    run("tokenizer", f"rt1/{codec}_tokenizer", tmp_path / "codec", clips, tokenizer)
-    source = {"tokenizer.source": str(tmp_path / "codec" / "codec")}
-    run("pretrain", f"rt1/pretrain_{steps}", tmp_path / "base", clips, ONE_LIKELIHOOD_STEP | source)
-    base = {"pretrain.start_from": str(tmp_path / "base" / "base")}
-    run("grpo", f"rt1/grpo_{steps}", tmp_path / "rlvr", clips, ONE_RL_STEP | source | base)
-    history = json.loads((tmp_path / "rlvr" / "stages" / "grpo" / "history.json").read_text())
+        keys |= {"tokenizer.later_frames": 2, "tokenizer.horizon": 7}
+    run("tokenizer", f"rt1/{codec}_tokenizer", outputs / f"{codec}_tokenizer", clips, keys)
+    assert Path(codec_of(outputs, codec)).parent.name == f"{codec}_tokenizer"
+
+
+@pytest.mark.slow
+@pytest.mark.memory
+@pytest.mark.parametrize(("codec", "steps"), [("frame", "single"), ("compressive", "multi")])
+def test_likelihood_of_rt1_makes_a_step_at_official_sizes(codec: str, steps: str, clips: Path, outputs: Path) -> None:
+    keys = ONE_LIKELIHOOD_STEP | {"tokenizer.source": codec_of(outputs, codec)}
+    run("pretrain", f"rt1/pretrain_{steps}", outputs / f"pretrain_{steps}", clips, keys)
+    assert Path(base_of(outputs, codec, steps)).parent.name == f"pretrain_{steps}"
+
+
+@pytest.mark.slow
+@pytest.mark.memory
+@pytest.mark.parametrize(("codec", "steps"), [("frame", "single"), ("compressive", "multi")])
+def test_rl_of_rt1_makes_a_step_at_official_sizes(codec: str, steps: str, clips: Path, outputs: Path) -> None:
+    given = {"tokenizer.source": codec_of(outputs, codec), "pretrain.start_from": base_of(outputs, codec, steps)}
+    rlvr = outputs / f"grpo_{steps}"
+    run("grpo", f"rt1/grpo_{steps}", rlvr, clips, ONE_RL_STEP | given)
+    history = json.loads((rlvr / "stages" / "grpo" / "history.json").read_text())
     rewards = [entry["reward"] for entry in history["log_history"] if "reward" in entry]
     assert len(rewards) == 1 and np.isfinite(rewards[0]) and rewards[0] < 0
-    sizes = json.loads((tmp_path / "rlvr" / "rlvr" / "config.json").read_text())
+    sizes = json.loads((rlvr / "rlvr" / "config.json").read_text())
     assert (sizes["vocab_size"], sizes["num_hidden_layers"]) == ({"single": 4633, "multi": 9008}[steps], 12)

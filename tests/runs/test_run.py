@@ -5,9 +5,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from rlvr_world_hf import WorldModelPipeline
 from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.runs.kinds import step_blocks
 from rlvr_world_hf.runs.recipe import STAGES
 from rlvr_world_hf.runs.run import RESULT_FILES, run, summary
-from rlvr_world_hf.runs.stages import collect as collect_module
 from rlvr_world_hf.runs.stages import evaluate as evaluate_module
 
 
@@ -64,7 +64,7 @@ def test_the_summary_has_table_files_and_times(whole_run):
 def test_a_run_killed_in_every_stage_ends_with_the_same_parameters(whole_run, small_recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("RLVR_WORLD_CACHE", str(tmp_path / "cache"))
     recipe = small_recipe(tmp_path / "killed")
-    kill_in(collect_module, "save_episodes", recipe, monkeypatch)
+    kill_in(step_blocks, "save_episodes", recipe, monkeypatch)
     kill_at_update(3, recipe)  # of 4 updates of the tokenizer, saved at 2
     for _ in ("pretrain", "grpo", "control"):
         kill_at_update(5, recipe)  # 2 left of the stage before, then 3 of 4

@@ -7,9 +7,9 @@ import torch
 
 from rlvr_world_hf import SensorWorldModelProcessor, VideoWorldModelProcessor, WorldModelPipeline
 from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run
-from rlvr_world_hf.runs.stages.pretrain import build_processor
 from tests.small_runs import SMALL
 
 
@@ -17,13 +17,14 @@ def small(recipe: str, folder: Path, **changes: object) -> Recipe:
     return load_recipe(recipe, overrides={**SMALL, "output_dir": str(folder), **changes})
 
 
+@pytest.mark.slow  # the sensors of the joint world below go through the same stages
 @pytest.mark.parametrize(("name", "sensors", "actions"), [("pusht/sensor_debug", 6, 2), ("pendulum/debug", 3, 1)])
 def test_a_world_of_sensors_goes_through_all_stages(
     cache: Path, tmp_path: Path, name: str, sensors: int, actions: int
 ) -> None:
     recipe = small(name, tmp_path / "run")
     run(recipe)
-    processor = build_processor(recipe)
+    processor = kind_of(recipe).build_processor()
     assert isinstance(processor, SensorWorldModelProcessor) and processor.layout.sensor_dims == sensors
     results = read_results(recipe.output_dir / "results.json")
     assert list(results["rows"]) == ["copy_last", "tokenizer_floor", "base", "base_best_sampling", "control", "rlvr"]

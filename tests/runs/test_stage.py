@@ -1,9 +1,5 @@
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +12,7 @@ from rlvr_world_hf.runs.stage import Processes, StageRun, stage
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeSettings:
     size: int = key(1)
-    workers: int = key(1, shapes_result=False)
+    workers: int = key(1, affects_result=False)
 
 
 @pytest.fixture
@@ -97,32 +93,6 @@ def test_a_lost_output_is_made_again(tmp_path, calls):
     (tmp_path / "collect.out").unlink()
     run_pretrain(tmp_path)
     assert [name for name, *_ in calls[2:]] == ["collect"]
-
-
-PARTING = """
-import sys, torch
-from rlvr_world_hf.runs.stage import Processes
-processes = Processes()
-assert torch.distributed.is_initialized() and torch.distributed.get_world_size() == 2
-assert processes.is_first == (torch.distributed.get_rank() == 0)
-processes.wait()
-processes.part()
-assert not torch.distributed.is_initialized()
-open(sys.argv[1] + str(int(processes.is_first)), "w").close()
-"""
-
-
-def test_launched_processes_part_before_they_exit(tmp_path: Path, repository: Path) -> None:
-    (tmp_path / "part.py").write_text(PARTING)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", "0", "part.py", "parted"]
-    environment = {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | environment, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert {path.name for path in tmp_path.glob("parted*")} == {"parted0", "parted1"}
 
 
 def test_a_single_process_has_nothing_to_part_from() -> None:

@@ -116,7 +116,7 @@ def test_refusals_come_in_words(handlers: dict[str, Any]) -> None:
 
 def test_text_is_predicted_and_compared(handlers: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     state = FactState.parse("closed(box)")
-    situation = Situation(seed=0, commands=(), state=state, effective=(), idle=("look",))
+    situation = Situation(seed=0, commands=(), state=state, changing_actions=(), no_op_actions=("look",))
     *_, html = handlers["predict"](HERE, situation, "look", *SAMPLING)
     assert html.count("<section>") == 3 and html.count("Reward:") == 2 and "nothing changes" in html
     *_, html = handlers["predict_own"](HERE, '["closed(box)"]', "open box", *SAMPLING)

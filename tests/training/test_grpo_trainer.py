@@ -1,8 +1,5 @@
 import inspect
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -356,41 +353,6 @@ def test_a_killed_run_resumes_to_the_same_parameters(tmp_path: Path, changes: di
     again.train(resume_from_checkpoint=last_checkpoint(tmp_path / "killed"))
     assert again.state.global_step == 12, "a finished run makes no further update"
     assert torch.equal(parameters(whole.model), parameters(again.model))
-
-
-# Plain gradient descent: Adam would make whole steps of the rounding errors by which the two differ.
-DESCENT = {"optim": "sgd", "learning_rate": 0.5, "save_strategy": "no", "max_steps": 4, "likelihood_weight": 0.1}
-SCRIPT = f"""
-import sys, torch
-from tests.training.world import parameters, small_trainer
-trainer = small_trainer(sys.argv[1], per_device_train_batch_size=8, **{DESCENT})
-trainer.train()
-if trainer.is_world_process_zero():
-    rewards = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
-    policy = trainer.accelerator.unwrap_model(trainer.model)
-    torch.save((parameters(policy), rewards, trainer.accelerator.num_processes), sys.argv[1] + ".pt")
-trainer.accelerator.end_training()
-"""
-
-
-def test_two_processes_equal_one(tmp_path: Path, repository: Path) -> None:
-    one = small_trainer(tmp_path / "one", per_device_train_batch_size=16, **DESCENT)
-    one.train()
-
-    script = tmp_path / "run.py"
-    script.write_text(SCRIPT)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", "0", str(script), str(tmp_path / "two")]
-    environment = {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | environment, cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    two, rewards_of_two, processes = torch.load(tmp_path / "two.pt")
-    assert processes == 2
-    assert rewards_of(one) == pytest.approx(rewards_of_two, abs=1e-6)
-    torch.testing.assert_close(parameters(one.model), two, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:Cannot enable progress bars:UserWarning")  # the host turns them on again

@@ -8,7 +8,13 @@ from rlvr_world_hf.processors.layout import IGNORED_LABEL
 from rlvr_world_hf.rewards.text import TextReward
 from rlvr_world_hf.rollouts.text import sample_text
 from rlvr_world_hf.training import grpo_trainer
-from rlvr_world_hf.training.language import build_language_policy, finetune, tokenize_transitions, train_text_tokenizer
+from rlvr_world_hf.training.language import (
+    TextLikelihoodConfig,
+    build_language_policy,
+    finetune,
+    tokenize_transitions,
+    train_text_tokenizer,
+)
 from tests.tiny import text_tokenizer
 
 
@@ -51,8 +57,9 @@ def train(processor, rows, folder, *, max_steps=8, adapter=None, **arguments):
     model = build_language_policy(processor.tokenizer, **SIZES)
     model = get_peft_model(model, adapter) if adapter else model
     tokens = tokenize_transitions(rows, processor, max_length=128)
-    settings = {"eval_steps": 4, "batch_size": 8, "learning_rate": 1e-2, "disable_tqdm": True} | arguments
-    return model, finetune(model, processor, tokens, tokens, output_dir=folder, max_steps=max_steps, **settings)
+    settings = {"eval_steps": 4, "batch_size": 8, "learning_rate": 1e-2} | arguments
+    args = TextLikelihoodConfig(max_steps=max_steps, training_arguments={"disable_tqdm": True}, **settings)
+    return model, finetune(model, processor, tokens, tokens, output_dir=folder, args=args)
 
 
 def test_a_tokenizer_writes_anything():

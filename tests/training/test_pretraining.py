@@ -7,7 +7,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 
 from rlvr_world_hf.training.checkpoints import checkpoint_state, last_checkpoint
-from rlvr_world_hf.training.pretraining import Pretraining, build_policy, pretrain, tokenize_rows
+from rlvr_world_hf.training.pretraining import LikelihoodConfig, Pretraining, build_policy, pretrain, tokenize_rows
 from rlvr_world_hf.training.range_head import RangeHead
 from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows
 
@@ -25,7 +25,10 @@ def tokens(processor) -> tuple[Dataset, Dataset]:
 
 def train(model: Any, tokens: tuple[Dataset, Dataset], folder: Path, **changes: Any) -> Pretraining:
     fields = {"max_steps": 12, "eval_steps": 4, "batch_size": 8, "learning_rate": 1e-2, "warmup_steps": 2}
-    return pretrain(model, *tokens, output_dir=folder, **(fields | {"disable_tqdm": True} | changes))
+    given = fields | {"disable_tqdm": True} | changes
+    parts = {name: given.pop(name) for name in ("range_head", "callbacks") if name in given}
+    own = {name: given.pop(name) for name in [*given] if name in LikelihoodConfig.__dataclass_fields__}
+    return pretrain(model, *tokens, output_dir=folder, args=LikelihoodConfig(**own, training_arguments=given), **parts)
 
 
 def test_tokens_are_those_of_the_processor(processor, tokens) -> None:
@@ -170,3 +173,10 @@ def test_goes_on_from_another_run_for_so_many_seconds(processor, tokens, tmp_pat
 def test_seconds_need_a_constant_learning_rate(processor, tokens, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cosine"):
         train(small_policy(processor), tokens, tmp_path, minimum_seconds=1.0, lr_scheduler_type="cosine")
+
+
+def test_what_is_said_to_the_trainer_goes_before_what_is_derived() -> None:
+    args = LikelihoodConfig(max_steps=1, batch_size=8, training_arguments={"seed": 3, "bf16": True})
+    settings = args.trainer_settings(bf16=False, max_length=5)
+    assert (settings["seed"], settings["bf16"], settings["max_length"]) == (3, True, 5)
+    assert (settings["per_device_train_batch_size"], settings["per_device_eval_batch_size"]) == (8, 32)

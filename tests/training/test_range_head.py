@@ -1,8 +1,4 @@
 import copy
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,62 +107,3 @@ def test_a_prompt_shared_by_its_samples_changes_nothing(processor, sequences) ->
     packed = pack_groups(ids, torch.ones_like(ids), completion_length=completion.shape[1])
     for shared, unshared in zip(outputs_and_gradient(packed), outputs_and_gradient({"input_ids": ids}), strict=True):
         torch.testing.assert_close(shared, unshared, atol=1e-5, rtol=1e-5)
-
-
-SHARDED = f"""
-import copy
-import os
-import torch
-import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
-from rlvr_world_hf.rollouts import draw_uniforms, sample_completions
-from rlvr_world_hf.rollouts.shared_prompt import pack_groups, share_prompts
-from rlvr_world_hf.training.range_head import RangeHead, accept_range_head
-from tests.training.world import small_policy, small_processor
-
-dist.init_process_group("gloo")
-processor = small_processor()
-ranges, mask = processor.token_ranges({HORIZON}), processor.model_token_mask({HORIZON})
-model, head = small_policy(processor), RangeHead.of(processor, {HORIZON})
-accept_range_head(model)
-assert share_prompts(model) is None
-whole = copy.deepcopy(model)
-mesh = init_device_mesh("cpu", (2,))
-for layer in model.model.layers:
-    fully_shard(layer, mesh=mesh)
-fully_shard(model, mesh=mesh)
-assert all(isinstance(parameter, DTensor) for parameter in model.parameters())
-
-generator = torch.Generator().manual_seed(0)
-prompts = torch.randint(0, 6, (2, processor.layout.prompt_length), generator=generator)
-world = torch.where(mask, -1, ranges[:, 0])[None].repeat(2, 1)
-ids = {{}}
-for name, policy in (("whole", whole), ("sharded", model)):
-    noise = draw_uniforms(range(2), 4, head.length)
-    ids[name] = sample_completions(policy, prompts, world, ranges, num_samples=4, uniforms=noise)
-assert torch.equal(ids["whole"], ids["sharded"])
-
-def loss(policy, completions, prompt):
-    rows = torch.cat([prompt.repeat_interleave(4, 0), completions], dim=1)
-    inputs = pack_groups(rows, torch.ones_like(rows), completion_length=head.length)
-    return policy(**inputs, range_head=head, completion_ids=completions)[0].mean()
-
-rank = dist.get_rank()
-loss(whole, ids["whole"], prompts).backward()
-loss(model, ids["whole"].chunk(2)[rank], prompts[rank][None]).backward()  # one group a process
-for sharded, parameter in zip(model.parameters(), whole.parameters(), strict=True):
-    torch.testing.assert_close(sharded.grad.full_tensor(), parameter.grad, atol=1e-6, rtol=1e-5)
-dist.destroy_process_group()
-os._exit(0)  # a thread of Gloo that still lets go of a tensor while the interpreter ends would abort the process
-"""
-
-
-def test_sharded_parameters_change_nothing(tmp_path: Path, repository: Path) -> None:
-    script = tmp_path / "sharded.py"
-    script.write_text(SHARDED)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    environment = os.environ | {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-4000:]

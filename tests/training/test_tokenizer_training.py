@@ -12,6 +12,7 @@ from rlvr_world_hf.training import tokenizer_training
 from rlvr_world_hf.training.tokenizer_training import (
     EpisodeFrames,
     TokenizerRun,
+    TokenizerTrainingConfig,
     learning_rate_at,
     sample_clips,
     train_tokenizer,
@@ -60,7 +61,8 @@ def train(output_dir: Path, codec: CompressiveTokenizer | None = None, **changes
         "warmup_steps": 2,
         "save_steps": 3,
     }
-    history = train_tokenizer(codec, EPISODES, VALIDATION, output_dir=output_dir, **(arguments | changes))
+    args = TokenizerTrainingConfig(**(arguments | changes))
+    history = train_tokenizer(codec, EPISODES, VALIDATION, output_dir=output_dir, args=args)
     return codec, history
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +18,10 @@ from ...runs.locations import shipped_folder
 USAGE = """usage: rlvr-world bundle RUN NAME
 
 Puts the checkpoints base/ and rlvr/ of a run's output folder, rounded to bfloat16, into model_cards/NAME, from which
-the playground plays them. A codec equal to that of model_cards/NAME-codec is left out. With a NAME that ends in -base
-it is base/ alone, put into model_cards/NAME itself, and recipes of that world may start from it. For those who
-maintain the library: the repository grows by them each time.
+the playground plays them; `from_pretrained` loads them as NAME-base and NAME-rlvr. A codec equal to that of
+model_cards/NAME-codec is left out, and the settings name this one. With a NAME that ends in -base it is base/ alone,
+put into model_cards/NAME itself, and recipes of that world may start from it. For those who maintain the library: the
+repository grows by them each time.
 """
 
 CHECKPOINTS = ("base", "rlvr")
@@ -86,6 +88,7 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
             codec = folder / "codec"
             if codec.is_dir() and _is_same_codec(codec, into / f"{world}-codec"):
                 shutil.rmtree(codec)
+                _name_codec(folder / "processor_config.json", f"{world}-codec")
         size = sum(map(_size, made.values())) + sum(_size(other) for other in _bundled(into) - _places(into, name))
         if size > LIMIT:
             raise ValueError(
@@ -117,6 +120,13 @@ def _bundled(into: Path) -> set[Path]:
 
 def _size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _name_codec(file: Path, name: str) -> None:
+    """Has a processor's settings name a bundled codec, where they said that it lies beside them."""
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["codec"] = {"class": settings["codec"]["class"], "name": name}
+    file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _is_same_codec(codec: Path, bundled: Path) -> bool:

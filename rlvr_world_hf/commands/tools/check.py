@@ -84,8 +84,8 @@ def check(words: Sequence[str]) -> int:
         CheckSettings,
         parse_overrides(words[1:]),
         where="check",
-        passed_on_to=RecordedEpisodes,
-        kept_back=("folder",),
+        forwards_to=RecordedEpisodes,
+        reserved=("folder",),
     )
     recorded = RecordedEpisodes(folder=Path(words[0]).expanduser(), **settings.arguments)
     found = list(recorded.scan())

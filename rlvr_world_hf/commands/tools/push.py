@@ -26,7 +26,7 @@ keys:
 TRAINED = "rlvr"
 """The checkpoint that a run is for, in its output folder."""
 
-DOCUMENTS = ("README.md", "results.json", "examples.md", "*.png", "*.gif", ".eval_results/*.yaml")
+DOCUMENTS = ("README.md", "results.json", "examples.md", "example.npz", "*.png", "*.gif", ".eval_results/*.yaml")
 """What a run's folder holds of it."""
 
 

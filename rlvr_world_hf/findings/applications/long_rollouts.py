@@ -13,7 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ...data import window_rows
-from ...environments.long_rollouts import predict_floor_rolled_on, predict_rolled_on
+from ...environments.long_rollouts import predict_autoregressively, reconstruct_autoregressively
 from ...evaluation.json_files import write_json
 from ...evaluation.metrics import measure_steps
 from ...evaluation.predictions import Predictor, Sampling, predict_copy_last, row_batches
@@ -21,11 +21,12 @@ from ...evaluation.results import summarize
 from ...pipeline import WorldModelPipeline
 from ...rewards.base import VerifiableReward
 from ...rewards.pixel import MAEReward
+from ...runs.kinds import kind_of
 from ...runs.named_parts import build_metrics
 from ...runs.recipe import Recipe
 from ...runs.stage import find_stage
-from ...runs.stages.collect import is_text, load_split
 from ...runs.stages.evaluate import CHECKPOINTS, evaluate
+from ...runs.world import is_text
 from ..application import Application
 from ..figures import draw_curves
 from ..pieces import Piece, Pieces, digest_weights
@@ -56,7 +57,7 @@ def long_rollouts(
 
     Within a window of the trained horizon, a model continues from its own tokens. Then the window slides: all frames
     the model is given next, the context frame too, are frames that it has predicted. See
-    [`~rlvr_world_hf.environments.long_rollouts.predict_rolled_on`].
+    [`~rlvr_world_hf.environments.long_rollouts.predict_autoregressively`].
 
     Args:
         recipes (`Sequence[Recipe]`):
@@ -116,7 +117,7 @@ def long_rollouts(
 
 def _rows(recipe: Recipe, *, windows: int, frames: int) -> Any:
     """Dataset rows of the test episodes with that many recorded frames to predict."""
-    episodes = [] if is_text(recipe) else load_split(recipe, "test")
+    episodes = [] if is_text(recipe) else kind_of(recipe).stored("test")
     if not len(episodes) or episodes[0].frames is None:
         raise ValueError(
             f"Expected a world of frames, got the recipe {recipe.name}; give one such as pusht/quickstart."
@@ -162,9 +163,11 @@ def _predictor(row: str, pipeline: Any, protocol: Mapping[str, Any]) -> Predicto
         return predict_copy_last
     if row in YARDSTICKS:
         is_fed_back = row == "tokenizer_floor_fed_back"
-        return partial(predict_floor_rolled_on, processor=pipeline.processor, horizon=horizon, feeds_back=is_fed_back)
+        return partial(
+            reconstruct_autoregressively, processor=pipeline.processor, horizon=horizon, feeds_back=is_fed_back
+        )
     sampling = Sampling(temperature=protocol["temperature"])
-    return partial(predict_rolled_on, pipeline=pipeline, horizon=horizon, sampling=sampling)
+    return partial(predict_autoregressively, pipeline=pipeline, horizon=horizon, sampling=sampling)
 
 
 def _curves(

@@ -17,6 +17,7 @@ from ...planning.cross_entropy import CrossEntropyPlanner
 from ...planning.goal_cost import GoalCost
 from ...rewards.base import VerifiableReward, as_frames
 from ...rewards.pixel import MAEReward
+from ...worlds.pusht.form import PushTForm
 from ...worlds.pusht.moves import imagined_moves, random_moves, scripted_moves, simulated_moves
 from ...worlds.pusht.rewards import AgentPositionReward
 from ...worlds.pusht.task import DECISIONS, FRAME_INTERVAL, GOAL_STEPS, POSITION_TOLERANCE, Decide, PushTTask, attempt
@@ -124,18 +125,13 @@ def goal_cost(goal_frame: np.ndarray) -> GoalCost:
 
 def _form(pipeline: WorldModelPipeline) -> dict[str, Any]:
     """Size and interval of the frames that a model of PushT was trained on."""
-    processor = pipeline.processor
-    if processor.predicts != ("frames",) or processor.layout.action_dims != 2 or not processor.fps:
+    form = PushTForm.of(pipeline.processor)
+    if form.frame_interval != FRAME_INTERVAL:
         raise ValueError(
-            f"Expected a world model of PushT's frames, got one that predicts {' and '.join(processor.predicts)}; "
-            "give the run of a recipe such as pusht/quickstart."
+            f"Expected frames {FRAME_INTERVAL} s apart, as goals lie {GOAL_STEPS} decisions of that length ahead, got "
+            f"a model of frames {form.frame_interval:g} s apart; give the run of a recipe such as pusht/quickstart."
         )
-    if processor.fps != 1 / FRAME_INTERVAL:
-        raise ValueError(
-            f"Expected frames {FRAME_INTERVAL} s apart, as goals lie {GOAL_STEPS} decisions of that length ahead, "
-            f"got a model of frames {1 / processor.fps:g} s apart; give the run of a recipe such as pusht/quickstart."
-        )
-    return {"image_size": processor.codec.config.image_size[0], "frame_interval": 1 / processor.fps}
+    return {"image_size": form.image_size, "frame_interval": form.frame_interval}
 
 
 def _metrics_of(piece: Piece) -> dict[str, float]:

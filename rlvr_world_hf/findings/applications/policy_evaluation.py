@@ -25,8 +25,9 @@ import torch
 from ...evaluation.json_files import write_json
 from ...pipeline import WorldModelPipeline
 from ...runs.reproduce import SEEDS
+from ...worlds.pusht.form import common_form
 from ...worlds.pusht.goal_policies import POLICIES
-from ...worlds.pusht.judging import PolicyMaker, PredictedWorld, PushTForm, SimulatedWorld, World, find_scenes, play
+from ...worlds.pusht.judging import PolicyMaker, PredictedWorld, SimulatedWorld, World, find_scenes, play
 from ..application import Application
 from ..attempts import MODELS
 from ..figures import draw_agreement
@@ -183,7 +184,7 @@ def evaluate_policies(
     def load(checkpoint: str) -> WorldModelPipeline:
         return WorldModelPipeline.from_pretrained(checkpoint, device=device)
 
-    form = _common_form([load(str(each)).processor for folders in checkpoints.values() for each in folders])
+    form = common_form({str(each): load(str(each)).processor for folders in checkpoints.values() for each in folders})
     near = {"nearest": protocol.nearest, "farthest": protocol.farthest}
     scenes = find_scenes(protocol.episodes, seed=protocol.seed, form=form, **near)
     settings = {**asdict(protocol), **asdict(form), "scenes": scenes}
@@ -297,13 +298,6 @@ def _distances(
     # The world is made here, so that none is made for a piece that is read.
     distances = play(enter(), make, scenes, steps=steps)
     return {"distances": [None if np.isnan(distance) else float(distance) for distance in distances]}
-
-
-def _common_form(processors: Sequence[Any]) -> PushTForm:
-    forms = [PushTForm.of(processor) for processor in processors]
-    if len(set(forms)) > 1:
-        raise ValueError(f"Expected checkpoints of one form, got {forms}; give those of one recipe.")
-    return forms[0]
 
 
 def _refuse_impossible(

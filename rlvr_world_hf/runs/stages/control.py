@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...hub import load_world_model
-from .. import text_world
 from ..keys import key
+from ..kinds import kind_of
 from ..progress import read_json
 from ..stage import StageRun, stage, stage_folder
-from .collect import is_text
 from .pretrain import likelihood_training, pretrain
 
 
@@ -22,7 +21,7 @@ class ControlSettings:
     max_steps: int = key(0, "Updates after the last pretrain checkpoint; 0: as many as RL's wall time lets it make.")
     times_rl: float = key(1.0, "With max_steps 0: this many times the wall time of RL.")
     save_total_limit: int | None = key(
-        2, "Checkpoints kept for resuming, the best and the last among them; null: all.", shapes_result=False
+        2, "Checkpoints kept for resuming, the best and the last among them; null: all.", affects_result=False
     )
 
 
@@ -38,11 +37,9 @@ def control(run: StageRun) -> list[Path]:
     kept = {"save_total_limit": run.settings.save_total_limit}
     model, processor = load_world_model(run.recipe.output_dir / "base", device=run.processes.device)
     history = read_json(stage_folder(run.recipe, "pretrain") / "history.json")
-    if is_text(run.recipe) and settings.adapter() is not None:  # merged into the base; the checkpoint holds it apart
-        model = text_world.build_text_policy(run.recipe, processor)
     return likelihood_training(
         run,
-        model,
+        kind_of(run.recipe).restart(model, processor),
         processor,
         dataclasses.replace(settings, arguments=settings.arguments | kept),
         checkpoint="control",

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...evaluation.comparison import evaluate as compare
-from ...evaluation.metrics import metrics_of_processor
+from ...evaluation.draws import BestSampling, Draws
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results, write_results
 from ...hub import load_world_model
-from .. import text_world
 from ..keys import key
+from ..kinds import WorldKind, kind_of
 from ..named_parts import build_metrics, build_rewards
 from ..recipe import Recipe
 from ..stage import StageRun, stage
-from .collect import is_text, split_rows
 from .grpo import grpo
 
 
@@ -47,7 +45,7 @@ class EvaluateSettings:
         [], "Metrics of this world, beside the standard ones: import paths of rewards."
     )
     max_new_tokens: int = key(256, "Of text: tokens after which an answer is cut off.")
-    batch_size: int = key(128, "Predictions in memory at a time.", shapes_result=False)
+    batch_size: int = key(128, "Predictions in memory at a time.", affects_result=False)
 
     def __post_init__(self) -> None:
         self.sampling()  # what cannot be drawn is refused before anything is trained
@@ -55,6 +53,18 @@ class EvaluateSettings:
     def sampling(self) -> Sampling:
         """That of the rows without best sampling."""
         return Sampling(temperature=self.temperature, reject_repetition=self.reject_repetition)
+
+    def draws(self) -> Draws:
+        """The predictions of each window."""
+        return Draws(sampling=self.sampling(), seeds=self.sampling_seeds, num_samples=self.num_samples)
+
+    def best(self, kind: WorldKind) -> BestSampling:
+        """How the rows with best sampling are chosen, on validation windows."""
+        return BestSampling(
+            rows=kind.rows("validation", count=self.validation_windows),
+            checkpoints=self.best_sampling,
+            choose_by=self.choose_by or None,
+        )
 
 
 @stage(settings=EvaluateSettings, after=("control",))
@@ -87,21 +97,4 @@ def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any
     settings = evaluate.read(recipe)
     rewards, _ = build_rewards(grpo.read(recipe).rewards)
     own = build_metrics(settings.metrics, where="evaluate.metrics")
-    if is_text(recipe):
-        return text_world.evaluate(recipe, settings, checkpoints, rewards, own)
-    _, processor = next(iter(checkpoints.values()))
-    return compare(
-        checkpoints,
-        split_rows(recipe, "test", count=settings.windows),
-        validation_rows=split_rows(recipe, "validation", count=settings.validation_windows),
-        recipe=recipe.name,
-        rewarded=rewards,
-        training_seed=recipe.seed,
-        sampling_seeds=settings.sampling_seeds,
-        num_samples=settings.num_samples,
-        sampling=settings.sampling(),
-        best_sampling=settings.best_sampling,
-        choose_by=settings.choose_by or None,
-        metrics=[*metrics_of_processor(processor, rewarded=rewards), *own],
-        batch_size=settings.batch_size,
-    )
+    return kind_of(recipe).evaluate(settings, checkpoints, rewards, own)

@@ -10,12 +10,12 @@ from typing import Any
 
 from ...hub import load_world_model, save_world_model
 from ..keys import key
+from ..kinds import kind_of
 from ..named_parts import build_rewards
 from ..precision import BF16, Bfloat16, use_bfloat16
 from ..progress import write_json
 from ..recipe import Recipe
 from ..stage import StageRun, stage
-from .collect import split_rows
 from .pretrain import PretrainSettings, pretrain
 
 
@@ -48,7 +48,7 @@ def config_class(recipe: Recipe) -> Callable[..., Any]:
     return WorldModelGRPOConfig
 
 
-@stage(settings=GrpoSettings, after=("pretrain",), passed_on_to=config_class, shares_processes=True)
+@stage(settings=GrpoSettings, after=("pretrain",), forwards_to=config_class, shares_processes=True)
 def grpo(run: StageRun) -> list[Path]:
     """
     Train the base checkpoint with verifiable rewards and save it as `rlvr/`.
@@ -59,7 +59,7 @@ def grpo(run: StageRun) -> list[Path]:
     from ...training.callbacks import Clock
     from ...training.checkpoints import last_checkpoint, trained_seconds
 
-    recipe, settings = run.recipe, run.settings
+    recipe, settings, kind = run.recipe, run.settings, kind_of(run.recipe)
     rewards, weights = build_rewards(settings.rewards)
     config = config_class(recipe)(
         **{
@@ -76,8 +76,8 @@ def grpo(run: StageRun) -> list[Path]:
         model,
         rewards,
         config,
-        split_rows(recipe, "train"),
-        split_rows(recipe, "validation", count=settings.validation_windows),
+        kind.rows("train"),
+        kind.rows("validation", count=settings.validation_windows),
         processing_class=processor,
         callbacks=[Clock()],
         peft_config=settings.adapter(pretrain.read(recipe)),

@@ -5,28 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import datasets
-import numpy as np
-import torch
-
-from ...hub import load_world_model, save_world_model
-from ...hub.checkpoint import choose_attention, with_codec
-from ...processors.sensor import SensorWorldModelProcessor
-from ...processors.step_blocks import StepBlockProcessor
-from ...processors.video import VideoWorldModelProcessor
-from .. import text_world
+from ...hub import save_world_model
 from ..keys import key
-from ..locations import bundled_path
+from ..kinds import kind_of
 from ..precision import BF16, Bfloat16, use_bfloat16
-from ..progress import cached, fingerprint, write_json
+from ..progress import write_json
 from ..recipe import Recipe
 from ..stage import StageRun, stage
-from .collect import collect, is_text, load_split, split_rows
-from .tokenizer import BUNDLED, codec_identity, load_codec, tokenizer, weights_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,45 +68,27 @@ class PretrainSettings:
         )
         return {name: getattr(self, name) for name in names}
 
-    def training(self, device: Any) -> dict[str, Any]:
-        """What `pretrain` is called with for a `torch.device`, the number of updates left out."""
+    def training(self, device: Any, *, report_to: str) -> dict[str, Any]:
+        """Fields of `training.LikelihoodConfig` for a `torch.device`, seed and number of updates left out."""
         names = ("eval_steps", "batch_size", "learning_rate", "warmup_steps")
         chosen = {name: getattr(self, name) for name in names}
-        return chosen | {"bf16": use_bfloat16(self.bf16, device)} | self.arguments
+        further = {"bf16": use_bfloat16(self.bf16, device), "report_to": report_to, **self.arguments}
+        return chosen | {"training_arguments": further}
 
 
-def training_arguments(recipe: Recipe) -> Callable[..., Any]:
-    """Where the other keys of the stage go; imported on use."""
-    if is_text(recipe):
-        from ...training.language import FinetuningConfig
-
-        return FinetuningConfig
-    from transformers import TrainingArguments
-
-    return TrainingArguments
+def _likelihood_arguments(recipe: Recipe) -> Callable[..., Any]:
+    return kind_of(recipe).likelihood_arguments()
 
 
-def _bundled_base(recipe: Recipe) -> Path:
-    source = tokenizer.read(recipe).source
-    if source != BUNDLED:
-        raise ValueError(
-            f"pretrain.start_from: the bundled world model writes the bundled codec's codes, and tokenizer.source is "
-            f"{source!r}; train one on yours with `--pretrain.start_from ''`, and a larger `--pretrain.max_steps` and "
-            "`--pretrain.learning_rate`."
-        )
-    return bundled_path(f"{recipe.world}-base")
-
-
-def _made_from(recipe: Recipe) -> str | None:
-    is_bundled = pretrain.read(recipe).start_from == BUNDLED
-    return weights_hash(_bundled_base(recipe)) if is_bundled else None
+def _start_identity(recipe: Recipe) -> Any:
+    return kind_of(recipe).start_identity()
 
 
 @stage(
     settings=PretrainSettings,
     after=("collect", "tokenizer"),
-    passed_on_to=training_arguments,
-    made_from=_made_from,
+    forwards_to=_likelihood_arguments,
+    made_from=_start_identity,
     shares_processes=True,
 )
 def pretrain(run: StageRun) -> list[Path]:
@@ -131,33 +101,10 @@ def pretrain(run: StageRun) -> list[Path]:
     settings = run.settings
     if settings.max_steps == 0 and not settings.start_from:
         raise ValueError("pretrain.max_steps: expected updates for a fresh policy, got 0; give some, or a start_from.")
-    if is_text(run.recipe):
-        processor = text_world.build_text_processor(run.recipe)
-        model = choose_attention(text_world.build_text_policy(run.recipe, processor), run.processes.device)
-    else:
-        processor, model = _parts_of_video(run)
+    processor, model = kind_of(run.recipe).start(run)
     if settings.max_steps == 0:
         return _save(run, "base", model, processor, {"log_history": [], "last_checkpoint": None})
-    return likelihood_training(
-        run, model, processor, run.settings, checkpoint="base", max_steps=run.settings.max_steps
-    )
-
-
-def _parts_of_video(run: StageRun) -> tuple[StepBlockProcessor, Any]:
-    from ...training.pretraining import build_policy
-
-    settings = run.settings
-    if not settings.start_from:
-        processor = build_processor(run.recipe).to(run.processes.device)
-        model = build_policy(processor.layout, **settings.policy_sizes(), seed=run.recipe.seed)
-        return processor, choose_attention(model, run.processes.device)
-    load = partial(load_world_model, device=run.processes.device, dtype=torch.float32)
-    if settings.start_from == BUNDLED:
-        with with_codec(_bundled_base(run.recipe), bundled_path(f"{run.recipe.world}-codec")) as whole:
-            model, processor = load(whole)
-    else:
-        model, processor = load(settings.start_from)
-    return processor, choose_attention(model)
+    return likelihood_training(run, model, processor, settings, checkpoint="base", max_steps=settings.max_steps)
 
 
 def likelihood_training(
@@ -184,35 +131,29 @@ def likelihood_training(
         checkpoint (`str`):
             Folder of the run's output to save the best checkpoint in.
         limits (`dict[str, Any]`):
-            Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of `training.pretrain`,
-            or of `training.language.finetune`.
+            Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of
+            `training.LikelihoodConfig`.
 
     Returns:
         `list[Path]`: What was written.
     """
-    from ...training import pretrain as train
+    from ...training import LikelihoodConfig
     from ...training.checkpoints import trained_seconds
-    from ...training.range_head import RangeHead
 
     recipe = run.recipe
-    if is_text(recipe):
-        train, model, tokens = text_world.likelihood_parts(run, model, processor, settings)
-    else:
-        with run.processes.first_before_others():
-            tokens = {split: _tokens(run, processor, split) for split in ("train", "validation")}
-        if settings.restrict_log_probs:
-            limits["range_head"] = RangeHead.of(processor, recipe.windows.horizon)
+    parts = kind_of(recipe).likelihood_parts(run, model, processor, settings)
     run.clock.continue_from(trained_seconds(run.folder))
-    settings_of_run: dict[str, Any] = {"seed": recipe.seed, "report_to": recipe.report_to}
-    settings_of_run |= settings.training(run.processes.device)
-    result = train(model, tokens["train"], tokens["validation"], output_dir=run.folder, **limits, **settings_of_run)
-    return _save(
-        run,
-        checkpoint,
-        model,
-        processor,
-        {"log_history": result.history, "last_checkpoint": result.last_checkpoint},
+    training = settings.training(run.processes.device, report_to=recipe.report_to)
+    result = parts.train(
+        parts.model,
+        parts.tokens["train"],
+        parts.tokens["validation"],
+        output_dir=run.folder,
+        args=LikelihoodConfig(seed=recipe.seed, **limits, **training),
+        **parts.settings,
     )
+    history = {"log_history": result.history, "last_checkpoint": result.last_checkpoint}
+    return _save(run, checkpoint, parts.model, processor, history)
 
 
 def _save(run: StageRun, checkpoint: str, model: Any, processor: Any, history: dict[str, Any]) -> list[Path]:
@@ -221,88 +162,3 @@ def _save(run: StageRun, checkpoint: str, model: Any, processor: Any, history: d
         save_world_model(outputs[0], model, processor)
         write_json(outputs[1], history)
     return outputs
-
-
-def build_processor(recipe: Recipe) -> StepBlockProcessor:
-    """
-    The processor of a recipe: its codec, if it has one, and the ranges of the actions, and of the states if these are
-    to be predicted, of its training episodes.
-
-    Args:
-        recipe (`Recipe`):
-            The recipe; its collect and tokenizer stages are finished.
-
-    Returns:
-        `StepBlockProcessor`: A `VideoWorldModelProcessor`, or, where the tokenizer's source is none, a
-        `SensorWorldModelProcessor`.
-
-    Raises:
-        ValueError: If states are to be predicted and were not recorded, or there is nothing to predict.
-    """
-    settings, episodes = pretrain.read(recipe), load_split(recipe, "train")
-    codec = load_codec(recipe)
-    arguments: dict[str, Any] = {
-        **_ranges("action", [episode.actions for episode in episodes]),
-        "action_bins": settings.action_bins,
-        "observed_steps": recipe.windows.observed_steps,
-        "fps": episodes[0].fps,
-    }
-    if settings.sensor_bins:
-        arguments |= _ranges("state", [episode.states for episode in episodes]) | {"sensor_bins": settings.sensor_bins}
-    elif codec is None:
-        raise ValueError(
-            "pretrain.sensor_bins: expected a number of bins, as without a tokenizer the sensors are all there is to "
-            "predict, got 0; set it to 256, say."
-        )
-    if codec is None:
-        return SensorWorldModelProcessor.from_ranges(**arguments)
-    return VideoWorldModelProcessor.from_codec(codec, **arguments)
-
-
-def _weights_identity(codec: torch.nn.Module | None) -> str:
-    """Identifies the weights of a codec that came with a checkpoint."""
-    if codec is None:
-        return ""
-    sums = {
-        name: [float(value.double().sum()), float(value.double().square().sum())]
-        for name, value in codec.state_dict().items()
-    }
-    return fingerprint(sums)
-
-
-def _ranges(name: str, arrays: list[np.ndarray | None]) -> dict[str, list[float]]:
-    """Lowest and highest value of each dimension."""
-    known = [array for array in arrays if array is not None]
-    if len(known) < len(arrays):
-        raise ValueError(
-            f"pretrain.sensor_bins: {len(arrays) - len(known)} of {len(arrays)} episodes were recorded without "
-            "states; collect them with states, or leave `sensor_bins` at 0."
-        )
-    values = np.concatenate(known)
-    return {f"{name}_low": values.min(axis=0).tolist(), f"{name}_high": values.max(axis=0).tolist()}
-
-
-def _tokens(run: StageRun, processor: StepBlockProcessor, split: str) -> datasets.Dataset:
-    recipe = run.recipe
-    settings = pretrain.read(recipe)
-    bf16 = use_bfloat16(settings.bf16, run.processes.device)
-    made_from: dict[str, Any] = {
-        "episodes": collect.fingerprint(recipe),
-        "split": split,
-        "windows": dataclasses.asdict(recipe.windows),
-        "codec": codec_identity(recipe) if not settings.start_from else _weights_identity(processor.codec),
-        "layout": processor.layout.to_dict(),
-        "actions": [processor.action_low, processor.action_high],
-        "bf16": bf16,
-    }
-    if "sensors" in processor.predicts:
-        made_from["states"] = [processor.state_low, processor.state_high]
-    folder = cached("tokens", fingerprint(made_from), partial(_tokenize, recipe, processor, split, bf16))
-    return datasets.load_from_disk(str(folder)).with_format("torch")
-
-
-def _tokenize(recipe: Recipe, processor: StepBlockProcessor, split: str, bf16: bool, folder: Path) -> None:
-    from ...training import tokenize_rows
-
-    precision = torch.bfloat16 if bf16 else None
-    tokenize_rows(split_rows(recipe, split), processor, autocast_dtype=precision).save_to_disk(str(folder))

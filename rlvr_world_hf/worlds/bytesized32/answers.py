@@ -1,4 +1,4 @@
-"""What a model says about the following object state, in JSON or in lines, as that state."""
+"""Reads the following object state from the answer of a model, in JSON or in short lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def read_following_state(completion: str, state: ObjectState) -> ObjectState:
         completion (`str`):
             What the model wrote, reasoning and special tokens included. Its answer is a difference in JSON (`modified`
             and `removed`, lists, and `score`), a whole state in JSON (`game_state`), or one of the two in the lines of
-            [`~states.compact_state.write_compact_state`]. JSON may stand between code fences and is repaired.
+            [`~rlvr_world_hf.worlds.bytesized32.compact.write_compact_state`]. JSON may stand between code fences and
+            is repaired.
         state (`ObjectState`):
             The state before.
 
@@ -47,16 +48,16 @@ def read_following_state(completion: str, state: ObjectState) -> ObjectState:
     answer = fenced[-1].strip() if fenced else answer
     if is_compact(answer):
         return apply_compact_answer(state, answer)
-    told = read_repaired_json(answer)
-    if isinstance(told, list) and len(told) == 1:
-        told = told[0]
-    if isinstance(told, dict) and _are_lists(told, "modified", "removed"):
-        return apply_difference(state, told)
-    if isinstance(told, dict) and _are_lists(told, "game_state"):
-        items = [item for item in told["game_state"] if isinstance(item, dict)]
+    parsed = read_repaired_json(answer)
+    if isinstance(parsed, list) and len(parsed) == 1:
+        parsed = parsed[0]
+    if isinstance(parsed, dict) and _are_lists(parsed, "modified", "removed"):
+        return apply_difference(state, parsed)
+    if isinstance(parsed, dict) and _are_lists(parsed, "game_state"):
+        items = [item for item in parsed["game_state"] if isinstance(item, dict)]
         return state_of([item for item in items if is_number(item.get("uuid", 0))])
     raise UnreadableAnswerError(f"Expected the lists `modified` and `removed`, or `game_state`, got {answer:.80}")
 
 
-def _are_lists(told: dict[str, Any], *keys: str) -> bool:
-    return all(isinstance(told.get(key), list) for key in keys)
+def _are_lists(parsed: dict[str, Any], *keys: str) -> bool:
+    return all(isinstance(parsed.get(key), list) for key in keys)

@@ -1,10 +1,10 @@
 r"""
 A short text of an object state, for small models that learn to read and write from it alone.
 
-A line an object, `uuid|name|type|items`, and a last line `score|items`. The items, between `;`, are the properties as
-[`~states.compact_items.write_item`] writes them, and `>5` for each object that it contains. ` (ID: uuid)` at the end
-of an object's name is left out; a name without it begins with `=`. A difference has the same lines for objects that
-were added or renamed, and for others only what changed:
+A line an object, `uuid|name|type|items`, and a last line `score|items`. The items, between `;`, are the properties
+(see `compact_items.py`), and `>5` for each object that it contains. ` (ID: uuid)` at the end of an object's name is
+left out; a name without it begins with `=`. A difference has the same lines for objects that were added or renamed,
+and for others only what changed:
 
     5|+isOn;temperature=36;~cover;>7;<8     values, a property that is gone, what came into it, what left it
     -5                                      the object is gone
@@ -79,7 +79,7 @@ def read_compact_state(text: str) -> ObjectState:
         `ObjectState`: the state.
 
     Raises:
-        UnreadableAnswerError: if a line is none of an object or the score.
+        UnreadableAnswerError: if a line is neither that of an object nor that of the score.
 
     Example:
 

@@ -29,7 +29,7 @@ def write_item(key: str, value: Any, uuids: Mapping[str, int]) -> str:
         key (`str`):
             Its name, like that of a variable.
         value (`Any`):
-            Its value, anything that JSON can tell.
+            Its value, anything that JSON can hold.
         uuids (`Mapping[str, int]`):
             The objects by name, for references.
 
@@ -88,7 +88,7 @@ def read_item(item: str, names: Mapping[int, str]) -> tuple[str, Any] | None:
 
 
 def _read_json(text: str) -> Any:
-    """The value that a text tells as JSON; the text itself if it is none."""
+    """The value of a text as JSON; the text itself if it is no JSON."""
     if text.count("[") + text.count("{") > MAX_BRACKETS:
         return text
     try:

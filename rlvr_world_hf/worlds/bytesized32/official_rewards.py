@@ -1,9 +1,9 @@
 """
 The rewards on object states as the authors' code gives them, its faults included, to compare numbers with the paper.
 
-Facts about the text game rewards of https://github.com/thuml/RLVR-World, none of it copied, held to the cases that
-`tests/parity/test_text_rewards.py` reads. Where that code raises, its reward is 0; here the answer is unreadable. Not
-for training: it is open to what [`ObjectStateReward`] closes.
+They compute what the text game rewards of https://github.com/thuml/RLVR-World compute, without their code, and
+`tests/parity/test_text_rewards.py` compares the two on recorded cases. Where that code raises, its reward is 0; here
+the answer is unreadable. Not for training: [`ObjectStateReward`] lists what they reward wrongly.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ def official_task_specific_reward(completion: str, current: ObjectState, followi
 def _predict(completion: str, current: ObjectState) -> tuple[dict[Any, dict[str, Any]], Any]:
     """Objects of the current state as the answer replaces and removes them, none added; and its score, if any."""
     text = _answer(completion).replace("True", "true").replace("False", "false").replace("None", "null")
-    told = read_repaired_json(text)
-    if not isinstance(told, dict | list | str) or "modified" not in told or "removed" not in told:
+    answer = read_repaired_json(text)
+    if not isinstance(answer, dict | list | str) or "modified" not in answer or "removed" not in answer:
         raise UnreadableAnswerError(f"Expected `modified` and `removed`, got {text:.80}")
-    if not isinstance(told, dict):
+    if not isinstance(answer, dict):
         return dict(current.objects), None
-    modified, removed = told["modified"], told["removed"]
+    modified, removed = answer["modified"], answer["removed"]
     entries = modified if isinstance(modified, list) else []
     replaced = {
         item["uuid"]: item
@@ -86,8 +86,8 @@ def _predict(completion: str, current: ObjectState) -> tuple[dict[Any, dict[str,
     }
     gone = removed if isinstance(removed, list) else []
     objects = {uuid: replaced.get(uuid, item) for uuid, item in current.objects.items() if uuid not in gone}
-    score = told.get("score")
-    if "score" in told and (not isinstance(score, dict | list | str) or not score):
+    score = answer.get("score")
+    if "score" in answer and (not isinstance(score, dict | list | str) or not score):
         score = current.score
     if isinstance(score, dict) and "uuid" in score:
         _require(not isinstance(score["uuid"], dict | list), "a `uuid` that can be looked up")
@@ -119,11 +119,11 @@ def _share_of_entries(objects: Mapping[Any, Mapping[str, Any]], following: Objec
 def _right_properties(item: Mapping[str, Any], target: Mapping[str, Any]) -> list[bool]:
     if "properties" not in item:
         return [False]
-    told = item["properties"]
-    _require(isinstance(told, dict | list | str), "properties that can be looked through")
-    named = [name for name in target if name in told]
-    _require(isinstance(told, dict) or not named, "properties with values")
-    return [name in told and told[name] == value for name, value in target.items()]
+    properties = item["properties"]
+    _require(isinstance(properties, dict | list | str), "properties that can be looked through")
+    named = [name for name in target if name in properties]
+    _require(isinstance(properties, dict) or not named, "properties with values")
+    return [name in properties and properties[name] == value for name, value in target.items()]
 
 
 def _sorted(contains: Any) -> list[Any]:
@@ -157,12 +157,12 @@ def _share_of_changes(objects: Mapping[Any, Mapping[str, Any]], current: ObjectS
         if uuid not in shared:
             continue
         if kind == "contains":
-            told = objects[uuid].get("contains", absent)
-            right.append(told is not absent and _sorted(told) == list(after[uuid, kind, name]))
+            predicted = objects[uuid].get("contains", absent)
+            right.append(predicted is not absent and _sorted(predicted) == list(after[uuid, kind, name]))
         else:
             expected = after.get((uuid, kind, name), absent)
-            told = objects[uuid]["properties"].get(name, absent)
-            right.append(told is expected or told == expected)
+            predicted = objects[uuid]["properties"].get(name, absent)
+            right.append(predicted is expected or predicted == expected)
     return sum(right) / len(right) if right else 0.0
 
 

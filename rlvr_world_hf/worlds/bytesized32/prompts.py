@@ -1,4 +1,4 @@
-"""What a language model is told about a step of a text game: in words and JSON, or in short lines."""
+"""The prompt about a step of a text game, and the answer to it: in words and JSON, or in short lines."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def write_prompt(
     examples: Sequence[ObjectStep] = (),
 ) -> str:
     """
-    What a model is told about a step.
+    The prompt about a step.
 
     Args:
         step (`ObjectStep`):
@@ -153,14 +153,14 @@ def write_prompt(
         `str`: the prompt.
     """
     solved = [f"{_state(item, compact)}{write_answer(item, answer, compact=compact)}\n" for item in examples]
-    told = [_game(solved_step, task, rules, compact) for solved_step in examples[:1]]
-    told += [text if compact else f"\nExample {number}\n{text}" for number, text in enumerate(solved, start=1)]
+    shown = [_game(solved_step, task, rules, compact) for solved_step in examples[:1]]
+    shown += [text if compact else f"\nExample {number}\n{text}" for number, text in enumerate(solved, start=1)]
     asked = _game(step, task, rules, compact) + _state(step, compact)
     if compact:
-        return "".join([*told, asked])
+        return "".join([*shown, asked])
     explained = f"{ASKED[task]}\n{FORMS[answer]}\nNew objects are numbered from the next free uuid on.\n"
-    told = ["\nSolved examples of another game come first.\n", *told, "\nNow your game.\n"] if told else ["\n"]
-    return "".join([explained, *told, asked, f'\nGive the answer after the words "{ANNOUNCED}"'])
+    shown = ["\nSolved examples of another game come first.\n", *shown, "\nNow your game.\n"] if shown else ["\n"]
+    return "".join([explained, *shown, asked, f'\nGive the answer after the words "{ANNOUNCED}"'])
 
 
 def _game(step: ObjectStep, task: Task, rules: Mapping[str, Mapping[str, str]] | None, compact: bool) -> str:

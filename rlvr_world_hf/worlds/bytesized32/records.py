@@ -282,16 +282,16 @@ def read_hub_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[Transition]:
     ```
     """
     for number, row in enumerate(rows):
-        told = row["extra_info"]
-        current = parse_object_state(told["data_state"])
+        extra = row["extra_info"]
+        current = parse_object_state(extra["data_state"])
         following = parse_object_state(row["reward_model"]["ground_truth"])
         yield Transition(
-            transition_id=f"{told.get('split', 'row')}/{told.get('index', number)}",
+            transition_id=f"{extra.get('split', 'row')}/{extra.get('index', number)}",
             group=row["data_source"],
             prompt=[dict(message) for message in row["prompt"]],
             answer=f"{ANNOUNCED}\n{json.dumps(state_difference(current, following))}",
-            state=told["data_state"],
-            action=told["data_action"],
+            state=extra["data_state"],
+            action=extra["data_action"],
             next_state=row["reward_model"]["ground_truth"],
             is_changed=_is_changed(current, following),
         )

@@ -25,8 +25,8 @@ class ObjectStateReward(TextReward):
     Rewards of RLVR-World's text games (https://huggingface.co/papers/2505.13934, section 4.1): `binary` in {0, 1}, the
     accuracy of its tables; `task_specific` in [0, 1.3], of a state that does not change in [0, 0.3].
 
-    By default it differs from the authors' code where that code lets a policy earn what it does not deserve, or keeps
-    from it what it does:
+    By default it differs from the authors' code (`there`) where that code rewards wrong answers, or does not reward
+    right ones:
 
     - an object that the step added can be predicted, and its entries count as changed; there it cannot be right;
     - an object that the step removed must be reported, and its entries count as changed; there nothing depends on it;
@@ -39,7 +39,8 @@ class ObjectStateReward(TextReward):
     - one part of an unexpected type is wrong; there it makes the whole reward 0;
     - special tokens of the tokenizer, and anything that looks like Python's `True` inside a text, do no harm.
 
-    Besides, it reads whole states and the short lines of [`~states.compact_state.write_compact_difference`].
+    It also reads whole states, and the lines of
+    [`~rlvr_world_hf.worlds.bytesized32.compact.write_compact_difference`].
 
     Args:
         kind (`str`, *optional*, defaults to `"binary"`):
@@ -86,13 +87,13 @@ class ObjectStateReward(TextReward):
             official = official_binary_reward if self.kind == "binary" else official_task_specific_reward
             return official(completion, current, following)
         predicted = read_following_state(completion, current)
-        told, recorded, before = state_entries(predicted), state_entries(following), state_entries(current)
-        wrong, wrong_score = set(differing(told, recorded)), differing(predicted.score, following.score)
+        ours, recorded, before = state_entries(predicted), state_entries(following), state_entries(current)
+        wrong, wrong_score = set(differing(ours, recorded)), differing(predicted.score, following.score)
         is_right = not wrong and not wrong_score
         if self.kind == "binary":
             return float(is_right)
         changed = differing(before, recorded)
         changes = sum(entry not in wrong for entry in changed) / len(changed) if changed else 0.0
-        entries = 1 - len(wrong) / max(len(told.keys() | recorded.keys()), 1)
+        entries = 1 - len(wrong) / max(len(ours.keys() | recorded.keys()), 1)
         scores = 1 - len(wrong_score) / max(len(predicted.score.keys() | following.score.keys()), 1)
         return 0.09 * entries + 0.01 * scores + 0.2 * is_right + changes

@@ -37,7 +37,7 @@ class ObjectState:
     """The objects by `uuid`, in the order of the game."""
 
     score: dict[str, Any]
-    """`score`, `gameOver` and `gameWon`; empty if the state tells none."""
+    """`score`, `gameOver` and `gameWon`; empty if the state has none."""
 
 
 Entry = tuple[Hashable, str, str]
@@ -75,7 +75,7 @@ def parse_object_state(text: str) -> ObjectState:
 
 def state_of(listed: list[dict[str, Any]]) -> ObjectState:
     """
-    The state that a list of objects and a score tells.
+    The state that a list of objects and a score describes.
 
     Args:
         listed (`list[dict[str, Any]]`):
@@ -236,7 +236,7 @@ def apply_difference(state: ObjectState, difference: Mapping[str, Any]) -> Objec
 
 
 def is_number(uuid: Any) -> bool:
-    """Whether objects can be told apart by this, which a model may have written."""
+    """Whether a `uuid`, which a model may have written, is a number, as the games number their objects."""
     return isinstance(uuid, int | float) and not isinstance(uuid, bool)
 
 

@@ -25,7 +25,7 @@ AGENT_RADIUS = 15 / 512
 """Radius of the agent as a fraction of the frame."""
 
 NOISE_COVERAGE = 0.25
-"""Shares up to this one are not told from noise or from the block's lighter inside, whose mixture comes to 0.13."""
+"""Shares up to this one count as noise; the block's lighter inside, which is none of the colours, comes to 0.13."""
 
 FOUND_COVERAGE = 0.5
 """A frame shows the agent where it covers more than this share of some pixel."""

@@ -1,9 +1,9 @@
 """
-The block's position in a PushT frame, read from its colour as that of the agent is (`pusht_state.py`).
+The block's position in a PushT frame, read from its colour, as the agent's is (`agent.py`).
 
 One affine function of RGB is 1 on the block's inside and 0 on table, goal and the agent's outline. It is beyond 1 on
 the block's outline and below 0 on the agent's inside, both of which are clamped; on a mixture of block and table or
-goal it is the share of the pixel that the block covers. Walls would count too, so the frame's border does not.
+goal it is the share of the pixel that the block covers. Walls would count as block, so the frame's border is left out.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ BORDER = 10 / 512
 """Width of the border that the walls stand in, as a fraction of the frame."""
 
 NOISE_COVERAGE = 0.25
-"""Shares up to this one are not told from noise."""
+"""Shares up to this one count as noise."""
 
 FOUND_SHARE = 0.25
-"""A frame shows the block where so much of its area has its colour."""
+"""Share of the block's area that must have its colour for a frame to show it."""
 
 GOAL_CENTRE = (227.21 / 512, 284.79 / 512)
 """

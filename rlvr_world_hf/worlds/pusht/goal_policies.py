@@ -22,7 +22,7 @@ GOAL = np.array(GOAL_CENTRE) * WORLD_SIZE
 """Centre of the goal `(2,)`, in world units."""
 
 REST = 12.0
-"""So near the goal's centre, in world units, the block is left alone."""
+"""Distance from the goal's centre, in world units, below which the block is left alone."""
 
 CIRCLE = 105.0
 """Distance from the block's centroid, in world units, at which the agent walks around it without touching it."""
@@ -31,7 +31,7 @@ TURN = np.radians(40)
 """Largest part of the circle that is walked in one step."""
 
 BEHIND = np.radians(15)
-"""So near the line through goal and block, seen from the block, the agent stands behind it and may push."""
+"""Angle at the block, from the line through goal and block, up to which the agent is behind it and may push."""
 
 
 class GoalPushingPolicy:
@@ -78,7 +78,7 @@ class GoalPushingPolicy:
         if abs(turn) > BEHIND:
             angle += np.clip(turn, -TURN, TURN)
             return block + CIRCLE * np.array([np.cos(angle), np.sin(angle)])
-        # On the line through goal and block, as far ahead as the block has to go; if it is not touched yet, nearer.
+        # Along the line through block and goal: as far as the block has to go, and the gap to the circle before that.
         behind = float(np.linalg.norm(offset))
         return block - way / left * (behind - min(self.reach, left + max(0.0, behind - CIRCLE)))
 

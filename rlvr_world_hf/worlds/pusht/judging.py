@@ -1,5 +1,5 @@
 """
-A policy of PushT at work, in the simulator or in a world model, which it cannot tell apart: it sees frames.
+A policy of PushT acts in the simulator or in a world model; it is shown frames alone, in the same form by both.
 
     scene     an episode's seed; the data's scripted policy plays the steps that the model's first window needs
     play      at each step agent and block are found in the frame, and the policy chooses the next target
@@ -8,7 +8,6 @@ A policy of PushT at work, in the simulator or in a world model, which it cannot
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,55 +17,20 @@ from einops import rearrange
 from ...environments.world_model_vector_env import WorldModelVectorEnv
 from .agent import locate_agent
 from .block import locate_block
+from .form import PushTForm
 from .goal_policies import GOAL, Policy
 from .policies import WORLD_SIZE
-from .simulator import Recording, record_policy
+from .simulator import Recording
 
 
 PolicyMaker = Callable[[np.random.Generator], Policy]
-"""Makes a policy of the generator of its noise."""
+"""Makes a policy; the generator is the source of its noise."""
 
 FIRST_SEED = 5_000_000
 """Scenes have seeds from this one on: beyond those that training, validation and test count from."""
 
 SEEDS_APART = 100_000
-"""Seeds of the simulator between the scenes of two seeds of an evaluation."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushTForm:
-    """What a model of PushT is given, and how often it decides."""
-
-    image_size: int
-    """Height and width of a frame in pixels."""
-
-    frame_interval: float
-    """Seconds between two frames."""
-
-    given: int
-    """Frames before the first decision, the present one included."""
-
-    @classmethod
-    def of(cls, processor: Any) -> PushTForm:
-        """That of a processor; raises `ValueError` where it is not one of PushT with frames alone."""
-        layout = processor.layout if processor.predicts == ("frames",) else None
-        height, width = processor.codec.config.image_size if layout else (0, 0)
-        is_pusht = layout and layout.action_dims == 2 and processor.fps and height == width and not WORLD_SIZE % height
-        if layout is None or not is_pusht:
-            raise ValueError(
-                f"Expected a world model of PushT: square frames alone, whose size divides {WORLD_SIZE:.0f}, a frame "
-                f"rate and 2 action dimensions, got {' and '.join(processor.predicts)} of {height}x{width}, "
-                f"{getattr(processor, 'fps', None)} and {layout.action_dims if layout else 'unknown'}."
-            )
-        return cls(
-            image_size=height, frame_interval=1 / processor.fps, given=layout.context_frames + layout.observed_steps
-        )
-
-    def record(self, seed: int) -> Recording:
-        """The simulator at the first decision of a scene."""
-        return record_policy(
-            seed, length=max(1, self.given - 1), image_size=self.image_size, frame_interval=self.frame_interval
-        )
+"""Seeds of the simulator that are set aside for each seed of an evaluation."""
 
 
 class World(Protocol):
@@ -107,8 +71,8 @@ class SimulatedWorld:
 
 class PredictedWorld:
     """
-    The same scenes in a world model, all predicted together. It knows the actions of its training; targets beyond are
-    taken to be the nearest of those, as its bins have it.
+    The same scenes in a world model, all predicted together. Targets beyond the range of actions that the model was
+    trained on are clipped to it, as there are no tokens for them.
 
     Args:
         pipeline ([`WorldModelPipeline`]):
@@ -124,8 +88,7 @@ class PredictedWorld:
     def __init__(self, pipeline: Any, scenes: Sequence[int], *, noise: int = 0, **settings: Any) -> None:
         form = PushTForm.of(pipeline.processor)
         self.low, self.high = pipeline.processor.action_low, pipeline.processor.action_high
-        past = pipeline.processor.layout.prompt_actions - 1
-        starts = [_start(form.record(scene), form.given, past) for scene in scenes]
+        starts = [_start(form.record(scene), form) for scene in scenes]
         self.env = WorldModelVectorEnv(pipeline, starts, num_envs=len(starts), **settings)
         seeds = [int(np.random.SeedSequence([scene, noise]).generate_state(1)[0]) for scene in scenes]
         self.observations, _ = self.env.reset(seed=seeds, options={"start": range(len(starts))})
@@ -141,7 +104,7 @@ class PredictedWorld:
 
 def find_scenes(count: int, *, seed: int, nearest: float, farthest: float, form: PushTForm) -> list[int]:
     """
-    Scenes that begin with the block away from the goal, but not out of reach, as seen in their first frame.
+    Scenes whose first frame shows the block away from the goal, but not too far.
 
     Args:
         count (`int`):
@@ -182,7 +145,7 @@ def play(world: World, make: PolicyMaker, scenes: Sequence[int], *, steps: int) 
 
     Args:
         world ([`World`]):
-            The scenes at their first decision; moved on.
+            The scenes at their first decision; changed in place.
         make (`Callable`):
             Makes a policy of a generator: one a scene, whose noise is the same in every world.
         scenes (`Sequence[int]` of length `E`):
@@ -218,8 +181,8 @@ def distances_to_goal(frames: torch.Tensor) -> np.ndarray:
     return np.linalg.norm(locate_block(frames).numpy() * WORLD_SIZE - GOAL, axis=-1)
 
 
-def _start(recording: Recording, given: int, past: int) -> dict[str, np.ndarray]:
+def _start(recording: Recording, form: PushTForm) -> dict[str, np.ndarray]:
     """The row that [`WorldModelEnv`] starts from: the last frames, and the actions that led to the last of them."""
-    episode = recording.episode()
-    frames = np.stack([*episode.required_frames, recording.frame()])[-given:]
-    return {"context": frames, "actions": episode.actions[len(episode.actions) - past :]}
+    actions = recording.episode().actions
+    past = form.prompt_actions - 1
+    return {"context": recording.seen(form.given_frames), "actions": actions[len(actions) - past :]}

@@ -1,8 +1,9 @@
 """
 Ways to decide in PushT: at random, as the scripted policy, by a world model's predictions, by the true physics.
 
-Of the two that plan, the same cost compares frames with the goal's, so that they differ in nothing but what they know
-of the world. The agent's place, from which moves are counted, is given to both, as DINO-WM gives its proprioception.
+The two that plan use the same cost, which compares frames with the goal frame, so they differ only in what they know
+of the world. Both are given the agent's position, from which moves are counted, as DINO-WM's planner is given
+proprioception.
 """
 
 from __future__ import annotations

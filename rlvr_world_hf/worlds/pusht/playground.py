@@ -18,6 +18,8 @@ from einops import rearrange
 from ...pipeline import WorldModelPipeline
 from ...playground.play import MAX_SAMPLES, MAX_SEED, MAX_TEMPERATURE, METRICS, SIMULATOR, Plan, Play, Target
 from ...rewards.repetition import repeated_steps
+from ...rollouts.sliding import window_after
+from .form import common_form
 from .policies import MARGIN, REACH, WORLD_SIZE, within_reach
 from .simulator import Recording, record_policy
 
@@ -40,7 +42,7 @@ class Playground:
         max_total (`int`, *optional*, defaults to 120):
             Steps after which a play ends.
         scripted_steps (`int`, *optional*, defaults to 8):
-            Steps of the scripted policy before the start, at least as many as give the first frames.
+            Steps of the scripted policy before the start; more if the models are given more frames.
         recorded_steps (`int`, *optional*, defaults to 24):
             Steps of the scripted policy after the start that can be replayed.
 
@@ -86,11 +88,11 @@ class Playground:
                 f"{horizon}, {max_steps}, {max_total} and {scripted_steps}."
             )
         self.pipelines = dict(pipelines)
-        self.image_size, self.frame_interval, self.given, self.prompt_actions = _common_form(self.pipelines)
+        self.form = common_form({name: pipeline.processor for name, pipeline in self.pipelines.items()})
         self.horizon = horizon
         self.max_steps = max_steps
         self.max_total = max_total
-        self.scripted_steps = max(scripted_steps, self.given - 1)
+        self.scripted_steps = max(scripted_steps, self.form.given_frames - 1)
         self.recorded_steps = recorded_steps
 
     def start(self, seed: int) -> Play:
@@ -108,16 +110,12 @@ class Playground:
             ValueError: If the seed is out of range.
         """
         _check_within("seed", seed, 0, MAX_SEED)
-        recording = record_policy(
-            seed, length=self.scripted_steps, image_size=self.image_size, frame_interval=self.frame_interval
-        )
-        episode = recording.episode()
-        frames = np.stack([*episode.required_frames, recording.frame()])[-self.given :]
-        still = np.zeros((0, self.image_size, self.image_size, 3), np.uint8)
+        recording = self._record(seed, self.scripted_steps)
+        still = np.zeros((0, self.form.image_size, self.form.image_size, 3), np.uint8)
         return Play(
             seed=seed,
-            given=rearrange(frames, "t c h w -> t h w c"),
-            before=episode.actions.astype(np.float64),
+            given=rearrange(recording.seen(self.form.given_frames), "t c h w -> t h w c"),
+            before=recording.episode().actions.astype(np.float64),
             agent=recording.agent.copy(),
             actions=np.zeros((0, 2)),
             truth=still,
@@ -128,13 +126,13 @@ class Playground:
 
     def plan(self, play: Play, targets: Iterable[Target]) -> Plan:
         """
-        The way from where the agent stands to targets, one after the other; each step aims from where it then is.
+        The way from the agent to targets, one after the other. Each step aims from where the agent then is.
 
         Args:
             play ([`Play`]):
                 What was done so far.
             targets (`Iterable[tuple[float, float]]`):
-                `(x, y)` in world units from the upper left corner. What is beyond the walls is taken to lie at them.
+                `(x, y)` in world units from the upper left corner. Targets beyond the walls are moved to the walls.
 
         Returns:
             [`Plan`]: of at most `max_steps` steps. A longer list of targets leaves the steps before them as they are.
@@ -169,13 +167,7 @@ class Playground:
             `numpy.ndarray` of shape `(S, 2)`, float64 in world units: at most `max_steps`, none where the recording
             or the play ends.
         """
-        recorded = record_policy(
-            play.seed,
-            length=self.scripted_steps + self.recorded_steps,
-            image_size=self.image_size,
-            frame_interval=self.frame_interval,
-            frames=False,
-        )
+        recorded = self._record(play.seed, self.scripted_steps + self.recorded_steps, frames=False)
         first = self.scripted_steps + play.replayed
         count = max(0, min(self.max_steps, self.max_total - play.steps))
         return recorded.episode().actions[first : first + count].astype(np.float64)
@@ -199,7 +191,7 @@ class Playground:
             actions (`numpy.ndarray` of shape `(S, 2)`):
                 What to do, in world units; at most `max_steps`.
             samples (`int`, *optional*, defaults to 1):
-                Predictions of each model, in `[1, MAX_SAMPLES]`. More than before branch off from those.
+                Predictions of each model, in `[1, MAX_SAMPLES]`. New ones branch off from those there are.
             temperature (`float`, *optional*, defaults to 0.0):
                 Divides the logits of the models, in `[0, MAX_TEMPERATURE]`; 0 takes the likeliest token.
             sampling_seed (`int`, *optional*, defaults to 0):
@@ -220,10 +212,10 @@ class Playground:
         _check_within("number of steps", len(actions), 0, self.max_steps)
         _check_within("number of steps in all", play.steps + len(actions), 0, self.max_total)
         recording, play = self._simulator(play), _branch(play, samples)
-        window = play
+        done = play.steps
         for step, action in enumerate(actions):
             if step % self.horizon == 0:
-                window = play
+                done = play.steps  # a window begins with the frames as shown
             recording.hold(action)
             play = dataclasses.replace(
                 play,
@@ -233,39 +225,41 @@ class Playground:
                 replayed=play.replayed + replayed,
             )
             predicted = {
-                name: self._predict(pipeline, name, window, play, temperature=temperature, seed=sampling_seed)
+                name: self._predict(pipeline, name, play, done, temperature=temperature, seed=sampling_seed)
                 for name, pipeline in self.pipelines.items()
             }
             play = _with_predictions(play, predicted)
             yield play
 
+    def _record(self, seed: int, length: int, *, frames: bool = True) -> Recording:
+        """So many steps of the scripted policy."""
+        size, interval = self.form.image_size, self.form.frame_interval
+        return record_policy(seed, length=length, image_size=size, frame_interval=interval, frames=frames)
+
     def _simulator(self, play: Play) -> Recording:
         """The world after what was done, by doing it again."""
-        recording = record_policy(
-            play.seed,
-            length=self.scripted_steps,
-            image_size=self.image_size,
-            frame_interval=self.frame_interval,
-            frames=False,
-        )
+        recording = self._record(play.seed, self.scripted_steps, frames=False)
         for action in play.actions:
             recording.hold(action)
         return recording
 
     def _predict(
-        self, pipeline: WorldModelPipeline, name: str, window: Play, play: Play, *, temperature: float, seed: int
+        self, pipeline: WorldModelPipeline, name: str, play: Play, done: int, *, temperature: float, seed: int
     ) -> np.ndarray:
-        """The last of a window's frames up to now, each sample's on its own frames: `(G, H, W, 3)`, uint8."""
-        own = window.predicted[name]  # (G, S, H, W, 3)
-        given = [np.concatenate([play.given, frames])[-self.given :] for frames in own]
-        first = len(play.before) + window.steps + 1 - self.prompt_actions
-        actions = np.concatenate([play.before, play.actions])[first:]
+        """
+        The frame that follows the last action, `(G, H, W, 3)`, uint8: the last of the window that began after `done`
+        steps, each sample's on its own frames.
+        """
+        window = window_after(pipeline.processor.layout, done, steps=play.steps - done)
+        given = [np.concatenate([play.given, frames])[window.given] for frames in play.predicted[name]]
+        past = play.before[len(play.before) + 1 - self.form.prompt_actions :]
+        actions = np.concatenate([past, play.actions])[window.actions]
         predicted = pipeline.predict_batch(
             given,
             [actions] * len(given),
-            horizon=play.steps - window.steps,
+            horizon=window.steps,
             temperature=temperature,
-            seed=seed + MAX_SAMPLES * window.steps,
+            seed=seed + MAX_SAMPLES * window.done,
         )
         return rearrange((predicted[:, 0, -1] * 255).round().to(torch.uint8).cpu(), "g c h w -> g h w c").numpy()
 
@@ -286,7 +280,7 @@ def _check_within(name: str, value: float, least: float, most: float) -> None:
 
 
 def _branch(play: Play, samples: int) -> Play:
-    """The play with so many samples: the first of those there are, or again from the first on."""
+    """The play with `samples` samples: the first of those it has; if it has fewer, they are repeated."""
 
     def of(values: np.ndarray) -> np.ndarray:
         return values[np.arange(samples) % len(values)]
@@ -325,30 +319,3 @@ def _with_predictions(play: Play, predicted: Mapping[str, np.ndarray]) -> Play:
 def _as_states(frames: np.ndarray) -> torch.Tensor:
     """Frames `(G, S, H, W, 3)`, uint8, as `(G, S, 3, H, W)`, float in `[0, 1]`."""
     return rearrange(torch.from_numpy(frames), "g s h w c -> g s c h w").float() / 255
-
-
-def _common_form(pipelines: Mapping[str, WorldModelPipeline]) -> tuple[int, float, int, int]:
-    """Image size, frame interval, given frames and actions before the first predicted one, the same for all."""
-    forms = {}
-    for name, pipeline in pipelines.items():
-        processor, layout = pipeline.processor, pipeline.processor.layout
-        if processor.predicts != ("frames",):
-            raise ValueError(f"{name!r} predicts {' and '.join(processor.predicts)}; give a model of frames alone.")
-        height, width = processor.codec.config.image_size
-        if layout.action_dims != 2 or not processor.fps or height != width or WORLD_SIZE % height:
-            raise ValueError(
-                f"{name!r} is no world model of PushT: expected square frames whose size divides {WORLD_SIZE:.0f}, a "
-                f"frame rate and 2 action dimensions, got {height}x{width}, {processor.fps} and {layout.action_dims}."
-            )
-        forms[name] = (
-            height,
-            1 / processor.fps,
-            layout.context_frames + layout.observed_steps,
-            layout.prompt_actions,
-        )
-    if len(set(forms.values())) > 1:
-        raise ValueError(
-            "Expected models of one form, got (image size, seconds a frame, given frames, prompt actions) "
-            f"{forms}; give checkpoints of the same run."
-        )
-    return next(iter(forms.values()))

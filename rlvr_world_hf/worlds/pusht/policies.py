@@ -14,7 +14,7 @@ MARGIN = 32.0
 """Targets keep this distance to the walls, in world units."""
 
 REACH = 72.0
-"""Targets of recorded episodes are, but for noise, at most so far from the agent, in world units."""
+"""Largest distance of a target from the agent in recorded episodes, before noise is added, in world units."""
 
 EXPLORATION_STEPS = 4
 """Most steps of one streak of exploration."""
@@ -107,7 +107,7 @@ class ExploringPolicy:
         self.rng = rng
         self.reach = reach
         mean = (1 + EXPLORATION_STEPS) / 2
-        self.chance = share / (share + mean * (1 - share))  # that a streak begins where none goes on
+        self.chance = share / (share + mean * (1 - share))  # of a streak to begin at a step that is in none
         self.steps_left = 0
         self.kind = "still"
         self.point = np.zeros(2)

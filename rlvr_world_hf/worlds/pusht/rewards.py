@@ -1,4 +1,4 @@
-"""How far the agent of PushT is from where it was: positions read from the predicted and the reference frames."""
+"""The error of the agent's position in PushT, which is read from the predicted and the reference frame."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class AgentPositionReward(VerifiableReward):
     Minus the error of the agent's position: in [-1, 0] as a fraction of the frame; 0 is perfect.
 
     The metric, `agent_position_mae`, is the mean of |dx| and |dy| between the positions that
-    [`~rlvr_world_hf.states.locate_agent`] finds in the predicted and the reference frame, so the error of finding
-    (0.001) cancels in part. A predicted frame without an agent has error 1 and counts in the metric `agent_not_found`;
-    a reference frame without an agent is left out.
+    [`~rlvr_world_hf.worlds.pusht.agent.locate_agent`] finds in the predicted and the reference frame, so that its own
+    error (0.001) cancels in part. A predicted frame without an agent has error 1 and counts in the metric
+    `agent_not_found`; a reference frame without an agent is left out.
 
     Example:
 

@@ -1,5 +1,5 @@
 """
-The true physics in the place of a world model: the ceiling of what planning with a given planner and cost can reach.
+The true physics in the place of a world model: the best that planning with a given planner and cost can reach.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ class SimulatedCost:
     """
     An objective for planners: the cost of what the true physics does after each candidate.
 
-    Each candidate begins with what was done from the seed on, as gym-pusht returns to no earlier state exactly; so it
-    costs as much physics as the episode is long, and depends on no other.
+    Each candidate is played from the seed on, as gym-pusht cannot return to an earlier state exactly. So it takes as
+    much physics as the episode is long, and does not depend on the other candidates.
 
     Args:
         recording ([`~rlvr_world_hf.worlds.pusht.simulator.Recording`]):

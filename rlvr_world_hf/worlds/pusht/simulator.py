@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import cv2
 import numpy as np
 
 from ...data.episode import Episode
+from ...data.opencv import load_opencv
 from ...data.recording import record_episodes
 from .policies import REACH, WORLD_SIZE, ExploringPolicy, PushingPolicy
 
@@ -56,15 +56,17 @@ def render_frame(world: PushTEnv, image_size: int) -> np.ndarray:
     screen = world._draw()  # what gym-pusht's observations are made of, before they are sampled
     words = np.asarray(screen.get_view("2")).T  # (height, width), a pixel's bytes in each
     drawing = words.view(np.uint8).reshape(*words.shape, words.itemsize)
+    cv2 = load_opencv()
     frame = cv2.resize(drawing, (image_size, image_size), interpolation=cv2.INTER_AREA)
     colors = [shift // 8 for shift in screen.get_shifts()[:3]]
     return np.ascontiguousarray(frame[..., colors].transpose(2, 0, 1))
 
 
 def make_world() -> PushTEnv:
-    """A headless `gym_pusht` world whose steps cost no rendering and no score of the task, which is 0 throughout."""
+    """A headless `gym_pusht` world. To save time, its steps draw nothing, and the score of the task is always 0."""
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    load_opencv()  # gym-pusht imports it, too; where that fails, this names the remedy
     from gym_pusht.envs.pusht import PushTEnv
 
     class UnscoredPushT(PushTEnv):
@@ -81,8 +83,8 @@ class Recording:
     """
     An episode in the making: a world, and what was recorded of it since its start.
 
-    gym-pusht returns to no earlier state exactly, as it restores no velocities: to branch off from a state, record its
-    actions again from the seed.
+    gym-pusht cannot return to an earlier state exactly, as it does not restore velocities. To branch off from a state,
+    record its actions again from the seed.
 
     Args:
         seed (`int`):
@@ -168,7 +170,7 @@ class Recording:
             `numpy.ndarray` of shape `(count, 3, image_size, image_size)`: uint8 RGB, oldest first.
 
         Raises:
-            ValueError: if so many were not recorded.
+            ValueError: if fewer were recorded.
         """
         if not 1 <= count <= len(self._frames) + 1:
             raise ValueError(
@@ -234,7 +236,7 @@ def record_policy(
             Expected share of steps that explore, see [`ExploringPolicy`].
 
     Returns:
-        `Recording`: To be gone on with.
+        `Recording`: of these frames; more actions can be recorded with it.
     """
     recording = Recording(seed, image_size=image_size, frame_interval=frame_interval, states=states, frames=frames)
     pushing = PushingPolicy(np.random.default_rng([seed, 1]), reach=reach)
@@ -282,6 +284,15 @@ def collect_episode(
 
     Raises:
         `ValueError`: As [`Recording`] and [`ExploringPolicy`].
+
+    Example:
+
+    ```python
+    >>> episode = collect_episode(0, length=2, image_size=32, frame_interval=0.5)
+    >>> episode.episode_id, episode.frames.shape, episode.actions.shape
+    ('pusht-0', (2, 3, 32, 32), (2, 2))
+
+    ```
     """
     return record_policy(
         seed,
@@ -324,7 +335,8 @@ def collect_episodes(
         frames (`bool`, *optional*, defaults to `True`):
             Whether to record frames; without them the world is one of sensors.
         reach (`float`, *optional*, defaults to 72):
-            Largest distance of a target from the agent, in world units, but for noise; with less it moves slowly.
+            Largest distance of a target from the agent before noise is added, in world units. With a smaller one the
+            agent moves more slowly.
         exploration (`float`, *optional*, defaults to 0.0):
             Expected share of steps in which the agent does something else than pushing: stands still, or walks
             anywhere. See [`ExploringPolicy`].

@@ -4,8 +4,8 @@ PushT as a task of planning, by DINO-WM's protocol (https://huggingface.co/paper
 The world starts somewhere in an episode of the scripted policy, and the goal is the frame that this policy reached 25
 control steps later; so it can be reached. A decision is a target held for 5 control steps, and it takes at most 10.
 The goal is reached where, as in DINO-WM's code, the positions of agent and block together are less than 20 world units
-from those of the goal and the block's angle less than 20 degrees. Its planner sees frames; success is the true world's
-to say.
+from those of the goal and the block's angle less than 20 degrees. The planner sees frames; success is read
+from the state of the true world.
 """
 
 from __future__ import annotations
@@ -124,13 +124,13 @@ class Attempt:
     """Of the block's angle from the goal's at the end, in radians, in [0, pi]."""
 
     block_path: float
-    """How far the block's place at the start is from the goal's, in world units: 0 where it need not be moved."""
+    """How far the block is from its place in the goal at the start, in world units: 0 where it need not be moved."""
 
     targets: tuple[tuple[float, float], ...]
     """The decisions, in world units."""
 
     seconds: tuple[float, ...]
-    """What each decision took."""
+    """Seconds that each decision took."""
 
 
 def distances(state: np.ndarray, goal: np.ndarray) -> tuple[float, float]:

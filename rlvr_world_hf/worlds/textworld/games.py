@@ -40,7 +40,7 @@ CARD = {
 """What a model card says of the world."""
 
 PROMPT_TEMPLATE = "{state}\n> {action}\n"
-"""What the model is told: the facts, one a line, and the command."""
+"""The prompt: the facts, one a line, and the command."""
 
 SILENCED = dict.fromkeys(("UnsupportedGameWarning", "TruncatedInputActionWarning"), type("NoWarning", (Warning,), {}))
 """Warnings of jericho that TextWorld silences when it is imported; none of ours is among them."""
@@ -82,19 +82,19 @@ def describe(facts: Iterable[Any]) -> FactState:
     """
     facts = list(facts)
     doors = {(fact.names[0], fact.names[2]): fact.names[1] for fact in facts if fact.name == "link"}
-    told = {f"edible({thing.name})" for fact in facts for thing in fact.arguments if thing.type == "f"}
+    written = {f"edible({thing.name})" for fact in facts for thing in fact.arguments if thing.type == "f"}
     for fact in facts:
         names = list(fact.names)
         if fact.name in ("north_of", "west_of"):
             door = doors.get((names[0], names[1]))
-            told.add(f"{fact.name}({', '.join(names + [door] * (door is not None))})")
+            written.add(f"{fact.name}({', '.join(names + [door] * (door is not None))})")
         elif fact.name == "in" and names[1] == "I":
-            told.add(f"held({names[0]})")
+            written.add(f"held({names[0]})")
         elif fact.name == "at" and names[0] == "P":
-            told.add(f"at(player, {names[1]})")
+            written.add(f"at(player, {names[1]})")
         elif fact.name not in ("east_of", "edible", "free", "link", "south_of"):
-            told.add(f"{fact.name}({', '.join(names)})")
-    return FactState(facts=frozenset(canonical_fact(fact) for fact in told))
+            written.add(f"{fact.name}({', '.join(names)})")
+    return FactState(facts=frozenset(canonical_fact(fact) for fact in written))
 
 
 def import_textworld() -> Any:
@@ -177,7 +177,7 @@ class Playthrough:
         return list(self._infos["policy_commands"])
 
     @property
-    def effective(self) -> list[str]:
+    def changing_actions(self) -> list[str]:
         """The commands that would change the state."""
         return [command for command in self._infos["admissible_commands"] if _verb(command) not in LOOKING]
 
@@ -187,7 +187,7 @@ class Playthrough:
         return sorted(self._infos["possible_admissible_commands"])
 
     @property
-    def idle(self) -> list[str]:
+    def no_op_actions(self) -> list[str]:
         """
         Commands that change nothing: looking, and what is not possible now, such as opening what is open.
 
@@ -229,7 +229,7 @@ def collect_game(
         seed (`int`):
             Decides the game and how it is played; the same seed gives the same transitions.
         length (`int`, *optional*, defaults to 40):
-            See [`collect_transitions`], as for the others.
+            Most transitions.
         rooms (`tuple[int, int]`, *optional*, defaults to `(1, 4)`):
             Fewest and most rooms.
         objects (`tuple[int, int]`, *optional*, defaults to `(3, 8)`):
@@ -255,19 +255,21 @@ def collect_game(
     drawn = {name: int(rng.integers(least, most + 1)) for name, (least, most) in size.items()}
     game = Playthrough(make_game(seed, **drawn))
     recorded: dict[tuple[FactState, str], Transition] = {}
-    is_idle = rng.random() < unchanged
+    changes_nothing = rng.random() < unchanged
     last_new = played = 0
     while len(recorded) < length and played - last_new < PATIENCE:
         state = game.state
-        fresh = [command for command in game.idle if (state, command) not in recorded] if is_idle else []
+        no_ops = game.no_op_actions if changes_nothing else []
+        fresh = [command for command in no_ops if (state, command) not in recorded]
         follows_quest = not fresh and game.walkthrough and rng.random() < walkthrough
-        command = game.walkthrough[0] if follows_quest else _draw(rng, fresh or game.effective or game.idle)
+        others = fresh or game.changing_actions or game.no_op_actions
+        command = game.walkthrough[0] if follows_quest else _draw(rng, others)
         following = game.play(command)
         played += 1
         if (state, command) not in recorded:
             transition_id = f"textworld-{seed}-{len(recorded)}"
             recorded[state, command] = _transition(transition_id, state, command.lower(), following)
-            is_idle = rng.random() < unchanged
+            changes_nothing = rng.random() < unchanged
             last_new = played
     return list(recorded.values())
 
@@ -286,8 +288,8 @@ def collect_transitions(
     r"""
     Generate and play one game for each seed, in order.
 
-    A command is drawn by its verb first, so rare verbs are no rare commands. Commands that were recorded in the same
-    state of the game before are played, to go on, but not recorded again. A game that is won starts anew.
+    A command is drawn by its verb first, so that a rare verb is drawn as often as any other. A command that was
+    recorded in the same state before is played, to go on, but not recorded again. A game that is won starts anew.
 
     Args:
         seeds (`list[int]`):
@@ -309,8 +311,9 @@ def collect_transitions(
             Processes that share the work. The transitions do not depend on it.
 
     Returns:
-        `Iterator[Transition]`: States as `str` of a [`~rlvr_world_hf.states.FactState`]; answers, and what they are
-        compared with, as `str` of a [`~rlvr_world_hf.states.FactChange`]. Their group is the verb.
+        `Iterator[Transition]`: States as `str` of a [`~rlvr_world_hf.worlds.textworld.facts.FactState`]; answers, and
+        what they are compared with, as `str` of a [`~rlvr_world_hf.worlds.textworld.facts.FactChange`]. Their group is
+        the verb.
 
     Raises:
         ImportError: If TextWorld is not installed.

@@ -80,10 +80,10 @@ class Situation:
     state: FactState
     """What holds now."""
 
-    effective: tuple[str, ...]
+    changing_actions: tuple[str, ...]
     """Commands that would change it, in lower case."""
 
-    idle: tuple[str, ...]
+    no_op_actions: tuple[str, ...]
     """Commands that would change nothing, in lower case."""
 
 
@@ -168,9 +168,9 @@ class TextGames:
             ImportError: If TextWorld is not installed.
         """
         command = command.strip().lower()
-        if command in situation.idle:
+        if command in situation.no_op_actions:
             return FactChange(added=frozenset(), removed=frozenset())
-        if command not in situation.effective:
+        if command not in situation.changing_actions:
             return None
         with self._lock:
             game = self._playthrough(situation.seed, situation.commands)
@@ -212,7 +212,9 @@ class TextGames:
         for command in commands:
             spelling = _spelling(game)
             if command not in spelling:
-                raise ValueError(f"Expected a command that the game offers, got {command!r:.80}; see `effective`.")
+                raise ValueError(
+                    f"Expected a command that the game offers, got {command!r:.80}; see `changing_actions`."
+                )
             game.play(spelling[command])
         return game
 
@@ -402,11 +404,11 @@ def _look(seed: int, commands: tuple[str, ...], game: Playthrough) -> Situation:
         seed=seed,
         commands=commands,
         state=game.state,
-        effective=tuple(sorted(command.lower() for command in game.effective)),
-        idle=tuple(sorted(command.lower() for command in game.idle)),
+        changing_actions=tuple(sorted(command.lower() for command in game.changing_actions)),
+        no_op_actions=tuple(sorted(command.lower() for command in game.no_op_actions)),
     )
 
 
 def _spelling(game: Playthrough) -> dict[str, str]:
     """TextWorld's spelling of each command on offer, by the one in lower case."""
-    return {command.lower(): command for command in (*game.effective, *game.idle)}
+    return {command.lower(): command for command in (*game.changing_actions, *game.no_op_actions)}

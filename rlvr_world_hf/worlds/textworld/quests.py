@@ -1,5 +1,5 @@
 """
-Quests of TextWorld for an agent of text: goals of facts, and the game or a world model that foretells its states.
+Quests of TextWorld for an agent of text: goals of facts, and what follows a command by the game or a world model.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class FactGoal:
 
     def __post_init__(self) -> None:
         if not self.facts:
-            raise ValueError("Expected facts to bring about, got none; a goal that always holds is none.")
+            raise ValueError("Expected facts to bring about, got none; a goal without facts would always hold.")
 
     def __call__(self, state: FactState) -> float:
         """The share of the facts that hold."""
@@ -53,7 +53,7 @@ def predicted_changes(
 
     Args:
         pipeline ([`WorldModelPipeline`]):
-            Predicts what changes, as a [`~rlvr_world_hf.states.FactChange`].
+            Predicts what changes, as a [`~rlvr_world_hf.worlds.textworld.facts.FactChange`].
         max_new_tokens (`int`, *optional*, defaults to 64):
             Tokens after which an answer is cut off.
         temperature (`float`, *optional*, defaults to 0.0):
@@ -77,7 +77,7 @@ def predicted_changes(
 
 def true_changes(game: Any) -> Predict:
     """
-    The game itself as a function from pairs of state and command to states: the ceiling.
+    The game itself as a function from pairs of state and command to states: the best a world model can do.
 
     States are reached again by the commands that led to them, so only those can be asked for that follow from the
     start.
@@ -108,7 +108,7 @@ def true_changes(game: Any) -> Predict:
                 for earlier in ways[state]:
                     again.play(earlier)
                 is_over = again.state != state  # a game that was won has begun anew: nothing follows
-                following = state if is_over or command not in again.effective else again.play(command)
+                following = state if is_over or command not in again.changing_actions else again.play(command)
                 known[state, command] = following
                 ways.setdefault(following, (*ways[state], command))
         return [known[pair] for pair in pairs]
@@ -187,7 +187,7 @@ def changing(commands: Iterable[str]) -> list[str]:
             Commands of TextWorld.
 
     Returns:
-        `list[str]`: those that are no mere looking.
+        `list[str]`: all but those that only look.
     """
     return [command for command in commands if command.split()[0] not in LOOKING]
 

@@ -56,8 +56,8 @@ class FactMatchReward(TextReward):
             `float`: 1 or 0.
 
         Raises:
-            UnreadableAnswerError: if the answer is no change.
-            ValueError: if the recorded change is none.
+            UnreadableAnswerError: if the answer cannot be read as a change.
+            ValueError: if the recorded change cannot be read.
         """
         reference = _recorded_change(ground_truth)
         return float(FactChange.parse(find_answer(completion)) == reference)
@@ -95,8 +95,8 @@ class FactF1Reward(TextReward):
             `float`: in [0, 1].
 
         Raises:
-            UnreadableAnswerError: if the answer is no change.
-            ValueError: if the recorded change is none.
+            UnreadableAnswerError: if the answer cannot be read as a change.
+            ValueError: if the recorded change cannot be read.
         """
         recorded = _recorded_change(ground_truth).signed_facts
         predicted = FactChange.parse(find_answer(completion)).signed_facts

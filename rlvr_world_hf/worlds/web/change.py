@@ -28,7 +28,7 @@ from .tree import PageElement, parse_page
 
 
 HEADERS = {"New items:": "new", "Deleted items:": "deleted", "Updated items:": "updated"}
-"""What a line starts with that opens a section."""
+"""How a line begins that opens a section, and the name of the section."""
 
 EMPTY = "None"
 """The line of a section without items."""
@@ -176,10 +176,10 @@ def page_difference(before: Sequence[PageElement], after: Sequence[PageElement])
 
 def apply_page_change(before: Sequence[PageElement], change: PageChange) -> list[PageElement]:
     r"""
-    The page after a change, as far as a change tells it.
+    The page after a change, as far as the change describes it.
 
-    Where new elements stand is not told: they come last, below the root. Their lines are those of the true page, up to
-    the number. What is said of elements that are not on the page makes no difference.
+    A change does not say where new elements stand: they come last, below the root. Their lines are those of the true
+    page, but for the number. Items about elements that are not on the page are ignored.
 
     Args:
         before (`Sequence[PageElement]`):

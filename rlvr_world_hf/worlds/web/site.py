@@ -1,8 +1,8 @@
 """
 A small web site for world models: shop, cart, tasks, search, settings, account and help, linked and full of forms.
 
-It runs on loopback without a script in its pages. A seed decides what it offers, and a visitor's session, which the
-server keeps under the cookie `session`, with what it begins. Nothing depends on the time.
+It runs on loopback without a script in its pages. A seed decides what the site offers. A visitor's session decides
+what the visit begins with; the server keeps it under the cookie `session`. Nothing depends on the time.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from html import escape
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from jinja2 import Environment, StrictUndefined
 
 
 PRODUCTS = (
@@ -39,6 +41,12 @@ TOPICS = ("Order", "Payment", "Other")
 QUESTIONS = {"How do I pay?": "By invoice.", "Can I return things?": "Within a month."}
 AREAS = ("shop", "cart", "tasks", "search", "settings", "account", "help")
 """The first part of a page's path."""
+
+PAGE = Environment(autoescape=True, undefined=StrictUndefined).from_string(
+    "".join(line.strip() for line in Path(__file__).with_suffix(".html").read_text(encoding="utf-8").splitlines()),
+    {"areas": AREAS, "labels": SETTINGS, "questions": QUESTIONS, "topics": TOPICS},
+)
+"""The template of all pages."""
 
 Form = dict[str, str]
 
@@ -104,20 +112,27 @@ class Site:
         area, _, rest = parts.path.strip("/").partition("/")
         if area not in AREAS:
             raise KeyError(path)
-        title, body = getattr(self, f"_{area}")(rest, dict(parse_qsl(parts.query)))
+        product = rest if area == "shop" else ""
+        if product and product not in self.prices:
+            raise KeyError(path)
+        text = dict(parse_qsl(parts.query)).get("text", "")
         notice, self.notice = self.notice, ""
-        links = {name: name.capitalize() for name in AREAS} | {"cart": f"Cart ({sum(self.cart.values())})"}
-        links["account"] = f"Account of {self.user}" if self.user else "Sign in"
-        return (
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-            + '<link rel="icon" href="data:,"><nav>'
-            + " ".join(f'<a href="/{name}">{text}</a>' for name, text in links.items())
-            + f"</nav><main><h1>{title}</h1>{f'<p>{escape(notice)}</p>' if notice else ''}{body}</main></html>"
+        return PAGE.render(
+            site=self,
+            area=area,
+            product=product,
+            title=product or area.capitalize(),
+            notice=notice,
+            price=self._price,
+            total=sum(count * self.prices[name] for name, count in self.cart.items()),
+            shown_tasks={name: done for name, done in self.tasks.items() if name not in self._hidden_tasks()},
+            text=text,
+            found=[name for name in self.prices if text and text.lower() in name.lower()],
         )
 
     def post(self, path: str, form: Form) -> str:
         """
-        Let a form change the session.
+        Change the session by a form that was sent.
 
         Raises:
             KeyError: if there is no such form, or it lacks a field.
@@ -183,89 +198,6 @@ class Site:
     def _price(self, amount: int) -> str:
         return f"${amount}" if self.currency == "Dollar" else f"{amount} EUR"
 
-    def _shop(self, product: str, query: Form) -> tuple[str, str]:
-        if product:
-            back = f"/shop/{product}"
-            quantity = _field("Quantity", "quantity", kind="number", value="1", extra='min="1"')
-            form = _form("/cart/add", "Add to cart", quantity, name=product, back=back)
-            stock = f"<p>{self.stock[product]} in stock</p>" if self.settings["stock"] else ""
-            price = f"<p>Price: {self._price(self.prices[product])}</p>"
-            return product, f'{price}{stock}{form}<a href="/shop">Back</a>'
-        return "Shop", "".join(
-            f'<p><a href="/shop/{name}">{name}</a></p><p>{name} costs {self._price(price)}</p>'
-            + _form("/cart/add", f"Add {name}", name=name, quantity="1", back="/shop")
-            for name, price in self.prices.items()
-        )
-
-    def _cart(self, rest: str, query: Form) -> tuple[str, str]:
-        if not self.cart:
-            return "Cart", "<p>The cart is empty.</p>"
-        items = "".join(
-            f"<p>{count} {name}: {self._price(count * self.prices[name])}</p>"
-            + _form("/cart/add", f"One more {name}", name=name, quantity="1")
-            + _form("/cart/remove", f"Remove {name}", name=name)
-            for name, count in self.cart.items()
-        )
-        total = self._price(sum(count * self.prices[name] for name, count in self.cart.items()))
-        return "Cart", f"{items}<p>Total: {total}</p>" + _form("/cart/order", "Order")
-
-    def _tasks(self, rest: str, query: Form) -> tuple[str, str]:
-        shown = {name: done for name, done in self.tasks.items() if name not in self._hidden_tasks()}
-        boxes = "".join(f"<p>{_box(name, f'task {name}', is_checked=done)}</p>" for name, done in shown.items())
-        forms = _form("/tasks/save", "Save tasks", boxes)
-        forms += "".join(_form("/tasks/delete", f"Delete {name}", task=name) for name in shown)
-        forms += _form("/tasks/clear", "Delete done") + _form("/tasks/add", "Add task", _field("New task", "task"))
-        return "Tasks", f"<p>{sum(self.tasks.values())} of {len(self.tasks)} done</p>{forms}"
-
-    def _search(self, rest: str, query: Form) -> tuple[str, str]:
-        text = query.get("text", "")
-        form = _form("/search", "Search", _field("Search for", "text", kind="search", value=text), method="get")
-        found = [name for name in self.prices if text and text.lower() in name.lower()]
-        links = "".join(f'<p><a href="/shop/{name}">{name} in the shop</a></p>' for name in found)
-        return "Search", form + (links or (f"<p>Nothing found for {escape(text)}.</p>" if text else ""))
-
-    def _settings(self, rest: str, query: Form) -> tuple[str, str]:
-        boxes = "".join(
-            f"<p>{_box(text, name, is_checked=self.settings[name])}</p>" for name, text in SETTINGS.items()
-        )
-        choice = _choice("Currency", "currency", ("Dollar", "Euro"), self.currency)
-        reset = '<button type="reset">Undo changes</button>'
-        return "Settings", _form("/settings", "Save settings", boxes + choice + reset)
-
-    def _account(self, rest: str, query: Form) -> tuple[str, str]:
-        if self.user:
-            orders = "".join(f"<p>Order {number}: {text}</p>" for number, text in enumerate(self.orders, start=1))
-            return "Account", f"<p>Signed in as {self.user}.</p>{orders}" + _form("/account/leave", "Sign out")
-        fields = _field("User", "user") + _field("Password", "password", kind="password")
-        return "Account", f"<p>Guests are ann, {self.password}.</p>" + _form("/account", "Enter", fields)
-
-    def _help(self, rest: str, query: Form) -> tuple[str, str]:
-        answers = "".join(
-            f"<details><summary>{text}</summary>{answer}</details>" for text, answer in QUESTIONS.items()
-        )
-        fields = _field("Name", "name") + _field("Message", "message") + _choice("Topic", "topic", TOPICS, TOPICS[0])
-        return "Help", answers + _form("/help", "Send", fields)
-
-
-def _form(action: str, button: str, fields: str = "", *, method: str = "post", **hidden: str) -> str:
-    inputs = "".join(f'<input type="hidden" name="{name}" value="{escape(value)}">' for name, value in hidden.items())
-    return f'<form action="{action}" method="{method}">{inputs}{fields}<button>{escape(button)}</button></form>'
-
-
-def _field(label: str, name: str, *, kind: str = "text", value: str = "", extra: str = "") -> str:
-    given = f'type="{kind}" name="{name}" value="{escape(value)}" required autocomplete="off" {extra}'
-    return f"<label>{label} <input {given}></label>"
-
-
-def _box(label: str, name: str, *, is_checked: bool) -> str:
-    given = f'name="{escape(name)}" {"checked" if is_checked else ""}'
-    return f'<label><input type="checkbox" {given}>{escape(label)}</label>'
-
-
-def _choice(label: str, name: str, options: tuple[str, ...], chosen: str) -> str:
-    items = "".join(f"<option {'selected' if option == chosen else ''}>{option}</option>" for option in options)
-    return f'<label>{label} <select name="{name}" autocomplete="off">{items}</select></label>'
-
 
 @contextmanager
 def serve_site(seed: int) -> Iterator[str]:
@@ -274,8 +206,8 @@ def serve_site(seed: int) -> Iterator[str]:
 
     Args:
         seed (`int`):
-            See [`Site`]; the cookie `session`, a number, decides the rest. What may follow the number after a hyphen
-            tells visits apart that begin alike.
+            See [`Site`]; the cookie `session`, a number, decides the rest. A hyphen and a second number may follow:
+            two visits that differ in it begin alike and are kept apart.
 
     Yields:
         `str`: its address, such as `http://127.0.0.1:40123`.
@@ -294,7 +226,7 @@ def serve_site(seed: int) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # an answer is one packet; two would wait for each other
+        wbufsize = -1  # one packet an answer: of two, the second waits until the first is confirmed
 
         def do_GET(self) -> None:
             try:

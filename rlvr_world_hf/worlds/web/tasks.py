@@ -1,8 +1,8 @@
 """
 Tasks on the small site of the web pages world: find a page, fill a form.
 
-A task is drawn by seed from what the site offers its visitor. Its goal is a way of steps, each of which one action
-brings about, so that an agent that looks one action ahead is told when it comes nearer.
+A task is drawn by seed from what the site offers its visitor. Its goal is a sequence of steps, and one action is
+enough for each of them, so that an agent that looks one action ahead sees when it comes nearer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Step = frozenset[str]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageGoal:
     r"""
-    The value of a page as how far it is along a way of steps: in [0, 1]; 1 where the last step is shown.
+    The value of a page: how far it is along a sequence of steps, in [0, 1]; 1 where the last step is shown.
 
     A step is shown by a page that has all of its elements, which are named as on a page, without the number, and
     without such properties as do not matter.
@@ -51,7 +51,7 @@ class PageGoal:
 
     def __post_init__(self) -> None:
         if not self.steps or not all(self.steps):
-            raise ValueError(f"Expected steps of elements, got {self.steps}; a goal that always holds is none.")
+            raise ValueError(f"Expected steps of elements, got {self.steps}; a goal without them would always hold.")
 
     def __call__(self, page: str) -> float:
         """The number of the last step that is shown, as a share of them all."""
@@ -119,7 +119,7 @@ def predicted_pages(pipeline: WorldModelPipeline, *, max_new_tokens: int = 320) 
 
     Args:
         pipeline ([`WorldModelPipeline`]):
-            Predicts what changes, as a [`~rlvr_world_hf.states.PageChange`].
+            Predicts what changes, as a [`~rlvr_world_hf.worlds.web.change.PageChange`].
         max_new_tokens (`int`, *optional*, defaults to 320):
             Tokens after which an answer is cut off.
 
@@ -135,7 +135,7 @@ def predicted_pages(pipeline: WorldModelPipeline, *, max_new_tokens: int = 320) 
 
 def true_pages(visit: Visit) -> Predict:
     """
-    The site itself as a function from pairs of page and action to pages: the ceiling.
+    The site itself as a function from pairs of page and action to pages: the best a world model can do.
 
     Each action is tried in a visit of its own that has come as far.
 

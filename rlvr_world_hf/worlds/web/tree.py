@@ -187,21 +187,21 @@ def _read_line(line: str) -> PageElement:
 
 
 def _written(
-    node: Mapping[str, Any], by_id: Mapping[str, Mapping[str, Any]], depth: int, told: str
+    node: Mapping[str, Any], by_id: Mapping[str, Mapping[str, Any]], depth: int, said: str
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Nodes that are written, with their depth; `told` is what the element around them says already."""
+    """Nodes that are written, with their depth; text within `said`, the name of the element around them, is not."""
     role, name = _value(node, "role"), _name(node)
     if role == "StaticText":
-        if name and not node["ignored"] and name not in told:
+        if name and not node["ignored"] and name not in said:
             yield depth, node
         return
     unwritten = node["ignored"] or role in UNWRITTEN_ROLES
     if depth == 0 or not unwritten and (name or "value" in node or _property(node, "focusable")):
         yield depth, node
-        depth, told = depth + 1, name if role in NAMED_BY_CONTENT else ""
+        depth, said = depth + 1, name if role in NAMED_BY_CONTENT else ""
     for child in [] if role in FIELD_ROLES else node.get("childIds", []):
         if child in by_id and not (role == "LabelText" and _value(by_id[child], "role") == "StaticText"):
-            yield from _written(by_id[child], by_id, depth, told)
+            yield from _written(by_id[child], by_id, depth, said)
 
 
 def _value(node: Mapping[str, Any], key: str) -> str:

@@ -48,13 +48,13 @@ Action: {action}
 
 Changes:
 """
-"""What the model is told of a state and an action."""
+"""The prompt: a state and an action."""
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 """Programs that are looked for; without them, the browser that Playwright has downloaded is started."""
 
 GROUPS = {"field": 0.3, "tick": 0.2, "button": 0.3, "link": 0.2}
-"""How often a visitor turns to each kind of element, of those on the page."""
+"""How often a visitor chooses each kind of element, among the kinds on the page."""
 
 KINDS = {"button": "button", "link": "link"}
 KINDS |= dict.fromkeys(("checkbox", "radio", "combobox", "DisclosureTriangle"), "tick")
@@ -71,7 +71,7 @@ addEventListener("click", event => {
 });
 addEventListener("invalid", event => event.preventDefault(), true);
 """
-"""A page says when it is about to be replaced by another, which does not; and shows no hint that fades with time."""
+"""Marks a page that is about to be replaced, so that one can wait for the next; hides hints, which fade with time."""
 
 PERFORM = """function (verb, text) {
   if (verb === "click") {
@@ -108,7 +108,7 @@ class PageAction:
 
 def choose_action(page: Sequence[PageElement], texts: Mapping[str, Sequence[str]], rng: random.Random) -> PageAction:
     """
-    A sensible action at random: a field is filled before it is filled again, with a text that suits it.
+    A sensible action at random. An empty field is filled before a filled one, with a text that suits it.
 
     Args:
         page (`Sequence[PageElement]`):
@@ -317,7 +317,7 @@ class Visit:
         return urlsplit(self._page.url).path.split("/")[1]
 
     @property
-    def effective(self) -> list[str]:
+    def changing_actions(self) -> list[str]:
         """The actions of this page, in words."""
         return list(self._actions())
 

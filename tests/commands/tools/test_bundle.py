@@ -28,7 +28,10 @@ def cards(run: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_bundle_is_the_run_rounded_without_its_codec(run: Path, cards: Path) -> None:
+def test_a_bundle_is_the_run_rounded_and_names_its_codec(
+    run: Path, cards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rlvr_world_hf.hub.bundled.shipped_folder", lambda name: cards)
     folders = bundle_checkpoints(run, "world", into=cards)
     assert (
         [folder.name for folder in folders]
@@ -40,8 +43,8 @@ def test_a_bundle_is_the_run_rounded_without_its_codec(run: Path, cards: Path) -
         weights, kept = load_file(run / folder.name / "model.safetensors"), load_file(folder / "model.safetensors")
         assert weights.keys() == kept.keys()
         assert all(torch.equal(value.bfloat16(), kept[name]) for name, value in weights.items())
-        shutil.copytree(cards / "world-codec", folder / "codec")
         _, processor = load_world_model(folder)
+        assert load_world_model(f"world-{folder.name}")[1].layout == processor.layout
         assert processor.layout == load_world_model(run / folder.name)[1].layout
 
 

@@ -8,8 +8,8 @@ import pytest
 from rlvr_world_hf.findings.applications import long_rollouts as long_rollouts_module
 from rlvr_world_hf.findings.applications.long_rollouts import long_rollouts
 from rlvr_world_hf.pipeline import WorldModelPipeline
+from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.recipe import load_recipe
-from rlvr_world_hf.runs.stages.collect import load_split
 
 
 ROWS = ["copy_last", "tokenizer_floor", "tokenizer_floor_fed_back", "base", "control", "rlvr"]
@@ -33,7 +33,7 @@ def measured(recipes, tmp_path_factory):
 
 def starts_of(recipe):
     """The two windows: of the starts 0, 1, 2 of the one test episode, 0 and 1."""
-    (episode,) = load_split(recipe, "test")
+    (episode,) = kind_of(recipe).stored("test")
     frames = np.asarray(episode.frames, np.float64) / 255
     return [
         (frames[start : start + 1], episode.actions[start : start + 6].copy(), frames[start + 1 :][:5])

@@ -147,5 +147,5 @@ def test_checkpoints_must_be_there_and_of_one_form(checkpoints, tmp_path) -> Non
         evaluate({"base": [tmp_path / "nowhere"]}, tmp_path / "record.json")
     processor = tiny_processor(image_size=64)
     larger = WorldModelPipeline(tiny_model(processor), processor).save_pretrained(tmp_path / "larger")
-    with pytest.raises(ValueError, match="of one form"):
+    with pytest.raises(ValueError, match=r"models of one form, got .* and '.*larger' with image_size 32 and 64"):
         evaluate({**checkpoints, "larger": [larger]}, tmp_path / "record.json")

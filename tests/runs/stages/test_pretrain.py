@@ -1,24 +1,14 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 
+from rlvr_world_hf.commands.tools.bundle import bundle_checkpoints
 from rlvr_world_hf.hub import load_world_model
 from rlvr_world_hf.runs.stage import stage_folder
-from rlvr_world_hf.runs.stages.collect import load_split
 from rlvr_world_hf.runs.stages.control import control
-from rlvr_world_hf.runs.stages.pretrain import build_processor, pretrain
-
-
-def test_the_processor_knows_the_ranges_of_the_training_actions(whole_run):
-    processor = build_processor(whole_run)
-    actions = np.concatenate([episode.actions for episode in load_split(whole_run, "train")])
-    np.testing.assert_allclose(processor.action_low, actions.min(axis=0))
-    np.testing.assert_allclose(processor.action_high, actions.max(axis=0))
-    assert processor.layout.action_bins == 8
-    assert processor.fps == 2.0
+from rlvr_world_hf.runs.stages.pretrain import pretrain
 
 
 def test_the_history_names_the_checkpoint_that_control_goes_on_from(whole_run):
@@ -29,8 +19,9 @@ def test_the_history_names_the_checkpoint_that_control_goes_on_from(whole_run):
 
 def test_keys_of_the_trainer_are_passed_on(small_recipe, tmp_path):
     settings = pretrain.read(small_recipe(tmp_path, **{"pretrain.weight_decay": "1e-2"}))
-    assert settings.training("cpu")["weight_decay"] == 0.01
-    assert settings.training("cpu")["batch_size"] == 8
+    training = settings.training("cpu", report_to="none")
+    assert training["training_arguments"]["weight_decay"] == 0.01
+    assert training["batch_size"] == 8
     assert settings.policy_sizes()["hidden_size"] == 16
 
 
@@ -48,20 +39,21 @@ def test_a_run_may_start_from_a_world_model_and_leave_it_as_it_is(whole_run, sma
 
 
 def test_a_run_may_start_from_the_base_that_ships(whole_run, small_recipe, tmp_path, monkeypatch):
-    """What ships has the weights without the codec; the codec that ships is the one it was trained with."""
-    shipped = {"pusht-base": tmp_path / "pusht-base", "pusht-codec": whole_run.output_dir / "codec"}
-    shutil.copytree(whole_run.output_dir / "base", shipped["pusht-base"], ignore=shutil.ignore_patterns("codec"))
-    monkeypatch.setattr("rlvr_world_hf.runs.stages.pretrain.bundled_path", shipped.__getitem__)
-    monkeypatch.setattr("rlvr_world_hf.runs.stages.tokenizer.bundled_path", shipped.__getitem__)
+    """What ships is a bundle: its settings name the codec that ships, which it was trained with."""
+    cards = tmp_path / "cards"
+    shutil.copytree(whole_run.output_dir / "codec", cards / "pusht-codec")
+    (shipped,) = bundle_checkpoints(whole_run.output_dir, "pusht-base", into=cards)
+    assert not (shipped / "codec").exists()
+    monkeypatch.setattr("rlvr_world_hf.hub.bundled.shipped_folder", lambda name: cards)
     keys = {"pretrain.start_from": "bundled", "pretrain.max_steps": 0}
     recipe = small_recipe(tmp_path / "run", tokenizer="bundled", **keys)
     pretrain(recipe)
-    before, processor_before = load_world_model(whole_run.output_dir / "base")
+    before, processor_before = load_world_model(whole_run.output_dir / "base", dtype=torch.bfloat16)
     base, processor = load_world_model(recipe.output_dir / "base")
-    assert all(torch.equal(value, base.state_dict()[name]) for name, value in before.state_dict().items())
-    assert processor.layout == processor_before.layout
+    assert all(torch.equal(value.float(), base.state_dict()[name]) for name, value in before.state_dict().items())
+    assert processor.layout == processor_before.layout and (recipe.output_dir / "base" / "codec").is_dir()
     identity = pretrain.fingerprint(recipe)
-    (shipped["pusht-base"] / "model.safetensors").write_bytes(b"others")
+    (shipped / "model.safetensors").write_bytes(b"others")
     assert pretrain.fingerprint(recipe) != identity  # other weights, another result
 
 

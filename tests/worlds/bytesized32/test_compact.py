@@ -79,7 +79,7 @@ def test_json_is_not_compact():
     assert not any(map(is_compact, ["", '{"modified": []}', "The box opens.", "[1|2]", "12"]))
 
 
-@pytest.mark.parametrize("name", ["train", "test_dev"])
+@pytest.mark.parametrize("name", [pytest.param("train", marks=pytest.mark.slow), "test_dev"])
 def test_every_recorded_step_is_written_and_read_back(shared, name):
     with gzip.open(shared / "data" / "bytesized32" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
         records = [json.loads(line) for line in lines]

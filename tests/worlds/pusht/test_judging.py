@@ -4,11 +4,11 @@ import torch
 
 from rlvr_world_hf.worlds.pusht.agent import locate_agent
 from rlvr_world_hf.worlds.pusht.block import locate_block
+from rlvr_world_hf.worlds.pusht.form import PushTForm
 from rlvr_world_hf.worlds.pusht.goal_policies import GOAL, GoalPushingPolicy, StillPolicy
 from rlvr_world_hf.worlds.pusht.judging import (
     FIRST_SEED,
     PredictedWorld,
-    PushTForm,
     SimulatedWorld,
     distances_to_goal,
     find_scenes,
@@ -16,10 +16,10 @@ from rlvr_world_hf.worlds.pusht.judging import (
 )
 from rlvr_world_hf.worlds.pusht.policies import REACH, WORLD_SIZE
 from tests.environments.worlds import make_pipeline
-from tests.tiny import tiny_processor, tiny_sensor_processor
+from tests.tiny import tiny_processor
 
 
-FORM = PushTForm(image_size=64, frame_interval=0.5, given=2)
+FORM = PushTForm(image_size=64, frame_interval=0.5, given_frames=2, prompt_actions=1)
 SCENES = [FIRST_SEED, FIRST_SEED + 1]
 
 
@@ -43,14 +43,6 @@ class RecordedWorld:
 
     def act(self, targets: np.ndarray) -> None:
         self.targets.append(targets)
-
-
-def test_form_is_read_from_the_processor() -> None:
-    assert PushTForm.of(tiny_processor(image_size=32, observed_steps=2)) == PushTForm(
-        image_size=32, frame_interval=0.5, given=3
-    )
-    with pytest.raises(ValueError, match="world model of PushT"):
-        PushTForm.of(tiny_sensor_processor())
 
 
 def test_simulator_and_model_begin_with_the_same_frame() -> None:

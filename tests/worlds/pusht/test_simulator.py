@@ -4,7 +4,7 @@ import torch
 
 from rlvr_world_hf.data.episode import Episode
 from rlvr_world_hf.worlds.pusht.agent import locate_agent
-from rlvr_world_hf.worlds.pusht.policies import MARGIN, REACH, WORLD_SIZE, ExploringPolicy, PushingPolicy
+from rlvr_world_hf.worlds.pusht.policies import MARGIN, WORLD_SIZE
 from rlvr_world_hf.worlds.pusht.simulator import (
     Recording,
     collect_episode,
@@ -93,16 +93,6 @@ def test_a_frame_is_the_whole_drawing_averaged() -> None:
     assert np.abs(render_frame(world, 64) - mean).max() <= 0.5  # rounding
 
 
-def test_targets_are_within_reach_and_within_the_walls() -> None:
-    policy = PushingPolicy(np.random.default_rng(0), reach=50.0, noise=0.0)
-    rng = np.random.default_rng(1)
-    for _ in range(100):
-        agent, block = rng.uniform(MARGIN, WORLD_SIZE - MARGIN, (2, 2))
-        target = policy(agent, block)
-        assert np.linalg.norm(target - agent) <= 50.0 + 1e-6
-        assert (target >= MARGIN).all() and (target <= WORLD_SIZE - MARGIN).all()
-
-
 def test_with_less_reach_the_agent_moves_more_slowly() -> None:
     fast, slow = (
         collect_episode(3, length=24, image_size=64, frame_interval=0.1, frames=False, reach=reach)
@@ -110,33 +100,6 @@ def test_with_less_reach_the_agent_moves_more_slowly() -> None:
     )
     way, short = (np.linalg.norm(np.diff(made.states, axis=0), axis=1).sum() for made in (fast, slow))
     assert 0 < short < way / 2
-
-
-def explored(share: float, *, steps: int = 2000) -> tuple[np.ndarray, np.ndarray]:
-    """Moves `(steps, 2)` of an exploring policy from the middle of the table, and which of them are exploration."""
-    agent, pushed = np.full(2, WORLD_SIZE / 2), np.array([7.0, 7.0])
-    policy = ExploringPolicy(lambda agent, block: agent + pushed, np.random.default_rng(0), share=share)
-    moves = np.stack([policy(agent, agent) for _ in range(steps)]) - agent
-    return moves, ~(moves == pushed).all(axis=1)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
-def test_exploration_takes_its_share_of_the_steps(share: float) -> None:
-    _, explores = explored(share)
-    assert explores.mean() == pytest.approx(share, abs=0.05 if 0 < share < 1 else 0)
-
-
-def test_exploration_stands_still_moves_on_a_whim_and_walks_somewhere() -> None:
-    moves, _ = explored(1.0)
-    still = (moves == 0).all(axis=1)
-    again = (moves[1:] == moves[:-1]).all(axis=1) & ~still[1:]  # the same way twice: a walk towards one point
-    full = np.isclose(np.linalg.norm(moves, axis=1), REACH)
-    assert 0.25 < still.mean() < 0.42
-    assert 0.15 < again.mean() < 0.42
-    nearer = np.pi * REACH**2 / (WORLD_SIZE - 2 * MARGIN) ** 2  # share of the points that lie nearer than one step
-    assert full[1:][again].mean() == pytest.approx(1 - nearer, abs=0.05)
-    assert (np.abs(moves) <= REACH).all()
-    assert 0.25 < 1 - (still | full).mean() < 0.42
 
 
 def test_exploring_episodes_are_others_and_as_reproducible(episode: Episode) -> None:

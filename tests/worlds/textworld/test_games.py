@@ -54,7 +54,7 @@ def read_engine(facts) -> set[str]:
 
 def commands_of(game: Playthrough, step: int) -> str:
     """All kinds in turn: two that change something, one that does not."""
-    commands = game.idle if step % 3 == 2 or not game.effective else game.effective
+    commands = game.no_op_actions if step % 3 == 2 or not game.changing_actions else game.changing_actions
     return commands[(7 * step) % len(commands)]
 
 
@@ -81,13 +81,13 @@ def test_food_is_edible_whether_or_not_the_engine_says_so():
         }
 
 
-def test_idle_commands_change_nothing_and_effective_ones_do():
+def test_no_op_actions_change_nothing_and_changing_ones_do():
     game = Playthrough(make_game(4, rooms=3, objects=8, quest_length=3))
     state = game.state
-    assert {command.split()[0] for command in game.idle} >= {*LOOKING, "go", "take", "open", "close"}
-    for command in game.idle:
+    assert {command.split()[0] for command in game.no_op_actions} >= {*LOOKING, "go", "take", "open", "close"}
+    for command in game.no_op_actions:
         assert game.play(command) == state
-    for command in game.effective:
+    for command in game.changing_actions:
         other = Playthrough(make_game(4, rooms=3, objects=8, quest_length=3))
         assert other.play(command) != state, command
 

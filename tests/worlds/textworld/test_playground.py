@@ -51,19 +51,19 @@ def games() -> TextGames:
 def test_a_game_says_what_holds_and_what_can_be_done(games: TextGames) -> None:
     situation = games.situation(7_000_000)
     assert situation == games.situation(7_000_000) and situation.state != games.situation(7_000_001).state
-    assert situation.effective and situation.idle
+    assert situation.changing_actions and situation.no_op_actions
     assert any(fact.startswith("at(player, ") for fact in situation.state.facts)
 
 
 def test_what_truly_happens_is_the_games_own(games: TextGames) -> None:
     situation = games.situation(7_000_000)
-    for command in situation.effective:
+    for command in situation.changing_actions:
         change = games.outcome(situation, f" {command.upper()} ")
         assert change
         following, is_over = games.follow(situation, command)
         assert following.state == (situation.state if is_over else situation.state.apply(change))
         assert following.commands == (command,)
-    assert games.outcome(situation, situation.idle[0]) == FactChange(added=frozenset(), removed=frozenset())
+    assert games.outcome(situation, situation.no_op_actions[0]) == FactChange(added=frozenset(), removed=frozenset())
     assert games.outcome(situation, "fly to the moon") is None and games.outcome(situation, "") is None
 
 

@@ -1,4 +1,5 @@
 import re
+from hashlib import sha256
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -27,6 +28,25 @@ def test_a_seed_decides_the_site_and_a_session_what_it_begins_with() -> None:
     assert pages[0, 0] == [Site(seed=0, session=0).get(f"/{area}") for area in AREAS]
     assert Site(seed=0, session=0).prices == Site(seed=0, session=1).prices != Site(seed=1, session=0).prices
     assert len({tuple(page) for page in pages.values()}) == 4
+
+
+def test_pages_stay_as_they_were_recorded() -> None:
+    """Browsers turn these bytes into the states of models that ship."""
+    digest = sha256()
+    for seed in range(3):
+        for session in range(4):
+            site = Site(seed=seed, session=session)
+            name = min(site.prices)
+            shelves = [f"/{area}" for area in AREAS] + [f"/shop/{name}", "/search?text=a", "/search?text=<b>"]
+            digest.update("".join(map(site.get, shelves)).encode())
+            site.post("/cart/add", {"name": name, "quantity": "1"})
+            site.post("/account", {"user": "ann", "password": site.password})
+            site.post("/tasks/add", {"task": "Eat & <b>drink</b>"})
+            digest.update("".join(map(site.get, shelves)).encode())
+            site.post("/cart/order", {})
+            site.post("/settings", {"stock": "on", "hide": "on", "currency": "Euro"})
+            digest.update("".join(map(site.get, shelves)).encode())
+    assert digest.hexdigest() == "502284ddfa807854dd3adb398cbda65da21ebf0550e884c4f94e335709a79a6c"
 
 
 def test_every_link_leads_to_a_page(site: Site) -> None:

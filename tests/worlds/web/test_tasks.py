@@ -49,11 +49,11 @@ class Visit:
             self.play(action)
 
     @property
-    def effective(self) -> list[str]:
+    def changing_actions(self) -> list[str]:
         return [action.text for action in admissible_actions(parse_page(self.state), self.texts)]
 
     def play(self, action: str) -> str:
-        assert action in self.effective
+        assert action in self.changing_actions
         self.done.append(action)
         self.state = WAYS.get((self.state, action), self.state)
         return self.state
@@ -81,7 +81,7 @@ def test_the_site_foretells_itself_and_looking_ahead_solves_the_task() -> None:
     assert done.is_success and list(done.commands) == [action for _, action in WAYS]
     assert Visit.closed - before == 1 + 4 + 4, "a visit for each action that was tried"
     with pytest.raises(ValueError, match="the page that is shown"):
-        true_pages(visit)([(CART, visit.effective[0])])
+        true_pages(visit)([(CART, visit.changing_actions[0])])
 
 
 def test_a_perfect_world_model_solves_it_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,8 @@ def test_a_visit_is_repeated_and_goes_on_apart(needs_browser: None) -> None:
         first = Visit(browser, address, session=4, area="tasks", texts=texts)
         start = first.state
         write, add = (
-            next(action for action in first.effective if words in action) for words in (f"[{task}]", "'Add task'")
+            next(action for action in first.changing_actions if words in action)
+            for words in (f"[{task}]", "'Add task'")
         )
         written = first.play(write)
         second = first.repeat()

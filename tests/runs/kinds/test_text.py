@@ -7,10 +7,10 @@ import pytest
 from rlvr_world_hf import LanguageWorldModelProcessor, WorldModelPipeline
 from rlvr_world_hf.commands import cli
 from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run, summary
 from rlvr_world_hf.runs.stage import find_stage
-from rlvr_world_hf.runs.stages.collect import load_split, split_rows
 
 
 FEW_UPDATES = {
@@ -51,9 +51,9 @@ def test_results_card_and_examples(finished: Recipe) -> None:
 
 
 def test_games_of_a_split_are_in_no_other(finished: Recipe) -> None:
-    splits = [set(load_split(finished, split)["transition_id"]) for split in ("train", "validation", "test")]
+    splits = [set(kind_of(finished).stored(split)["transition_id"]) for split in ("train", "validation", "test")]
     assert all(splits) and len(set.union(*splits)) == sum(map(len, splits))
-    assert len(split_rows(finished, "train", count=2)) == 2
+    assert len(kind_of(finished).rows("train", count=2)) == 2
 
 
 def test_a_state_and_an_action_are_answered(finished: Recipe) -> None:
@@ -81,6 +81,7 @@ def test_a_finished_run_is_not_run_again(finished: Recipe) -> None:
     assert (finished.output_dir / "rlvr" / "model.safetensors").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow  # without an adapter the stages are run above, and with one their trainers in tests/training
 def test_an_adapter_goes_through_all_stages(cache: Path, finished: Recipe, tmp_path: Path) -> None:
     start = {
         "pretrain.start_from": str(finished.output_dir / "base"),

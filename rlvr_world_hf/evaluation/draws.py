@@ -1,0 +1,65 @@
+"""How a table's predictions are drawn, and how a row with best sampling chooses its settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .predictions import Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draws:
+    """
+    The predictions of each held-out row.
+
+    Example:
+
+    ```python
+    >>> Draws(sampling=Sampling(temperature=0.7), num_samples=4).count
+    12
+
+    ```
+    """
+
+    sampling: Sampling
+    """Settings of the rows without best sampling. There is no default for all worlds: frames are drawn as in RL, text
+    greedily."""
+
+    seeds: Sequence[int] = (0, 1, 2)
+    """Seeds of the noise."""
+
+    num_samples: int = 1
+    """Predictions for each row and seed; with more than one, every metric is given as best of N too."""
+
+    @property
+    def count(self) -> int:
+        """Predictions a row, over all seeds."""
+        return len(self.seeds) * self.num_samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestSampling:
+    """
+    Which checkpoints also get their best settings, in a row `<name>_best_sampling`, and how these are chosen.
+
+    Example:
+
+    ```python
+    >>> rows = [{"prompt": "open door"}]
+    >>> BestSampling(rows=rows, checkpoints=("base",), grid=[Sampling(temperature=0.4), Sampling()]).choose_by is None
+    True
+
+    ```
+    """
+
+    rows: Any
+    """Validation rows, as `datasets.Dataset` or `Sequence[Mapping]`: neither in training nor in the table."""
+
+    checkpoints: Sequence[str]
+    """Names of checkpoints; those that are not in the table are skipped."""
+
+    grid: Sequence[Sampling] | None = None
+    """Settings to choose from; by default the `GRID` of the world's kind."""
+
+    choose_by: str | None = None
+    """Metric to choose by; the first rewarded one by default."""

@@ -1,0 +1,162 @@
+"""The codec of a recipe: where it is, what identifies it, and how it is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..hub.convert import load_official_tokenizer
+from ..hub.download import local_folder
+from ..hub.official import find_official
+from ..processors.base import TRUSTED_PACKAGES
+from .locations import bundled_names, bundled_path
+from .progress import fingerprint
+from .recipe import Recipe
+
+
+logger = logging.getLogger(__name__)
+
+SCRATCH, BUNDLED, NONE = "scratch", "bundled", "none"
+"""Sources of a tokenizer that are neither a folder nor a Hub id: trained in the run, shipped, not needed."""
+
+
+def codec_place(recipe: Recipe, source: str) -> Path | str:
+    """
+    Where the codec of a recipe is.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+        source (`str`):
+            `tokenizer.source`.
+
+    Returns:
+        `Path` or `str`: a folder, or a Hub id.
+
+    Raises:
+        FileNotFoundError: If none is bundled for the recipe's world.
+    """
+    if source == SCRATCH:
+        return recipe.output_dir / "codec"
+    if source == BUNDLED:
+        return bundled_path(f"{recipe.world}-codec")
+    return _found(source)
+
+
+def load_codec(place: Path | str) -> Any:
+    """
+    Load a codec.
+
+    Args:
+        place (`Path` or `str`):
+            A folder, the name of a bundled codec, or a Hub id; also one of the authors'.
+
+    Returns:
+        `diffusers.ModelMixin`: float32, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: If its class is no public model of a trusted package.
+        OSError: If there is no codec.
+    """
+    name = str(_found(str(place)))
+    if find_official(name) is not None:
+        return load_official_tokenizer(local_folder(name)).float().eval()
+    return _codec_class(name).from_pretrained(name).float().eval()
+
+
+def take_weights(codec: torch.nn.Module, place: str) -> None:
+    """
+    Give a codec the weights of another whose names and shapes are the same, and log which are not.
+
+    Args:
+        codec (`torch.nn.Module`):
+            Changed in place.
+        place (`str`):
+            Folder or Hub id of the other.
+
+    Raises:
+        FileNotFoundError: If there is no codec.
+        ValueError: If no weight fits.
+    """
+    try:
+        own, given = codec.state_dict(), load_codec(place).state_dict()
+    except OSError as error:
+        raise FileNotFoundError(
+            f"tokenizer.start_from: expected a folder or Hub id of a codec, got {place}, where none is; train it "
+            "by its own recipe first, or leave `tokenizer.start_from` out."
+        ) from error
+    taken = {name: weights for name, weights in given.items() if name in own and own[name].shape == weights.shape}
+    if not taken:
+        raise ValueError(
+            "tokenizer.start_from: expected a codec some of whose weights fit `tokenizer.codec`, got none in "
+            f"{place}; give both the same class and sizes, or leave `tokenizer.start_from` out."
+        )
+    codec.load_state_dict(own | taken)
+    left = ", ".join(sorted(own.keys() - taken.keys()))
+    logger.info("tokenizer: weights of %s%s", place, f"; random: {left}" if left else "")
+
+
+def weights_hash(place: Path | str) -> str:
+    """
+    Identifies a checkpoint by its weights and configuration, one that is not a folder by its name.
+
+    Args:
+        place (`Path` or `str`):
+            A folder or Hub id.
+
+    Returns:
+        `str`: sixteen hexadecimal digits, or the name.
+    """
+    if not Path(place).is_dir():
+        return str(place)
+    digest = hashlib.sha256()
+    for file in sorted([*Path(place).glob("*.safetensors"), *Path(place).glob("config.json")]):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def weights_identity(codec: torch.nn.Module | None) -> str:
+    """
+    Identifies the weights of a codec that is loaded.
+
+    Args:
+        codec (`torch.nn.Module`, *optional*):
+            The codec.
+
+    Returns:
+        `str`: sixteen hexadecimal digits; empty without a codec.
+    """
+    if codec is None:
+        return ""
+    sums = {
+        name: [float(value.double().sum()), float(value.double().square().sum())]
+        for name, value in codec.state_dict().items()
+    }
+    return fingerprint(sums)
+
+
+def _found(place: str) -> Path | str:
+    """A folder, also of a bundled codec by its name; anything else as it is."""
+    if Path(place).is_dir():
+        return Path(place)
+    return bundled_path(place) if place in bundled_names() else place
+
+
+def _codec_class(place: str) -> Any:
+    """The class that the `config.json` of a codec names, if it is a model of a trusted package."""
+    from diffusers import AutoModel, ModelMixin
+
+    name = AutoModel.load_config(place).get("_class_name", "")
+    for package in TRUSTED_PACKAGES:
+        found = getattr(import_module(package), name, None)
+        if isinstance(found, type) and issubclass(found, ModelMixin):
+            return found
+    raise ValueError(
+        f"tokenizer.source: expected a codec whose class is a public model of {' or '.join(TRUSTED_PACKAGES)}, got "
+        f"{name!r} in {place}; a class of your own can be trained, but not loaded by a recipe."
+    )

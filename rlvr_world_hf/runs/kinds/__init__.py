@@ -1,0 +1,24 @@
+"""The kinds of worlds: of frames and sensors, written as step blocks, and of text; each answers what stages ask."""
+
+from ..recipe import Recipe
+from ..world import is_text
+from .kind import WorldKind as WorldKind
+from .step_blocks import StepBlockKind as StepBlockKind
+from .text import TextKind as TextKind
+
+
+def kind_of(recipe: Recipe) -> WorldKind:
+    """
+    The kind of a recipe's world.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+
+    Returns:
+        [`WorldKind`]: bound to the recipe.
+
+    Raises:
+        ValueError: If there is no such world.
+    """
+    return TextKind(recipe) if is_text(recipe) else StepBlockKind(recipe)

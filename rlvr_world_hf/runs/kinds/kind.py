@@ -1,0 +1,161 @@
+"""
+What the stages of a run ask of a kind of world.
+
+A stage says in which order things happen and what is kept; a kind says how, of its states. Kinds find stages by name
+(`find_stage`), as stages import them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from ...evaluation.results import Results
+from ..progress import cache_folder
+from ..recipe import Recipe
+from ..stage import StageRun, find_stage
+from ..world import is_recorded, world_source
+
+
+SPLITS = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
+"""The splits, and what is added to the first seed of each, so that the size of one leaves the others as they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LikelihoodParts:
+    """What likelihood training of a kind is called with."""
+
+    train: Callable[..., Any]
+    """`training.pretrain`, or `training.language.finetune` with its processor."""
+
+    model: Any
+    """What is trained: the policy, with an adapter if the recipe asks for one."""
+
+    tokens: Mapping[str, Any]
+    """Split -> its rows as tokens, of training and validation."""
+
+    settings: Mapping[str, Any]
+    """Further arguments of `train` that only this kind has."""
+
+
+class WorldKind(ABC):
+    """
+    Answers for one kind of world, bound to a recipe.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe. A method that reads what a stage left needs that stage to be finished.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    def settings(self, stage: str) -> Any:
+        """The settings of a stage of the recipe."""
+        return find_stage(stage).read(self.recipe)
+
+    # Data: the stage collect, and all that read what it left.
+
+    def recorded(self) -> Any:
+        """What was recorded elsewhere, as its class reads it; `None` for a world that is recorded here."""
+        source = world_source(self.recipe)
+        if not is_recorded(source):
+            return None
+        return source(**self.settings("collect").arguments, **self.needs())
+
+    def stored(self, split: str) -> Any:
+        """Episodes, or rows of transitions, of one split, whole."""
+        return self.load(cache_folder("episodes", find_stage("collect").fingerprint(self.recipe)) / split)
+
+    def rows(self, split: str, *, count: int = 0) -> datasets.Dataset:
+        """
+        Rows of one split, cut as the recipe says, see [`window_rows`]; of text, its transitions.
+
+        Args:
+            split (`str`):
+                `train`, `validation` or `test`.
+            count (`int`, *optional*, defaults to 0):
+                Take so many rows, spread evenly over the split; 0 for all.
+
+        Returns:
+            `datasets.Dataset`: the rows.
+        """
+        rows = self.cut(self.stored(split), split)
+        if count == 0 or count >= len(rows):
+            return rows
+        return rows.select([index * len(rows) // count for index in range(count)])
+
+    @abstractmethod
+    def needs(self) -> dict[str, Any]:
+        """Arguments of a recorded source that follow from the recipe and are no keys of it."""
+
+    @abstractmethod
+    def contents(self) -> Any:
+        """Identifies recorded data by what is in them; `None` for a world that is recorded here."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Any:
+        """What was written to the folder of a split."""
+
+    @abstractmethod
+    def cut(self, stored: Any, split: str) -> datasets.Dataset:
+        """Rows made of what is stored of a split."""
+
+    @abstractmethod
+    def write_recorded(self, recorded: Any, folder: Path) -> None:
+        """Sort recorded data into splits, below a folder."""
+
+    @abstractmethod
+    def record(self, seeds: Mapping[str, Sequence[int]], folder: Path) -> None:
+        """Record one episode or game for each seed of each split, below a folder."""
+
+    # Training: the stages tokenizer, pretrain and control.
+
+    @abstractmethod
+    def tokenizer_keys(self) -> Callable[..., Any]:
+        """Takes the keys of the tokenizer stage that are not its own; imported on use."""
+
+    @abstractmethod
+    def tokenizer_source(self) -> str:
+        """Identifies what the tokenizer is, or is trained from."""
+
+    @abstractmethod
+    def train_tokenizer(self, run: StageRun) -> list[Path]:
+        """Train the tokenizer if the recipe asks for one of its own; what was written."""
+
+    @abstractmethod
+    def likelihood_arguments(self) -> Callable[..., Any]:
+        """Takes the keys of the pretrain stage that are not its own; imported on use."""
+
+    @abstractmethod
+    def start_identity(self) -> Any:
+        """Identifies the weights that likelihood training starts from, where they ship with the library."""
+
+    @abstractmethod
+    def start(self, run: StageRun) -> tuple[Any, Any]:
+        """Processor and model that likelihood training starts from."""
+
+    @abstractmethod
+    def restart(self, model: Any, processor: Any) -> Any:
+        """The model whose training control continues, given the saved `base`."""
+
+    @abstractmethod
+    def likelihood_parts(self, run: StageRun, model: Any, processor: Any, settings: Any) -> LikelihoodParts:
+        """What to train by likelihood, on what."""
+
+    # Results: the stages evaluate and predict.
+
+    @abstractmethod
+    def evaluate(
+        self, settings: Any, checkpoints: Mapping[str, tuple[Any, Any]], rewards: list[Any], metrics: list[Any]
+    ) -> Results:
+        """Measure checkpoints, row -> model and processor, and the yardsticks of the kind on the test split."""
+
+    @abstractmethod
+    def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
+        """Show what pipelines, checkpoint -> pipeline, predict of the test split; what was written."""

@@ -1,0 +1,397 @@
+"""Worlds whose states have fixed positions: frames as codes, sensors as bins, or both, written as step blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from ...data import Episode, load_episodes, save_episodes, window_rows
+from ...data.folder import UnusableEpisodesError
+from ...data.rows import EpisodeWriter, split_names
+from ...evaluation import evaluate_tokenizer
+from ...evaluation.comparison import evaluate as compare
+from ...evaluation.figures import sensor_lines, strip
+from ...evaluation.metrics import metrics_of_processor
+from ...evaluation.results import Results, write_results
+from ...hub import load_world_model
+from ...hub.checkpoint import choose_attention
+from ...processors.base import state_columns
+from ...processors.sensor import SensorWorldModelProcessor
+from ...processors.step_blocks import StepBlockProcessor
+from ...processors.video import VideoWorldModelProcessor
+from ..codec import BUNDLED, NONE, SCRATCH, codec_place, load_codec, take_weights, weights_hash, weights_identity
+from ..locations import bundled_path
+from ..named_parts import build_metrics, build_part
+from ..precision import use_bfloat16
+from ..progress import cached, fingerprint
+from ..stage import StageRun, find_stage
+from ..world import world_source
+from .kind import SPLITS, LikelihoodParts, WorldKind
+
+
+MEASURED_WINDOWS = 512
+"""Validation windows on which a trained codec is measured; all, if there are fewer."""
+
+
+class StepBlockKind(WorldKind):
+    """Worlds of episodes, see [`WorldKind`]."""
+
+    def needs(self) -> dict[str, Any]:
+        """Episodes long enough for a window."""
+        windows = self.recipe.windows
+        return {"min_frames": windows.context_frames + windows.observed_steps + windows.horizon}
+
+    def contents(self) -> Any:
+        """See [`WorldKind.contents`]."""
+        recorded = self.recorded()
+        return None if recorded is None else [recorded.min_frames, recorded.contents()]
+
+    def load(self, folder: Path) -> Sequence[Episode]:
+        """Episodes."""
+        return load_episodes(folder)
+
+    def cut(self, stored: Sequence[Episode], split: str) -> datasets.Dataset:
+        """Windows; those of training are augmented where the recipe says so."""
+        changed = self.augmentation() if split == "train" else None
+        return window_rows(stored, **dataclasses.asdict(self.recipe.windows) | {"augmentation": changed})
+
+    def augmentation(self) -> Any:
+        """What changes the training frames of the recipe; `None` if nothing does."""
+        entry = self.recipe.windows.augmentation
+        return entry and build_part(entry, where="windows.augmentation", example="rlvr_world_hf.data.ClipAugmentation")
+
+    def write_recorded(self, recorded: Any, folder: Path) -> None:
+        """Stream episodes into the splits that their names were drawn for."""
+        # Without a name, reading tells what is there instead.
+        names = recorded.names() or [episode.episode_id for episode in recorded.read()]
+        split_of = _split(names, self.settings("collect"))
+        with ExitStack() as stack:
+            writers = {split: stack.enter_context(EpisodeWriter(folder / split)) for split in SPLITS}
+            for episode in tqdm(recorded.stream(), desc="collect", unit="episode", total=len(split_of)):
+                if episode.episode_id in split_of:
+                    writers[split_of[episode.episode_id]].write(episode)
+
+    def record(self, seeds: Mapping[str, Sequence[int]], folder: Path) -> None:
+        """Record all splits as one stream, so that no process waits at the end of one."""
+        settings = self.settings("collect")
+        every = [seed for of_split in seeds.values() for seed in of_split]
+        record = world_source(self.recipe)
+        episodes = iter(record(every, processes=settings.processes, **settings.arguments))
+        with tqdm(total=len(every), desc="collect", unit="episode") as bar:
+            for split, of_split in seeds.items():
+                save_episodes(_counted(islice(episodes, len(of_split)), bar), folder / split)
+
+    def tokenizer_keys(self) -> Callable[..., Any]:
+        """`TokenizerTrainingConfig`."""
+        from ...training.tokenizer_training import TokenizerTrainingConfig
+
+        return TokenizerTrainingConfig
+
+    def tokenizer_source(self) -> str:
+        """The weights of the codec, or of that which training starts from."""
+        settings = self.settings("tokenizer")
+        if settings.source != SCRATCH:
+            return weights_hash(codec_place(self.recipe, settings.source))
+        return SCRATCH if settings.start_from is None else weights_hash(settings.start_from)
+
+    def train_tokenizer(self, run: StageRun) -> list[Path]:
+        """Train a codec and measure what it loses, with `--tokenizer scratch`."""
+        recipe, settings = self.recipe, run.settings
+        if settings.source != SCRATCH:
+            return []
+        from ...training.tokenizer_training import TokenizerTrainingConfig, train_tokenizer
+
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
+        if settings.start_from is not None:
+            take_weights(codec, settings.start_from)
+        train_tokenizer(
+            codec.to(run.processes.device),
+            self.stored("train"),
+            self.stored("validation"),
+            output_dir=run.folder,
+            args=TokenizerTrainingConfig(
+                seed=recipe.seed,
+                bf16=use_bfloat16(settings.bf16, run.processes.device),
+                **{"horizon": recipe.windows.horizon, **settings.arguments},
+            ),
+            augmentation=self.augmentation(),
+        )
+        if not run.processes.is_first:
+            return []
+        folder = recipe.output_dir / "codec"
+        codec.save_pretrained(folder)
+        return [folder, self.write_codec_results()]
+
+    def write_codec_results(self) -> Path:
+        """Measure the codec of the recipe on its validation episodes, and write `results.json` beside its weights."""
+        processor = self.build_processor()
+        own = build_metrics(self.settings("tokenizer").metrics, where="tokenizer.metrics")
+        results = evaluate_tokenizer(
+            processor,
+            self.rows("validation", count=MEASURED_WINDOWS),
+            recipe=self.recipe.name,
+            training_seed=self.recipe.seed,
+            metrics=[*metrics_of_processor(processor), *own],
+        )
+        return write_results(results, self.recipe.output_dir / "codec" / "results.json")
+
+    def likelihood_arguments(self) -> Callable[..., Any]:
+        """`transformers.TrainingArguments`."""
+        from transformers import TrainingArguments
+
+        return TrainingArguments
+
+    def start_identity(self) -> str | None:
+        """The weights of the bundled base, where training starts from it."""
+        return weights_hash(self._bundled_base()) if self.settings("pretrain").start_from == BUNDLED else None
+
+    def start(self, run: StageRun) -> tuple[StepBlockProcessor, Any]:
+        """A fresh policy, or the world model that the recipe starts from."""
+        from ...training.pretraining import build_policy
+
+        settings, device = run.settings, run.processes.device
+        if not settings.start_from:
+            processor = self.build_processor().to(device)
+            model = build_policy(processor.layout, **settings.policy_sizes(), seed=self.recipe.seed)
+            return processor, choose_attention(model, device)
+        place = self._bundled_base() if settings.start_from == BUNDLED else settings.start_from
+        model, processor = load_world_model(place, device=device, dtype=torch.float32)
+        return processor, choose_attention(model)
+
+    def restart(self, model: Any, processor: Any) -> Any:
+        """The saved base."""
+        return model
+
+    def likelihood_parts(self, run: StageRun, model: Any, processor: Any, settings: Any) -> LikelihoodParts:
+        """Rows as tokens, cached; among the valid ids of each position where the recipe says so."""
+        from ...training import pretrain
+        from ...training.range_head import RangeHead
+
+        with run.processes.first_before_others():
+            tokens = {split: self._tokens(run, processor, split) for split in ("train", "validation")}
+        restricts = settings.restrict_log_probs
+        head = {"range_head": RangeHead.of(processor, self.recipe.windows.horizon)} if restricts else {}
+        return LikelihoodParts(train=pretrain, model=model, tokens=tokens, settings=head)
+
+    def codec(self) -> Any:
+        """The codec of the recipe, float32, on the CPU; `None` in a world of sensors."""
+        source = self.settings("tokenizer").source
+        return None if source == NONE else load_codec(codec_place(self.recipe, source))
+
+    def codec_identity(self) -> str:
+        """The fingerprint of its training if it is trained here, else a hash of its weights, or its Hub id."""
+        source = self.settings("tokenizer").source
+        if source == SCRATCH:
+            return find_stage("tokenizer").fingerprint(self.recipe)
+        return weights_hash(codec_place(self.recipe, source))
+
+    def build_processor(self) -> StepBlockProcessor:
+        """
+        The processor of the recipe: its codec, if it has one, and the ranges of the actions, and of the states if
+        these are to be predicted, of its training episodes.
+
+        Returns:
+            `StepBlockProcessor`: a `VideoWorldModelProcessor`, or, where the tokenizer's source is none, a
+            `SensorWorldModelProcessor`.
+
+        Raises:
+            ValueError: If states are to be predicted and were not recorded, or there is nothing to predict.
+        """
+        settings, episodes = self.settings("pretrain"), self.stored("train")
+        codec = self.codec()
+        arguments: dict[str, Any] = {
+            **_ranges("action", [episode.actions for episode in episodes]),
+            "action_bins": settings.action_bins,
+            "observed_steps": self.recipe.windows.observed_steps,
+            "fps": episodes[0].fps,
+        }
+        if settings.sensor_bins:
+            arguments |= _ranges("state", [episode.states for episode in episodes])
+            arguments["sensor_bins"] = settings.sensor_bins
+        elif codec is None:
+            raise ValueError(
+                "pretrain.sensor_bins: expected a number of bins, as without a tokenizer the sensors are all there is "
+                "to predict, got 0; give one such as 256."
+            )
+        if codec is None:
+            return SensorWorldModelProcessor.from_ranges(**arguments)
+        return VideoWorldModelProcessor.from_codec(codec, **arguments)
+
+    def evaluate(
+        self, settings: Any, checkpoints: Mapping[str, tuple[Any, Any]], rewards: list[Any], metrics: list[Any]
+    ) -> Results:
+        """See [`~rlvr_world_hf.evaluation.evaluate`]."""
+        _, processor = next(iter(checkpoints.values()))
+        return compare(
+            checkpoints,
+            self.rows("test", count=settings.windows),
+            recipe=self.recipe.name,
+            rewarded=rewards,
+            training_seed=self.recipe.seed,
+            draws=settings.draws(),
+            best_sampling=settings.best(self),
+            metrics=[*metrics_of_processor(processor, rewarded=rewards), *metrics],
+            batch_size=settings.batch_size,
+        )
+
+    def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
+        """Frames as `strip.png` and `strip.gif`, sensors as `sensors.png`."""
+        settings = run.settings
+        rows = lively_rows(self.rows("test"), settings.examples)
+        predictions = {
+            name: [_predict(pipeline, row, settings, seed) for seed, row in enumerate(rows)]
+            for name, pipeline in pipelines.items()
+        }
+        processor = next(iter(pipelines.values())).processor
+        pictures: list[Path] = []
+        for shown, suffix in zip(processor.predicts, ("", "_states"), strict=False):
+            given, recorded = (
+                torch.as_tensor(np.stack([row[name + suffix] for row in rows])) for name in ("context", "reference")
+            )
+            predicted = {
+                name: torch.stack([columns["predicted" + suffix] for columns in of_rows])
+                for name, of_rows in predictions.items()
+            }
+            seconds = 1 / (processor.fps or 2.0)
+            pictures += DRAW[shown](given, recorded, predicted, self.recipe.output_dir, settings.scale, seconds)
+        return pictures
+
+    def _bundled_base(self) -> Path:
+        source = self.settings("tokenizer").source
+        if source != BUNDLED:
+            raise ValueError(
+                "pretrain.start_from: the bundled world model writes the bundled codec's codes, and tokenizer.source "
+                f"is {source!r}; train one on yours with `--pretrain.start_from ''`, and a larger "
+                "`--pretrain.max_steps` and `--pretrain.learning_rate`."
+            )
+        return bundled_path(f"{self.recipe.world}-base")
+
+    def _tokens(self, run: StageRun, processor: StepBlockProcessor, split: str) -> datasets.Dataset:
+        settings = self.settings("pretrain")
+        bf16 = use_bfloat16(settings.bf16, run.processes.device)
+        made_from: dict[str, Any] = {
+            "episodes": find_stage("collect").fingerprint(self.recipe),
+            "split": split,
+            "windows": dataclasses.asdict(self.recipe.windows),
+            "codec": weights_identity(processor.codec) if settings.start_from else self.codec_identity(),
+            "layout": processor.layout.to_dict(),
+            "actions": [processor.action_low, processor.action_high],
+            "bf16": bf16,
+        }
+        if "sensors" in processor.predicts:
+            made_from["states"] = [processor.state_low, processor.state_high]
+        folder = cached("tokens", fingerprint(made_from), partial(self._tokenize, processor, split, bf16))
+        return datasets.load_from_disk(str(folder)).with_format("torch")
+
+    def _tokenize(self, processor: StepBlockProcessor, split: str, bf16: bool, folder: Path) -> None:
+        from ...training import tokenize_rows
+
+        precision = torch.bfloat16 if bf16 else None
+        tokenize_rows(self.rows(split), processor, autocast_dtype=precision).save_to_disk(str(folder))
+
+
+def lively_rows(rows: Any, count: int) -> list[dict[str, Any]]:
+    """
+    Rows of different episodes, of each one in which much moves, but not the most: a quarter of its rows move more.
+
+    Args:
+        rows (`datasets.Dataset` or `Sequence[Mapping]`):
+            Rows of `data.window_rows`; those with padding are passed over.
+        count (`int`):
+            Number of episodes, evenly chosen.
+
+    Returns:
+        `list[dict]`: At most `count` rows.
+    """
+    moved: dict[str, list[tuple[float, int]]] = {}
+    for index, row in enumerate(rows):
+        if np.all(row["reference_mask"]):
+            change = np.abs(row["reference"].astype(np.float32) - row["context"][-1:]).mean()
+            moved.setdefault(row["episode"], []).append((float(change), index))
+    chosen = [sorted(of_episode)[3 * (len(of_episode) - 1) // 4][1] for of_episode in moved.values()]
+    count = min(count, len(chosen))
+    return [rows[chosen[place * len(chosen) // count]] for place in range(count)]
+
+
+def _split(names: list[str], settings: Any) -> dict[str, str]:
+    """The split of each recorded episode that is wanted, by its name."""
+    try:
+        train, validation, test = split_names(
+            names, validation=settings.validation, test=settings.test, seed=settings.first_seed
+        )
+    except ValueError as error:
+        raise UnusableEpisodesError(f"collect: {error}") from error
+    if settings.train > len(train):
+        raise UnusableEpisodesError(
+            f"collect.train: expected at most the {len(train)} episodes that are left of {len(names)}, got "
+            f"{settings.train}; lower it, or give 0 for all that are left."
+        )
+    places = {"train": train[: settings.train or None], "validation": validation, "test": test}
+    return {names[place]: split for split, chosen in places.items() for place in chosen}
+
+
+def _counted(episodes: Iterable[Episode], bar: tqdm) -> Iterator[Episode]:
+    frames = 0
+    for episode in episodes:
+        frames += len(episode)
+        bar.update()
+        bar.set_postfix(frames=frames)
+        yield episode
+
+
+def _ranges(name: str, arrays: list[np.ndarray | None]) -> dict[str, list[float]]:
+    """Lowest and highest value of each dimension."""
+    known = [array for array in arrays if array is not None]
+    if len(known) < len(arrays):
+        raise ValueError(
+            f"pretrain.sensor_bins: {len(arrays) - len(known)} of {len(arrays)} episodes were recorded without "
+            "states; collect them with states, or leave `sensor_bins` at 0."
+        )
+    values = np.concatenate(known)
+    return {f"{name}_low": values.min(axis=0).tolist(), f"{name}_high": values.max(axis=0).tolist()}
+
+
+def _draw_frames(
+    context: Any, reference: Any, predictions: Any, folder: Path, scale: int, seconds: float
+) -> list[Path]:
+    files = [folder / "strip.png", folder / "strip.gif"]
+    paths: dict[str, Any] = {"path_png": files[0], "path_gif": files[1]}
+    strip(context, reference, predictions, **paths, scale=scale, seconds_per_frame=seconds)
+    return files
+
+
+def _draw_sensors(
+    context: Any, reference: Any, predictions: Any, folder: Path, scale: int, seconds: float
+) -> list[Path]:
+    file = folder / "sensors.png"
+    sensor_lines(context, reference, predictions, path_png=file, seconds_per_step=seconds)
+    return [file]
+
+
+DRAW = {"frames": _draw_frames, "sensors": _draw_sensors}
+"""How each kind of state is drawn."""
+
+
+def _predict(pipeline: Any, row: dict[str, Any], settings: Any, index: int) -> dict[str, torch.Tensor]:
+    beside = {"states": row["context_states"]} if "context_states" in pipeline.processor.prompt_columns else {}
+    predicted = pipeline(
+        row["context"],
+        row["actions"],
+        **beside,
+        num_samples=1,
+        temperature=settings.temperature,
+        seed=settings.sampling_seed + index,
+    )
+    return {name: futures[0] for name, futures in state_columns(predicted).items()}

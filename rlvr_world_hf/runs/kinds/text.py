@@ -1,0 +1,219 @@
+"""
+Worlds of text: transitions whose prompts and answers a language model reads and writes.
+
+The module of such a world says how it speaks: `PROMPT_TEMPLATE`, with `{state}` and `{action}`, if its prompts follow
+one, and `nothing_changes(state, **keys)`, the answer that nothing changes, of the keys of its collect stage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import datasets
+from peft import get_peft_model
+from tqdm.auto import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ...data.transition import save_transitions
+from ...evaluation.answers import evaluate_answers, measure_answers, predict_answers
+from ...evaluation.predictions import Sampling
+from ...evaluation.results import Results
+from ...hub.checkpoint import choose_attention
+from ...processors.text import LanguageWorldModelProcessor
+from ..codec import SCRATCH, weights_hash
+from ..named_parts import build_rewards
+from ..stage import StageRun
+from ..world import world_module, world_source
+from .kind import LikelihoodParts, WorldKind
+
+
+TEXT_TOKENIZER = "text_tokenizer"
+"""Folder of a run's output that holds a text tokenizer trained in it."""
+
+EXAMPLES_FROM = 200
+"""Test transitions among which examples are looked for."""
+
+
+class TextKind(WorldKind):
+    """Worlds of transitions, see [`WorldKind`]."""
+
+    def needs(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def contents(self) -> Any:
+        """See [`WorldKind.contents`]."""
+        recorded = self.recorded()
+        return None if recorded is None else recorded.contents()
+
+    def load(self, folder: Path) -> datasets.Dataset:
+        """Rows of transitions."""
+        return datasets.load_from_disk(str(folder))
+
+    def cut(self, stored: datasets.Dataset, split: str) -> datasets.Dataset:
+        """The same: a transition is a row."""
+        return stored
+
+    def write_recorded(self, recorded: Any, folder: Path) -> None:
+        """The source has splits of its own, of which so many are taken as the recipe says."""
+        for split, transitions in recorded.read().items():
+            count = int(getattr(self.settings("collect"), split))
+            save_transitions(_spread(transitions, count), folder / split)
+
+    def record(self, seeds: Mapping[str, Sequence[int]], folder: Path) -> None:
+        """Record the games of each split; how many transitions they give is not known before."""
+        settings, record = self.settings("collect"), world_source(self.recipe)
+        for split, of_split in seeds.items():
+            transitions = record(of_split, processes=settings.processes, **settings.arguments)
+            save_transitions(tqdm(transitions, desc=f"collect {split}", unit="transition"), folder / split)
+
+    def tokenizer_keys(self) -> Callable[..., Any]:
+        """`train_text_tokenizer`."""
+        from ...training.language import train_text_tokenizer
+
+        return train_text_tokenizer
+
+    def tokenizer_source(self) -> str:
+        """What the recipe names."""
+        settings = self.settings("tokenizer")
+        return settings.source if settings.start_from is None else weights_hash(settings.start_from)
+
+    def train_tokenizer(self, run: StageRun) -> list[Path]:
+        """Train a text tokenizer on the prompts and answers of the training split, with `--tokenizer scratch`."""
+        if run.settings.source != SCRATCH or not run.processes.is_first:
+            return []
+        rows = self.stored("train")
+        prompts = (_flat(prompt) for prompt in rows["prompt"])
+        trained = self.tokenizer_keys()(chain(prompts, rows["completion"]), **run.settings.arguments)
+        folder = self.recipe.output_dir / TEXT_TOKENIZER
+        trained.save_pretrained(str(folder))
+        return [folder]
+
+    def likelihood_arguments(self) -> Callable[..., Any]:
+        """`FinetuningConfig`, hence TRL's `SFTConfig`."""
+        from ...training.language import FinetuningConfig
+
+        return FinetuningConfig
+
+    def start_identity(self) -> None:
+        """Nothing: no language model ships with the library."""
+
+    def start(self, run: StageRun) -> tuple[LanguageWorldModelProcessor, Any]:
+        """A fresh policy, or the language model that the recipe starts from."""
+        processor = self.build_processor()
+        return processor, choose_attention(self.build_policy(processor), run.processes.device)
+
+    def restart(self, model: Any, processor: Any) -> Any:
+        """With an adapter a policy without it: it is merged into the saved base, while the checkpoint has it apart."""
+        return model if self.settings("pretrain").adapter() is None else self.build_policy(processor)
+
+    def likelihood_parts(self, run: StageRun, model: Any, processor: Any, settings: Any) -> LikelihoodParts:
+        """TRL's `SFTTrainer`, on prompts and answers."""
+        from ...training.language import finetune, tokenize_transitions
+
+        tokens = {
+            split: tokenize_transitions(self.rows(split), processor, max_length=settings.max_length)
+            for split in ("train", "validation")
+        }
+        adapter = settings.adapter()
+
+        def train(model: Any, *of_splits: Any, **arguments: Any) -> Any:
+            return finetune(model, processor, *of_splits, **arguments)
+
+        adapted = model if adapter is None else get_peft_model(model, adapter)
+        return LikelihoodParts(train=train, model=adapted, tokens=tokens, settings={})
+
+    def build_processor(self) -> LanguageWorldModelProcessor:
+        """The processor of the recipe, with the tokenizer trained in the run, or that of the recipe."""
+        source = self.settings("tokenizer").source
+        place = self.recipe.output_dir / TEXT_TOKENIZER if source == SCRATCH else source
+        template = getattr(world_module(self.recipe), "PROMPT_TEMPLATE", None)
+        return LanguageWorldModelProcessor(AutoTokenizer.from_pretrained(place), prompt_template=template)
+
+    def build_policy(self, processor: LanguageWorldModelProcessor) -> Any:
+        """The model that likelihood training starts from: one of the Hub, or one with fresh weights."""
+        from ...training.language import build_language_policy
+
+        settings = self.settings("pretrain")
+        if settings.start_from:
+            return AutoModelForCausalLM.from_pretrained(settings.start_from, use_safetensors=True)
+        return build_language_policy(processor.tokenizer, **settings.policy_sizes(), seed=self.recipe.seed)
+
+    def nothing_changes(self, states: Iterable[str]) -> list[str]:
+        """The world's answers that nothing changes in some states, in the form that the recipe asks for."""
+        answer = world_module(self.recipe).nothing_changes
+        known = inspect.signature(answer).parameters
+        asked = {name: value for name, value in self.settings("collect").arguments.items() if name in known}
+        return [answer(state, **asked) for state in states]
+
+    def evaluate(
+        self, settings: Any, checkpoints: Mapping[str, tuple[Any, Any]], rewards: list[Any], metrics: list[Any]
+    ) -> Results:
+        """See [`~rlvr_world_hf.evaluation.answers.evaluate_answers`]."""
+        named = {metric.name: metric for metric in (*rewards, *metrics)}
+        rows = self.rows("test", count=settings.windows)
+        return evaluate_answers(
+            checkpoints,
+            rows,
+            metrics=list(named.values()),
+            nothing_changes=self.nothing_changes(rows["data_state"]),
+            recipe=self.recipe.name,
+            rewarded=list(dict.fromkeys(reward.name for reward in rewards)),
+            training_seed=self.recipe.seed,
+            # Without `reject_repetition`, which is of frames: a record would claim what was not done.
+            draws=dataclasses.replace(settings.draws(), sampling=Sampling(temperature=settings.temperature)),
+            best_sampling=settings.best(self),
+            max_new_tokens=settings.max_new_tokens,
+            batch_size=settings.batch_size,
+        )
+
+    def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
+        """Right and wrong answers of the last checkpoint, with those of the others, as `examples.md`."""
+        if not run.settings.examples:
+            return []
+        file = self.recipe.output_dir / "examples.md"
+        file.write_text(self.examples(run.settings, pipelines), encoding="utf-8")
+        return [file]
+
+    def examples(self, settings: Any, pipelines: Mapping[str, Any]) -> str:
+        """Right and wrong answers of the last checkpoint to test prompts, with those of the others, as Markdown."""
+        rows = self.rows("test", count=EXAMPLES_FROM)
+        predict = partial(
+            predict_answers,
+            rows=rows,
+            sampling=Sampling(temperature=settings.temperature),
+            sampling_seeds=[settings.sampling_seed],
+        )
+        answers = {name: predict(pipeline.model, pipeline.processor) for name, pipeline in pipelines.items()}
+        reward = build_rewards(self.settings("grpo").rewards)[0][0]
+        last = measure_answers(answers[settings.checkpoints[-1]], rows, [reward])[reward.name][:, 0].tolist()
+        is_right = [value == reward.best for value in last]
+        sections = []
+        for title, wanted in (("Right", True), ("Wrong", False)):
+            of_kind = [index for index, right in enumerate(is_right) if right == wanted]
+            places = range(settings.examples if of_kind else 0)
+            chosen = dict.fromkeys(of_kind[place * len(of_kind) // settings.examples] for place in places)
+            sections += [f"### {title}", *(_example(rows[index], index, answers) for index in chosen)]
+        return "\n\n".join(sections) + "\n"
+
+
+def _spread(items: list[Any], count: int) -> list[Any]:
+    """So many of some items, spread evenly, or all for 0."""
+    return [items[index * len(items) // count] for index in range(count)] if 0 < count < len(items) else items
+
+
+def _flat(prompt: str | list[dict[str, str]]) -> str:
+    """A prompt as one text, also if it consists of turns."""
+    return prompt if isinstance(prompt, str) else "\n".join(turn["content"] for turn in prompt)
+
+
+def _example(row: dict[str, Any], index: int, answers: Mapping[str, list[list[str]]]) -> str:
+    lines = [f"state:    {row['data_state']}", f"action:   {row['data_action']}", f"recorded: {row['completion']}"]
+    lines += [f"{name + ':':<9} {rows_by_name[index][0]}" for name, rows_by_name in answers.items()]
+    return "```text\n" + "\n".join(lines) + "\n```"

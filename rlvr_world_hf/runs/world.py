@@ -1,0 +1,109 @@
+"""The source of a recipe's data: a function of a world that records, or a class that reads what was recorded."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from .. import worlds
+from .recipe import Recipe
+
+
+SOURCES = ("collect_episodes", "RecordedEpisodes", "collect_transitions", "RecordedTransitions")
+"""What the module of a world has one of."""
+
+
+def world_source(recipe: Recipe) -> Any:
+    """
+    The function that records episodes of a recipe's world, or the class that reads recorded ones.
+
+    Args:
+        recipe (`Recipe`):
+            Its `world` is the name of a world, or the import path of a module of your own.
+
+    Returns:
+        `Callable`: one of `SOURCES` of that module.
+
+    Raises:
+        ValueError: If there is no such world.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.runs.recipe import load_recipe
+    >>> world_source(load_recipe("pusht/quickstart")).__name__
+    'collect_episodes'
+
+    ```
+    """
+    module = next(filter(None, map(_imported, _places(recipe.world))), None)
+    source = next((getattr(module, known) for known in SOURCES if hasattr(module, known)), None)
+    if source is None:
+        raise ValueError(
+            "world: expected the name of a world in rlvr_world_hf/worlds/ or rlvr_world_hf/data/, or the import path "
+            f"of a module with one of {', '.join(SOURCES)}, got {recipe.world!r}."
+        )
+    return source
+
+
+def world_module(recipe: Recipe) -> ModuleType:
+    """
+    The module in which the source is defined, where a world says what else is to be known of it.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+
+    Returns:
+        `ModuleType`: it may have `CARD`, and of text `PROMPT_TEMPLATE` and `nothing_changes`.
+    """
+    return import_module(world_source(recipe).__module__)
+
+
+def is_text(recipe: Recipe) -> bool:
+    """
+    Whether the world of a recipe is one of text.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+
+    Returns:
+        `bool`: True where its source gives transitions and not episodes.
+    """
+    return "transitions" in world_source(recipe).__name__.lower()
+
+
+def is_recorded(source: Any) -> bool:
+    """
+    Whether a source reads recorded data.
+
+    Args:
+        source (`Any`):
+            What [`world_source`] gives.
+
+    Returns:
+        `bool`: False where it records.
+    """
+    return inspect.isclass(source)
+
+
+def _places(world: str) -> list[str]:
+    """Where a world's module may be: an import path as it is; a name among the worlds, or in the package of one."""
+    if "." in world:
+        return [world]
+    packages = [found.name for found in pkgutil.iter_modules(worlds.__path__) if found.ispkg]
+    rooms = ["worlds", *(f"worlds.{package}" for package in packages), "data"]
+    return [f"rlvr_world_hf.{room}.{world}" for room in rooms]
+
+
+def _imported(name: str) -> ModuleType | None:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and lacks one that it needs
+        return None

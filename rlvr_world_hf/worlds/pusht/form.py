@@ -1,0 +1,141 @@
+"""
+The form of a world model of PushT: what it is given, of which size, and how often it decides.
+
+Judging, planning and playing read it from the processor, so that the simulator shows a model what it was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .policies import WORLD_SIZE
+from .simulator import Recording, record_policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushTForm:
+    """
+    What a world model of PushT is given, and how often it decides.
+
+    Example:
+
+    ```python
+    >>> form = PushTForm(image_size=32, frame_interval=0.5, given_frames=2, prompt_actions=1)
+    >>> form.record(seed=0).seen(form.given_frames).shape
+    (2, 3, 32, 32)
+
+    ```
+    """
+
+    image_size: int
+    """Height and width of a frame in pixels."""
+
+    frame_interval: float
+    """Seconds between two frames; an action is held for so long."""
+
+    given_frames: int
+    """Frames before the first decision, the present one included."""
+
+    prompt_actions: int
+    """Actions before the first predicted frame: those between the observed frames, and the first decision."""
+
+    @classmethod
+    def of(cls, processor: Any, *, name: str = "the model") -> PushTForm:
+        """
+        The form of a processor.
+
+        Args:
+            processor (`WorldModelProcessor`):
+                That of the model.
+            name (`str`, *optional*, defaults to `"the model"`):
+                What the error calls it.
+
+        Returns:
+            `PushTForm`: its form.
+
+        Raises:
+            ValueError: If it is not the processor of a world model of PushT with frames alone.
+        """
+        if (found := _difference(processor)) is not None:
+            raise ValueError(
+                f"Expected {name} to be a world model of PushT, with square frames alone whose size divides "
+                f"{WORLD_SIZE:.0f}, a frame rate and 2 action dimensions, got {found}; give a checkpoint of a recipe "
+                "such as pusht/quickstart."
+            )
+        layout = processor.layout
+        return cls(
+            image_size=processor.codec.config.image_size[0],
+            frame_interval=1 / processor.fps,
+            given_frames=layout.context_frames + layout.observed_steps,
+            prompt_actions=layout.prompt_actions,
+        )
+
+    def record(self, seed: int) -> Recording:
+        """
+        The simulator at the first decision of a scene.
+
+        Args:
+            seed (`int`):
+                Seed of the scene.
+
+        Returns:
+            [`Recording`]: an episode in the making, as long as it takes to see the given frames.
+        """
+        return record_policy(
+            seed, length=max(1, self.given_frames - 1), image_size=self.image_size, frame_interval=self.frame_interval
+        )
+
+
+def common_form(processors: Mapping[str, Any]) -> PushTForm:
+    """
+    The form that several world models of PushT share.
+
+    Args:
+        processors (`Mapping[str, WorldModelProcessor]`):
+            Their processors, at least one, by the names that an error calls them.
+
+    Returns:
+        [`PushTForm`]: the form of them all.
+
+    Raises:
+        ValueError: If one is no world model of PushT, or has another form than the first.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
+    >>> codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
+    >>> coarse = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0], fps=2.0)
+    >>> fine = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0], fps=10.0)
+    >>> common_form({"base": coarse, "rlvr": fine})
+    Traceback (most recent call last):
+    ...
+    ValueError: Expected models of one form, got 'base' and 'rlvr' with frame_interval 0.5 and 0.1; ...
+
+    ```
+    """
+    forms = {name: PushTForm.of(processor, name=repr(name)) for name, processor in processors.items()}
+    (first, form), *others = forms.items()
+    for name, other in others:
+        ours, theirs = asdict(form), asdict(other)
+        if differing := [field for field in ours if ours[field] != theirs[field]]:
+            found = ", ".join(f"{field} {ours[field]} and {theirs[field]}" for field in differing)
+            raise ValueError(
+                f"Expected models of one form, got {first!r} and {name!r} with {found}; give checkpoints of the same "
+                "run, or of one recipe."
+            )
+    return form
+
+
+def _difference(processor: Any) -> str | None:
+    """What makes a processor another one than that of PushT's frames; `None` where nothing does."""
+    if processor.predicts != ("frames",):
+        return f"one that predicts {' and '.join(processor.predicts)}"
+    height, width = processor.codec.config.image_size
+    dims = processor.layout.action_dims
+    if height == width and WORLD_SIZE % height == 0 and processor.fps and dims == 2:
+        return None
+    rate = f"{processor.fps:g} frames a second" if processor.fps else "no frame rate"
+    return f"frames of {height}x{width}, {rate} and {dims} action dimensions"

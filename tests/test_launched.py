@@ -1,0 +1,93 @@
+"""Two processes of `accelerate launch` come to what one process comes to: one launch for all tests, as it is dear."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.launched import DESCENT, PROCESSES, TOKENIZER_DESCENT, descend
+from tests.training.test_tokenizer_training import train
+from tests.training.world import parameters, small_trainer
+
+
+PATIENCE = 600
+"""Seconds after which processes that wait for each other are ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What the processes left."""
+
+    folder: Path
+    """Where they left it."""
+
+    status: int | None
+    """How the launch ended; `None` if it had to be ended."""
+
+    errors: str
+    """The end of what they wrote to stderr."""
+
+    def expect(self, work: str) -> None:
+        """Fail unless all processes have done a part of the work, with what they raised instead."""
+        for rank in range(PROCESSES):
+            file = self.folder / f"{work}-{rank}.txt"
+            assert file.exists(), f"process {rank} did not come to the end of `{work}`:\n{self.errors}"
+            assert not file.read_text(), f"process {rank}:\n{file.read_text()}"
+
+
+@pytest.fixture(scope="module")
+def launch(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Launch:
+    folder = tmp_path_factory.mktemp("launched")
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(PROCESSES)]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    command += [str(repository / "tests" / "launched.py"), str(folder)]
+    settings = {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    with (folder / "stderr").open("w") as log, (folder / "stdout").open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=log, env=os.environ | settings, cwd=folder)
+        try:
+            status = process.wait(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
+            status = None
+    return Launch(folder=folder, status=status, errors=(folder / "stderr").read_text()[-4000:])
+
+
+def test_sharded_parameters_change_nothing(launch: Launch) -> None:
+    launch.expect("shard")
+
+
+def test_a_policy_trained_by_two_processes_equals_one_trained_by_one(launch: Launch, tmp_path: Path) -> None:
+    launch.expect("train_by_grpo")
+    one = small_trainer(tmp_path / "one", per_device_train_batch_size=16, **DESCENT)
+    one.train()
+    two, rewards_of_two, processes = torch.load(launch.folder / "grpo.pt")
+    assert processes == PROCESSES
+    rewards_of_one = [entry["reward"] for entry in one.state.log_history if "reward" in entry]
+    assert rewards_of_one == pytest.approx(rewards_of_two, abs=1e-6)
+    torch.testing.assert_close(parameters(one.model), two, atol=1e-6, rtol=1e-5)
+
+
+def test_a_tokenizer_trained_by_two_processes_equals_one_trained_by_one(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch.expect("train_a_tokenizer")
+    descend(monkeypatch.setattr)
+    codec, history = train(tmp_path / "one", **TOKENIZER_DESCENT)
+    of_two, history_of_two = torch.load(launch.folder / "tokenizer.pt", weights_only=True)
+    torch.testing.assert_close(dict(codec.state_dict()), of_two, atol=2e-5, rtol=1e-4)
+    for alone, together in zip(history, history_of_two, strict=True):
+        assert alone["mae"] == pytest.approx(together["mae"], abs=1e-5)
+    assert history[-1]["mae"] != pytest.approx(history[0]["mae"], abs=1e-3)
+    saved = launch.folder / "tokenizer"
+    assert (saved / "config.json").is_file() and not (saved / "resume.pt").exists()
+
+
+def test_launched_processes_part_before_they_exit(launch: Launch) -> None:
+    launch.expect("part")
+    assert {path.name for path in launch.folder.glob("parted*")} == {"parted0", "parted1"}
+    assert launch.status == 0, launch.errors
