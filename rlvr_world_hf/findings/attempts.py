@@ -143,7 +143,7 @@ def _rows(comparison: Comparison, checkpoints: Mapping[str, Sequence[Path]], see
     return [
         *(row(name, agent) for name, agent in comparison.without_model.items()),
         *(
-            # Half of the digits: so the pieces measured up to now are named, which are to stay usable.
+            # 16 digits, not all 64: pieces measured earlier are named by them and stay usable.
             row(name, comparison.with_model(checkpoint), weights=digest_weights(checkpoint)[:16])
             for name, of_runs in checkpoints.items()
             for checkpoint in of_runs

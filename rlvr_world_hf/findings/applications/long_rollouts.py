@@ -140,7 +140,7 @@ def _measure(
     settings = {
         **protocol,
         "row": row,
-        # Half of the digits: so the pieces measured up to now are named, which are to stay usable.
+        # 16 digits, not all 64: pieces measured earlier are named by them and stay usable.
         "weights": digest_weights(checkpoint if is_model else checkpoint / "codec")[:16],
         "episodes": find_stage("collect").fingerprint(recipe),
         "cut": dataclasses.asdict(recipe.windows),
