@@ -65,8 +65,14 @@ MOVED = {
 }
 """Files that only say where their names are now: users and recipes import these from where they were."""
 
-NAMES_A_WORLD = {"hub/official.py"}
-"""Files of general rooms that name a world: the authors' checkpoints of RT-1 are named as they are on the Hub."""
+NAMES_A_WORLD = {
+    "hub/official.py",  # the authors' checkpoints of RT-1 are named as they are on the Hub
+    "runs/recipe.py",  # the world of a recipe that names none, as recipes of earlier versions may
+    "commands/tools/demo.py",  # the page shows these worlds
+    "commands/tools/push_space.py",  # and takes their checkpoints with it
+    "playground/checkpoints.py",  # and says what makes them
+}
+"""Files of general rooms that name a world."""
 
 TRAVELS_TO_THE_HUB = ("tokenizers", "processors")
 ROOMS = sorted(path.parent.name for path in LIBRARY.glob("*/__init__.py"))

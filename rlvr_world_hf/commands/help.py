@@ -63,7 +63,7 @@ def stage_help(name: str) -> str:
     ```
     """
     stage = find_stage(name)
-    lines = [f"usage: rlvr-world {name} RECIPE [--key value ...]", "", inspect.cleandoc(stage.work.__doc__ or "")]
+    lines = [f"usage: rlvr-world {name} RECIPE [--key value ...]", "", _purpose(stage.work)]
     own = keys_of(stage.settings)
     lines += ["", "keys:", *describe(own)]
     if stage.forwards_to is not None:
@@ -95,7 +95,7 @@ def finding_help(name: str) -> str:
 
         application = find_application(name)
         recipe, seeds, known = application.recipe, list(SEEDS), keys_of(application.measure)
-        purpose = inspect.cleandoc(application.measure.__doc__ or "").split("\n\n")[0]
+        purpose = _purpose(application.measure).split("\n\n")[0]
         lines += [purpose, "", "keys:", *describe({option: known[option] for option in application.options})]
     else:
         from ..findings.finding import load_finding
@@ -131,6 +131,11 @@ def usage() -> str:
         shared="\n".join(describe(shared)),
         windows="\n".join(describe({f"windows.{name}": known for name, known in keys_of(WindowSettings).items()})),
     )
+
+
+def _purpose(work: Any) -> str:
+    """What a function is for, without its arguments."""
+    return inspect.cleandoc(work.__doc__ or "").split("\n\nArgs:")[0]
 
 
 def _summaries(package: str, names: Sequence[str]) -> str:

@@ -4,6 +4,12 @@ import sys
 
 
 def echo(text: str) -> None:
-    """Write lines to the terminal."""
+    """
+    Write lines to the terminal.
+
+    Args:
+        text (`str`):
+            The lines.
+    """
     sys.stdout.write(f"{text.rstrip()}\n")
     sys.stdout.flush()

@@ -182,6 +182,14 @@ def check_known(names: Iterable[str], known: Iterable[str], *, where: str) -> No
     """
     Refuse a name that is not among `known`.
 
+    Args:
+        names (`Iterable[str]`):
+            What was given.
+        known (`Iterable[str]`):
+            What there is.
+        where (`str`):
+            What the names are keys of, for the error.
+
     Raises:
         ValueError: Naming the nearest known name.
     """

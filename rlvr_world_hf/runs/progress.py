@@ -86,6 +86,13 @@ def fingerprint(content: Mapping[str, Any]) -> str:
     """
     Sixteen hexadecimal digits that change when `content` does; the order of its keys is of no matter.
 
+    Args:
+        content (`Mapping`):
+            What JSON can hold; anything else counts by its `str`.
+
+    Returns:
+        `str`: the digits.
+
     Example:
 
     ```python
@@ -99,12 +106,29 @@ def fingerprint(content: Mapping[str, Any]) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty if there is none."""
+    """
+    The content of a JSON file.
+
+    Args:
+        path (`Path`):
+            The file.
+
+    Returns:
+        `dict`: empty if there is no such file.
+    """
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file that is, at any moment, either the old one or the new one."""
+    """
+    Write a JSON file that is, at any moment, either the old one or the new one.
+
+    Args:
+        path (`Path`):
+            The file.
+        content (`Mapping`):
+            What it is to hold.
+    """
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
     draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     os.replace(draft, path)

@@ -63,7 +63,10 @@ class Recipe:
     name: str
     """What it was asked for by: `pusht/quickstart`, or a path."""
 
-    world: str = key("pusht", "Source of episodes: a file of `rlvr_world_hf/data/`, or the import path of your own.")
+    world: str = key(
+        "pusht",
+        "Source of episodes: a world of `rlvr_world_hf/worlds/`, folder, lerobot, or the import path of yours.",
+    )
     """Source of episodes."""
 
     seed: int = key(0, "Training seed. Episodes have their own, so that all training seeds share them.")

@@ -224,7 +224,15 @@ def needed_stages(names: Iterable[str]) -> list[str]:
 
 
 def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
-    """Check the settings of some stages and of those they need, and what they name, then run what is not finished."""
+    """
+    Check the settings of some stages and of those they need, and what they name, then run what is not finished.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+        names (`Iterable[str]`):
+            The stages.
+    """
     stages = [find_stage(name) for name in needed_stages(names)]
     for stage in stages:
         stage.read(recipe)
@@ -235,12 +243,32 @@ def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
 
 
 def find_stage(name: str) -> Any:
-    """The [`Stage`][] of that name, from the file of that name in `stages/`."""
+    """
+    A stage by its name.
+
+    Args:
+        name (`str`):
+            Its name: also that of its file in `stages/`.
+
+    Returns:
+        [`Stage`][]: typed as `Any`, since each file makes its own by a decorator.
+    """
     return getattr(import_module(f".stages.{name}", __package__), name)
 
 
 def stage_folder(recipe: Recipe, name: str) -> Path:
-    """Where a stage of a run keeps its own files; what a run is for lies above, in `output_dir`."""
+    """
+    Where a stage of a run keeps its own files; what a run is for lies above, in `output_dir`.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+        name (`str`):
+            The stage.
+
+    Returns:
+        `Path`: the folder.
+    """
     return recipe.output_dir / "stages" / name
 
 

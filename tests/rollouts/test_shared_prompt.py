@@ -91,7 +91,8 @@ def test_packed_logits_and_gradients(model: PreTrainedModel, dtype: torch.dtype,
     assert packed["input_ids"].shape == (1, 3 * (PROMPT - 1) + 3 * GROUP * LENGTH)
     logits = unpack_completions(model(**packed, use_cache=False).logits, packed["shared_prompt"])
     scored = mask[:, PROMPT:].bool()
-    torch.testing.assert_close(logits[scored], expected[scored], atol=tolerance, rtol=0)
+    # Relative too: logits reach 5, where 1e-5 is twenty roundings of float32, and processors sum in different orders.
+    torch.testing.assert_close(logits[scored], expected[scored], atol=tolerance, rtol=tolerance)
     for gradient, of_unshared in zip(torch.autograd.grad((logits * weight).sum(), trained), wanted, strict=True):
         assert (gradient - of_unshared).norm() <= 1e-5 * of_unshared.norm()
 

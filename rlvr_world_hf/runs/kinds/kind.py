@@ -50,6 +50,16 @@ class WorldKind(ABC):
     Args:
         recipe (`Recipe`):
             The recipe. A method that reads what a stage left needs that stage to be finished.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.runs.kinds import kind_of
+    >>> from rlvr_world_hf.runs.recipe import load_recipe
+    >>> kind_of(load_recipe("pusht/quickstart")).settings("evaluate").windows
+    512
+
+    ```
     """
 
     def __init__(self, recipe: Recipe) -> None:

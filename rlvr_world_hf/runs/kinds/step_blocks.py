@@ -44,7 +44,18 @@ MEASURED_WINDOWS = 512
 
 
 class StepBlockKind(WorldKind):
-    """Worlds of episodes, see [`WorldKind`]."""
+    """
+    Worlds of episodes, see [`WorldKind`].
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.runs.recipe import load_recipe
+    >>> StepBlockKind(load_recipe("pusht/quickstart")).needs()  # one context frame, one observed, four to predict
+    {'min_frames': 6}
+
+    ```
+    """
 
     def needs(self) -> dict[str, Any]:
         """Episodes long enough for a window."""

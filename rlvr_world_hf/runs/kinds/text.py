@@ -41,7 +41,18 @@ EXAMPLES_FROM = 200
 
 
 class TextKind(WorldKind):
-    """Worlds of transitions, see [`WorldKind`]."""
+    """
+    Worlds of transitions, see [`WorldKind`].
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.runs.recipe import load_recipe
+    >>> TextKind(load_recipe("textworld/quickstart")).nothing_changes(["at(P, kitchen: r)"])
+    ['nothing changes']
+
+    ```
+    """
 
     def needs(self) -> dict[str, Any]:
         """Nothing."""

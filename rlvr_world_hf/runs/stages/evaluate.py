@@ -75,6 +75,13 @@ def evaluate(run: StageRun) -> list[Path]:
     Writes `results.json`: MAE, MSE, PSNR, SSIM, LPIPS where its trunk is there, each also on moving pixels only, the
     repetition rate; of sensors MAE, MSE and accuracy; and the further `metrics` of the recipe. Of text: the rewards'
     metrics and those of the recipe, also apart for transitions that change something and those that do not.
+
+    Args:
+        run (`StageRun`):
+            The stage.
+
+    Returns:
+        `list[Path]`: `results.json`.
     """
     folder = run.recipe.output_dir
     checkpoints = {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS}

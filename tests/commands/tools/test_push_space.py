@@ -70,9 +70,11 @@ def test_requirements_cover_what_the_page_imports(space: Path) -> None:
     asked = {line.split(">")[0].strip().lower() for line in (space / "requirements.txt").read_text().splitlines()}
     names = {"cv2": "opencv-python-headless", "PIL": "pillow", "gym_pusht": "gym-pusht", "yaml": "pyyaml"}
     names |= {"tokenizers": "transformers"}  # brings it
-    for room in ("playground", "pipeline.py", "hub", "processors", "tokenizers", "rewards", "rollouts", "states"):
+    worlds = ("worlds/pusht", "worlds/textworld")
+    rooms = ("playground", "pipeline.py", "hub", "processors", "tokenizers", "rewards", "rollouts", "states", *worlds)
+    for room in rooms:
         place = space / "rlvr_world_hf" / room
-        for path in place.glob("*.py") if place.is_dir() else [place]:
+        for path in place.rglob("*.py") if place.is_dir() else [place]:
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
                 modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 if isinstance(node, ast.ImportFrom) and not node.level:
