@@ -26,8 +26,8 @@ from workloads import WAYS, Frames, Reward, Step, Workload, build_model, now
 
 from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
 from rlvr_world_hf.evaluation.json_files import write_json
+from rlvr_world_hf.evaluation.page import renew_section
 from rlvr_world_hf.evaluation.provenance import commit, machine, versions
-from rlvr_world_hf.findings.table import renew_section
 from rlvr_world_hf.runs.locations import bundled_path
 
 

@@ -11,7 +11,8 @@ import pytest
 from rlvr_world_hf import WorldModelGRPOConfig
 from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.evaluation.table import markdown_table
-from rlvr_world_hf.findings.applications import APPLICATIONS
+from rlvr_world_hf.findings.application import find_application
+from rlvr_world_hf.findings.applications import application_names
 from rlvr_world_hf.findings.finding import load_finding
 from rlvr_world_hf.findings.table import finding_table
 from rlvr_world_hf.runs.reproduce import SEEDS
@@ -38,9 +39,10 @@ def test_the_page_of_evidence_has_the_table_of_a_committed_finding(name: str) ->
     assert {*record} >= NAMES
     assert record["finding"] == name
     assert len(record["training_seeds"]) >= len(SEEDS) or record["reason"]
-    metrics = (
-        APPLICATIONS[name].metrics if name in APPLICATIONS else [*load_finding(name).plot["metrics"], "train_seconds"]
-    )
+    if name in application_names():
+        metrics = [*find_application(name).metrics]
+    else:
+        metrics = [*load_finding(name).plot["metrics"], "train_seconds"]
     table = finding_table(record, metrics=metrics)
     page = (DOCS / "evidence.md").read_text(encoding="utf-8")
     section = re.search(rf"<!-- {name} -->\n(.*?)<!-- end of {name} -->", page, flags=re.DOTALL)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ..data.folder import UnusableEpisodesError
+from ..findings.applications import application_names
 from ..runs.echo import echo
 from ..runs.locations import is_finding, recipe_names
 from ..runs.recipe import STAGES, Recipe, load_recipe, parse_overrides
 from ..runs.stage import Processes, find_stage, needed_stages
-from .help import APPLICATION_NAMES, TOOLS, WHOLE_RUNS, help_of, usage
+from .help import TOOLS, WHOLE_RUNS, help_of, usage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )  # read on import; the stages have their own bars
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         overrides = parse_overrides(rest[1:])
-        if command == "reproduce" and (rest[0] in APPLICATION_NAMES or is_finding(rest[0])):
+        if command == "reproduce" and (rest[0] in application_names() or is_finding(rest[0])):
             job = _finding_job(rest[0], overrides)
         else:
             job = partial(_command(command), _recipe_of(command, rest[0], overrides))
@@ -93,8 +94,8 @@ def _recipe_of(command: str, name: str, overrides: dict[str, Any]) -> Recipe:
 def _finding_job(name: str, overrides: dict[str, Any]) -> Callable[[], Any]:
     """What measures a finding, its settings read once."""
     folder = Path(overrides.pop("output_dir")) if "output_dir" in overrides else None
-    if name in APPLICATION_NAMES:
-        from ..findings.applications import check_options, measure_application
+    if name in application_names():
+        from ..findings.application import check_options, measure_application
 
         check_options(name, overrides)
         return partial(measure_application, name, folder=folder, **overrides)

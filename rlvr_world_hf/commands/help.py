@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..findings.applications import application_names
 from ..runs.keys import Key, keys_of
 from ..runs.locations import finding_names, is_finding, recipe_names
 from ..runs.recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings
@@ -17,9 +18,6 @@ from ..runs.stage import find_stage
 
 WHOLE_RUNS = ("run", "reproduce")
 """Commands that run all stages of a recipe."""
-
-APPLICATION_NAMES = ("planning", "planning_text", "planning_web", "policy_evaluation", "long_rollouts")
-"""Findings that are measured by programs of their own, see `findings/applications.py`."""
 
 TOOLS = ("bundle", "check", "demo", "push", "push-space")
 """Commands that take no recipe, but words of their own: functions of files in `tools/` of their name, `_` for `-`."""
@@ -92,13 +90,13 @@ def finding_help(name: str) -> str:
     ```
     """
     lines = [f"usage: rlvr-world reproduce {name} [--key value ...]", ""]
-    if name in APPLICATION_NAMES:
-        from ..findings.applications import APPLICATIONS, SEEDS
+    if name in application_names():
+        from ..findings.application import SEEDS, find_application
 
-        use = APPLICATIONS[name]
-        recipe, seeds, known = use.recipe, list(SEEDS), keys_of(use.measure)
-        purpose = _purpose(use.measure).split("\n\n")[0]
-        lines += [purpose, "", "keys:", *describe({option: known[option] for option in use.options})]
+        application = find_application(name)
+        recipe, seeds, known = application.recipe, list(SEEDS), keys_of(application.measure)
+        purpose = _purpose(application.measure).split("\n\n")[0]
+        lines += [purpose, "", "keys:", *describe({option: known[option] for option in application.options})]
     else:
         from ..findings.finding import load_finding
 
@@ -117,7 +115,7 @@ def finding_help(name: str) -> str:
 
 def help_of(command: str, name: str) -> str:
     """What `rlvr-world COMMAND NAME --help` shows; `name` is that of a recipe or finding, or empty."""
-    if command == "reproduce" and (name in APPLICATION_NAMES or is_finding(name)):
+    if command == "reproduce" and (name in application_names() or is_finding(name)):
         return finding_help(name)
     return usage() if command in WHOLE_RUNS else stage_help(command)
 
@@ -129,7 +127,7 @@ def usage() -> str:
         stages=_summaries("rlvr_world_hf.runs.stages", STAGES),
         tools=_summaries("rlvr_world_hf.commands.tools", TOOLS),
         recipes=", ".join(recipe_names()),
-        findings=", ".join([*finding_names(), *APPLICATION_NAMES]),
+        findings=", ".join([*finding_names(), *application_names()]),
         shared="\n".join(describe(shared)),
         windows="\n".join(describe({f"windows.{name}": known for name, known in keys_of(WindowSettings).items()})),
     )

@@ -1,14 +1,13 @@
 """
-Attempts of agents from many starts, as evidence: made one by one, resumed where they stopped, summed up.
+Agents that try the same starts: without a model, with base and rlvr of each run, and with the true world.
 
-Each attempt is written at once as a file of its own; what it depends on, checkpoints included, is in the name of its
-folder. The summary has a bootstrap interval over the starts.
+Each attempt is a piece. A row is the mean over its starts, with a bootstrap interval. So is the difference of rlvr and
+base, which is taken start by start.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,113 +17,142 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from ..evaluation.provenance import commit, machine
-from ..runs.progress import fingerprint, read_json, write_json
+from ..evaluation.json_files import write_json
 from .intervals import bootstrap_interval
+from .pieces import Piece, Pieces, digest_weights
+from .record import finding_record, reason_for_few, recipe_and_seeds
 
 
 FIRST_START = 5_000_000
 """Seed of the first start; no split of a recipe reaches so far."""
 
 MODELS = ("base", "rlvr")
-"""Checkpoints of a run that plans are imagined with."""
-
-Piece = dict[str, Any]
-"""The record of one attempt."""
+"""Checkpoints of a run that agents plan with."""
 
 Agent = Callable[[Any, int], Any]
-"""What decides in a world, such as a game at its start, made of that world and a seed."""
+"""Called with a world at its start and a seed; returns what decides in that world."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Which agents are compared, in which worlds."""
+
+    finding: str
+    """Name of the finding and of its JSON file."""
+
+    begin: Callable[[int], Any]
+    """Makes the world at the start of that number."""
+
+    attempt: Callable[[Any, Any], Any]
+    """Called with a world and what decides in it; returns the record of the attempt, a dataclass."""
+
+    without_model: Mapping[str, Agent]
+    """Agents that use no model, by the names of their rows."""
+
+    with_model: Callable[[Path], Agent]
+    """Makes the agent that plans with a checkpoint."""
+
+    with_true_world: Mapping[str, Agent]
+    """Agents that plan with the true world, which no model can beat, by the names of their rows."""
+
+    metrics_of: Callable[[Piece], dict[str, float]]
+    """Metrics of an attempt."""
+
+    protocol: Mapping[str, Any]
+    """Settings that all attempts depend on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One row of the table: a way to decide, with all that its numbers depend on."""
+    """One row of the table and one training seed of it."""
 
     name: str
-    """Its name in the table."""
+    """The row's name in the table."""
 
     settings: dict[str, Any]
-    """What its attempts depend on, beside start and seed."""
+    """What its attempts depend on, beside the start."""
 
     try_start: Callable[[int], Any]
     """Makes the attempt from the start of that number; the record of it is a dataclass."""
 
 
 def measure_agents(
-    finding: str,
+    comparison: Comparison,
     runs: Sequence[Path | str],
     *,
-    begin: Callable[[int], Any],
-    attempt: Callable[[Any, Any], Any],
-    agents: Mapping[str, Agent],
-    imagined: Callable[[Path], Agent],
-    ceiling: Mapping[str, Agent],
-    measure: Callable[[Piece], dict[str, float]],
     folder: Path | str,
     starts: int,
-    first_start: int,
-    seed: int,
-    protocol: dict[str, Any],
+    first_start: int = FIRST_START,
+    seed: int = 0,
 ) -> tuple[Path, dict[str, list[list[Piece]]]]:
     """
-    Let agents without a model, with base and rlvr of each run, and with the true world try the same starts.
+    Let all agents of a comparison try the same starts.
 
     Args:
-        finding (`str`):
-            Name of the finding and of its JSON file.
+        comparison ([`Comparison`]):
+            Agents and worlds.
         runs (`Sequence[Path]`):
-            Output folders of runs, one a training seed.
-        begin (`Callable`):
-            The world at the start of that number.
-        attempt (`Callable`):
-            Lets what decides try that world; the record of it is a dataclass.
-        agents (`Mapping[str, Callable]`):
-            Agents without a model, by the names of their rows.
-        imagined (`Callable`):
-            The agent that plans with a checkpoint.
-        ceiling (`Mapping[str, Callable]`):
-            Agents that plan with the true world.
-        measure (`Callable`):
-            Metrics of an attempt.
+            Output folders of runs, one a training seed, each with the checkpoints `base` and `rlvr`.
         folder (`Path`):
-            Where to write the JSON and the finished attempts.
+            Where to write the JSON and the pieces.
         starts (`int`):
-            Number of starts; the same for all rows.
-        first_start (`int`):
+            Number of starts.
+        first_start (`int`, *optional*, defaults to 5000000):
             Number of the first start.
-        seed (`int`):
-            Of what agents draw.
-        protocol (`dict`):
-            What all attempts depend on.
+        seed (`int`, *optional*, defaults to 0):
+            Seed of what agents draw.
 
     Returns:
-        `tuple[Path, dict]`: the JSON file, see [`evidence_record`], and the attempts, see [`make_attempts`].
-    """
-    places = find_checkpoints(runs, starts)
+        `tuple[Path, dict]`: the JSON file, with what [`finding_record`] gives, `rows` (row -> metric -> `mean`, `low`,
+        `high`, `n`, `values`, one value a start) and `differences` (the same of rlvr minus base); and the attempts,
+        see [`make_attempts`].
 
-    def try_start(agent: Agent, start: int) -> Any:
-        world = begin(start)
-        return attempt(world, agent(world, seed_of_start(seed, start)))
+    Raises:
+        FileNotFoundError: If a checkpoint is not there.
+        ValueError: If there is no run or start.
+    """
+    rows = _rows(comparison, find_checkpoints(runs, starts), seed)
+    attempts = make_attempts(rows, range(first_start, first_start + starts), Pieces(folder=Path(folder, "pieces")))
+    means = {name: mean_by_start(of_seeds, comparison.metrics_of) for name, of_seeds in attempts.items()}
+    recipe, training_seeds = recipe_and_seeds(runs)
+    reason = reason_for_few(training_seeds)
+    record = finding_record(
+        comparison.finding,
+        recipe=recipe,
+        measured=[piece for of_seeds in attempts.values() for pieces in of_seeds for piece in pieces],
+        n=starts,
+        training_seeds=training_seeds,
+        sampling_seeds=[seed],
+        reason=f"{reason}; the intervals are over starts, not over training." if reason else "",
+        protocol=comparison.protocol,
+    )
+    path = write_json({**record, **summarize_rows(means)}, Path(folder, f"{comparison.finding}.json"))
+    return path, attempts
+
+
+def _rows(comparison: Comparison, checkpoints: Mapping[str, Sequence[Path]], seed: int) -> list[Row]:
+    """Agents without a model first, then each checkpoint of each model, then agents with the true world."""
 
     def row(name: str, agent: Agent, **settings: Any) -> Row:
-        return Row(name=name, settings={**protocol, "seed": seed, **settings}, try_start=partial(try_start, agent))
+        def try_start(start: int) -> Any:
+            world = comparison.begin(start)
+            return comparison.attempt(world, agent(world, seed_of_start(seed, start)))
 
-    rows = [row(name, agent) for name, agent in agents.items()]
-    rows += [
-        row(name, imagined(place), weights=digest_weights(place))
-        for name, of_runs in places.items()
-        for place in of_runs
+        return Row(name=name, settings={**comparison.protocol, "seed": seed, **settings}, try_start=try_start)
+
+    return [
+        *(row(name, agent) for name, agent in comparison.without_model.items()),
+        *(
+            # 16 digits, not all 64: pieces measured earlier are named by them and stay usable.
+            row(name, comparison.with_model(checkpoint), weights=digest_weights(checkpoint)[:16])
+            for name, of_runs in checkpoints.items()
+            for checkpoint in of_runs
+        ),
+        *(row(name, agent) for name, agent in comparison.with_true_world.items()),
     ]
-    rows += [row(name, agent) for name, agent in ceiling.items()]
-    of_rows = make_attempts(rows, [first_start + number for number in range(starts)], Path(folder))
-    measured = {name: mean_by_start(pieces, measure) for name, pieces in of_rows.items()}
-    record = evidence_record(finding, runs, of_rows, measured, seed=seed, starts=starts, protocol=protocol)
-    path = Path(folder, f"{finding}.json")
-    write_json(path, record)
-    return path, of_rows
 
 
-def measure_text(piece: Piece, *, actions: str) -> dict[str, float]:
+def text_metrics(piece: Piece, *, actions: str) -> dict[str, float]:
     """Metrics of a [`~rlvr_world_hf.planning.text_agent.TextAttempt`]; `actions` is what its commands are called."""
     return {
         "success": float(piece["is_success"]),
@@ -135,7 +163,7 @@ def measure_text(piece: Piece, *, actions: str) -> dict[str, float]:
 
 
 def mean_seconds(piece: Piece) -> float:
-    """What a decision of an attempt took, in seconds; 0 where none was needed."""
+    """Mean duration of the decisions of an attempt, in seconds; 0 where none was needed."""
     return float(np.mean(piece["seconds"] or [0.0]))
 
 
@@ -143,103 +171,69 @@ def find_checkpoints(runs: Sequence[Path | str], starts: int) -> dict[str, list[
     """Model -> its checkpoint in each run, which must be there."""
     if not runs or starts < 1:
         raise ValueError(f"Expected at least one run and one start, got {len(runs)} and {starts}.")
-    places = {name: [Path(run, name) for run in runs] for name in MODELS}
-    for place in (place for of_model in places.values() for place in of_model):
-        if not place.is_dir():
+    checkpoints = {name: [Path(run, name) for run in runs] for name in MODELS}
+    for checkpoint in (checkpoint for of_runs in checkpoints.values() for checkpoint in of_runs):
+        if not checkpoint.is_dir():
             raise FileNotFoundError(
-                f"There is no checkpoint {place}; give the output folders of finished runs, as `rlvr-world run RECIPE`"
-                " makes them."
+                f"There is no checkpoint {checkpoint}; give the output folders of finished runs, as `rlvr-world run "
+                "RECIPE` makes them."
             )
-    return places
+    return checkpoints
 
 
 def seed_of_start(seed: int, start: int) -> int:
-    """The seed of one start: that of no other, whatever is drawn from it and the few after it."""
+    """The seed of one start: far from those of other starts, so that an agent may count on from it."""
     return int(np.random.SeedSequence([seed, start]).generate_state(1)[0])
 
 
-def digest_weights(place: Path) -> str:
-    """Sixteen digits that change with the weights."""
-    digest = hashlib.sha256()
-    for file in sorted(place.rglob("*.safetensors")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+def make_attempts(rows: Sequence[Row], starts: Sequence[int], pieces: Pieces) -> dict[str, list[list[Piece]]]:
+    """Row's name -> training seed -> start -> the piece of that attempt, which has its `start`, too."""
 
+    def attempt(row: Row, start: int) -> dict[str, Any]:
+        return {"start": start, **dataclasses.asdict(row.try_start(start))}
 
-def make_attempts(rows: Sequence[Row], starts: Sequence[int], folder: Path) -> dict[str, list[list[Piece]]]:
-    """Row -> training seed -> start -> the record of the attempt, made now unless it lies in the folder."""
-    of_rows: dict[str, list[list[Piece]]] = {}
-    for row in rows:
-        of_rows.setdefault(row.name, []).append([])
-    places = [(row, folder / "pieces" / f"{row.name}-{fingerprint(row.settings)}") for row in rows]
+    made: list[list[Piece]] = [[] for _ in rows]
     for start in tqdm(starts, desc="starts"):  # a start at a time, so that an interrupted run has whole ones
-        number: dict[str, int] = {}
-        for row, place in places:
-            file = place / f"{start}.json"
-            piece = read_json(file)
-            if not piece:
-                place.mkdir(parents=True, exist_ok=True)
-                made = dataclasses.asdict(row.try_start(start))
-                piece = {"start": start, "commit": commit(), "machine": machine(), **made}
-                write_json(file, piece)
-            which = number[row.name] = number.get(row.name, -1) + 1
-            of_rows[row.name][which].append(piece)
-    return of_rows
+        for row, of_row in zip(rows, made, strict=True):
+            of_row.append(pieces.get(row.name, row.settings, partial(attempt, row, start), part=str(start)))
+    attempts: dict[str, list[list[Piece]]] = {}
+    for row, of_row in zip(rows, made, strict=True):
+        attempts.setdefault(row.name, []).append(of_row)
+    return attempts
 
 
 def mean_by_start(
-    seeds: list[list[Piece]], measure: Callable[[Piece], dict[str, float]]
+    of_seeds: Sequence[Sequence[Piece]], metrics_of: Callable[[Piece], dict[str, float]]
 ) -> dict[str, dict[int, float]]:
     """Metric -> start -> mean over the training seeds."""
     values: dict[str, dict[int, list[float]]] = {}
-    for piece in (piece for of_seed in seeds for piece in of_seed):
-        for metric, value in measure(piece).items():
+    for piece in (piece for pieces in of_seeds for piece in pieces):
+        for metric, value in metrics_of(piece).items():
             values.setdefault(metric, {}).setdefault(piece["start"], []).append(value)
-    return {metric: {s: float(np.mean(v)) for s, v in of_starts.items()} for metric, of_starts in values.items()}
-
-
-def summarize_starts(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, bootstrap interval over the starts (95 %), their number and the values; empty where there is none."""
-    if not values:
-        return {}
-    low, high = bootstrap_interval(values)
-    return {"mean": float(np.mean(values)), "low": low, "high": high, "n": len(values), "values": list(values)}
-
-
-def evidence_record(
-    finding: str,
-    runs: Sequence[Path | str],
-    of_rows: Mapping[str, list[list[Piece]]],
-    measured: Mapping[str, dict[str, dict[int, float]]],
-    *,
-    seed: int,
-    starts: int,
-    protocol: dict[str, Any],
-) -> dict[str, Any]:
-    """
-    What a finding's JSON holds: where it was measured, the summary of each row, and what rlvr has more than base.
-    """
-    results = [read_json(Path(run, "results.json")) for run in runs]
-    seeds = [result.get("training_seeds", [number])[0] for number, result in enumerate(results)]
-    pieces = [piece for of_row in of_rows.values() for of_seed in of_row for piece in of_seed]
-    base, last = (measured[name] for name in MODELS)
-    differences = {metric: [last[metric][s] - base[metric][s] for s in base[metric]] for metric in base}
-    reason = f"{len(seeds)} training seed(s) were at hand; the intervals are over starts, not over training."
     return {
-        "finding": finding,
-        "recipe": " + ".join(dict.fromkeys(result.get("recipe", "unknown") for result in results)),
-        "commit": " + ".join(dict.fromkeys(piece["commit"] for piece in pieces)),
-        "machine": " + ".join(dict.fromkeys(piece["machine"] for piece in pieces)),
-        "n": starts,
-        "training_seeds": seeds,
-        "sampling_seeds": [seed],
-        **({"reason": reason} if len(seeds) < 3 else {}),
-        "protocol": protocol,
+        metric: {start: float(np.mean(of_start)) for start, of_start in of_metric.items()}
+        for metric, of_metric in values.items()
+    }
+
+
+def summarize_rows(means: Mapping[str, Mapping[str, Mapping[int, float]]]) -> dict[str, Any]:
+    """The `rows` and `differences` of the JSON, from the means of each row: metric -> start -> mean."""
+    base, rlvr = (means[name] for name in MODELS)
+    differences = {metric: [rlvr[metric][start] - base[metric][start] for start in base[metric]] for metric in base}
+    return {
         "rows": {
-            name: {metric: summarize_starts(list(values.values())) for metric, values in of_row.items()}
-            for name, of_row in measured.items()
+            name: {metric: summarize_starts([*of_metric.values()]) for metric, of_metric in of_row.items()}
+            for name, of_row in means.items()
         },
         "differences": {
             f"{MODELS[1]} - {MODELS[0]}": {m: summarize_starts(values) for m, values in differences.items()}
         },
     }
+
+
+def summarize_starts(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, 95 % bootstrap interval over the starts, their number and the values; empty where there is none."""
+    if not values:
+        return {}
+    low, high = bootstrap_interval(values)
+    return {"mean": float(np.mean(values)), "low": low, "high": high, "n": len(values), "values": list(values)}

@@ -26,9 +26,10 @@ def draw_finding(
     """
     Draw a finding: a panel a metric, with mean and standard deviation over training seeds.
 
-    Rows with an `x` are points of the line of their series, the others level lines; without any `x`, bars. Dots are
-    seeds. A panel shows what was trained: a yardstick far from it, such as `copy_last`, is named above instead.
-    With `gains_over`, one panel instead: how much each row improves each metric over that row, in percent.
+    Rows with an `x` are points of the line of their series, the other rows are level lines. If no row has an `x`, each
+    is a bar. Dots are single seeds. The limits of a panel are those of the trained rows; a row far outside, such as
+    `copy_last`, is named above the panel instead. With `gains_over` there is a single panel: by how many percent each
+    row improves each metric over that row.
 
     Args:
         record (`Mapping`):
@@ -36,14 +37,14 @@ def draw_finding(
         path (`str` or `PathLike`):
             PNG to write.
         metrics (`Sequence[str]`):
-            Metrics to draw; `train_seconds` is one, and `<metric>_best_of` stands for a curve over `N` of all
-            `<metric>_best_of_<N>`.
+            Metrics to draw. `train_seconds` is one, and `<metric>_best_of` is the curve of all `<metric>_best_of_<N>`
+            over `N`.
         axis (`str`, *optional*):
-            What `x` is, with its unit.
+            Label of the axis of `x`, with its unit.
         log_axis (`bool`, *optional*, defaults to `False`):
             Whether that axis is logarithmic.
         gains_over (`str`, *optional*):
-            Row that all others are compared with.
+            Name of the row that all others are compared with.
 
     Raises:
         `ValueError`: If no row has one of the metrics.
@@ -95,7 +96,7 @@ def draw_finding(
 
 def draw_intervals(record: Mapping[str, Any], path: str | os.PathLike[str], *, metrics: Sequence[str]) -> None:
     """
-    Draw what agents reached: a panel a metric, a bar a row, with its interval over starts.
+    Draw the results of agents: a panel a metric, a bar a row, with its interval over starts.
 
     Args:
         record (`Mapping`):
@@ -119,7 +120,7 @@ def draw_intervals(record: Mapping[str, Any], path: str | os.PathLike[str], *, m
     """
     figure = Figure(figsize=(4.0 * len(metrics), 0.5 * len(record["rows"]) + 1.5), layout="constrained")
     for panel, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-        summaries = {row: of_row[metric] for row, of_row in record["rows"].items() if of_row.get(metric)}
+        summaries = {row: by_metric[metric] for row, by_metric in record["rows"].items() if by_metric.get(metric)}
         means = [summary["mean"] for summary in summaries.values()]
         beyond = [
             [s["mean"] - s["low"] for s in summaries.values()],
@@ -140,7 +141,7 @@ def draw_agreement(record: Mapping[str, Any], path: str | os.PathLike[str], *, s
 
     Args:
         record (`Mapping`):
-            The JSON of [`~rlvr_world_hf.findings.policy_evaluation.evaluate_policies`].
+            The JSON of [`~rlvr_world_hf.findings.applications.policy_evaluation.evaluate_policies`].
         path (`str` or `PathLike`):
             PNG to write.
         simulator (`str`, *optional*, defaults to `"simulator"`):
@@ -171,8 +172,10 @@ def draw_agreement(record: Mapping[str, Any], path: str | os.PathLike[str], *, s
             panel.errorbar(
                 across["value"], up["value"], yerr=np.maximum(spread, 0), marker="o", label=policy, capsize=2
             )
-        told = {row["measure"]: row["value"] for row in record["rows"] if row["world"] == model and not row["policy"]}
-        words = ", ".join(f"{name} {value:.2f}" for name, value in told.items() if value is not None)
+        agreement = {
+            row["measure"]: row["value"] for row in record["rows"] if row["world"] == model and not row["policy"]
+        }
+        words = ", ".join(f"{name} {value:.2f}" for name, value in agreement.items() if value is not None)
         panel.set_title(f"{model}\n{words}" if words else model, fontsize=10)
         panel.set(xlabel="success in the simulator", ylabel="success in the model")
         panel.grid(alpha=0.3)
@@ -210,16 +213,16 @@ def draw_curves(record: Mapping[str, Any], path: str | os.PathLike[str], *, metr
     ```
     """
     curves = record["curves"]
-    shown = [metric for metric in metrics if any(metric in of_row for of_row in curves.values())]
+    shown = [metric for metric in metrics if any(metric in by_metric for by_metric in curves.values())]
     if not shown:
-        known = sorted({metric for of_row in curves.values() for metric in of_row})
+        known = sorted({metric for by_metric in curves.values() for metric in by_metric})
         raise ValueError(f"Expected a metric that some row has, got {list(metrics)}; rows have {known}.")
     figure = Figure(figsize=(4.6 * len(shown), 3.5), layout="constrained")
     for panel, metric in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         panel.axvline(record["protocol"]["horizon"], color="grey", linewidth=0.8)
-        for number, (row, of_row) in enumerate(curves.items()):
-            if metric in of_row:
-                mean, std = np.array(of_row[metric]["mean"]), np.array(of_row[metric]["std"])
+        for number, (row, by_metric) in enumerate(curves.items()):
+            if metric in by_metric:
+                mean, std = np.array(by_metric[metric]["mean"]), np.array(by_metric[metric]["std"])
                 frames = np.arange(1, len(mean) + 1)
                 panel.plot(frames, mean, label=row, color=f"C{number}")
                 panel.fill_between(frames, mean - std, mean + std, color=f"C{number}", alpha=0.2)
@@ -237,9 +240,9 @@ def _with_curves(record: Mapping[str, Any], metrics: Sequence[str]) -> dict[str,
     for curve in (metric for metric in metrics if metric.endswith(BEST_OF.rstrip("_"))):
         single = metric_of(f"{curve}_")
         directions[curve] = directions.get(single)
-        for row, of_row in record["rows"].items():
-            points = {name.removeprefix(f"{curve}_"): value for name, value in of_row.items()}
-            counts = {1: of_row.get(single), **{int(n): value for n, value in points.items() if n.isdigit()}}
+        for row, by_metric in record["rows"].items():
+            points = {name.removeprefix(f"{curve}_"): value for name, value in by_metric.items()}
+            counts = {1: by_metric.get(single), **{int(n): value for n, value in points.items() if n.isdigit()}}
             if len(counts) > 1 and row in settings:
                 del settings[row]
                 rows |= {f"{row}, best of {n}": {curve: value} for n, value in counts.items() if value}
@@ -249,7 +252,7 @@ def _with_curves(record: Mapping[str, Any], metrics: Sequence[str]) -> dict[str,
 
 def _draw_lines(panel: Axes, record: Mapping[str, Any], metric: str) -> None:
     """Lines of the rows with an `x`, and level lines of the others."""
-    summaries = {row: of_row[metric] for row, of_row in record["rows"].items() if metric in of_row}
+    summaries = {row: by_metric[metric] for row, by_metric in record["rows"].items() if metric in by_metric}
     places = {row: record["settings"].get(row, {}).get("x") for row in summaries}
     series: dict[str, list[str]] = {}
     for row in sorted((row for row in summaries if places[row] is not None), key=lambda row: places[row]):

@@ -1,16 +1,16 @@
 """
-Findings: settings of a recipe varied, over training seeds, as one table and one plot: `rlvr-world reproduce FINDING`.
+Settings of a recipe varied, over training seeds, as one table and one plot: `rlvr-world reproduce FINDING`.
 
-A finding is a file of `trainers/findings/`, or one of your own: a recipe, and rows that each name a checkpoint and the
-keys of the recipe it is trained or measured with. A row of a training seed is a piece, written at once; what it shares
-with the recipe's own run, such as the base, is taken from there and not trained again.
+A finding is a file of `trainers/findings/`, or one of your own: a recipe, and rows. A row names a checkpoint and the
+keys of the recipe that it changes. A row of one training seed is a piece. Stages that a row does not change, such as
+the training of base, are taken from the recipe's own run and not trained again.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,19 +24,22 @@ from ..hub import load_world_model
 from ..runs.echo import echo
 from ..runs.keys import fill, key
 from ..runs.locations import finding_path
-from ..runs.progress import Progress, fingerprint, read_json
+from ..runs.progress import Progress, read_json
 from ..runs.recipe import Recipe, load_recipe
-from ..runs.reproduce import SEEDS, check_seeds, is_checkout, renew_evidence
+from ..runs.reproduce import SEEDS, check_seeds, is_checkout
 from ..runs.stage import Processes, find_stage, needed_stages, run_stages, stage_folder
 from ..runs.stages.evaluate import evaluate, measure_checkpoints
 from .figures import draw_finding
+from .page import renew_evidence
+from .pieces import Piece, Pieces
+from .record import finding_record, reason_for_few
 
 
 STAGE_OF = {"base": "pretrain", "control": "control", "rlvr": "grpo"}
 """The stage that makes a checkpoint."""
 
 YARDSTICKS = ("copy_last", "tokenizer_floor", "nothing_changes", "oracle")
-"""Rows of every measurement that depend on no checkpoint."""
+"""Rows of every measurement that use no checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class FindingRow:
     checkpoint: str = key("rlvr", "Checkpoint that is measured: base, control or rlvr.")
     at: int = key(0, "Update at which it is measured; 0: the finished one.")
     set: dict[str, Any] = key({}, "Keys of the recipe, by their dotted names, that this row changes.")
-    x: float | None = key(None, "Where it stands on the plot's axis.")
+    x: float | None = key(None, "Its place on the plot's axis.")
     series: str = key("", "Line of the plot that it is a point of; the checkpoint's name if empty.")
 
 
@@ -101,12 +104,12 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
             `seeds`, `recipe`, or keys of the recipe that all rows change.
 
     Returns:
-        `Finding`: The finding, all settings of its rows checked.
+        `Finding`: The finding; all settings of its rows are known and of the right type.
 
     Raises:
         FileNotFoundError: If there is no such finding.
-        ValueError: If a key or checkpoint is unknown, in a row's recipe too, a seed is there twice, or a file has
-            fewer than 3 and no reason.
+        ValueError: If a key or checkpoint is unknown, in a row's recipe too; if a seed is given twice, or the file has
+            fewer than 3 seeds and no reason.
 
     Example:
 
@@ -144,13 +147,13 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
             raise ValueError(
                 f"{path}: expected {len(SEEDS)} seeds, or a `reason` for fewer, got {list(finding.seeds)}."
             )
-        finding = dataclasses.replace(finding, reason=f"{len(finding.seeds)} training seed(s) were asked for")
+        finding = dataclasses.replace(finding, reason=reason_for_few(finding.seeds))
     return finding
 
 
 def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: bool = True) -> Path:
     """
-    Train and measure every row of every seed that is not yet, and write what came out.
+    Train and measure every row of every seed, except those that are measured already, and write the result.
 
     Args:
         finding (`Finding`):
@@ -158,19 +161,20 @@ def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: b
         folder (`Path`, *optional*):
             Where runs, pieces and results go; `outputs/findings/<name>` by default.
         is_whole (`bool`, *optional*, defaults to `True`):
-            Whether it is measured as its file has it; then, in a checkout, `docs/evidence/` gets the result too.
+            Whether no key of its file was overridden; then, in a checkout, the result goes to `docs/evidence/` too.
 
     Returns:
-        `Path`: The JSON file: `finding`, `question`, `recipe`, `commit`, `machine`, `n` (samples), `training_seeds`,
-        `sampling_seeds`, `rewarded`, `higher_is_better`, `reason` where there is one, `settings` of each row, and
-        `rows` (row -> metric -> `mean`, `std`, `values`, one a training seed; `train_seconds` among them).
+        `Path`: The JSON file: what [`~rlvr_world_hf.findings.record.finding_record`] gives, `question`, `versions`,
+        `rewarded`, `higher_is_better`, `settings` of each row, and `rows` (row -> metric -> `mean`, `std`, `values`,
+        one a training seed; `train_seconds` among them).
     """
     folder = folder or Path("outputs/findings") / finding.name
     homes = {seed: _home(finding, seed, folder) for seed in finding.seeds}
-    recipes = {(row, seed): _recipe_of(finding, row, homes[seed], folder) for seed in homes for row in finding.rows}
-    pieces = {
-        (row, seed): _measure(finding, row, recipe, homes[seed], folder) for (row, seed), recipe in recipes.items()
-    }
+    store = Pieces(folder=folder / "pieces")
+    pieces: dict[str, list[Piece]] = {row: [] for row in finding.rows}
+    for home in homes.values():
+        for row, of_seeds in pieces.items():
+            of_seeds.append(_measure(finding, row, _recipe_of(finding, row, home, folder), home, store))
     record = _merge(finding, pieces)
     file = write_json(record, folder / f"{finding.name}.json")
     draw_finding(record, file.with_suffix(".png"), **finding.plot)
@@ -181,7 +185,11 @@ def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: b
 
 
 def _home(finding: Finding, seed: int, folder: Path) -> Recipe:
-    """The recipe that the rows share, where they change nothing; if it trains as the recipe does, its own run."""
+    """
+    The recipe of all that rows do not change, of one training seed.
+
+    If the finding's own keys change no training, its run is that of `rlvr-world reproduce RECIPE`.
+    """
     recipe = load_recipe(finding.recipe, overrides={**finding.set, "seed": seed})
     own = load_recipe(finding.recipe, overrides={"seed": seed})
     place = own.reproduction_dir if _made_alike(own, recipe, "control") else folder / "shared"
@@ -189,7 +197,7 @@ def _home(finding: Finding, seed: int, folder: Path) -> Recipe:
 
 
 def _recipe_of(finding: Finding, row: str, home: Recipe, folder: Path) -> Recipe:
-    """The recipe of a row; one that changes nothing in training is run at home."""
+    """The recipe of a row; if the row changes nothing in training, its run is that of all rows."""
     stage = STAGE_OF[finding.rows[row].checkpoint]
     changed = {**finding.set, **finding.rows[row].set, "seed": home.seed}
     recipe = load_recipe(finding.recipe, overrides=changed)
@@ -198,36 +206,36 @@ def _recipe_of(finding: Finding, row: str, home: Recipe, folder: Path) -> Recipe
 
 
 def _made_alike(one: Recipe, other: Recipe, stage: str) -> bool:
+    """Whether a stage, with those before it, gives the same in both recipes."""
     return find_stage(stage).fingerprint(one) == find_stage(stage).fingerprint(other)
 
 
-def _measure(finding: Finding, name: str, recipe: Recipe, home: Recipe, folder: Path) -> dict[str, Any]:
-    """The piece of a row and seed, trained and measured unless its file is there."""
+def _measure(finding: Finding, name: str, recipe: Recipe, home: Recipe, pieces: Pieces) -> Piece:
+    """The piece of a row and training seed; where it is not there, the row is trained and measured."""
     row = finding.rows[name]
     stage = STAGE_OF[row.checkpoint]
-    measured_with = {
+    settings = {
         "row": name,
         "stage": find_stage(stage).fingerprint(recipe),
         "at": row.at,
         "how": evaluate.read(recipe),
         "rewards": find_stage("grpo").read(recipe).rewards,  # they are measured, too
     }
-    file = folder / "pieces" / f"{_slug(name)}-seed-{recipe.seed}-{fingerprint(measured_with)}.json"
-    piece = read_json(file)
-    if not piece:
+
+    def measure() -> dict[str, Any]:
         echo(f"\n{finding.name}: {name}, seed {recipe.seed}")
         shared = [earlier for earlier in needed_stages([stage]) if _made_alike(home, recipe, earlier)]
         run_stages(home, shared)
         borrow_stages(home, recipe, shared)
         run_stages(recipe, [stage])
         checkpoint, seconds = _load(row, recipe)
-        piece = {"results": measure_checkpoints(recipe, {name: checkpoint}), "train_seconds": seconds}
-        write_json(piece, file)
-    return piece
+        return {"results": measure_checkpoints(recipe, {name: checkpoint}), "train_seconds": seconds}
+
+    return pieces.get(f"{_slug(name)}-seed-{recipe.seed}", settings, measure)
 
 
 def _load(row: FindingRow, recipe: Recipe) -> tuple[Any, float]:
-    """Model and processor of a row, and the seconds that its stage trained it."""
+    """Model and processor of a row, and for how many seconds its stage trained it."""
     from ..training.checkpoints import load_weights, trained_seconds
 
     stage = stage_folder(recipe, STAGE_OF[row.checkpoint])
@@ -239,7 +247,7 @@ def _load(row: FindingRow, recipe: Recipe) -> tuple[Any, float]:
     if not checkpoint.is_dir():
         there = sorted(int(place.name.split("-")[-1]) for place in stage.glob("checkpoint-*"))
         raise ValueError(
-            f"There is no checkpoint of update {row.at} in {stage}, but those of {there}; set `save_steps`, or "
+            f"There is no checkpoint of update {row.at} in {stage}, only of updates {there}; set `save_steps`, or "
             "control's `save_total_limit`, so that it is kept."
         )
     load_weights(model, checkpoint)
@@ -248,15 +256,15 @@ def _load(row: FindingRow, recipe: Recipe) -> tuple[Any, float]:
 
 def borrow_stages(lender: Recipe, borrower: Recipe, names: list[str]) -> None:
     """
-    Take finished stages over from another run of the same settings, checkpoints for resuming left out.
+    Copy finished stages from another run of the same settings, without their checkpoints for resuming.
 
     Args:
         lender (`Recipe`):
-            A recipe whose run holds them, finished.
+            Recipe of the run that may have finished them; stages that it has not are left out.
         borrower (`Recipe`):
-            The recipe that needs them.
+            Recipe of the run that needs them; stages that it has finished stay as they are.
         names (`list[str]`):
-            Stages, in their order.
+            Names of the stages, in the order of a run.
     """
     if lender.output_dir == borrower.output_dir:
         return
@@ -265,35 +273,36 @@ def borrow_stages(lender: Recipe, borrower: Recipe, names: list[str]) -> None:
         wanted = find_stage(name).fingerprint(borrower)
         source, target = stage_folder(lender, name), stage_folder(borrower, name)
         if not Progress(folder=source, fingerprint=wanted).is_done() or (target / "done.json").exists():
-            continue  # of an unfinished one nothing is taken, and a finished one stays
+            continue  # the lender has not finished it, or the borrower has
         if name in checkpoint_of:
             given = checkpoint_of[name]
             shutil.copytree(lender.output_dir / given, borrower.output_dir / given, dirs_exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("checkpoint-*", "done.json"))
-        shutil.copyfile(source / "done.json", target / "done.json")  # last, as it says that all is there
+        shutil.copyfile(source / "done.json", target / "done.json")  # last, because it says that the copy is complete
 
 
-def _merge(finding: Finding, pieces: Mapping[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
-    """The record of a finding, of all its pieces."""
-    of_row = {row: [pieces[row, seed] for seed in finding.seeds] for row in finding.rows}
-    merged = {row: _over_training([piece["results"] for piece in of_seeds]) for row, of_seeds in of_row.items()}
+def _merge(finding: Finding, pieces: Mapping[str, Sequence[Piece]]) -> dict[str, Any]:
+    """The record of a finding, from its pieces: row -> one of each training seed."""
+    merged = {row: _over_training([piece["results"] for piece in of_seeds]) for row, of_seeds in pieces.items()}
     first = next(iter(merged.values()))
     rows = {row: first["rows"][row] for row in YARDSTICKS if row in first["rows"]}
     for row, results in merged.items():
-        seconds = summarize([piece["train_seconds"] for piece in of_row[row]])
+        seconds = summarize([piece["train_seconds"] for piece in pieces[row]])
         rows[row] = {**results["rows"][row], "train_seconds": seconds}
+    record = finding_record(
+        finding.name,
+        recipe=finding.recipe,
+        measured=merged.values(),
+        n=first["samples"],
+        training_seeds=finding.seeds,
+        sampling_seeds=first["sampling_seeds"],
+        reason=finding.reason,
+    )
     return {
-        "finding": finding.name,
+        **record,
         "question": finding.question,
-        "recipe": finding.recipe,
-        "commit": " + ".join(dict.fromkeys(results["commit"] for results in merged.values())),
-        "machine": " + ".join(dict.fromkeys(results["machine"] for results in merged.values())),
         "versions": first["versions"],
-        "n": first["samples"],
-        "training_seeds": list(finding.seeds),
-        "sampling_seeds": first["sampling_seeds"],
-        **({"reason": finding.reason} if finding.reason else {}),
         "rewarded": first["rewarded"],
         "higher_is_better": {m: better for r in merged.values() for m, better in r["higher_is_better"].items()},
         "settings": {row: _settings(finding, row) for row in finding.rows},
@@ -302,22 +311,24 @@ def _merge(finding: Finding, pieces: Mapping[tuple[str, int], dict[str, Any]]) -
 
 
 def _over_training(per_seed: list[dict[str, Any]]) -> dict[str, Any]:
-    """Results of several training seeds; of a single one, whose spread is over sampling seeds, the means alone."""
+    """Results over training seeds: one value a seed, also where there is a single seed."""
     merged = merge_results(per_seed)
     if len(per_seed) > 1:
         return merged
+    # The results of a single seed have a value for each sampling seed, whose spread is not that over training.
     rows = {
-        row: {metric: summarize([summary["mean"]]) for metric, summary in of_row.items()}
-        for row, of_row in merged["rows"].items()
+        row: {metric: summarize([summary["mean"]]) for metric, summary in summaries.items()}
+        for row, summaries in merged["rows"].items()
     }
     return {**merged, "rows": rows}
 
 
 def _settings(finding: Finding, row: str) -> dict[str, Any]:
-    known = finding.rows[row]
-    series = known.series or known.checkpoint
-    return {**dataclasses.asdict(known), "series": series, "set": {**finding.set, **known.set}}
+    """What the JSON says of a row: its own settings, with the keys that the finding changes in all rows."""
+    own = finding.rows[row]
+    return {**dataclasses.asdict(own), "series": own.series or own.checkpoint, "set": {**finding.set, **own.set}}
 
 
 def _slug(name: str) -> str:
+    """A name as it may stand in the name of a file."""
     return "".join(letter if letter.isalnum() else "_" for letter in name.lower())

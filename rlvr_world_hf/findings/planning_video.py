@@ -1,6 +1,4 @@
-"""
-Videos of attempts at PushT: the goal, and beside it what each way to decide came to, at the best and the worst start.
-"""
+"""Videos of attempts at PushT: the goal, and beside it the attempt of each agent, at the best and the worst start."""
 
 from __future__ import annotations
 
@@ -12,35 +10,45 @@ from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 
 from ..worlds.pusht.task import POSITION_TOLERANCE, PushTTask
-from .attempts import MODELS, Piece
+from .attempts import MODELS
+from .pieces import Piece
 
 
 SIDE, LABEL = 256, 24
 """Height and width of a panel of a video, and height of its title, in pixels."""
 
 
-def draw_videos(of_rows: Mapping[str, list[list[Piece]]], task: Callable[[int], PushTTask], folder: Path) -> None:
+def draw_videos(attempts: Mapping[str, list[list[Piece]]], task: Callable[[int], PushTTask], folder: Path) -> None:
     """
-    The starts at which the last model did best and worst: the goal, and what each way to decide came to there.
+    Draw `planning_best.gif` and `planning_worst.gif`, of the starts at which rlvr's first training seed did so.
 
-    Starts at which the block is at its goal already are taken only if there are no others.
+    Best is a success of few decisions, worst a failure that ended far from the goal. Starts at which the block is at
+    its goal already are taken only if there are no others.
+
+    Args:
+        attempts (`Mapping[str, list]`):
+            Row -> training seed -> start -> attempt, as of [`~rlvr_world_hf.findings.attempts.make_attempts`].
+        task (`Callable`):
+            The task at the start of that number.
+        folder (`Path`):
+            Where to write the videos.
     """
-    attempts = of_rows[MODELS[-1]][0]
-    told = [number for number, piece in enumerate(attempts) if piece["block_path"] > POSITION_TOLERANCE]
+    judged = attempts[MODELS[-1]][0]
+    to_move = [number for number, piece in enumerate(judged) if piece["block_path"] > POSITION_TOLERANCE]
     order = sorted(
-        told or range(len(attempts)),
+        to_move or range(len(judged)),
         key=lambda number: (
-            not attempts[number]["is_success"],
-            len(attempts[number]["targets"]),
-            attempts[number]["position_distance"],
+            not judged[number]["is_success"],
+            len(judged[number]["targets"]),
+            judged[number]["position_distance"],
         ),
     )
     for name, number in (("best", order[0]), ("worst", order[-1])):
-        goal = task(attempts[number]["start"])
+        goal = task(judged[number]["start"])
         films = {"goal": goal.goal_frame[None]}
         for row in (*MODELS, "simulator"):
-            if row in of_rows:
-                piece = of_rows[row][0][number]
+            if row in attempts:
+                piece = attempts[row][0][number]
                 films[f"{row}: {'reached' if piece['is_success'] else 'missed'}"] = _film(goal, piece["targets"])
         images = list(_panels(films))
         images[0].save(
@@ -61,7 +69,7 @@ def _film(task: PushTTask, targets: Sequence[Sequence[float]]) -> np.ndarray:
 
 
 def _panels(films: Mapping[str, np.ndarray]) -> Iterator[Image.Image]:
-    """All films side by side, moment by moment; one that has ended stays."""
+    """All films side by side, frame by frame; one that has ended keeps its last frame."""
     font = ImageFont.load_default(size=LABEL * 0.6)
     for moment in range(max(map(len, films.values()))):
         picture = Image.new("RGB", (SIDE * len(films), SIDE + LABEL), "white")

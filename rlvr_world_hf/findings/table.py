@@ -1,6 +1,5 @@
-"""The Markdown of a finding: its table, whatever its kind, and the page of all findings that holds it."""
+"""The Markdown table of a finding, whatever its kind."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,14 +9,15 @@ from ..evaluation.table import format_number, short_commits
 
 def finding_table(record: Mapping[str, Any], *, metrics: Sequence[str]) -> str:
     """
-    Rows and metrics of a finding, and one line on what they were measured with.
+    Rows and metrics of a finding, and one line that says what they were measured with.
 
     Args:
         record (`Mapping`):
-            A finding's JSON: rows of `mean` and `std` over training seeds, or of `mean`, `low` and `high` over starts;
-            or a list of rows that compare worlds, as of judged policies.
+            A finding's JSON. Its rows have `mean` and `std` over training seeds, or `mean`, `low` and `high` over
+            starts, or are a list that compares worlds, see
+            [`~rlvr_world_hf.findings.applications.policy_evaluation.agreement_rows`].
         metrics (`Sequence[str]`):
-            Columns, as far as a row has them; `<metric>_best_of` stands for `<metric>` and all
+            Columns; those that no row has are left out. `<metric>_best_of` stands for `<metric>` and all
             `<metric>_best_of_<N>`.
 
     Returns:
@@ -45,53 +45,25 @@ def finding_table(record: Mapping[str, Any], *, metrics: Sequence[str]) -> str:
         asked = [name for metric in metrics for name in measured if name == metric or _is_point(name, metric)]
         columns = [*dict.fromkeys(asked)]
         lines = ["| row | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-        for row, of_row in record["rows"].items():
-            lines.append(f"| {row} | " + " | ".join(_cell(of_row.get(metric)) for metric in columns) + " |")
+        for row, summaries in record["rows"].items():
+            lines.append(f"| {row} | " + " | ".join(_cell(summaries.get(metric)) for metric in columns) + " |")
     return "\n".join([*lines, "", _provenance(record), ""])
 
 
-def renew_section(page: str, name: str, table: str) -> str:
-    r"""
-    The page of findings with another table in the section of one of them.
-
-    Args:
-        page (`str`):
-            Markdown that has the lines `<!-- NAME -->` and `<!-- end of NAME -->`; without them it stays as it is.
-        name (`str`):
-            The finding.
-        table (`str`):
-            What [`finding_table`] gives.
-
-    Returns:
-        `str`: Markdown.
-
-    Example:
-
-    ```python
-    >>> renew_section("<!-- a -->\nold\n<!-- end of a -->", "a", "new\n")
-    '<!-- a -->\n\nnew\n\n<!-- end of a -->'
-
-    ```
-    """
-    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", flags=re.DOTALL)
-    return pattern.sub(lambda _: f"{begin}\n\n{table}\n{end}", page)
-
-
 def _agreement(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Worlds against measures, of what is about all policies."""
-    of_all = [row for row in rows if not row["policy"]]
-    measures = list(dict.fromkeys(row["measure"] for row in of_all))
+    """A line a world, a column a measure, of the rows that are about all policies together."""
+    about_all = [row for row in rows if not row["policy"]]
+    measures = list(dict.fromkeys(row["measure"] for row in about_all))
     lines = ["| world | " + " | ".join(measures) + " |", "|---" * (len(measures) + 1) + "|"]
-    for world in dict.fromkeys(row["world"] for row in of_all):
-        of_world = {row["measure"]: row for row in of_all if row["world"] == world}
+    for world in dict.fromkeys(row["world"] for row in about_all):
+        of_world = {row["measure"]: row for row in about_all if row["world"] == world}
         cells = [_interval(of_world[measure], "value") for measure in measures]
         lines.append(f"| {world} | " + " | ".join(cells) + " |")
     return lines
 
 
 def _is_point(name: str, metric: str) -> bool:
-    """Whether a name is on the curve over `N` that a metric stands for; that of one sample is."""
+    """Whether a metric such as `mae_best_of` stands for this one, `mae` (one sample) or `mae_best_of_<N>`."""
     return metric == f"{metric_of(name)}{BEST_OF.rstrip('_')}"
 
 

@@ -1,4 +1,4 @@
-"""Reproduce: a recipe with three training seeds, or a finding, as one table with its spread."""
+"""Reproduce: a recipe with three training seeds, as one table with its spread."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.page import renew_page
 from ..evaluation.results import merge_results, read_results, write_results
 from ..evaluation.table import markdown_table
-from ..findings.table import finding_table, renew_section
 from .card import write_card
 from .echo import echo
-from .progress import read_json
 from .recipe import Recipe
 from .run import run
 
@@ -58,7 +57,7 @@ def reproduce(recipe: Recipe, *, seeds: tuple[int, ...] = SEEDS) -> Path:
             shutil.copyfile(folders[0] / picture, folder / picture)
         write_card(recipe, checkpoint=folders[0] / "rlvr", folder=folder)
     if recipe.card and is_checkout():
-        _renew(CHECKOUT / "README.md", recipe.card, readme_table(results))
+        renew_page(CHECKOUT / "README.md", recipe.card, readme_table(results))
     echo(markdown_table(results))
     echo("\n".join(str(folder) for folder in _destinations(recipe)))
     return recipe.output_dir
@@ -119,32 +118,13 @@ def check_seeds(seeds: Sequence[int], *, where: str) -> None:
 
 
 def is_checkout() -> bool:
-    """Whether the library is run from a checkout, whose committed results are to be renewed."""
+    """
+    Whether the library is run from a checkout, whose committed results are to be renewed.
+
+    Returns:
+        `bool`: False where it was installed from a wheel.
+    """
     return (CHECKOUT / "pyproject.toml").is_file() and (CHECKOUT / "model_cards").is_dir()
-
-
-def renew_evidence(file: Path, metrics: Sequence[str]) -> None:
-    """
-    Copy a finding's JSON, and the pictures and videos named after it, to `docs/evidence/` of the checkout, and renew
-    its table in `docs/evidence.md`.
-
-    Args:
-        file (`Path`):
-            The JSON.
-        metrics (`Sequence[str]`):
-            Columns of the table.
-    """
-    page, place = CHECKOUT / "docs" / "evidence.md", CHECKOUT / "docs" / "evidence"
-    place.mkdir(parents=True, exist_ok=True)
-    for source in sorted(file.parent.glob(f"{file.stem}*")):
-        if source.suffix in (".json", ".png", ".gif"):
-            shutil.copyfile(source, place / source.name)
-    _renew(page, file.stem, finding_table(read_json(file), metrics=metrics))
-
-
-def _renew(page: Path, name: str, table: str) -> None:
-    if page.exists():
-        page.write_text(renew_section(page.read_text(encoding="utf-8"), name, table), encoding="utf-8")
 
 
 def _destinations(recipe: Recipe) -> list[Path]:

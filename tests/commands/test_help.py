@@ -3,7 +3,6 @@ import dataclasses
 import pytest
 
 from rlvr_world_hf.commands.help import (
-    APPLICATION_NAMES,
     TOOLS,
     WHOLE_RUNS,
     describe,
@@ -12,7 +11,8 @@ from rlvr_world_hf.commands.help import (
     stage_help,
     usage,
 )
-from rlvr_world_hf.findings.applications import APPLICATIONS
+from rlvr_world_hf.findings.application import find_application
+from rlvr_world_hf.findings.applications import application_names
 from rlvr_world_hf.runs.keys import Key
 from rlvr_world_hf.runs.locations import finding_names, recipe_names
 from rlvr_world_hf.runs.recipe import STAGES
@@ -23,7 +23,7 @@ def test_usage_names_stages_tools_recipes_findings_and_shared_keys():
     lines = [line.split() for line in text.splitlines()]
     for name in (*STAGES, *TOOLS, *WHOLE_RUNS):
         assert [words for words in lines if words[:1] == [name] and len(words) > 2], f"{name} with what it does"
-    assert all(name in text for name in (*recipe_names(), *finding_names(), *APPLICATION_NAMES))
+    assert all(name in text for name in (*recipe_names(), *finding_names(), *application_names()))
     assert all(f"--{name} " in text for name in ("seed", "output_dir", "tokenizer", "windows.horizon"))
     assert max(map(len, text.splitlines())) > 0 and "{" not in text, "nothing is left to be filled in"
 
@@ -50,11 +50,12 @@ def test_a_finding_measured_by_a_program_lists_its_own_keys():
     assert "Plan for PushT in the true simulator" in text and "--horizon" not in text
 
 
-@pytest.mark.parametrize("name", APPLICATION_NAMES)
+@pytest.mark.parametrize("name", application_names())
 def test_every_program_of_a_finding_has_help(name):
     text = finding_help(name)
     assert text.startswith(f"usage: rlvr-world reproduce {name} [--key value ...]")
-    assert all(f"--{option} " in text for option in (*APPLICATIONS[name].options, "recipe", "seeds", "output_dir"))
+    options = find_application(name).options
+    assert all(f"--{option} " in text for option in (*options, "recipe", "seeds", "output_dir"))
 
 
 def test_a_finding_of_varied_recipes_names_its_rows():

@@ -1,18 +1,23 @@
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlvr_world_hf.findings.attempts import (
+    Comparison,
     Row,
-    digest_weights,
-    evidence_record,
     find_checkpoints,
     make_attempts,
     mean_by_start,
+    measure_agents,
     seed_of_start,
+    summarize_rows,
     summarize_starts,
 )
+from rlvr_world_hf.findings.pieces import Pieces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +32,13 @@ class Game:
 
     def __init__(self, gain: float = 0.0) -> None:
         self.gain = gain
-        self.played: list[int] = []
+        self.starts: list[int] = []
         self.stop_at = -1
 
     def __call__(self, start: int) -> Thrown:
         if start == self.stop_at:
             raise KeyboardInterrupt
-        self.played.append(start)
+        self.starts.append(start)
         return Thrown(score=start + self.gain)
 
 
@@ -46,36 +51,78 @@ def rows(*games: Game, seed: int = 0) -> list[Row]:
 
 
 def test_what_was_interrupted_goes_on(tmp_path: Path) -> None:
-    games = Game(), Game(1.0), Game(2.0)
+    games, pieces = (Game(), Game(1.0), Game(2.0)), Pieces(folder=tmp_path)
     games[2].stop_at = 8
     with pytest.raises(KeyboardInterrupt):
-        make_attempts(rows(*games), [7, 8], tmp_path)
+        make_attempts(rows(*games), [7, 8], pieces)
     games[2].stop_at = -1
-    of_rows = make_attempts(rows(*games), [7, 8], tmp_path)
-    assert [game.played for game in games] == [[7, 8]] * 3, "none was made twice"
-    assert [[piece["score"] for piece in of_seed] for of_seed in of_rows["base"]] == [[7.0, 8.0], [8.0, 9.0]]
-    assert of_rows["rlvr"][0][1] | {"commit": "", "machine": ""} == {
-        "start": 8,
-        "score": 10.0,
-        "commit": "",
-        "machine": "",
-    }
-    make_attempts(rows(*games, seed=1), [7], tmp_path)
-    assert games[0].played == [7, 8, 7], "other settings, other attempts"
+    attempts = make_attempts(rows(*games), [7, 8], pieces)
+    assert [game.starts for game in games] == [[7, 8]] * 3, "none was made twice"
+    assert [[piece["score"] for piece in of_seed] for of_seed in attempts["base"]] == [[7.0, 8.0], [8.0, 9.0]]
+    last = attempts["rlvr"][0][1]
+    assert (last["start"], last["score"], last["settings"]) == (8, 10.0, {"seed": 0, "number": 2})
+    make_attempts(rows(*games, seed=1), [7], pieces)
+    assert games[0].starts == [7, 8, 7], "other settings, other attempts"
+
+
+def test_an_attempt_of_an_earlier_version_is_found_and_not_made_again(tmp_path: Path) -> None:
+    earlier = tmp_path / "base-252decf67044ec57" / "7.json"
+    earlier.parent.mkdir()
+    earlier.write_text(json.dumps({"start": 7, "commit": "a1", "machine": "m", "score": 0.5}))
+    game = Game()
+    row = Row(name="base", settings={"seed": 0, "number": 0}, try_start=game)
+    assert make_attempts([row], [7], Pieces(folder=tmp_path))["base"][0][0]["score"] == 0.5 and not game.starts
 
 
 def test_a_start_counts_once_whatever_the_number_of_training_seeds(tmp_path: Path) -> None:
-    of_rows = make_attempts(rows(Game(), Game(1.0), Game(2.0)), [7, 8], tmp_path)
-    measured = {
-        name: mean_by_start(pieces, lambda piece: {"score": piece["score"]}) for name, pieces in of_rows.items()
+    attempts = make_attempts(rows(Game(), Game(1.0), Game(2.0)), [7, 8], Pieces(folder=tmp_path))
+    means = {
+        name: mean_by_start(of_seeds, lambda piece: {"score": piece["score"]}) for name, of_seeds in attempts.items()
     }
-    assert measured["base"] == {"score": {7: 7.5, 8: 8.5}}
-    record = evidence_record("nothing", ["a", "b"], of_rows, measured, seed=0, starts=2, protocol={"decisions": 1})
-    wanted = {"finding", "recipe", "commit", "machine", "n", "training_seeds", "sampling_seeds", "rows"}
-    assert wanted <= record.keys() and "2 training seed(s)" in record["reason"]
-    assert record["rows"]["base"]["score"]["values"] == [7.5, 8.5]
-    assert record["differences"]["rlvr - base"]["score"]["mean"] == 1.5
-    assert record["differences"]["rlvr - base"]["score"]["low"] == 1.5
+    assert means["base"] == {"score": {7: 7.5, 8: 8.5}}
+    summed = summarize_rows(means)
+    assert summed["rows"]["base"]["score"]["values"] == [7.5, 8.5]
+    assert summed["differences"]["rlvr - base"]["score"]["mean"] == 1.5
+    assert summed["differences"]["rlvr - base"]["score"]["low"] == 1.5
+
+
+def test_all_agents_try_the_same_starts_with_the_same_seeds(tmp_path: Path) -> None:
+    for run, seed in (("a", 4), ("b", 5)):
+        for name in ("base", "rlvr"):
+            (tmp_path / run / name).mkdir(parents=True)
+            (tmp_path / run / name / "model.safetensors").write_text(f"{run} {name}")
+        (tmp_path / run / "results.json").write_text(json.dumps({"recipe": "nothing/debug", "training_seeds": [seed]}))
+    asked: list[tuple[str, int, int]] = []
+
+    def agent(name: str, gain: float) -> Callable[[int, int], float]:
+        def decide(world: int, seed: int) -> float:
+            asked.append((name, world, seed))
+            return gain
+
+        return decide
+
+    comparison = Comparison(
+        finding="throws",
+        begin=lambda start: start,
+        attempt=lambda world, decides: Thrown(score=world + decides),
+        without_model={"random": agent("random", 0.0)},
+        with_model=lambda checkpoint: agent(checkpoint.name, 2.0 if checkpoint.name == "rlvr" else 1.0),
+        with_true_world={"world": agent("world", 3.0)},
+        metrics_of=lambda piece: {"score": piece["score"]},
+        protocol={"throws": 1},
+    )
+    runs = [tmp_path / "a", tmp_path / "b"]
+    path, attempts = measure_agents(comparison, runs, folder=tmp_path / "out", starts=2, first_start=10)
+    record: dict[str, Any] = json.loads(path.read_text())
+    assert [*record["rows"]] == [*attempts] == ["random", "base", "rlvr", "world"] and path.name == "throws.json"
+    assert [len(of_seeds) for of_seeds in attempts.values()] == [1, 2, 2, 1]
+    assert record["rows"]["world"]["score"]["values"] == [13.0, 14.0]
+    assert record["differences"]["rlvr - base"]["score"]["values"] == [1.0, 1.0]
+    assert (record["recipe"], record["training_seeds"], record["sampling_seeds"]) == ("nothing/debug", [4, 5], [0])
+    assert record["reason"].startswith("2 training seed(s)") and record["protocol"] == {"throws": 1}
+    assert len(asked) == 6 * 2 and len({(world, seed) for _, world, seed in asked}) == 2
+    measure_agents(comparison, runs, folder=tmp_path / "out", starts=2, first_start=10)
+    assert len(asked) == 6 * 2, "all pieces are there"
 
 
 def test_a_summary_has_an_interval() -> None:
@@ -84,13 +131,8 @@ def test_a_summary_has_an_interval() -> None:
     assert summarize_starts([]) == {}
 
 
-def test_seeds_and_weights_are_told_apart(tmp_path: Path) -> None:
+def test_seeds_differ_between_starts() -> None:
     assert len({seed_of_start(seed, start) for seed in range(3) for start in range(3)}) == 9
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(b"one")
-    first = digest_weights(tmp_path)
-    weights.write_bytes(b"two")
-    assert digest_weights(tmp_path) != first
 
 
 def test_checkpoints_must_be_there(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import yaml
 from rlvr_world_hf.commands.cli import main
 from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.findings import finding as finding_module
+from rlvr_world_hf.findings import page as page_module
 from rlvr_world_hf.findings.finding import load_finding, measure_finding
-from rlvr_world_hf.runs import reproduce as reproduce_module
 from rlvr_world_hf.runs.locations import finding_names, is_finding, recipe_path
 from rlvr_world_hf.runs.recipe import load_recipe
 from rlvr_world_hf.runs.stage import find_stage, needed_stages
@@ -141,7 +141,7 @@ def test_repetition_compares_rejection_and_penalty(cache, tmp_path, stages_run):
 
 
 def test_a_whole_finding_renews_the_evidence_of_a_checkout(small_finding, tmp_path, monkeypatch, cache):
-    monkeypatch.setattr(reproduce_module, "CHECKOUT", tmp_path / "checkout")
+    monkeypatch.setattr(page_module, "CHECKOUT", tmp_path / "checkout")
     monkeypatch.setattr(finding_module, "is_checkout", lambda: True)
     file = small_finding(rows={"base": {"checkpoint": "base"}}, plot={"metrics": ["mae"]})
     for is_whole in (False, True):

@@ -20,8 +20,8 @@ def test_best_and_worst_show_goal_and_ways_to_decide(tmp_path: Path, with_ceilin
         return {"start": start, **attempt}
 
     names = ["base", "rlvr", *["simulator"] * with_ceiling]
-    of_rows = {name: [[piece(1, steps=1, is_success=False), piece(2, steps=2, is_success=True)]] for name in names}
-    draw_videos(of_rows, tasks.__getitem__, tmp_path)
+    attempts = {name: [[piece(1, steps=1, is_success=False), piece(2, steps=2, is_success=True)]] for name in names}
+    draw_videos(attempts, tasks.__getitem__, tmp_path)
     for name, start, steps in (("best", 2, 2), ("worst", 1, 1)):
         with Image.open(tmp_path / f"planning_{name}.gif") as film:
             assert film.n_frames == 1 + steps

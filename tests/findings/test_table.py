@@ -1,7 +1,7 @@
 import pytest
 
 from rlvr_world_hf.evaluation.results import summarize
-from rlvr_world_hf.findings.table import finding_table, renew_section
+from rlvr_world_hf.findings.table import finding_table
 
 
 ORIGIN = {
@@ -43,13 +43,3 @@ def test_worlds_that_are_compared():
     assert text.startswith(
         "| world | pearson | mmrv |\n|---|---|---|\n| base | 0.500 (0.250 to 0.750) | - |\n\n96 samples"
     )
-
-
-@pytest.mark.parametrize("name", ["a", "b"])
-def test_only_its_own_section_changes(name):
-    page = "top\n<!-- a -->\none\n<!-- end of a -->\nmiddle\n<!-- b -->\ntwo\n<!-- end of b -->\nbottom\n"
-    renewed = renew_section(page, name, r"new \1")
-    assert r"new \1" in renewed and ("one" in renewed) == (name == "b") and ("two" in renewed) == (name == "a")
-    assert all(word in renewed for word in ("top", "middle", "bottom"))
-    assert renew_section(renewed, name, r"new \1") == renewed
-    assert renew_section(page, "c", "new") == page

@@ -12,24 +12,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..pipeline import WorldModelPipeline
-from ..planning.cross_entropy import CrossEntropyPlanner
-from ..planning.goal_cost import GoalCost
-from ..rewards.base import VerifiableReward, as_frames
-from ..rewards.pixel import MAEReward
-from ..worlds.pusht.form import PushTForm
-from ..worlds.pusht.moves import imagined_moves, random_moves, scripted_moves, simulated_moves
-from ..worlds.pusht.rewards import AgentPositionReward
-from ..worlds.pusht.task import DECISIONS, FRAME_INTERVAL, GOAL_STEPS, POSITION_TOLERANCE, Decide, PushTTask, attempt
-from .attempts import FIRST_START, MODELS, Agent, Piece, find_checkpoints, mean_seconds, measure_agents
-from .planning_video import draw_videos
+from ...pipeline import WorldModelPipeline
+from ...planning.cross_entropy import CrossEntropyPlanner
+from ...planning.goal_cost import GoalCost
+from ...rewards.base import VerifiableReward, as_frames
+from ...rewards.pixel import MAEReward
+from ...worlds.pusht.form import PushTForm
+from ...worlds.pusht.moves import imagined_moves, random_moves, scripted_moves, simulated_moves
+from ...worlds.pusht.rewards import AgentPositionReward
+from ...worlds.pusht.task import DECISIONS, FRAME_INTERVAL, GOAL_STEPS, POSITION_TOLERANCE, Decide, PushTTask, attempt
+from ..application import Application
+from ..attempts import FIRST_START, MODELS, Agent, Comparison, find_checkpoints, mean_seconds, measure_agents
+from ..pieces import Piece
+from ..planning_video import draw_videos
 
 
 PLANNER: dict[str, Any] = {"horizon": 3, "candidates": 32, "iterations": 2, "elites": 6, "spread": 0.5}
-"""CEM's settings, at the scale of two CPU cores; DINO-WM's planner draws more candidates, and more often."""
+"""Settings of CEM, small enough for two CPU cores; DINO-WM's planner draws more candidates in more iterations."""
 
 COST = {"mae": 1.0, "agent_position_mae": 0.1}
-"""Weights of the cost against the goal frame: error of pixels, and of the agent's place as a fraction of the frame."""
+"""Weights of the cost against the goal frame: error of pixels, and of the agent's position in frame widths."""
 
 
 def planning(
@@ -51,26 +53,24 @@ def planning(
         runs (`Sequence[Path]`):
             Output folders of runs, one a training seed, each with the checkpoints `base` and `rlvr`.
         folder (`Path`):
-            Where to write `planning.json`, `planning_best.gif`, `planning_worst.gif` and the finished attempts.
+            Where to write `planning.json`, `planning_best.gif`, `planning_worst.gif` and the pieces.
         starts (`int`, *optional*, defaults to 50):
             Number of starts; the same for all rows.
         seed (`int`, *optional*, defaults to 0):
-            Of planners and policies.
+            Seed of planners and policies.
         first_start (`int`, *optional*, defaults to 5000000):
             Seed of the first start.
         decisions (`int`, *optional*, defaults to 10):
-            Most decisions of an attempt.
+            Largest number of decisions of an attempt.
         window (`int`, *optional*, defaults to 4):
             Steps that the models were trained to predict in one window; beyond them it slides.
         device (`str` or `torch.device`, *optional*):
             Where the models compute; the CPU by default.
         ceiling (`bool`, *optional*, defaults to `True`):
-            Whether to plan in the true simulator, too, which takes longest.
+            Whether to plan in the true simulator too; that row takes longest.
 
     Returns:
-        `Path`: `planning.json`, with `finding`, `recipe`, `commit`, `machine`, `n` (starts), `training_seeds`,
-        `sampling_seeds`, `protocol`, `rows` (row -> metric -> `mean`, `low`, `high`, `n`, `values`, one value a start)
-        and `differences` (the same of rlvr less base).
+        `Path`: `planning.json`, see [`~rlvr_world_hf.findings.attempts.measure_agents`].
 
     Raises:
         FileNotFoundError: If a checkpoint is not there.
@@ -81,30 +81,25 @@ def planning(
     task = cache(partial(PushTTask, **form))
     planner = partial(CrossEntropyPlanner, **PLANNER)
 
-    def imagined(place: Path) -> Agent:
-        return lambda goal, of_start: imagined_moves(
-            load(place), goal_cost(goal.goal_frame), planner(), seed=of_start, window=window
+    def imagined(checkpoint: Path) -> Agent:
+        return lambda goal, seed_of_start: imagined_moves(
+            load(checkpoint), goal_cost(goal.goal_frame), planner(), seed=seed_of_start, window=window
         )
 
-    def simulated(goal: PushTTask, of_start: int) -> Decide:
-        return simulated_moves(goal_cost(goal.goal_frame), planner(), seed=of_start)
+    def simulated(goal: PushTTask, seed_of_start: int) -> Decide:
+        return simulated_moves(goal_cost(goal.goal_frame), planner(), seed=seed_of_start)
 
-    path, of_rows = measure_agents(
-        "planning",
-        runs,
+    comparison = Comparison(
+        finding="planning",
         begin=task,
         attempt=partial(attempt, decisions=decisions),
-        agents={
-            "random": lambda goal, of_start: random_moves(of_start),
-            "scripted": lambda goal, of_start: scripted_moves(of_start),
+        without_model={
+            "random": lambda goal, seed_of_start: random_moves(seed_of_start),
+            "scripted": lambda goal, seed_of_start: scripted_moves(seed_of_start),
         },
-        imagined=imagined,
-        ceiling={"simulator": simulated} if ceiling else {},
-        measure=_measure_attempt,
-        folder=folder,
-        starts=starts,
-        first_start=first_start,
-        seed=seed,
+        with_model=imagined,
+        with_true_world={"simulator": simulated} if ceiling else {},
+        metrics_of=_metrics_of,
         protocol={
             "decisions": decisions,
             "goal_steps": GOAL_STEPS,
@@ -114,14 +109,16 @@ def planning(
             **form,
         },
     )
-    draw_videos(of_rows, task, Path(folder))
+    path, attempts = measure_agents(comparison, runs, folder=folder, starts=starts, first_start=first_start, seed=seed)
+    draw_videos(attempts, task, Path(folder))
     return path
 
 
 def goal_cost(goal_frame: np.ndarray) -> GoalCost:
-    """The cost of PushT's frames against a goal frame `(3, H, W)`, uint8, by what that shows; see `COST`."""
+    """The cost of PushT's frames against a goal frame `(3, H, W)`, uint8; see `COST`."""
     goal = as_frames(goal_frame)[None, None]  # (1, 1, 3, H, W)
     rewards: list[VerifiableReward] = [MAEReward(), AgentPositionReward()]
+    # Where no agent is found in the goal frame, there is no position to compare with.
     shown = [reward for reward in rewards if not reward.score(goal, goal).isnan().any()]
     return GoalCost(goal_frame, {reward: COST[reward.name] for reward in shown})
 
@@ -137,8 +134,9 @@ def _form(pipeline: WorldModelPipeline) -> dict[str, Any]:
     return {"image_size": form.image_size, "frame_interval": form.frame_interval}
 
 
-def _measure_attempt(piece: Piece) -> dict[str, float]:
+def _metrics_of(piece: Piece) -> dict[str, float]:
     success = float(piece["is_success"])
+    # Where the block is at its goal from the start, success says nothing about moving it.
     moves = {"success_block_moves": success} if piece["block_path"] > POSITION_TOLERANCE else {}
     return {
         "success": success,
@@ -148,3 +146,12 @@ def _measure_attempt(piece: Piece) -> dict[str, float]:
         "decisions": float(len(piece["targets"])),
         "seconds_per_decision": mean_seconds(piece),
     }
+
+
+APPLICATION = Application(
+    recipe="pusht/quickstart",
+    measure=planning,
+    window="window",
+    options=("starts", "decisions", "ceiling"),
+    metrics=("success", "success_block_moves", "position_distance", "decisions", "seconds_per_decision"),
+)

@@ -1,37 +1,61 @@
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from rlvr_world_hf.commands.cli import main
-from rlvr_world_hf.commands.help import APPLICATION_NAMES
 from rlvr_world_hf.evaluation.results import read_results
-from rlvr_world_hf.findings import applications as uses_module
-from rlvr_world_hf.findings.applications import APPLICATIONS, measure_application
+from rlvr_world_hf.findings import application as application_module
+from rlvr_world_hf.findings import page as page_module
+from rlvr_world_hf.findings.application import Application, find_application, measure_application
+from rlvr_world_hf.findings.applications import application_names
 from rlvr_world_hf.findings.table import finding_table
-from rlvr_world_hf.runs import reproduce as reproduce_module
+from rlvr_world_hf.runs.keys import keys_of
 from rlvr_world_hf.runs.recipe import load_recipe
 from tests.small_runs import SMALL
 
 
-def test_the_command_knows_every_use_without_loading_it():
-    assert set(APPLICATION_NAMES) == set(APPLICATIONS)
-    for use in APPLICATIONS.values():
-        assert load_recipe(use.recipe).sections.keys() >= {"grpo", "evaluate"}
+@pytest.mark.parametrize("name", application_names())
+def test_every_application_states_itself_in_the_file_of_its_name(name):
+    application = find_application(name)
+    assert isinstance(application, Application) and application.measure.__name__ == name
+    assert load_recipe(application.recipe).sections.keys() >= {"grpo", "evaluate"}
+    arguments = keys_of(application.measure)
+    assert {*application.options, "folder", "device"} <= arguments.keys()
+    assert not application.window or application.window in arguments
+
+
+def test_applications_are_listed_without_importing_one():
+    code = (
+        "import sys; from rlvr_world_hf.findings.applications import application_names; "
+        "assert 'planning_text' in application_names(); "
+        "print([name for name in sys.modules if name == 'torch' or name.startswith('rlvr_world_hf.findings.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['rlvr_world_hf.findings.applications']"
+
+
+def test_an_unknown_application_is_refused():
+    with pytest.raises(ValueError, match=r"one of the applications .*planning_text.*, got 'planing'"):
+        find_application("planing")
 
 
 @pytest.fixture
 def finished(whole_run, monkeypatch):
     """Takes the finished debug run for the reproduction of every recipe and seed, and notes what was asked for."""
     asked = []
-    monkeypatch.setattr(uses_module, "run_stages", lambda recipe, names: asked.append((recipe.output_dir, names)))
+    monkeypatch.setattr(
+        application_module, "run_stages", lambda recipe, names: asked.append((recipe.output_dir, names))
+    )
 
     def load(name):
         recipe = dataclasses.replace(load_recipe("pusht/debug", overrides=SMALL), name=name)
         return dataclasses.replace(recipe, output_dir=whole_run.output_dir.parent / "x")
 
-    monkeypatch.setattr(uses_module, "load_recipe", load)
+    monkeypatch.setattr(application_module, "load_recipe", load)
     place = whole_run.output_dir.parent / "reproduce" / "x"
     place.mkdir(parents=True, exist_ok=True)
     if not (place / "seed-0").exists():
@@ -62,14 +86,14 @@ def test_long_rollouts_are_measured_on_the_reproduced_runs_and_drawn(finished, t
     record = json.loads(file.read_text())
     assert record["recipe"] == "pusht/quickstart" and record["n"] == 2 and "1 training seed(s)" in record["reason"]
     assert len(record["curves"]["rlvr"]["mae"]["mean"]) == 3 and file.with_suffix(".png").stat().st_size > 1000
-    table = finding_table(record, metrics=APPLICATIONS["long_rollouts"].metrics)
+    table = finding_table(record, metrics=find_application("long_rollouts").metrics)
     assert table.startswith("| row | mae | mae_at_1 | ") and "\n| tokenizer_floor | " in table
 
 
-def test_only_the_whole_use_renews_the_evidence(finished, tmp_path, monkeypatch):
+def test_only_without_options_is_the_evidence_renewed(finished, tmp_path, monkeypatch):
     checkout = tmp_path / "checkout"
-    monkeypatch.setattr(reproduce_module, "CHECKOUT", checkout)
-    monkeypatch.setattr(uses_module, "is_checkout", lambda: True)
+    monkeypatch.setattr(page_module, "CHECKOUT", checkout)
+    monkeypatch.setattr(application_module, "is_checkout", lambda: True)
 
     def measure(runs, *, folder, device, window, starts=50):
         assert str(device) == "cpu" and window == load_recipe("pusht/debug").windows.horizon
@@ -86,8 +110,8 @@ def test_only_the_whole_use_renews_the_evidence(finished, tmp_path, monkeypatch)
             Path(folder, name).write_text(json.dumps(record | {"rows": {"base": {"success": summary}}}))
         return Path(folder, "planning.json")
 
-    use = dataclasses.replace(APPLICATIONS["planning"], measure=measure, metrics=("success",))
-    monkeypatch.setattr(uses_module, "APPLICATIONS", {"planning": use})
+    application = dataclasses.replace(find_application("planning"), measure=measure, metrics=("success",))
+    monkeypatch.setattr(application_module, "find_application", {"planning": application}.get)
     measure_application("planning", folder=tmp_path / "a", starts=2)
     assert not checkout.exists()
     (checkout / "docs").mkdir(parents=True)

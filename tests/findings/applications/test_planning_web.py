@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from rlvr_world_hf.findings import planning_web as evidence_web_planning
-from rlvr_world_hf.findings.planning_web import web_planning
+from rlvr_world_hf.findings.applications import planning_web as planning_web_module
+from rlvr_world_hf.findings.applications.planning_web import planning_web
 from rlvr_world_hf.pipeline import WorldModelPipeline
 from rlvr_world_hf.planning import text_agent
 from rlvr_world_hf.processors.text import LanguageWorldModelProcessor
@@ -27,9 +27,9 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_checkpoints_must_be_there_before_a_browser_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence_web_planning, "open_browser", None)
+    monkeypatch.setattr(planning_web_module, "open_browser", None)
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        web_planning([tmp_path], folder=tmp_path)
+        planning_web([tmp_path], folder=tmp_path)
 
 
 @pytest.mark.browser
@@ -43,7 +43,7 @@ def test_reactive_guided_and_the_site_itself(run: Path, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(text_agent, "sample_answers", answers)
     settings: dict[str, int] = {"starts": 2, "first_start": FIRST, "actions": 3}
-    path = web_planning([run], folder=tmp_path / "out", **settings)
+    path = planning_web([run], folder=tmp_path / "out", **settings)
     record = json.loads(path.read_text())
     assert list(record["rows"]) == ["reactive", "matching", "base", "rlvr", "site"]
     assert record["rows"]["site"]["success"]["values"] == [1.0, 1.0]
@@ -51,5 +51,5 @@ def test_reactive_guided_and_the_site_itself(run: Path, tmp_path: Path, monkeypa
     assert record["rows"]["base"]["success_find"]["values"] == [1.0]
     assert record["rows"]["base"]["actions"]["values"] == [1.0, 3.0]
     assert record["finding"] == "planning_web" and record["protocol"] == {"actions": 3, "site_seed": 0}
-    monkeypatch.setattr(evidence_web_planning, "open_browser", None)  # what was made is not made again
-    assert json.loads(web_planning([run], folder=tmp_path / "out", **settings).read_text()) == record
+    monkeypatch.setattr(planning_web_module, "open_browser", None)  # what was made is not made again
+    assert json.loads(planning_web([run], folder=tmp_path / "out", **settings).read_text()) == record

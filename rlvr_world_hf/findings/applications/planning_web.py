@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..pipeline import WorldModelPipeline
-from ..planning.enumeration import EnumerationPlanner
-from ..planning.text_agent import (
+from ...pipeline import WorldModelPipeline
+from ...planning.enumeration import EnumerationPlanner
+from ...planning.text_agent import (
     Decide,
     Predict,
     TextAttempt,
@@ -23,17 +23,19 @@ from ..planning.text_agent import (
     matching_actions,
     reactive_actions,
 )
-from ..worlds.web.site import serve_site
-from ..worlds.web.tasks import draw_task, predicted_pages, true_pages
-from ..worlds.web.webpages import Visit, open_browser
-from .attempts import FIRST_START, Agent, Piece, measure_agents, measure_text
+from ...worlds.web.site import serve_site
+from ...worlds.web.tasks import draw_task, predicted_pages, true_pages
+from ...worlds.web.webpages import Visit, open_browser
+from ..application import Application
+from ..attempts import FIRST_START, Agent, Comparison, measure_agents, text_metrics
+from ..pieces import Piece
 
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-def web_planning(
+def planning_web(
     runs: Sequence[Path | str],
     *,
     folder: Path | str,
@@ -47,28 +49,28 @@ def web_planning(
     """
     Do tasks on the small site, in a browser: reactive, guided one action ahead by base or rlvr, and by the site.
 
-    Of the reactive agents, one draws actions and one takes those whose words are the task's.
+    There are two reactive agents: `reactive` draws actions, `matching` takes those that share words with the task.
 
     Args:
         runs (`Sequence[Path]`):
             Output folders of runs, one a training seed, each with the checkpoints `base` and `rlvr`.
         folder (`Path`):
-            Where to write `planning_web.json` and the finished attempts.
+            Where to write `planning_web.json` and the pieces.
         starts (`int`, *optional*, defaults to 50):
             Number of tasks; the same for all rows.
         seed (`int`, *optional*, defaults to 0):
-            Of what is drawn.
+            Seed of what agents draw.
         first_start (`int`, *optional*, defaults to 5000000):
             Seed of the first task.
         actions (`int`, *optional*, defaults to 10):
-            Most actions of an attempt.
+            Largest number of actions of an attempt.
         site_seed (`int`, *optional*, defaults to 0):
-            Decides what the site offers.
+            Seed of what the site offers.
         device (`str` or `torch.device`, *optional*):
             Where the models compute; the CPU by default.
 
     Returns:
-        `Path`: `planning_web.json`, in the form of [`planning`].
+        `Path`: `planning_web.json`, see [`~rlvr_world_hf.findings.attempts.measure_agents`].
 
     Raises:
         FileNotFoundError: If a checkpoint or Chromium is not there.
@@ -78,9 +80,9 @@ def web_planning(
     load = cache(partial(WorldModelPipeline.from_pretrained, device=device))
     task = cache(partial(draw_task, site_seed=site_seed))
 
-    def guided(foresee: Callable[[Visit], Predict]) -> Agent:
-        return lambda visit, of_start: guided_actions(
-            foresee(visit), task(visit.session).goal, EnumerationPlanner(), seed=of_start
+    def guided(pages_after: Callable[[Visit], Predict]) -> Agent:
+        return lambda visit, seed_of_start: guided_actions(
+            pages_after(visit), task(visit.session).goal, EnumerationPlanner(), seed=seed_of_start
         )
 
     def attempt(visit: Visit, decide: Decide) -> TextAttempt:
@@ -89,35 +91,41 @@ def web_planning(
         finally:
             visit.close()
 
-    def measure(piece: Piece) -> dict[str, float]:
-        metrics = measure_text(piece, actions="actions")
+    def metrics_of(piece: Piece) -> dict[str, float]:
+        metrics = text_metrics(piece, actions="actions")
         return {**metrics, f"success_{task(piece['start']).kind}": metrics["success"]}
 
     with ExitStack() as opened:
 
         @cache
-        def open_site() -> tuple[Browser, str]:  # where all attempts are made already, no browser is needed
+        def open_site() -> tuple[
+            Browser, str
+        ]:  # opened late: where all pieces are there already, no browser is needed
             return opened.enter_context(open_browser()), opened.enter_context(serve_site(site_seed))
 
         def begin(start: int) -> Visit:
             return Visit(*open_site(), session=start, area=task(start).area, texts=task(start).texts)
 
-        path, _ = measure_agents(
-            "planning_web",
-            runs,
+        comparison = Comparison(
+            finding="planning_web",
             begin=begin,
             attempt=attempt,
-            agents={
-                "reactive": lambda visit, of_start: reactive_actions(of_start),
-                "matching": lambda visit, of_start: matching_actions(task(visit.session).wording, of_start),
+            without_model={
+                "reactive": lambda visit, seed_of_start: reactive_actions(seed_of_start),
+                "matching": lambda visit, seed_of_start: matching_actions(task(visit.session).wording, seed_of_start),
             },
-            imagined=lambda place: guided(lambda visit: predicted_pages(load(place))),
-            ceiling={"site": guided(true_pages)},
-            measure=measure,
-            folder=folder,
-            starts=starts,
-            first_start=first_start,
-            seed=seed,
+            with_model=lambda checkpoint: guided(lambda visit: predicted_pages(load(checkpoint))),
+            with_true_world={"site": guided(true_pages)},
+            metrics_of=metrics_of,
             protocol={"actions": actions, "site_seed": site_seed},
         )
+        path, _ = measure_agents(comparison, runs, folder=folder, starts=starts, first_start=first_start, seed=seed)
     return path
+
+
+APPLICATION = Application(
+    recipe="webpages/cpu",
+    measure=planning_web,
+    options=("starts", "actions"),
+    metrics=("success", "success_find", "success_fill", "value", "actions", "seconds_per_decision"),
+)

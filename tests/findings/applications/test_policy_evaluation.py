@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from rlvr_world_hf import WorldModelPipeline
-from rlvr_world_hf.findings import policy_evaluation
-from rlvr_world_hf.findings.policy_evaluation import PolicyProtocol, agreement_rows, evaluate_policies
+from rlvr_world_hf.findings.applications import policy_evaluation as policy_evaluation_module
+from rlvr_world_hf.findings.applications.policy_evaluation import PolicyProtocol, agreement_rows, evaluate_policies
 from rlvr_world_hf.findings.rank_agreement import mean_maximum_rank_violation, pearson, spearman
 from rlvr_world_hf.worlds.pusht.goal_policies import POLICIES
 from tests.tiny import tiny_model, tiny_processor
@@ -55,7 +55,7 @@ def test_the_record_says_what_was_measured(checkpoints, tmp_path) -> None:
 
 
 def test_an_interrupted_run_resumes(checkpoints, tmp_path, monkeypatch) -> None:
-    path, played, play = tmp_path / "record.json", [], policy_evaluation.play
+    path, played, play = tmp_path / "record.json", [], policy_evaluation_module.play
 
     def counted(world, make, scenes, *, steps):
         if len(played) == 5:
@@ -63,11 +63,11 @@ def test_an_interrupted_run_resumes(checkpoints, tmp_path, monkeypatch) -> None:
         played.append(make)
         return play(world, make, scenes, steps=steps)
 
-    monkeypatch.setattr(policy_evaluation, "play", counted)
+    monkeypatch.setattr(policy_evaluation_module, "play", counted)
     with pytest.raises(KeyboardInterrupt):
         evaluate(checkpoints, path)
     assert not path.exists() and len(list((tmp_path / "record").iterdir())) == 5
-    monkeypatch.setattr(policy_evaluation, "play", play)
+    monkeypatch.setattr(policy_evaluation_module, "play", play)
     kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "record").iterdir()}
     resumed = evaluate(checkpoints, path)
     assert all((tmp_path / "record" / name).stat().st_mtime_ns == time for name, time in kept.items())

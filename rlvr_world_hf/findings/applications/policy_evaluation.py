@@ -5,14 +5,13 @@ Policies of PushT judged within world models, against the real simulator.
                 same way on simulated and on predicted frames, where a block that has vanished is a failure
     agreement   of the policies' success rates: Pearson, Spearman, MMRV (`findings/rank_agreement.py`)
 
-As in RLVR-World's policy evaluation ([paper](https://huggingface.co/papers/2505.13934)) the models' windows slide over
-their own frames; where the authors let a human label the last frames, they are measured here.
+As in RLVR-World's policy evaluation ([paper](https://huggingface.co/papers/2505.13934)), the models' windows slide
+over their own frames. The authors let a human label the last frames; here they are measured.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,18 +22,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..evaluation.json_files import write_json
-from ..evaluation.provenance import commit, machine
-from ..pipeline import WorldModelPipeline
-from ..worlds.pusht.form import common_form
-from ..worlds.pusht.goal_policies import POLICIES
-from ..worlds.pusht.judging import PolicyMaker, PredictedWorld, SimulatedWorld, World, find_scenes, play
-from .rank_agreement import STATISTICS, bootstrap_interval
+from ...evaluation.json_files import write_json
+from ...pipeline import WorldModelPipeline
+from ...runs.reproduce import SEEDS
+from ...worlds.pusht.form import common_form
+from ...worlds.pusht.goal_policies import POLICIES
+from ...worlds.pusht.judging import PolicyMaker, PredictedWorld, SimulatedWorld, World, find_scenes, play
+from ..application import Application
+from ..attempts import MODELS
+from ..figures import draw_agreement
+from ..pieces import Piece, Pieces, digest_weights
+from ..rank_agreement import STATISTICS, bootstrap_interval
+from ..record import finding_record, reason_for_few, recipe_and_seeds
 
 
-FINDING = "policy_evaluation"
 SIMULATOR = "simulator"
-LEAST_SEEDS = 3
+"""Row of the true world, with which the models are compared."""
 
 Folder = str | os.PathLike[str]
 
@@ -65,7 +68,47 @@ class PolicyProtocol:
     """Steps of a model's window."""
 
     temperature: float = 0.0
-    """Divides the models' logits; 0 takes the likeliest token, for all checkpoints alike."""
+    """Divides the logits of all models; 0 takes the most likely token."""
+
+
+def policy_evaluation(
+    runs: Sequence[Folder],
+    *,
+    folder: Path,
+    episodes: int = 50,
+    horizon: int = 4,
+    device: str | torch.device | None = None,
+) -> Path:
+    """
+    Judge policies of PushT within base and rlvr of some runs, see [`evaluate_policies`].
+
+    Args:
+        runs (`Sequence[Path]`):
+            Output folders of runs, one a training seed.
+        folder (`Path`):
+            Where to write `policy_evaluation.json` and the pieces.
+        episodes (`int`, *optional*, defaults to 50):
+            Number of starts, the same for every policy.
+        horizon (`int`, *optional*, defaults to 4):
+            Steps of a window: as many as the models were trained on.
+        device (`str` or `torch.device`, *optional*):
+            Where the models compute; the CPU by default.
+
+    Returns:
+        `Path`: `policy_evaluation.json`.
+    """
+    recipe, training_seeds = recipe_and_seeds(runs)
+    path = folder / "policy_evaluation.json"
+    evaluate_policies(
+        {name: [Path(run, name) for run in runs] for name in MODELS},
+        path,
+        recipe=recipe,
+        training_seeds=training_seeds,
+        reason=reason_for_few(training_seeds),
+        protocol=PolicyProtocol(episodes=episodes, horizon=horizon),
+        device=device,
+    )
+    return path
 
 
 def evaluate_policies(
@@ -85,8 +128,8 @@ def evaluate_policies(
     """
     Let policies act in the simulator and in world models, and compare their success rates.
 
-    What one policy does in one world is a piece that is written when it is done; a piece of the same weights and
-    settings is not measured again, so an interrupted run resumes.
+    What one policy does in one world is a piece, see [`~rlvr_world_hf.findings.pieces.Pieces`]; an interrupted
+    evaluation resumes.
 
     Args:
         checkpoints (`Mapping[str, Sequence]`):
@@ -96,26 +139,26 @@ def evaluate_policies(
         recipe (`str`):
             Name of the checkpoints' recipe.
         training_seeds (`Sequence[int]`):
-            Those of the folders of each row, in order.
+            Training seeds of the folders of each row, in order.
         reason (`str`, *optional*):
             Why there are fewer than 3 training seeds, where there are.
         sampling_seeds (`Sequence[int]`, *optional*, defaults to `(0,)`):
-            Seeds of the models' noise; more than one tell something where the temperature is above 0.
+            Seeds of the models' noise; more than one is of use only if the temperature is above 0.
         protocol ([`PolicyProtocol`], *optional*):
             Episodes, steps, and what a success is.
         policies (`Mapping`, *optional*):
-            Name -> what makes a policy of a generator. Defaults to the 8 of `POLICIES`. A policy whose code was
-            changed needs another name, or another folder of pieces.
+            Name -> what makes a policy of a generator. Defaults to the 8 of `POLICIES`. A policy whose code has
+            changed needs another name or another folder of pieces, because a piece is found by its name.
         resamples (`int`, *optional*, defaults to 2000):
-            Draws of the bootstrap, which resamples episodes.
+            Number of draws of the bootstrap, which resamples episodes.
         pieces (`str` or `PathLike`, *optional*):
             Folder of the pieces. Defaults to one beside `path`, of its name without the ending.
         device (`str` or `torch.device`, *optional*):
             Where the models compute.
 
     Returns:
-        `dict`: what was written: `finding`, `recipe`, `commit`, `machine`, `n` (episodes), `training_seeds`,
-        `sampling_seeds`, `protocol`, `reason` where there is one, and `rows`, see [`agreement_rows`].
+        `dict`: what was written: what [`~rlvr_world_hf.findings.record.finding_record`] gives (`n` is the number of
+        episodes), and `rows`, see [`agreement_rows`].
 
     Raises:
         `ValueError`: If there is not a checkpoint for each training seed, there are fewer than 3 without a reason or
@@ -134,7 +177,8 @@ def evaluate_policies(
     """
     _refuse_impossible(checkpoints, training_seeds, reason, policies)
     protocol = protocol or PolicyProtocol()
-    folder = Path(path).with_suffix("") if pieces is None else Path(pieces)
+    store = Pieces(folder=Path(path).with_suffix("") if pieces is None else Path(pieces))
+    measured: list[Piece] = []
 
     @cache
     def load(checkpoint: str) -> WorldModelPipeline:
@@ -145,42 +189,38 @@ def evaluate_policies(
     scenes = find_scenes(protocol.episodes, seed=protocol.seed, form=form, **near)
     settings = {**asdict(protocol), **asdict(form), "scenes": scenes}
 
-    def play_all(name: str, enter: Callable[[], World], **also: Any) -> np.ndarray:
+    def distances_in(name: str, enter: Callable[[], World], **also: Any) -> np.ndarray:
         """Distances `(P, E)` from the goal at the end."""
-        return np.array(
-            [
-                _piece(
-                    folder / f"{name}-{policy}",
-                    {**settings, **also},
-                    partial(_enter_and_play, enter, make, scenes, protocol.steps),
-                )
-                for policy, make in policies.items()
-            ]
-        )
+        of_policies = []
+        for policy, make in policies.items():
+            play_it = partial(_distances, enter, make, scenes, protocol.steps)
+            piece = store.get(f"{name}-{policy}", {**settings, **also}, play_it)
+            measured.append(piece)
+            of_policies.append([math.nan if far is None else far for far in piece["distances"]])
+        return np.array(of_policies)
 
-    distances = {SIMULATOR: play_all(SIMULATOR, partial(SimulatedWorld, scenes, form))[None]}
+    distances = {SIMULATOR: distances_in(SIMULATOR, partial(SimulatedWorld, scenes, form))[None]}
     model_settings = {"horizon": protocol.horizon, "temperature": protocol.temperature, "max_steps": protocol.steps}
     for row, folders in checkpoints.items():
-        played = []
+        of_seeds = []
         for training_seed, checkpoint in zip(training_seeds, folders, strict=True):
-            weights = _weights(checkpoint)
+            weights = digest_weights(checkpoint)
             for noise in sampling_seeds:
                 enter = partial(PredictedWorld, load(str(checkpoint)), scenes, noise=noise, **model_settings)
-                played.append(play_all(f"{row}-{training_seed}-{noise}", enter, weights=weights))
-        distances[row] = np.stack(played)
+                of_seeds.append(distances_in(f"{row}-{training_seed}-{noise}", enter, weights=weights))
+        distances[row] = np.stack(of_seeds)
     successes = {row: (far <= protocol.tolerance).astype(float) for row, far in distances.items()}  # nan is a failure
-    record = {
-        "finding": FINDING,
-        "recipe": recipe,
-        "commit": commit(),
-        "machine": machine(),
-        "n": protocol.episodes,
-        "training_seeds": list(training_seeds),
-        "sampling_seeds": list(sampling_seeds),
-        **({"reason": reason} if reason else {}),
-        "protocol": asdict(protocol),
-        "rows": agreement_rows(successes, list(policies), training_seeds=len(training_seeds), resamples=resamples),
-    }
+    record = finding_record(
+        "policy_evaluation",
+        recipe=recipe,
+        measured=measured,
+        n=protocol.episodes,
+        training_seeds=training_seeds,
+        sampling_seeds=sampling_seeds,
+        reason=reason or "",
+        protocol=asdict(protocol),
+    )
+    record["rows"] = agreement_rows(successes, list(policies), training_seeds=len(training_seeds), resamples=resamples)
     write_json(record, path)
     return record
 
@@ -189,18 +229,18 @@ def agreement_rows(
     successes: Mapping[str, np.ndarray], policies: Sequence[str], *, training_seeds: int, resamples: int = 2000
 ) -> list[dict[str, Any]]:
     """
-    Success rates, their agreement with the simulator's, and how much more of it each model has than the first.
+    Success rates, their agreement with the simulator's, and each model's agreement minus that of the first model.
 
     Args:
         successes (`Mapping[str, np.ndarray]`):
-            Of `simulator` `(1, P, E)`, and of each row of models `(training seeds * sampling seeds, P, E)`: 1 where
-            policy `p` succeeded in episode `e`, else 0.
+            Row -> 1 where policy `p` succeeded in episode `e`, else 0: that of `simulator` of shape `(1, P, E)`, those
+            of models of shape `(training seeds * sampling seeds, P, E)`.
         policies (`Sequence[str]` of length `P`):
-            Their names.
+            Names of the policies.
         training_seeds (`int`):
             Number of training seeds.
         resamples (`int`, *optional*, defaults to 2000):
-            Draws of the bootstrap.
+            Number of draws of the bootstrap.
 
     Returns:
         `list[dict]`: rows with `world`, `policy` (`None` where it is about all), `measure` (`success`, `pearson`,
@@ -251,29 +291,13 @@ def agreement_rows(
     return rows
 
 
-def _enter_and_play(enter: Callable[[], World], make: PolicyMaker, scenes: list[int], steps: int) -> np.ndarray:
-    """A world is made only where a piece is still to be measured."""
-    return play(enter(), make, scenes, steps=steps)
-
-
-def _piece(place: Path, settings: dict[str, Any], measure: Callable[[], np.ndarray]) -> list[float]:
-    """What was measured with these settings, now or before, each in a file of its own; nan is written as null."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    path = place.with_name(f"{place.name}-{digest}.json")
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if not found:
-        distances = [None if np.isnan(distance) else float(distance) for distance in measure()]
-        found = {"settings": settings, "distances": distances}
-        write_json(found, path)
-    return [np.nan if distance is None else distance for distance in found["distances"]]
-
-
-def _weights(checkpoint: Folder) -> str:
-    """What tells a checkpoint from another one in the same folder."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(checkpoint).rglob("*.safetensors")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+def _distances(
+    enter: Callable[[], World], make: PolicyMaker, scenes: list[int], steps: int
+) -> dict[str, list[float | None]]:
+    """What a piece holds: the distance of each episode; `None`, where the block has vanished, as JSON has no nan."""
+    # The world is made here, so that none is made for a piece that is read.
+    distances = play(enter(), make, scenes, steps=steps)
+    return {"distances": [None if np.isnan(distance) else float(distance) for distance in distances]}
 
 
 def _refuse_impossible(
@@ -289,9 +313,19 @@ def _refuse_impossible(
             raise ValueError(
                 f"Expected a checkpoint of {row!r} for each training seed {list(training_seeds)}, got {len(folders)}."
             )
-    if not training_seeds or (len(training_seeds) < LEAST_SEEDS and not reason):
+    if not training_seeds or (len(training_seeds) < len(SEEDS) and not reason):
         raise ValueError(
-            f"Expected {LEAST_SEEDS} training seeds, got {len(training_seeds)}; train more, or give the `reason`."
+            f"Expected {len(SEEDS)} training seeds, got {len(training_seeds)}; train more, or give the `reason`."
         )
     if len(policies) < 2:
         raise ValueError(f"Expected at least 2 policies to rank, got {list(policies)}.")
+
+
+APPLICATION = Application(
+    recipe="pusht/quickstart",
+    measure=policy_evaluation,
+    window="horizon",
+    options=("episodes",),
+    metrics=("pearson", "spearman", "mmrv"),
+    draw=draw_agreement,
+)

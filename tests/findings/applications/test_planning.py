@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from rlvr_world_hf.findings import planning as evidence_planning
-from rlvr_world_hf.findings.planning import goal_cost, planning
+from rlvr_world_hf.findings.applications import planning as planning_module
+from rlvr_world_hf.findings.applications.planning import goal_cost, planning
 from rlvr_world_hf.pipeline import WorldModelPipeline
 from rlvr_world_hf.worlds.pusht.task import PushTTask
 from tests.tiny import tiny_model, tiny_processor, tiny_sensor_processor
@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"horizon": 2, "candidates": 3, "iterations": 1, "elites": 2}
-    monkeypatch.setattr(evidence_planning, "PLANNER", settings)
+    monkeypatch.setattr(planning_module, "PLANNER", settings)
 
 
 def test_all_rows_from_the_same_starts(run: Path, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlvr_world_hf.findings import long_rollouts as evidence_long_rollouts
-from rlvr_world_hf.findings.long_rollouts import long_rollouts
+from rlvr_world_hf.findings.applications import long_rollouts as long_rollouts_module
+from rlvr_world_hf.findings.applications.long_rollouts import long_rollouts
 from rlvr_world_hf.pipeline import WorldModelPipeline
 from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.recipe import load_recipe
@@ -96,7 +96,7 @@ def test_pieces_are_reused_as_long_as_nothing_they_hang_on_changes(recipes, meas
         read.append(place)
         return real(place, **options)
 
-    monkeypatch.setattr(evidence_long_rollouts.WorldModelPipeline, "from_pretrained", load)
+    monkeypatch.setattr(long_rollouts_module.WorldModelPipeline, "from_pretrained", load)
     assert json.loads(long_rollouts(recipes, folder=folder, **FEW).read_text()) == record
     assert not read and {file: file.stat().st_mtime_ns for file in files} == files
     gone = next(file for file in files if file.name.startswith("control-seed-1"))
