@@ -130,7 +130,7 @@ def common_form(processors: Mapping[str, Any]) -> PushTForm:
 
 
 def _difference(processor: Any) -> str | None:
-    """What makes a processor another one than that of PushT's frames; `None` where nothing does."""
+    """How a processor differs from that of a model of PushT's frames; `None` if it does not."""
     if processor.predicts != ("frames",):
         return f"one that predicts {' and '.join(processor.predicts)}"
     height, width = processor.codec.config.image_size
