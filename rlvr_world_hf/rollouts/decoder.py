@@ -1,7 +1,8 @@
 """
-Token by token: a model reads prompts once, then the next tokens of all their completions, and says what comes next.
+Decoding token by token: a model reads the prompts once, then the next tokens of all completions, and returns logits.
 
-Whether it keeps one copy of a prompt's keys and values or one for each completion is decided here, and nowhere seen.
+A prompt's keys and values are kept once if the model can share them, else once per completion. Only this file knows
+which of the two.
 """
 
 import inspect
@@ -22,16 +23,16 @@ Range = tuple[int, int]
 
 class GroupDecoder:
     """
-    Reads `B` prompts and `G` completions of each; each time gives the logits of the tokens that may come next.
+    Reads `B` prompts, then `G` completions of each; after each read, returns the logits of the next token.
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
-            A causal language model, in evaluation mode. Where it can share prompts it is let to, see
+            A causal language model, in evaluation mode. If it can share prompts, it is changed to do so, see
             [`~rlvr_world_hf.rollouts.shared_prompt.share_prompts`].
         group_size (`int`):
             Completions a prompt, `G`.
         length (`int`):
-            Most tokens a completion may get.
+            Maximum number of tokens of a completion.
         prompt_mask (`torch.Tensor` of shape `(B, P)`, int or bool):
             0 where a prompt is padding, on its left.
 
@@ -64,26 +65,26 @@ class GroupDecoder:
         self.mask = prompt_mask.bool()
         self.position = self.mask.sum(dim=1).repeat_interleave(group_size)  # of each completion's next token
         self.cache: GroupCache | None = None
-        if share_prompts(model) is None:
+        if share_prompts(model) is None:  # there is no reason why it cannot
             padded = None if bool(self.mask.all()) else self.mask
             self.cache = GroupCache(group_size=group_size, length=length, prompt_mask=padded)
-        self.repeated: Any = None  # the model's own cache, where it cannot share
+        self.repeated: Any = None  # the model's own cache, if it cannot share
         self.cache_keyword = _cache_keyword(model)
         self.has_read_prompts = False
 
     @torch.no_grad()
     def read(self, tokens: torch.Tensor, *, ids: Range | None = None) -> torch.Tensor:
         """
-        The prompts, at the first call, or the next tokens of all completions.
+        Read the prompts, at the first call, or the next tokens of all completions.
 
         Args:
             tokens (`torch.Tensor` of shape `(B, P)`, then `(B * G, T)`, int):
-                What is read.
+                Tokens to read.
             ids (`tuple[int, int]`, *optional*):
-                Lowest id that may come next, and one past the highest; all by default.
+                Lowest valid id of the next token, and one past the highest; all by default.
 
         Returns:
-            `torch.Tensor` of shape `(B * G, V)`: a logit for each of these ids.
+            `torch.Tensor` of shape `(B * G, V)`: the next token's logits for these ids.
         """
         if self.has_read_prompts:
             positions = self.position[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
@@ -98,11 +99,11 @@ class GroupDecoder:
 
     def keep(self, prompts: torch.Tensor) -> None:
         """
-        Goes on with the completions of some prompts only.
+        Keep some prompts and their completions, and drop the others.
 
         Args:
             prompts (`torch.Tensor` of shape `(B',)`, int64):
-                Which of them.
+                Indices of the prompts to keep.
         """
         group = torch.arange(self.group_size, device=prompts.device)
         rows = (prompts[:, None] * self.group_size + group).flatten()
@@ -127,6 +128,7 @@ class GroupDecoder:
         head = plain.get_output_embeddings()
         if ids is None or not _can_be_cut(plain, head):
             return self.model(**inputs, logits_to_keep=1).logits[:, -1, slice(*ids or (None,))]
+        # Only the valid ids' rows of the head are used: the other logits would be computed for nothing.
         states = plain.base_model(**inputs).last_hidden_state[:, -1]
         bias = None if head.bias is None else head.bias[slice(*ids)]
         return nn.functional.linear(states, head.weight[slice(*ids)], bias)
@@ -134,13 +136,13 @@ class GroupDecoder:
 
 def prompts_at_once(model: PreTrainedModel, *, group_size: int, prompt_length: int, length: int) -> int:
     """
-    How many prompts may be sampled from together: their keys and values fill half of the free memory at most.
+    How many prompts to sample from together, so that their keys and values fill at most half of the free memory.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
             A causal language model.
         group_size (`int`):
-            Completions a prompt.
+            Completions of a prompt.
         prompt_length (`int`):
             Tokens of a prompt.
         length (`int`):
@@ -161,20 +163,20 @@ def prompts_at_once(model: PreTrainedModel, *, group_size: int, prompt_length: i
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     tokens = prompt_length + group_size * length
-    if share_prompts(model) is not None:
+    if share_prompts(model) is not None:  # each completion has a copy of its prompt
         tokens = group_size * (prompt_length + length)
-    of_prompt = 2 * config.num_hidden_layers * heads * width * tokens * model.dtype.itemsize
-    return max(1, _free_memory(model.device) // 2 // of_prompt)
+    bytes_of_prompt = 2 * config.num_hidden_layers * heads * width * tokens * model.dtype.itemsize
+    return max(1, _free_memory(model.device) // 2 // bytes_of_prompt)
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """
-    The model in evaluation mode, and afterwards as it was.
+    Context in which the model is in evaluation mode; afterwards it is in its previous mode.
 
     Args:
         model (`torch.nn.Module`):
-            Any.
+            The model.
     """
     training = model.training
     model.eval()
@@ -189,7 +191,7 @@ def _free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on every system
+    except (AttributeError, ValueError, OSError):  # some systems do not say: assume 8 GiB
         return 8 << 30
 
 
@@ -200,8 +202,9 @@ def _cache_keyword(model: PreTrainedModel) -> str:
 
 
 def _can_be_cut(model: PreTrainedModel, head: nn.Module) -> bool:
-    """Whether some of the logits are some of the head's rows, and nothing else is done to them."""
+    """Whether a range of logits follows from that range of the head's rows alone, with nothing applied afterwards."""
     config = model.config.get_text_config()
     scaled = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
+    # Exact types: subclasses, such as adapters and quantized weights, compute something else.
     is_plain = type(head) is nn.Linear and type(head.weight) in (nn.Parameter, torch.Tensor)
     return is_plain and all(getattr(config, name, None) is None for name in scaled)

@@ -1,4 +1,4 @@
-"""What a rollout is: a group of predictions of each prompt."""
+"""The record of a rollout: a group of predictions of each prompt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class Rollout:
     """`(B * G, Lc)`, float32: log-probability of each sampled token at the sampling temperature, among the ids valid
     at its position and before top-k and top-p; 0 where the world wrote. `None` if not asked for."""
     predicted: torch.Tensor | Mapping[str, torch.Tensor] | None = None
-    """The decoded states as the processor gives them: `(B * G, S, 3, H, W)`, float32 in `[0, 1]`, of a video world,
-    `(B * G, S, P)` of a world of sensors, a mapping where there are both. `None` if not asked for."""
+    """The decoded states as the processor returns them: in a video world `(B * G, S, 3, H, W)`, float32 in `[0, 1]`;
+    in a world of sensors `(B * G, S, P)`; with both, a mapping. `None` if not asked for."""
 
     @property
     def group_size(self) -> int:

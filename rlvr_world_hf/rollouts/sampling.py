@@ -3,8 +3,8 @@ Position-aware sampling: the model writes ids that are valid at their position, 
 
     id = the first i with  p_1 + ... + p_i > u,     u in [0, 1) fixed in advance for each row and position
 
-Because the noise belongs to the row and not to the batch, a row's completion does not depend on what it is sampled
-with: two processes with half the rows each give what one gives. Single-step prediction is a horizon of one.
+The noise belongs to the row, not to the batch, so a row's completion does not depend on the rows sampled with it: two
+processes with half of the rows each give the same completions as one. Single-step prediction is a horizon of one.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def draw_uniforms(seeds: Sequence[int], num_samples: int, length: int) -> torch.
 
     Args:
         seeds (`Sequence[int]` of length `B`): a seed for each prompt.
-        num_samples (`int`): predictions of each prompt, `G`. More of them leave the first ones as they are.
+        num_samples (`int`): predictions of each prompt, `G`. A larger `G` does not change the first ones.
         length (`int`): tokens of a completion, `L`.
 
     Returns:
@@ -68,20 +68,20 @@ def sample_completions(
     return_logprobs: bool = False,
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """
-    Samples a group of completions of each prompt, which is computed once.
+    Samples a group of completions of each prompt; each prompt is computed once.
 
-    The model is put into evaluation mode meanwhile. A run of world tokens is fed in one forward pass together with the
-    sampled token before it.
+    The model is in evaluation mode meanwhile. Successive world tokens are fed in one forward pass, together with the
+    sampled token before them.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
-            Any causal language model. Where it can, it computes with one copy of a prompt's keys and values, see
-            [`~rlvr_world_hf.rollouts.shared_prompt.share_prompts`]; else with one for each completion.
+            Any causal language model. If it can share prompts, it keeps a prompt's keys and values once, see
+            [`~rlvr_world_hf.rollouts.shared_prompt.share_prompts`]; else once per completion.
         prompt_ids (`torch.Tensor` of shape `(B, Lp)`, int):
             Prompts, all of one length.
         world_tokens (`torch.Tensor` of shape `(B, L)` or `(B * G, L)`, int):
-            What the world writes, to all completions of a prompt or to each its own, as where their actions differ; -1
-            where the model writes, in the same places for all rows.
+            Tokens that the world writes: one row per prompt, or one per completion if their actions differ. -1 where
+            the model writes, at the same positions in all rows.
         token_ranges (`torch.Tensor` of shape `(L, 2)`, int):
             Lowest valid id of each position, and one past the highest.
         num_samples (`int`):
@@ -93,7 +93,7 @@ def sample_completions(
         top_k (`int`, *optional*, defaults to 0):
             Keep only the likeliest `top_k` ids; 0 keeps all.
         top_p (`float`, *optional*, defaults to 1.0):
-            Keep only the likeliest ids that make up this probability; 1 keeps all.
+            Keep only the likeliest ids that together have this probability; 1 keeps all.
         autocast_dtype (`torch.dtype`, *optional*):
             Compute in this precision (`torch.bfloat16`).
         return_logprobs (`bool`, *optional*, defaults to `False`):
@@ -124,7 +124,7 @@ def sample_completions(
         raise ValueError(
             f"Expected temperature >= 0, top_k >= 0 and 0 < top_p <= 1, got {temperature}, {top_k} and {top_p}."
         )
-    repeats = len(uniforms) // len(world_tokens)  # 1 where each completion has world tokens of its own
+    repeats = len(uniforms) // len(world_tokens)  # 1 if each completion has its own world tokens
     completion = world_tokens.to(prompt_ids).repeat_interleave(repeats, dim=0)  # (B G, L), a copy
     uniforms, ranges = uniforms.to(prompt_ids.device, torch.float64), token_ranges.tolist()
     logprobs = torch.zeros(completion.shape, device=completion.device)
@@ -134,9 +134,9 @@ def sample_completions(
     with evaluating(model), precision:
         parts = (x.split(at_once * num_samples) for x in (completion, uniforms, logprobs))
         for prompts, ids, noise, scores in zip(prompt_ids.split(at_once), *parts, strict=True):
-            # `ids` and `scores` are views, and are written to.
+            # `ids` and `scores` are views: writing to them fills `completion` and `logprobs`.
             decoder = GroupDecoder(model, prompt_mask=torch.ones_like(prompts), **sizes)
-            if writes[:1] != [0]:  # the world begins
+            if writes[:1] != [0]:  # the world writes the first token, so nothing is drawn after the prompt
                 decoder.read(prompts)
             fed = 0
             for position in writes:
@@ -174,12 +174,13 @@ def rollout(
         model ([`~transformers.PreTrainedModel`]):
             The world model.
         processor ([`WorldModelProcessor`]):
-            Writes its tokens and reads them back.
+            Writes the prompt and reads completions back.
         context (`torch.Tensor` or `np.ndarray` of shape `(B, K + M, 3, H, W)`):
-            What is given, in the form the processor takes; here that of a video.
+            Given states in the form that the processor takes; the shape is that of a video.
         actions (`torch.Tensor` or `np.ndarray` of shape `(B, T, A)` or `(B * G, T, A)`):
-            Actions of the window: those of a context for all its predictions, or of each prediction its own, from the
-            last given frame on; a context is then still computed once.
+            Actions of the window: one sequence per context, for all of its predictions, or one per prediction. In the
+            second case the sequences of a context may differ from the last given frame on, and the context is still
+            computed once.
         seeds (`Sequence[int]` of length `B`):
             A seed for each prompt.
         num_samples (`int`, *optional*, defaults to 1):
@@ -191,7 +192,7 @@ def rollout(
         top_k (`int`, *optional*, defaults to 0):
             Keep only the likeliest ids.
         top_p (`float`, *optional*, defaults to 1.0):
-            Keep only the likeliest ids of this probability.
+            Keep only the likeliest ids that together have this probability.
         autocast_dtype (`torch.dtype`, *optional*):
             Precision of the model's computation.
         return_logprobs (`bool`, *optional*, defaults to `False`):
@@ -199,11 +200,11 @@ def rollout(
         decode (`bool`, *optional*, defaults to `True`):
             Whether the record holds the decoded states.
         columns (`dict[str, Any]`, *optional*):
-            What else the prompt is made from, by the processor's `prompt_columns`.
+            Further columns of the prompt, as named by the processor's `prompt_columns`.
 
     Returns:
-        [`Rollout`]: where each prediction has its own actions, its prompt is its own, too, and the record is one of
-        `B * G` prompts.
+        [`Rollout`]: if each prediction has its own actions, it also has its own prompt, and the record has `B * G`
+            prompts.
 
     Raises:
         ValueError: as the processor and [`sample_completions`]; if there is not one seed a context; or if actions
@@ -225,8 +226,8 @@ def rollout(
     """
     world_tokens = processor.world_tokens(actions, horizon=horizon).to(model.device)
     own_actions = num_samples > 1 and len(actions) == len(context) * num_samples
-    of_contexts = actions[::num_samples] if own_actions else actions
-    prompt_ids = processor.encode_prompt(context, of_contexts, **columns).to(model.device)
+    context_actions = actions[::num_samples] if own_actions else actions
+    prompt_ids = processor.encode_prompt(context, context_actions, **columns).to(model.device)
     if len(seeds) != len(prompt_ids):
         raise ValueError(f"Expected a seed for each of {len(prompt_ids)} prompts, got {len(seeds)}.")
     mask = world_tokens[0] < 0
@@ -237,6 +238,7 @@ def rollout(
         "autocast_dtype": autocast_dtype,
     }  # fmt: skip
     if own_actions:
+        # The prompt's last action differs within a group: it is moved from the shared prompt to the completions.
         first = _last_prompt_action(processor, actions, num_samples=num_samples).to(model.device)  # (B G, A)
         dims = first.shape[1]
         ids, logprobs = sample_completions(
@@ -270,7 +272,7 @@ def draw(
         uniforms (`torch.Tensor` of shape `(B,)`, float in `[0, 1)`): noise.
         temperature (`float`): divides the logits; 0 takes the likeliest id.
         top_k (`int`): keep only the likeliest ids; 0 keeps all.
-        top_p (`float`): keep only the likeliest ids of this probability; 1 keeps all.
+        top_p (`float`): keep only the likeliest ids that together have this probability; 1 keeps all.
 
     Returns:
         `torch.Tensor` of shape `(B,)`, int64.
@@ -284,24 +286,26 @@ def draw(
         return logits.argmax(dim=-1)
     probabilities = _keep_likeliest(logits / temperature, top_k=top_k, top_p=top_p).softmax(dim=-1)
     cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
-    # In double precision, u < 1 keeps the target below the total: an id of probability 0 is never drawn.
+    # In double precision, u < 1 keeps the target below the total, so that an id of probability 0 is never drawn.
     target = uniforms[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, target, right=True)[:, 0]
 
 
 def _last_prompt_action(processor: WorldModelProcessor, actions: Any, *, num_samples: int) -> torch.Tensor:
     """
-    Ids `(B G, A)` of the action at the last given frame, with which a prompt ends: the first that a prediction may
-    have of its own.
+    Ids `(B G, A)` of the action at the last given frame. A prompt ends with it, and it is the first action that may
+    differ between the predictions of a context.
     """
     layout, actions = processor.layout, to_tensor(actions, "actions")
     before = actions[:, : layout.prompt_actions - 1].unflatten(0, (-1, num_samples))
     if not layout.action_dims or (before != before[:, :1]).any():
         raise ValueError(
-            "Expected predictions of one context whose actions differ from the last given frame on, got "
-            f"{layout.action_dims} action dimensions and other actions before it; give these as contexts of their own."
+            "Expected the actions of a context's predictions to differ from the last given frame on only, got other "
+            f"actions before it, or none at all ({layout.action_dims} dimensions); give each its own context."
         )
-    moved = torch.cat([actions[:, :1], actions], dim=1)  # so that it is the action of the first predicted step
+    moved = torch.cat(
+        [actions[:, :1], actions], dim=1
+    )  # one step later, where `world_tokens` writes it as the first step's action
     return processor.world_tokens(moved, horizon=1)[:, -layout.action_dims :]
 
 
@@ -326,7 +330,7 @@ def _check_inputs(
     *,
     num_samples: int,
 ) -> list[int]:
-    """Positions the model writes."""
+    """Checks shapes and values; returns the positions that the model writes."""
     length, completions = world_tokens.shape[-1], len(prompt_ids) * num_samples
     shapes = {
         "prompt_ids": (prompt_ids, (len(prompt_ids), *prompt_ids.shape[1:2])),
@@ -341,7 +345,9 @@ def _check_inputs(
         raise ValueError(f"Expected `num_samples` to be at least 1, got {num_samples}.")
     mask = world_tokens < 0
     if (mask != mask[:1]).any():
-        raise ValueError("Expected the model to write the same positions of every row; sample other rows apart.")
+        raise ValueError(
+            "Expected the model to write the same positions of every row; sample rows with other positions separately."
+        )
     if not (uniforms.min() >= 0 and uniforms.max() < 1):
         raise ValueError(f"Expected `uniforms` in [0, 1), got {float(uniforms.min())} to {float(uniforms.max())}.")
     return mask[0].nonzero()[:, 0].tolist()

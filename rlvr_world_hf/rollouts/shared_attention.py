@@ -6,9 +6,11 @@ With q one query, s its scores against keys K and lse = log sum exp s:
     attention(q, [K1 K2], [V1 V2]) = w1 attention(q, K1, V1) + w2 attention(q, K2, V2)
     w1 = exp(lse1 - lse),   w2 = exp(lse2 - lse),   lse = log(exp lse1 + exp lse2)
 
-So all queries of a group meet the prompt's keys in one product (Hydragen, https://huggingface.co/papers/2402.05099).
-The backward pass of either part is that of ordinary attention, with the merged output and the merged lse in place of
-its own, as in ring attention (https://huggingface.co/papers/2310.01889).
+So all queries of a group are multiplied with the prompt's keys in one product (Hydragen,
+https://huggingface.co/papers/2402.05099).
+
+The backward pass of each part is that of ordinary attention, with the merged output and the merged lse in place of
+the part's own, as in ring attention (https://huggingface.co/papers/2310.01889).
 
 Letters: B prompts, G completions of each, H heads of queries, K heads of keys, T queries, S own keys, P prompt tokens,
 D width of a head.
@@ -51,7 +53,7 @@ def attend_shared(
         scale (`float`):
             Multiplies the scores.
         prompt_mask (`torch.Tensor` of shape `(B, P)`, bool, *optional*):
-            False where a prompt is padding; a prompt may be nothing else.
+            False where a prompt is padding; all of a prompt may be padding.
 
     Returns:
         `torch.Tensor` of shape `(B * G, H, T, D)`, with a gradient to all five.
@@ -82,9 +84,9 @@ def attend_shared_plainly(
     prompt_mask: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
-    The same in plain operations: one softmax over all scores, which are kept for the backward pass.
+    [`attend_shared`] in plain operations: one softmax over all scores, which are kept for the backward pass.
 
-    Faster for short sequences on a CPU, at the price of that memory: forward and backward of 16 x 16 completions of 72
+    It is faster for short sequences on a CPU and takes that memory: forward and backward of 16 x 16 completions of 72
     tokens to prompts of 34, 4 layers of 128 in bfloat16, took 0.74 s on 2 cores, and 1.14 s with [`attend_shared`].
 
     Args:
@@ -117,35 +119,36 @@ def attend_shared_plainly(
     group, query = len(query) // len(prompt_key), query * scale
     folded = rearrange(query, "(b g) (k r) t d -> b k (g r t) d", g=group, k=heads)
     own = rearrange(query, "n (k r) t d -> n k (r t) d", k=heads)
-    of_prompt = folded @ prompt_key.mT  # (B, K, G R T, P)
+    prompt_part = folded @ prompt_key.mT  # (B, K, G R T, P)
     if prompt_mask is not None:
-        of_prompt = of_prompt + padding_bias(prompt_mask, query.dtype)
-    of_prompt = rearrange(of_prompt, "b k (g r t) p -> (b g) k r t p", g=group, t=queries)
-    # Of one query, keys on the left: of a slice of a longer buffer the other order copies them, at thrice the time.
+        prompt_part = prompt_part + padding_bias(prompt_mask, query.dtype)
+    prompt_part = rearrange(prompt_part, "b k (g r t) p -> (b g) k r t p", g=group, t=queries)
+    # For one query, keys go on the left: they are a slice of a longer buffer, and the other order would copy them,
+    # which takes three times as long.
     scores = own @ key.mT if queries > 1 else (key @ own.mT).mT
-    of_own = rearrange(scores, "n k (r t) s -> n k r t s", t=queries)
+    own_part = rearrange(scores, "n k (r t) s -> n k r t s", t=queries)
     if queries > 1:
-        of_own = of_own + causal_bias(queries, keys, like=query)[0]
+        own_part = own_part + causal_bias(queries, keys, like=query)[0]
     dtype = torch.promote_types(query.dtype, torch.float32)
-    shares = torch.cat([of_prompt, of_own], dim=-1).softmax(dim=-1, dtype=dtype).to(value.dtype)
-    of_prompt, of_own = shares.split([length, keys], dim=-1)
-    of_prompt = rearrange(of_prompt, "(b g) k r t p -> b k (g r t) p", g=group) @ prompt_value
-    of_own = rearrange(of_own, "n k r t s -> n k (r t) s") @ value
-    out = rearrange(of_prompt, "b k (g r t) d -> (b g) (k r) t d", g=group, t=queries)
-    return out + rearrange(of_own, "n k (r t) d -> n (k r) t d", t=queries)
+    shares = torch.cat([prompt_part, own_part], dim=-1).softmax(dim=-1, dtype=dtype).to(value.dtype)
+    prompt_part, own_part = shares.split([length, keys], dim=-1)
+    prompt_part = rearrange(prompt_part, "(b g) k r t p -> b k (g r t) p", g=group) @ prompt_value
+    own_part = rearrange(own_part, "n k r t s -> n k (r t) s") @ value
+    out = rearrange(prompt_part, "b k (g r t) d -> (b g) (k r) t d", g=group, t=queries)
+    return out + rearrange(own_part, "n k (r t) d -> n (k r) t d", t=queries)
 
 
 def padding_bias(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """
-    What hides padded keys: `(B, 1, 1, P)`, 0 or a number so low that its exponential vanishes.
+    Bias that hides padded keys: 0, or a number so low that its exponential is 0.
 
-    It is finite, so that a query that sees padding only has no NaN but a weight of 0 beside its own keys.
+    The number is finite: a query that sees only padding then gives padding a weight of 0, and no NaN.
 
     Args:
         mask (`torch.Tensor` of shape `(B, P)`, bool):
             False where a key is padding.
         dtype (`torch.dtype`):
-            Of the queries.
+            Dtype of the queries.
 
     Returns:
         `torch.Tensor` of shape `(B, 1, 1, P)`.
@@ -154,13 +157,13 @@ def padding_bias(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         >>> padding_bias(torch.tensor([[False, True]]), torch.float32).exp()[0, 0].tolist()
         [[0.0, 1.0]]
     """
-    low = torch.finfo(dtype).min / 2
+    low = torch.finfo(dtype).min / 2  # half, so that adding a score cannot give minus infinity
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, low)[:, None, None]
 
 
 def causal_bias(queries: int, keys: int, *, like: torch.Tensor) -> torch.Tensor:
     """
-    What hides later keys from the last `queries` of `keys` tokens.
+    Bias that hides later keys from the last `queries` of `keys` tokens.
 
     Args:
         queries (`int`):
@@ -183,7 +186,7 @@ def causal_bias(queries: int, keys: int, *, like: torch.Tensor) -> torch.Tensor:
 
 
 class _SharedAttention(torch.autograd.Function):
-    """Both parts and their merge; see the top of this file."""
+    """Attention to prompt and completion, merged; see the top of this file."""
 
     @staticmethod
     def forward(
@@ -198,50 +201,54 @@ class _SharedAttention(torch.autograd.Function):
     ) -> torch.Tensor:
         sizes = {"g": len(query) // len(prompt_key), "k": prompt_key.shape[1], "t": query.shape[2]}
         folded = rearrange(query, "(b g) (k r) t d -> b k (r g t) d", g=sizes["g"], k=sizes["k"])
-        of_prompt, lse_prompt, seeds = _forward(folded, prompt_key, prompt_value, scale, bias=bias)
-        of_prompt = rearrange(of_prompt, "b k (r g t) d -> (b g) (k r) t d", g=sizes["g"], t=sizes["t"])
+        prompt_part, lse_prompt, flash_state = _forward(folded, prompt_key, prompt_value, scale, bias=bias)
+        prompt_part = rearrange(prompt_part, "b k (r g t) d -> (b g) (k r) t d", g=sizes["g"], t=sizes["t"])
         lse_prompt = rearrange(lse_prompt, "b k (r g t) -> (b g) (k r) t", g=sizes["g"], t=sizes["t"])
-        of_own, lse_own, own_seeds = _own_attention(query, key, value, scale)
+        own_part, lse_own, own_state = _own_attention(query, key, value, scale)
         lse = torch.logaddexp(lse_prompt, lse_own)
         shares = ((part - lse).exp().unsqueeze(-1) for part in (lse_prompt, lse_own))
-        out = sum(share * part for share, part in zip(shares, (of_prompt, of_own), strict=True)).to(query.dtype)
+        out = sum(share * part for share, part in zip(shares, (prompt_part, own_part), strict=True)).to(query.dtype)
         ctx.save_for_backward(query, prompt_key, prompt_value, key, value, out, lse, bias)
-        ctx.scale, ctx.sizes, ctx.seeds = scale, sizes, (seeds, own_seeds)
+        ctx.scale, ctx.sizes, ctx.flash_states = scale, sizes, (flash_state, own_state)
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, prompt_key, prompt_value, key, value, out, lse, bias = ctx.saved_tensors
         group, heads, queries = ctx.sizes["g"], ctx.sizes["k"], ctx.sizes["t"]
-        of_out, folded_query, folded_out = (
+        folded_gradient, folded_query, folded_out = (
             rearrange(x, "(b g) (k r) t d -> b k (r g t) d", g=group, k=heads).contiguous()
             for x in (gradient, query, out)
         )
         folded_lse = rearrange(lse, "(b g) (k r) t -> b k (r g t)", g=group, k=heads).contiguous()
         prompt = (folded_query, folded_out, prompt_key, prompt_value, folded_lse)
-        of_prompt, *for_prompt = _backward(of_out, *prompt, ctx.scale, ctx.seeds[0], bias=bias)
-        of_prompt = rearrange(of_prompt, "b k (r g t) d -> (b g) (k r) t d", g=group, t=queries)
-        of_own, *for_own = _own_backward(gradient, query, out, key, value, lse, ctx.scale, ctx.seeds[1])
-        return of_prompt + of_own, *for_prompt, *for_own, None, None
+        query_gradient, *prompt_gradients = _backward(
+            folded_gradient, *prompt, ctx.scale, ctx.flash_states[0], bias=bias
+        )
+        query_gradient = rearrange(query_gradient, "b k (r g t) d -> (b g) (k r) t d", g=group, t=queries)
+        own_query_gradient, *own_gradients = _own_backward(
+            gradient, query, out, key, value, lse, ctx.scale, ctx.flash_states[1]
+        )
+        return query_gradient + own_query_gradient, *prompt_gradients, *own_gradients, None, None
 
 
 def _own_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> tuple[Any, ...]:
     """Attention `(N, H, T, D)` of completions to themselves, log-sum-exp `(N, H, T)`, and what backward needs."""
     queries = query.shape[2]
     query, key, value, bias, is_causal = _own_layout(query, key, value)
-    out, lse, seeds = _forward(query, key, value, scale, bias=bias, is_causal=is_causal)
+    out, lse, flash_state = _forward(query, key, value, scale, bias=bias, is_causal=is_causal)
     if queries == 1:
-        return rearrange(out, "n k r d -> n (k r) 1 d"), rearrange(lse, "n k r -> n (k r) 1"), seeds
-    return out, lse, seeds
+        return rearrange(out, "n k r d -> n (k r) 1 d"), rearrange(lse, "n k r -> n (k r) 1"), flash_state
+    return out, lse, flash_state
 
 
 def _own_layout(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, bool]:
-    """Equal numbers of heads, and what hides later keys: a bias, or the flag that all is causal."""
+    """The inputs with equal numbers of heads, and what hides later keys: a bias, or the kernel's causal flag."""
     (heads, keys), queries = key.shape[1:3], query.shape[2]
     ratio = query.shape[1] // heads
-    if queries == 1:  # sees all keys: query heads of one key head are like several queries of it
+    if queries == 1:  # it sees all keys, so the query heads of a key head can stand as queries of that head
         return rearrange(query, "n (k r) 1 d -> n k r d", k=heads), key, value, None, False
     if ratio > 1:
         key, value = (repeat(x, "n k s d -> n (k r) s d", r=ratio) for x in (key, value))
@@ -257,7 +264,7 @@ def _own_backward(
     value: torch.Tensor,
     lse: torch.Tensor,
     scale: float,
-    seeds: Any,
+    flash_state: Any,
 ) -> tuple[torch.Tensor, ...]:
     """Gradients of [`_own_attention`], as its part of the merged attention."""
     heads, queries = key.shape[1], query.shape[2]
@@ -265,13 +272,24 @@ def _own_backward(
     if queries == 1:
         gradient, out = (rearrange(x, "n (k r) 1 d -> n k r d", k=heads) for x in (gradient, out))
         lse = rearrange(lse, "n (k r) 1 -> n k r", k=heads)
-    for_query, for_key, for_value = _backward(
-        gradient.contiguous(), own_query, out, own_key, own_value, lse, scale, seeds, bias=bias, is_causal=is_causal
+    query_gradient, key_gradient, value_gradient = _backward(
+        gradient.contiguous(),
+        own_query,
+        out,
+        own_key,
+        own_value,
+        lse,
+        scale,
+        flash_state,
+        bias=bias,
+        is_causal=is_causal,
     )
     if queries == 1:
-        return rearrange(for_query, "n k r d -> n (k r) 1 d"), for_key, for_value
-    for_key, for_value = (reduce(x, "n (k r) s d -> n k s d", "sum", k=heads) for x in (for_key, for_value))
-    return for_query, for_key, for_value
+        return rearrange(query_gradient, "n k r d -> n (k r) 1 d"), key_gradient, value_gradient
+    key_gradient, value_gradient = (
+        reduce(x, "n (k r) s d -> n k s d", "sum", k=heads) for x in (key_gradient, value_gradient)
+    )
+    return query_gradient, key_gradient, value_gradient
 
 
 def _forward(
@@ -305,7 +323,7 @@ def _backward(
     value: torch.Tensor,
     lse: torch.Tensor,
     scale: float,
-    seeds: Any,
+    flash_state: Any,
     *,
     bias: torch.Tensor | None = None,
     is_causal: bool = False,
@@ -316,15 +334,19 @@ def _backward(
         return aten._scaled_dot_product_flash_attention_for_cpu_backward(
             gradient, query, key, value, out, lse, 0.0, is_causal, attn_mask=bias, scale=scale
         )
-    if seeds is not None:
-        *lengths, seed, offset = seeds
+    if flash_state is not None:
+        *lengths, seed, offset = flash_state
         return aten._scaled_dot_product_flash_attention_backward(
             gradient, query, key, value, out, lse, *lengths, 0.0, is_causal, seed, offset, scale=scale
         )
     shares = (_scores(query, key, scale, bias, is_causal) - lse.unsqueeze(-1)).exp()
     gradient, out, value = (x.to(shares.dtype) for x in (gradient, out, value))
-    of_scores = shares * (gradient @ value.mT - (gradient * out).sum(dim=-1, keepdim=True)) * scale
-    gradients = (of_scores @ key.to(shares.dtype), of_scores.mT @ query.to(shares.dtype), shares.mT @ gradient)
+    score_gradient = shares * (gradient @ value.mT - (gradient * out).sum(dim=-1, keepdim=True)) * scale
+    gradients = (
+        score_gradient @ key.to(shares.dtype),
+        score_gradient.mT @ query.to(shares.dtype),
+        shares.mT @ gradient,
+    )
     return tuple(x.to(query.dtype) for x in gradients)
 
 
@@ -333,6 +355,7 @@ def _is_for_cpu_kernel(query: torch.Tensor) -> bool:
 
 
 def _is_for_flash(query: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    """Whether the flash kernel can take it: half precision, no bias, heads of at most 256."""
     half = query.dtype in (torch.bfloat16, torch.float16)
     return query.device.type == "cuda" and half and bias is None and query.shape[-1] <= 256
 

@@ -1,13 +1,13 @@
 """
 One prompt, many completions: the prompt goes through the model once.
 
-A model that shares prompts takes `shared_prompt`, which says how the tokens it is given belong together, and hands it
-to attention; everything else in a transformer treats tokens one by one. There are two such layouts:
+A model that shares prompts takes the argument `shared_prompt`, which says which of its tokens belong together, and
+hands it to attention; all other parts of a transformer treat each token alone. There are two layouts:
 
-- [`PackedGroups`], for log-probabilities and their gradient: one row, first the prompts and then the completions, each
-  of which begins with its prompt's last token, so that every token of a completion is predicted by one of its row;
-- [`GroupCache`], for sampling: prompts first, `(B, P)`, then the next tokens of all completions, `(B * G, T)`, again
-  and again.
+- [`PackedGroups`], for log-probabilities and their gradient: one packed row, first the prompts, then the completions.
+  Each completion begins with its prompt's last token, so that each of its tokens is predicted by the one before it;
+- [`GroupCache`], for sampling: first the prompts, `(B, P)`, then, call by call, the next tokens of all completions,
+  `(B * G, T)`.
 """
 
 import math
@@ -28,7 +28,7 @@ from .shared_attention import attend_shared, attend_shared_plainly
 
 
 SUFFIX = "_with_shared_prompts"
-"""Ends the name of an attention implementation that takes `shared_prompt`."""
+"""End of the name of an attention implementation that takes `shared_prompt`."""
 
 
 Attention = Callable[..., torch.Tensor]
@@ -48,13 +48,13 @@ class SharedPrompt(Protocol):
         scale: float,
         attention: Attention = attend_shared,
     ) -> torch.Tensor:
-        """Attention `(N, H, T, D)` of `(N, H, T, D)` queries to `(N, K, T, D)` keys and what is kept of others."""
+        """Attention `(N, H, T, D)` of queries `(N, H, T, D)` to keys `(N, K, T, D)` and to earlier keys."""
         ...
 
 
 def share_prompts(model: PreTrainedModel | PeftModel) -> str | None:
     """
-    Lets a model take `shared_prompt`; calls without it are as before.
+    Lets a model take `shared_prompt`; calls without it stay as they were.
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
@@ -77,6 +77,7 @@ def share_prompts(model: PreTrainedModel | PeftModel) -> str | None:
     implementation = model.config._attn_implementation
     if reason is None and not implementation.endswith(SUFFIX):
         name = implementation + SUFFIX
+        # transformers looks up an attention function and the function that makes its mask under one name.
         AttentionInterface.register(name, _attention_beside(implementation))
         AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
         model.set_attn_implementation(name)
@@ -89,7 +90,7 @@ def plain_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
-            Either.
+            The model, with or without adapters.
 
     Returns:
         [`~transformers.PreTrainedModel`]
@@ -112,11 +113,11 @@ class PackedGroups:
     prompts: int
     """Number of prompts, `B`."""
     prompt_length: int
-    """Tokens of a prompt without its last, `P`; may be 0."""
+    """Tokens of a prompt without its last token, `P`; may be 0."""
     completion_length: int
     """Tokens of a completion, `L`."""
     prompt_mask: torch.Tensor | None = None
-    """`(B, P)`, bool: False where a prompt is padding; `None` if none is."""
+    """`(B, P)`, bool: False where a prompt is padding; `None` without padding."""
 
     def attend(
         self,
@@ -148,11 +149,11 @@ class PackedGroups:
         Returns:
             `torch.Tensor` of the shape of `query`.
         """
-        of_prompts = self.prompts * self.prompt_length
+        prompt_tokens = self.prompts * self.prompt_length
         prompt, own = [], []
         for states in (query, key, value):
-            prompt.append(rearrange(states[:, :, :of_prompts], "1 h (b p) d -> b h p d", b=self.prompts))
-            own.append(rearrange(states[:, :, of_prompts:], "1 h (n l) d -> n h l d", l=self.completion_length))
+            prompt.append(rearrange(states[:, :, :prompt_tokens], "1 h (b p) d -> b h p d", b=self.prompts))
+            own.append(rearrange(states[:, :, prompt_tokens:], "1 h (n l) d -> n h l d", l=self.completion_length))
         completions = attention(
             own[0], prompt[1], prompt[2], own[1], own[2], scale=scale, prompt_mask=self.prompt_mask
         )
@@ -165,15 +166,16 @@ class PackedGroups:
 
 class GroupCache:
     """
-    Keys and values of prompts, and of what has been written of `G` completions of each.
+    Keys and values of prompts, and of the tokens read so far of `G` completions of each.
 
-    Completions are written into one tensor a layer that is as long as they may get.
+    Each layer has one tensor of the completions' maximum length, into which their keys are written: no step copies the
+    keys before it.
 
     Args:
         group_size (`int`):
             Completions a prompt, `G`.
         length (`int`):
-            Most tokens of a completion that are given to the model.
+            Maximum number of a completion's tokens that the model reads.
         prompt_mask (`torch.Tensor` of shape `(B, P)`, bool, *optional*):
             False where a prompt is padding.
 
@@ -239,11 +241,11 @@ class GroupCache:
 
     def keep(self, prompts: torch.Tensor) -> None:
         """
-        Goes on with some of the prompts only.
+        Keep some prompts and their completions, and drop the others.
 
         Args:
             prompts (`torch.Tensor` of shape `(B',)`, int64):
-                Which of them, and thereby which completions.
+                Indices of the prompts to keep.
         """
         group = torch.arange(self.group_size, device=prompts.device)
         rows = rearrange(prompts[:, None] * self.group_size + group, "b g -> (b g)")
@@ -254,20 +256,20 @@ class GroupCache:
 
 def pack_groups(input_ids: torch.Tensor, attention_mask: torch.Tensor, *, completion_length: int) -> dict[str, Any]:
     """
-    One row in which each prompt stands once.
+    Packs prompts and completions into one row in which each prompt stands once.
 
     Args:
         input_ids (`torch.Tensor` of shape `(B * G, P + L)`, int):
-            Prompts and completions, those of one prompt together. Where a prompt comes another number of times than
-            others, its completions are of several groups.
+            Prompts and completions, those of one prompt together. If prompts have different numbers of completions,
+            groups are as large as divides all of them, and a prompt stands once in each of its groups.
         attention_mask (`torch.Tensor` of shape `(B * G, P + L)`, int):
             0 where there is padding: prompts on the left, completions on the right.
         completion_length (`int`):
             Tokens of a completion, `L`.
 
     Returns:
-        `dict`: what a model that shares prompts is called with: `input_ids`, `position_ids`, `attention_mask` (which
-        keeps transformers from making one) and `shared_prompt`.
+        `dict`: arguments for a model that shares prompts: `input_ids`, `position_ids`, `attention_mask` (it keeps
+        transformers from making one) and `shared_prompt`.
 
     Example:
         >>> ids = torch.tensor([[1, 2, 7, 8], [1, 2, 5, 6]])
@@ -275,7 +277,7 @@ def pack_groups(input_ids: torch.Tensor, attention_mask: torch.Tensor, *, comple
         >>> packed["input_ids"], packed["position_ids"]
         (tensor([[1, 2, 7, 2, 5]]), tensor([[0, 1, 2, 1, 2]]))
     """
-    start = input_ids.shape[1] - completion_length - 1  # of what a completion's row begins with: the last prompt token
+    start = input_ids.shape[1] - completion_length - 1  # of the last prompt token, with which each completion begins
     group_size = samples_a_prompt(input_ids[:, : start + 1], attention_mask[:, : start + 1])
     positions = (attention_mask.long().cumsum(dim=1) - 1).clamp(min=0)
     mask = attention_mask[::group_size, :start].bool()
@@ -294,7 +296,7 @@ def pack_groups(input_ids: torch.Tensor, attention_mask: torch.Tensor, *, comple
 
 def samples_a_prompt(prompts: torch.Tensor, mask: torch.Tensor) -> int:
     """
-    The number of times that each prompt follows itself; their greatest common divisor where they differ.
+    The number of completions of each prompt; the greatest common divisor of these numbers if they differ.
 
     Args:
         prompts (`torch.Tensor` of shape `(N, P)`, int):
@@ -317,16 +319,16 @@ def samples_a_prompt(prompts: torch.Tensor, mask: torch.Tensor) -> int:
 
 def unpack_completions(states: torch.Tensor, groups: PackedGroups) -> torch.Tensor:
     """
-    The completions' part of what a model gives for a packed row.
+    The completions' part of what a model returns for a packed row.
 
     Args:
         states (`torch.Tensor` of shape `(1, B * P + B * G * L, ...)`):
-            Something a token, such as hidden states.
+            One entry per token, such as hidden states.
         groups ([`PackedGroups`]):
             The layout of the row.
 
     Returns:
-        `torch.Tensor` of shape `(B * G, L, ...)`: at each place what was computed before that token of the completion.
+        `torch.Tensor` of shape `(B * G, L, ...)`: at each position what predicts the completion's token there.
 
     Example:
         >>> groups = PackedGroups(prompts=1, prompt_length=1, completion_length=2)
@@ -341,7 +343,7 @@ def attend_prompts(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float, mask: torch.Tensor | None
 ) -> torch.Tensor:
     """
-    Causal attention of prompts that may be padded on the left.
+    Causal attention within prompts that may be padded on the left.
 
     Args:
         query (`torch.Tensor` of shape `(B, H, P, D)`):
@@ -356,7 +358,7 @@ def attend_prompts(
             False where a prompt is padding.
 
     Returns:
-        `torch.Tensor` of shape `(B, H, P, D)`; without meaning at padding.
+        `torch.Tensor` of shape `(B, H, P, D)`; meaningless at padding.
 
     Example:
         >>> states = torch.randn(1, 2, 3, 8)
@@ -366,7 +368,7 @@ def attend_prompts(
     if mask is not None:
         length = mask.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
-        itself = torch.eye(length, dtype=torch.bool, device=mask.device)  # so that no query sees nothing at all
+        itself = torch.eye(length, dtype=torch.bool, device=mask.device)  # a query that sees no key at all gives NaN
         mask = (causal & mask[:, None, None]) | itself
     return functional.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
@@ -375,7 +377,9 @@ def attend_prompts(
 
 def no_mask(input_ids: torch.Tensor) -> torch.Tensor:
     """
-    A mask of four dimensions, which transformers hands to attention as it is; ours does not look at it.
+    A mask that keeps transformers from making one: it hands a mask of four dimensions to attention unchanged.
+
+    Attention with `shared_prompt` does not read it.
 
     Args:
         input_ids (`torch.Tensor`):
@@ -392,7 +396,7 @@ def no_mask(input_ids: torch.Tensor) -> torch.Tensor:
 
 
 def _attention_beside(implementation: str) -> Callable:
-    """Attention as `implementation` has it, except where `shared_prompt` is given."""
+    """Attention of `implementation`; with `shared_prompt`, ours."""
     attention = attend_shared_plainly if implementation == "eager" else attend_shared
 
     def attend(
@@ -408,7 +412,7 @@ def _attention_beside(implementation: str) -> Callable:
         if shared_prompt is None:
             usual = ALL_ATTENTION_FUNCTIONS.get(implementation) or _eager_attention(module)
             return usual(module, query, key, value, attention_mask, *args, **kwargs)
-        if torch.is_autocast_enabled(query.device.type):  # casts what it knows, and not this
+        if torch.is_autocast_enabled(query.device.type):  # autocast knows torch's own attention, and not this one
             dtype = torch.get_autocast_dtype(query.device.type)
             query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
         scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
@@ -419,7 +423,7 @@ def _attention_beside(implementation: str) -> Callable:
 
 
 def _eager_attention(module: Any) -> Callable:
-    """The attention in plain operations, which every file of models has for itself."""
+    """Attention in plain operations: each modeling file of transformers has its own."""
     return sys.modules[type(module).__module__].eager_attention_forward
 
 
@@ -436,5 +440,5 @@ def _reason_not_to_share(model: PreTrainedModel) -> str | None:
     if getattr(config, "attn_logit_softcapping", None) is not None:
         return f"{name} caps its attention scores"
     if getattr(config, "attention_dropout", 0.0):
-        return f"{name} drops attention in training; set `attention_dropout` to 0 in its config"
+        return f"{name} has attention dropout; set `attention_dropout` to 0 in its config"
     return None

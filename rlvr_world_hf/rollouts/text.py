@@ -1,4 +1,4 @@
-"""What a language world model answers: completions of free length, each until it ends."""
+"""Sampling from a language world model: completions of free length, each up to its end token."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,10 +28,10 @@ def sample_answers(
     label: str | None = None,
 ) -> list[list[str]]:
     """
-    Completions of prompts.
+    Samples completions of prompts, as texts.
 
-    Prompts of about one length are computed together. The noise belongs to the seed and a prompt's place among the
-    prompts, whatever the batch size.
+    Prompts of similar length are computed together. The noise depends on the seed and on a prompt's index, not on the
+    batch size.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
@@ -41,7 +41,7 @@ def sample_answers(
         prompts (`Sequence` of `str` or of messages):
             Texts or conversations.
         num_samples (`int`, *optional*, defaults to 1):
-            Completions of each.
+            Completions of each prompt.
         max_new_tokens (`int`, *optional*, defaults to 256):
             Tokens after which a completion is cut off.
         temperature (`float`, *optional*, defaults to 1.0):
@@ -55,12 +55,12 @@ def sample_answers(
         batch_size (`int`, *optional*, defaults to 64):
             Completions in memory at a time.
         label (`str`, *optional*):
-            What a progress bar calls them; none without it.
+            Label of a progress bar; without it there is no bar.
 
     Returns:
         `list[list[str]]`: for each prompt its completions, reasoning included, special tokens left out.
     """
-    samples = 1 if temperature == 0 else num_samples
+    samples = 1 if temperature == 0 else num_samples  # greedy completions are all the same
     ids = processor.encode_prompt(prompts)
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     size = max(1, batch_size // samples)
@@ -101,16 +101,16 @@ def sample_text(
     """
     Samples a group of completions of each prompt until they end; a prompt is computed once.
 
-    A prompt whose completions have all ended is not computed any further. The noise belongs to a prompt's seed, so
-    that its completions do not depend on what they are sampled with.
+    Once all completions of a prompt have ended, the prompt is dropped. The noise belongs to a prompt's seed, so that
+    its completions do not depend on the prompts sampled with it.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
             Causal language model; in evaluation mode meanwhile.
         prompts (`Sequence[Sequence[int]]` of length `B`):
-            Ids of prompts, which may differ in length.
+            Token ids of the prompts, which may differ in length.
         num_samples (`int`):
-            Completions of each, `G`.
+            Completions of each prompt, `G`.
         max_new_tokens (`int`):
             Tokens after which a completion is cut off.
         end_ids (`Sequence[int]`):
@@ -127,11 +127,11 @@ def sample_text(
             Compute in this precision (`torch.bfloat16`).
 
     Returns:
-        `list[list[int]]` of length `B * G`, the group of each prompt together: ids up to the one that ends it, or
+        `list[list[int]]` of length `B * G`, the group of each prompt together: ids up to and including the end id, or
         `max_new_tokens` of them.
 
     Raises:
-        ValueError: for an empty prompt, seeds of another number than prompts, or prompts beyond the model's window.
+        ValueError: for an empty prompt, if there is not one seed a prompt, or for prompts beyond the model's window.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
@@ -165,11 +165,11 @@ def sample_text(
 
 def seed_of(*place: int) -> int:
     """
-    A seed that belongs to a place, such as an update and the number of a prompt in it.
+    One seed made from several numbers, such as that of an update and that of a prompt in it.
 
     Args:
         place (`int`):
-            Numbers that tell it from others, all at least 0.
+            The numbers, each at least 0.
 
     Returns:
         `int`: in `[0, 2 ** 32)`.
@@ -203,11 +203,12 @@ def _sample_some(
     ends = torch.tensor(list(end_ids), device=device)
     written = torch.zeros(rows, max_new_tokens, dtype=torch.long, device=device)
     lengths = torch.full((rows,), max_new_tokens, device=device)
-    active = torch.arange(rows, device=device)  # rows whose group is not finished
+    active = torch.arange(rows, device=device)  # completions of groups that are not finished
     for position in range(max_new_tokens):
         logits = decoder.read(unread).float()
         drawn = draw(logits, noise[active, position], temperature=temperature, top_k=top_k, top_p=top_p)
         written[active, position] = drawn
+        # A completion that has ended is read on with its group; its length stays as it is.
         has_ended = torch.isin(drawn, ends) & (lengths[active] > position + 1)
         lengths[active[has_ended]] = position + 1
         open_groups = (lengths[active] > position + 1).unflatten(0, (-1, group_size)).any(dim=1)

@@ -156,7 +156,7 @@ def test_cached_logits_in_pieces(model: PreTrainedModel) -> None:
     ("build", "reason"),
     [
         (lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)), "sees all tokens"),
-        (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_dropout=0.1)), "drops attention"),
+        (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_dropout=0.1)), "attention dropout"),
     ],
 )
 def test_what_cannot_share_says_why(build: Callable[[], PreTrainedModel], reason: str) -> None:
