@@ -1,4 +1,4 @@
-"""A world model in use: frames or states of sensors, and actions in; predicted ones out."""
+"""Prediction with a world model: frames or sensor states, and actions in; predicted frames or states out."""
 
 import os
 from collections.abc import Sequence
@@ -21,16 +21,16 @@ from .rollouts.text import sample_answers
 
 class WorldModelPipeline:
     """
-    Predicts what follows given states under given actions.
+    Predicts which states follow given states under given actions.
 
     The states are frames in a video world: `pipeline(frames, actions)`. In a world of sensors they are vectors:
-    `pipeline(states, actions)`. Where frames come with sensors, both are given and predicted: `pipeline(frames,
-    actions, states=states)` returns a mapping of `predicted` and `predicted_states`. In a world of text,
-    `pipeline(state, action)` returns answers, texts that say what changes; a whole prompt may stand in for the two.
+    `pipeline(states, actions)`. In a world with both, both are given and predicted: `pipeline(frames, actions,
+    states=states)` returns a mapping of `predicted` and `predicted_states`. In a world of text, `pipeline(state,
+    action)` returns answers: texts that say what changes. A whole prompt may replace state and action.
 
-    A plain class and no `transformers.Pipeline`: that one is made for one input, a task name from a fixed list and
-    parameters sorted into preprocess, forward and postprocess, while here two inputs belong together and the processor
-    already is the pre- and postprocessing.
+    This is a plain class, not a `transformers.Pipeline`. That one is made for one input, a task name from a fixed
+    list, and parameters sorted into preprocess, forward and postprocess. Here two inputs belong together, and the
+    processor already does the pre- and postprocessing.
 
     Args:
         model (`PreTrainedModel`):
@@ -134,16 +134,16 @@ class WorldModelPipeline:
 
         Args:
             frames (array, tensor, PIL image, or list of them):
-                The given frames, oldest first: one `(3, H, W)` or `(H, W, 3)`, or several. uint8, or float in `[0,
-                1]`; RGB. In a world of sensors the given states `(K, P)`, or a single one `(P,)`, in the unit of the
-                data. In a world of text the state, or, without an action, the whole prompt.
+                The given frames, oldest first: one `(3, H, W)` or `(H, W, 3)`, or several; uint8, or float in `[0,
+                1]`; RGB. In a world of sensors, the given states `(K, P)`, or one state `(P,)`, in the unit of the
+                data. In a world of text, the state, or, without an action, the whole prompt.
             actions (array, tensor or nested list of shape `(T, A)`):
                 Actions from the last given frame on, or from the first observed step if the processor has any, in the
                 unit of the data. With `max(observed steps, 1) + S` actions, `S` frames are predicted; the last
                 action is taken at the last predicted frame and influences nothing, so it may be left out if
-                `horizon` is given. In a world of text the action, a `str`.
+                `horizon` is given. In a world of text, the action, a `str`.
             states (array, tensor or nested list of shape `(K, P)`, *optional*):
-                States of the given frames, in a world of both.
+                States of the given frames, in a world with both.
             num_samples (`int`, *optional*, defaults to 1):
                 Number of predictions.
             horizon (`int`, *optional*):
@@ -158,13 +158,13 @@ class WorldModelPipeline:
                 Seed of the noise.
 
         Returns:
-            `torch.Tensor` of shape `(num_samples, S, 3, H, W)`: float32 in `[0, 1]`, RGB; of sensors
-            `(num_samples, S, P)`, in the unit of the data; of both a `dict` of `predicted` and `predicted_states`. Of
-            text a `list[str]`.
+            `torch.Tensor` of shape `(num_samples, S, 3, H, W)`: float32 in `[0, 1]`, RGB; in a world of sensors
+            `(num_samples, S, P)`, in the unit of the data; with both, a `dict` of `predicted` and `predicted_states`;
+            in a world of text, a `list[str]`.
 
         Raises:
-            `ValueError`: If number, size or values of frames or actions are not those of the processor.
-            `TypeError`: If the frames are no images.
+            `ValueError`: If number, size or values of frames or actions do not fit the processor.
+            `TypeError`: If the frames are not images.
         """
         if "text" in self.processor.predicts:
             prompt = frames if actions is None else self.processor.write_prompt(frames, actions)
@@ -186,7 +186,7 @@ class WorldModelPipeline:
         )
         if isinstance(predicted, torch.Tensor):
             return predicted[0]
-        return {name: of_kind[0] for name, of_kind in predicted.items()}
+        return {name: batch[0] for name, batch in predicted.items()}
 
     def predict_batch(
         self,
@@ -204,7 +204,7 @@ class WorldModelPipeline:
         """
         Predict the futures of several situations at once.
 
-        Item `b` is predicted with seed `seed + b`, as a call of its own would predict it.
+        Item `b` is predicted with the seed `seed + b`, and is equal to what a call with that seed returns.
 
         Args:
             frames (`Sequence` of length `B`):
@@ -263,16 +263,16 @@ class WorldModelPipeline:
         """
         Predict what follows one situation under each of several sequences of actions, as planning needs it.
 
-        The situation is computed once. Prediction `n` is the one that `pipeline(frames, actions[n], num_samples=N)[n]`
-        of the same seed gives.
+        The situation is computed once. Prediction `n` is equal to `pipeline(frames, actions[n], num_samples=N)[n]`
+        with the same seed.
 
         Args:
             frames (array, tensor, PIL image, or list of them):
                 The given frames or states, as in `__call__`.
             actions (array, tensor or nested list of shape `(N, T, A)`):
-                Sequences, each as in `__call__`; actions before the last given frame are the same in all of them.
+                Sequences, each as in `__call__`. Actions before the last given frame must be the same in all of them.
             states (array, tensor or nested list of shape `(K, P)`, *optional*):
-                States of the given frames, in a world of both.
+                States of the given frames, in a world with both.
             horizon (`int`, *optional*):
                 Number of frames to predict. Defaults to what the actions cover.
             temperature (`float`, *optional*, defaults to 1.0):
@@ -280,7 +280,7 @@ class WorldModelPipeline:
             top_k (`int`, *optional*, defaults to 0):
                 Draw only from so many likeliest tokens.
             top_p (`float`, *optional*, defaults to 1.0):
-                Draw only from the likeliest tokens of this probability.
+                Draw only from the likeliest tokens that together have this probability.
             seed (`int`, *optional*, defaults to 0):
                 Seed of the noise.
 
@@ -288,13 +288,13 @@ class WorldModelPipeline:
             `torch.Tensor` of shape `(N, S, 3, H, W)`: float32 in `[0, 1]`, RGB; or as `__call__`.
 
         Raises:
-            `ValueError`: As `__call__`, or if the actions are no sequences, or differ before the last given frame.
+            `ValueError`: As `__call__`, or if the actions are not sequences, or differ before the last given frame.
         """
         sequences = torch.as_tensor(actions, dtype=torch.float32)
         if sequences.ndim != 3 or not len(sequences):
             raise ValueError(
-                f"Expected actions of shape (N, T, A), a sequence a candidate, got {tuple(sequences.shape)}; for a "
-                "single one call the pipeline itself."
+                f"Expected actions of shape (N, T, A), one sequence per candidate, got {tuple(sequences.shape)}; for "
+                "a single sequence call the pipeline itself."
             )
         read = _frames_first if "frames" in self.processor.predicts else _states_first
         columns: dict[str, Any] = {} if states is None else {"context_states": _states_first(states)[None]}
@@ -351,7 +351,7 @@ def _as_rgb(frames: Any) -> Any:
 
 
 def _states_first(states: Any) -> torch.Tensor:
-    """The given states as `(T, P)`; one of them may come without its first dimension."""
+    """The given states as `(T, P)`; a single state may come as `(P,)`."""
     rows = states if isinstance(states, torch.Tensor) else np.array(states, dtype=np.float32)
     return _rows(rows[None] if rows.ndim == 1 else rows, "states")
 

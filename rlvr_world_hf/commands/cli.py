@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Words of the command line; those of the process by default.
 
     Returns:
-        `int`: Exit code: 0, 1 for episodes with problems, 2 for what cannot be understood, 130 when interrupted.
+        `int`: Exit code: 0; 1 for episodes with problems; 2 for arguments that are not valid; 130 when interrupted.
 
     Example:
 
@@ -53,9 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not rest or {"-h", "--help"} & set(rest):
             echo(help_of(command, rest[0] if rest else ""))
             return 0 if rest else 2
-        os.environ.setdefault(
-            "HF_DATASETS_DISABLE_PROGRESS_BARS", "1"
-        )  # read on import; the stages have their own bars
+        # datasets reads it when it is imported; the stages have progress bars of their own.
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         overrides = parse_overrides(rest[1:])
         if command == "reproduce" and (rest[0] in application_names() or is_finding(rest[0])):
@@ -74,14 +73,14 @@ def _tool(name: str) -> Callable[[Sequence[str]], int]:
 
 
 def _command(name: str) -> Callable[[Recipe], Any]:
-    """A stage, or what runs all of them."""
+    """A stage, or the function that runs all of them."""
     if name in STAGES:
         return find_stage(name)
     return getattr(import_module(f"..runs.{name}", __package__), name)
 
 
 def _recipe_of(command: str, name: str, overrides: dict[str, Any]) -> Recipe:
-    """The recipe of a stage or of a whole run, all its settings read once."""
+    """The recipe of a stage or of a whole run, all of its settings checked."""
     stage = command if command in STAGES else None
     recipe = load_recipe(_full_name(name), overrides=overrides, stage=stage)
     if command == "reproduce" and "output_dir" not in overrides:
@@ -92,7 +91,7 @@ def _recipe_of(command: str, name: str, overrides: dict[str, Any]) -> Recipe:
 
 
 def _finding_job(name: str, overrides: dict[str, Any]) -> Callable[[], Any]:
-    """What measures a finding, its settings read once."""
+    """The function that measures a finding, its settings checked."""
     folder = Path(overrides.pop("output_dir")) if "output_dir" in overrides else None
     if name in application_names():
         from ..findings.application import check_options, measure_application
@@ -106,7 +105,7 @@ def _finding_job(name: str, overrides: dict[str, Any]) -> Callable[[], Any]:
 
 
 def _finish(job: Callable[[], Any]) -> int:
-    """Run a job that was understood; returns the exit code."""
+    """Run a job whose arguments are valid; returns the exit code."""
     _show_progress()
     try:
         job()
@@ -129,7 +128,7 @@ def _unknown_stage(name: str) -> str:
 
 
 def _full_name(name: str) -> str:
-    """A recipe's name without its world means that of the main world, or the only one there is."""
+    """A recipe's name with its world. Without one, the main world's recipe is meant, or else the only one so named."""
     matches = [known for known in recipe_names() if known.endswith(f"/{name}")]
     main_world = f"{Recipe(name=name).world}/{name}"
     if main_world in matches:
@@ -138,9 +137,9 @@ def _full_name(name: str) -> str:
 
 
 def _show_progress() -> None:
-    from transformers.utils import logging as host_logging
+    from transformers.utils import logging as transformers_logging
 
-    host_logging.disable_progress_bar()  # of loading and saving; training has its own
+    transformers_logging.disable_progress_bar()  # those of loading and saving; training has its own
     log = logging.getLogger("rlvr_world_hf")
     if not log.handlers:
         handler = logging.StreamHandler(sys.stdout)

@@ -252,7 +252,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
         processor = official.official_processor(pretrained_model_name_or_path, **source)
         if not isinstance(processor, cls):
             raise ValueError(
-                f"{pretrained_model_name_or_path} belongs to a {type(processor).__name__}, not a {cls.__name__}; load "
+                f"{pretrained_model_name_or_path} goes with a {type(processor).__name__}, not a {cls.__name__}; load "
                 "it with that class."
             )
         return processor

@@ -15,7 +15,7 @@ from .world import is_recorded, world_module, world_source
 
 
 PICTURES = ("strip.png", "sensors.png")
-"""Pictures for a card; the first one that is there is shown."""
+"""Pictures for a card; the first one that exists is shown."""
 
 EVAL_RESULTS = ".eval_results"
 """Folder of a model repository in which the Hub looks for numbers on its datasets."""
@@ -23,14 +23,14 @@ EVAL_RESULTS = ".eval_results"
 
 def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
     """
-    Write the README that goes with a `results.json` and a picture; where the data are a dataset of the Hub, also
+    Write the README beside a `results.json` and a picture. If the data are a dataset on the Hub, also write
     `.eval_results/<dataset>.yaml`.
 
     Args:
         recipe (`Recipe`):
             The recipe of the run.
         checkpoint (`Path`):
-            The checkpoint the card is of.
+            The checkpoint that the card describes.
         folder (`Path`):
             Folder with `results.json` and the picture; the card is written there.
 
@@ -78,15 +78,15 @@ def hub_dataset(recipe: Recipe) -> str | None:
 
 
 def _base_model(recipe: Recipe) -> str | None:
-    """The model of the Hub that a recipe starts from, if it does."""
+    """The model on the Hub that a recipe starts from; `None` if there is none."""
     start = recipe.sections.get("pretrain", {}).get("start_from", "")
     return start if start.count("/") == 1 and not Path(start).exists() else None
 
 
 def about_world(recipe: Recipe) -> dict[str, str]:
     """
-    What the card calls a world and where its data are from. A class that reads recorded data says so itself; a module
-    that records may say so in a mapping `CARD`.
+    Name of a world and source of its data, for the card. A class that reads recorded data has both as attributes; a
+    module that records may have them in a mapping `CARD`.
 
     Args:
         recipe (`Recipe`):

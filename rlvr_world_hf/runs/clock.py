@@ -1,4 +1,4 @@
-"""How long a stage computed, over interruptions: what came after the last checkpoint is lost, and so is its time."""
+"""How long a stage computed, over interruptions. Work after the last checkpoint is lost and its time not counted."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ class Clock:
         return self._earlier + time.monotonic() - self._begin
 
     def continue_from(self, seconds: float) -> None:
-        """Add the seconds an interrupted run had computed at the checkpoint that this one continues."""
+        """Add the seconds that an interrupted run had computed up to the checkpoint from which this one continues."""
         self._earlier = seconds

@@ -22,7 +22,7 @@ from .recipe import Recipe
 logger = logging.getLogger(__name__)
 
 SCRATCH, BUNDLED, NONE = "scratch", "bundled", "none"
-"""Sources of a tokenizer that are neither a folder nor a Hub id: trained in the run, shipped, not needed."""
+"""Sources of a tokenizer beside a folder or Hub id: trained in the run, bundled with the library, not needed."""
 
 
 def codec_place(recipe: Recipe, source: str) -> Path | str:
@@ -60,7 +60,7 @@ def load_codec(place: Path | str) -> Any:
         `diffusers.ModelMixin`: float32, on the CPU, in evaluation mode.
 
     Raises:
-        ValueError: If its class is no public model of a trusted package.
+        ValueError: If its class is not a public model of a trusted package.
         OSError: If there is no codec.
     """
     name = str(_found(str(place)))
@@ -71,13 +71,13 @@ def load_codec(place: Path | str) -> Any:
 
 def take_weights(codec: torch.nn.Module, place: str) -> None:
     """
-    Give a codec the weights of another whose names and shapes are the same, and log which are not.
+    Give a codec those weights of another that have the same name and shape, and log the ones that stay random.
 
     Args:
         codec (`torch.nn.Module`):
             Changed in place.
         place (`str`):
-            Folder or Hub id of the other.
+            Folder or Hub id of the other codec.
 
     Raises:
         FileNotFoundError: If there is no codec.
@@ -87,8 +87,8 @@ def take_weights(codec: torch.nn.Module, place: str) -> None:
         own, given = codec.state_dict(), load_codec(place).state_dict()
     except OSError as error:
         raise FileNotFoundError(
-            f"tokenizer.start_from: expected a folder or Hub id of a codec, got {place}, where none is; train it "
-            "by its own recipe first, or leave `tokenizer.start_from` out."
+            f"tokenizer.start_from: expected a folder or Hub id of a codec, got {place}, which has none; train it "
+            "with its own recipe first, or leave `tokenizer.start_from` out."
         ) from error
     taken = {name: weights for name, weights in given.items() if name in own and own[name].shape == weights.shape}
     if not taken:
@@ -103,7 +103,7 @@ def take_weights(codec: torch.nn.Module, place: str) -> None:
 
 def weights_hash(place: Path | str) -> str:
     """
-    Identifies a checkpoint by its weights and configuration, one that is not a folder by its name.
+    Identifies a checkpoint: a folder by its weights and configuration, any other by its name.
 
     Args:
         place (`Path` or `str`):
@@ -122,7 +122,7 @@ def weights_hash(place: Path | str) -> str:
 
 def weights_identity(codec: torch.nn.Module | None) -> str:
     """
-    Identifies the weights of a codec that is loaded.
+    Identifies the weights of a loaded codec.
 
     Args:
         codec (`torch.nn.Module`, *optional*):

@@ -1,4 +1,4 @@
-"""What a command tells its user at the end; progress on the way goes through logging and progress bars."""
+"""What a command prints at the end; progress on the way goes through logging and progress bars."""
 
 import sys
 

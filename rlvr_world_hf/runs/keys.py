@@ -1,5 +1,5 @@
 """
-The keys a part of a recipe knows: types, defaults and meaning, read from the dataclass or function that uses them.
+The keys of a part of a recipe: types, defaults and meaning, read from the dataclass or function that uses them.
 
 Nothing is listed a second time: a stage's own keys are the fields of its settings, and keys that go on to another part
 (a trainer's config, a world's function) are read from that part.
@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 SettingsType = TypeVar("SettingsType")
 
 FORWARDED = "arguments"
-"""Name of the field of a settings dataclass that holds the keys that go on to another part, unread."""
+"""Name of the field of a settings dataclass that holds the keys forwarded to another part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +28,16 @@ class Key:
     """One key of a recipe."""
 
     hint: Any
-    """Type annotation its value is checked against."""
+    """Type annotation that its value must fit."""
 
     default: Any
-    """Value when the recipe does not set it; `dataclasses.MISSING` if it must."""
+    """Value if the recipe does not set the key; `dataclasses.MISSING` if it must."""
 
     help: str
     """What it does, in one line; may be empty."""
 
     affects_result: bool = True
-    """Whether another value gives another result; if not, a finished stage stays finished when it changes."""
+    """Whether the value affects the result. If not, a finished stage stays finished when the value changes."""
 
 
 def key(default: Any = dataclasses.MISSING, help: str = "", *, affects_result: bool = True) -> Any:
@@ -131,13 +131,13 @@ def fill(
         settings_class (`type`):
             The dataclass to fill.
         values (`Mapping[str, Any]`):
-            What the recipe says.
+            Values in the recipe.
         where (`str`):
             Name of that part of the recipe, for errors.
         forwards_to (`Callable`, *optional*):
-            A dataclass or function whose keys are accepted too; they land in the field `arguments`.
+            A dataclass or function whose keys are accepted, too; they are put into the field `arguments`.
         reserved (`Collection[str]`, *optional*):
-            Keys of it that are not for the recipe to set here.
+            Keys of `forwards_to` that a recipe must not set here.
 
     Returns:
         An object of `settings_class`.
@@ -166,15 +166,15 @@ def fill(
     foreign = {name: known for name, known in foreign.items() if name not in reserved}
     check_known(values, [*own, *foreign], where=where)
     filled: dict[str, Any] = {}
-    passed_on: dict[str, Any] = {}
+    forwarded: dict[str, Any] = {}
     for name, value in values.items():
-        known, target = (own, filled) if name in own else (foreign, passed_on)
+        known, target = (own, filled) if name in own else (foreign, forwarded)
         target[name] = convert(value, known[name].hint, where=f"{where}.{name}")
     for name, known_key in {**foreign, **own}.items():
         if name not in values and known_key.default is dataclasses.MISSING:
             raise ValueError(f"{where}: the key {name!r} is missing; add `{name}: ...` to that part of the recipe.")
     if forwards_to is not None:
-        filled[FORWARDED] = passed_on
+        filled[FORWARDED] = forwarded
     return settings_class(**filled)
 
 
@@ -205,13 +205,13 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
     """
     A value of a recipe as the type of its key.
 
-    YAML reads `1e-4` as text and knows no tuples or paths; these are converted. Nothing else is: text is no number.
+    YAML reads `1e-4` as text and has no tuples or paths: these are converted, and nothing else is.
 
     Args:
         value (`Any`):
             As read from YAML or the command line.
         hint (`Any`):
-            Type annotation of the key. What is not a plain type, list, tuple, mapping or union is not checked.
+            Type annotation of the key. Only plain types, lists, tuples, mappings and unions are checked.
         where (`str`):
             Name of the key, for errors.
 
@@ -219,7 +219,7 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
         `Any`: The value.
 
     Raises:
-        TypeError: If it is no value of that type.
+        TypeError: If the value is not of that type.
 
     Example:
 
@@ -235,6 +235,7 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
     """
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
+        # `str` comes last: it also takes the text of a number.
         for choice in sorted(arguments, key=lambda choice: choice is str):
             try:
                 return convert(value, choice, where=where)
@@ -296,5 +297,5 @@ def _hint(text: Any, target: Callable[..., Any]) -> Any:
         return text
     try:
         return eval(text, vars(inspect.getmodule(target)))
-    except NameError:  # what only a type checker imports is no value of a recipe
+    except NameError:  # imported for type checkers only, so no recipe can have such a value
         return Any

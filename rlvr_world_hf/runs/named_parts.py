@@ -1,5 +1,5 @@
 """
-Parts a recipe names by import path: `{path: rlvr_world_hf.rewards.MAEReward, weight: 1.0, pixels: all}`.
+Parts that a recipe names by import path: `{path: rlvr_world_hf.rewards.MAEReward, weight: 1.0, pixels: all}`.
 
 Keys other than `path` (and, for rewards, `weight`) go to the constructor.
 """
@@ -24,13 +24,13 @@ def build_part(entry: Mapping[str, Any], *, where: str, example: str) -> Any:
         where (`str`):
             Name of that part of the recipe, for errors.
         example (`str`):
-            A path that would do, for errors.
+            A path that works, for errors.
 
     Returns:
         `Any`: The object.
 
     Raises:
-        ValueError: If the path cannot be imported, or the constructor knows no such key.
+        ValueError: If the path cannot be imported, or the constructor does not take one of the keys.
 
     Example:
 
@@ -60,12 +60,12 @@ def build_metrics(entries: Sequence[Mapping[str, Any]], *, where: str) -> list[A
 
     Args:
         entries (`Sequence[Mapping[str, Any]]`):
-            For each its import `path`, that of a reward, and what its constructor takes.
+            For each, the import `path` of a reward, and what its constructor takes.
         where (`str`):
             Name of that part of the recipe, for errors.
 
     Returns:
-        `list`: The metrics; a reward is one that is not negated.
+        `list`: The metrics: rewards, of which evaluation reads the unsigned metric.
 
     Raises:
         ValueError: If one cannot be built.
@@ -87,14 +87,14 @@ def build_rewards(entries: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list
 
     Args:
         entries (`Sequence[Mapping[str, Any]]`):
-            For each reward its import `path`, its `weight` (1 by default), and what else its constructor takes.
+            For each reward, its import `path`, its `weight` (1 by default), and what else its constructor takes.
 
     Returns:
         `tuple[list, list[float]]`: The rewards and their weights.
 
     Raises:
         ValueError: If there is none, or one cannot be built.
-        TypeError: If a weight is no number.
+        TypeError: If a weight is not a number.
 
     Example:
 

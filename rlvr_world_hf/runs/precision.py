@@ -1,4 +1,4 @@
-"""Which precision a device computes in: bfloat16 where the processor has instructions for it, and only there."""
+"""Precision of computation: bfloat16 on devices that have instructions for it, and only there."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ BF16: Any = key("auto", "Autocast to bfloat16: true, false, or auto, which is wh
 """The key `bf16` of the stages that train."""
 
 CPU_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
-"""Instruction sets, as `torch.cpu.get_capabilities` names them, of which one is enough."""
+"""Instruction sets for bfloat16, as `torch.cpu.get_capabilities` names them; one of them is enough."""
 
 
 def computes_bfloat16(device: torch.device | str) -> bool:
     """
     Whether a device multiplies in bfloat16 natively.
 
-    A processor that emulates it is slower than in float32: without AVX-512, a matrix product took 80 times as long.
+    A processor that emulates bfloat16 is slower than in float32: without AVX-512, a matrix product took 80 times as
+    long.
 
     Args:
         device (`torch.device` or `str`):
             The device.
 
     Returns:
-        `bool`: False for a kind of device that is not known here.
+        `bool`: False for kinds of devices that this function does not know.
     """
     kind = torch.device(device).type
     if kind == "cuda":

@@ -1,8 +1,8 @@
 """
-What is finished and what can be resumed: two small files in the folder of a stage.
+Records which stages are finished and which can be resumed: two small files in the folder of a stage.
 
-`started.json` is written before the work with a fingerprint of the settings, `done.json` after it. A folder with the
-same fingerprint and no `done.json` was interrupted and is continued; one with another fingerprint is started afresh.
+`started.json` is written before the work, with a fingerprint of the settings, and `done.json` after it. A folder with
+the same fingerprint and no `done.json` was interrupted and is resumed; one with another fingerprint is started afresh.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class Progress:
     """Folder of the stage."""
 
     fingerprint: str
-    """Of the settings of the stage and of those before it."""
+    """Fingerprint of the settings of the stage and of those it needs."""
 
     def is_done(self) -> bool:
         """Whether the stage finished with these settings and its outputs still exist."""
         record = read_json(self.folder / "done.json")
         return record.get("fingerprint") == self.fingerprint and all(
             (self.folder / output).exists() or (not output.startswith("..") and Path(output).exists())
-            for output in record["outputs"]  # earlier versions wrote paths as seen from where the command was given
+            for output in record["outputs"]  # earlier versions wrote paths relative to the working directory
         )
 
     def start(self) -> bool:
-        """Ready the folder; returns whether it holds an interrupted run to resume."""
+        """Prepare the folder; returns whether it holds an interrupted run to resume."""
         finished = (self.folder / "done.json").exists()
         resumes = not finished and read_json(self.folder / "started.json").get("fingerprint") == self.fingerprint
         if not resumes:
@@ -64,7 +64,7 @@ class Progress:
         return resumes
 
     def finish(self, *, seconds: float, outputs: Iterable[Path]) -> None:
-        """Mark the stage as finished: `seconds` of computing, interrupted attempts included as far as they count."""
+        """Mark the stage as finished. `seconds` include interrupted attempts up to their last checkpoint."""
         from ..evaluation.provenance import commit
 
         record = {
@@ -76,7 +76,7 @@ class Progress:
         write_json(self.folder / "done.json", record)
 
     def _seen_from_here(self, output: Path) -> str:
-        """A path within the run as seen from the stage, so that the run may be moved or copied; others in full."""
+        """A path within the run relative to the stage's folder, so that the run may be moved; any other in full."""
         here, place = self.folder.resolve(), output.resolve()
         within = place.is_relative_to(here.parent.parent)
         return os.path.relpath(place, here) if within else str(place)
@@ -84,7 +84,7 @@ class Progress:
 
 def fingerprint(content: Mapping[str, Any]) -> str:
     """
-    Sixteen hexadecimal digits that change when `content` does; the order of its keys is of no matter.
+    Sixteen hexadecimal digits that change when `content` does; the order of its keys does not matter.
 
     Args:
         content (`Mapping`):
@@ -140,11 +140,11 @@ def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
 
     Args:
         kind (`str`):
-            What it holds, such as `episodes`.
+            Kind of its content, such as `episodes`.
         name (`str`):
-            Fingerprint of what it is made from.
+            Fingerprint of what the content is made from.
         build (`Callable[[Path], None]`):
-            Fills an empty folder. Interrupted, it leaves nothing behind that could be taken for the result.
+            Fills an empty folder. If it is interrupted, nothing is left that could be taken for the result.
 
     Returns:
         `Path`: The folder, below the environment variable `RLVR_WORLD_CACHE` (default `~/.cache/rlvr_world_hf`).
@@ -155,7 +155,7 @@ def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
         draft = Path(mkdtemp(prefix=f".{name}-", dir=folder.parent))
         try:
             build(draft)
-            if not folder.exists():
+            if not folder.exists():  # another process may have built it meanwhile
                 os.replace(draft, folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -163,6 +163,6 @@ def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
 
 
 def cache_folder(kind: str, name: str) -> Path:
-    """Where [`cached`][] keeps the folder of that kind and name."""
+    """Folder in which [`cached`][] keeps a content of that kind and name."""
     root = os.environ.get("RLVR_WORLD_CACHE") or Path.home() / ".cache" / "rlvr_world_hf"
     return Path(root).expanduser() / kind / name

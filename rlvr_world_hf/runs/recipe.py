@@ -2,7 +2,7 @@
 A recipe: the complete settings of a run, one YAML file with one top-level key per stage.
 
 `load_recipe` reads it and applies what the command line overrides; each stage reads its own part with
-[`Recipe.read`][]. A name like `pusht/quickstart` is a recipe that ships with the library, a path is one of yours.
+[`Recipe.read`][]. A name like `pusht/quickstart` is a recipe of the library, a path is one of yours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .locations import recipe_path
 
 
 STAGES = ("collect", "tokenizer", "pretrain", "grpo", "control", "evaluate", "predict")
-"""The stages in the order of a run. Each is a file and a function of this name in this room."""
+"""The stages in the order of a run. Each is a function in the file of the same name in `stages/`."""
 
 
 SHARED_KEYS = ("world", "seed", "output_dir", "card", "report_to")
@@ -28,20 +28,22 @@ SHARED_KEYS = ("world", "seed", "output_dir", "card", "report_to")
 
 
 WITH_OWN_CODEC = "with_own_codec"
-"""Dotted keys that a recipe of the codec and base that ship changes where another codec is used, as overrides do."""
+"""Part of a recipe for the bundled codec: dotted keys and values that override others if another codec is used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowSettings:
-    """How episodes are cut into rows; all stages after collect share it."""
+    """How episodes are cut into dataset rows; all stages after collect share these settings."""
 
-    context_frames: int = key(1, "Frames given in full; 0 where each frame is coded on its own.")
+    context_frames: int = key(1, "Frames given in full; 0 if each frame is coded on its own.")
     observed_steps: int = key(0, "Further frames given, each as one step block.")
     horizon: int = key(4, "Frames to predict.")
     stride: int = key(1, "Frames between the starts of two windows.")
-    context_reach: int = key(0, "Draw the context frame from so many up to the first observed one; 0: the one before.")
+    context_reach: int = key(
+        0, "Draw the context frame from this many, the first observed one and those before; 0: no draw."
+    )
     augmentation: dict[str, Any] | None = key(
-        None, "Changes of training frames: the import path of ClipAugmentation, and what it takes."
+        None, "Random changes of training frames: the import path of ClipAugmentation, and its arguments."
     )
 
 
@@ -61,7 +63,7 @@ class Recipe:
     """
 
     name: str
-    """What it was asked for by: `pusht/quickstart`, or a path."""
+    """Name or path it was loaded by, such as `pusht/quickstart`."""
 
     world: str = key(
         "pusht",
@@ -69,11 +71,11 @@ class Recipe:
     )
     """Source of episodes."""
 
-    seed: int = key(0, "Training seed. Episodes have their own, so that all training seeds share them.")
+    seed: int = key(0, "Training seed. Episodes have seeds of their own, so that all training seeds share them.")
     """Training seed."""
 
-    output_dir: Path = key(Path("outputs"), "Folder of everything the run writes; outputs/<recipe> if not given.")
-    """Folder of everything the run writes."""
+    output_dir: Path = key(Path("outputs"), "Folder of everything that the run writes; outputs/<recipe> if not given.")
+    """Folder of everything that the run writes."""
 
     card: str = key("", "Folder below model_cards/ for what `reproduce` finds.", affects_result=False)
     """Folder below `model_cards/` that `reproduce` writes in a checkout; none if empty."""
@@ -85,7 +87,7 @@ class Recipe:
     """How episodes are cut into rows."""
 
     sections: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    """The unread part of each stage that has one, by its name, in the order of a run."""
+    """The part of each stage, not yet checked, by the stage's name, in the order of a run."""
 
     def read(
         self,
@@ -106,7 +108,7 @@ class Recipe:
 
     @property
     def reproduction_dir(self) -> Path:
-        """Folder of its reproduction, a run a training seed, if nothing else is asked for."""
+        """Default folder of its reproduction, which has one run per training seed."""
         return self.output_dir.parent / "reproduce" / self.output_dir.name
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,10 +127,10 @@ def load_recipe(name: str | Path, *, overrides: Mapping[str, Any] | None = None,
         overrides (`Mapping[str, Any]`, *optional*):
             Values that replace those of the file. A key is dotted (`grpo.learning_rate`), a key of all stages
             (`seed`), or, when `stage` is given, a key of that stage. `tokenizer: scratch` is short for
-            `tokenizer.source: scratch`. Where they choose a codec that does not ship, those that the recipe has under
-            `with_own_codec` come first.
+            `tokenizer.source: scratch`. If they choose another codec than the bundled one, the recipe's keys
+            under `with_own_codec` are applied before them.
         stage (`str`, *optional*):
-            Stage that undotted keys belong to.
+            Stage to which keys without a dot belong.
 
     Returns:
         `Recipe`: The recipe. The parts of the stages are checked when they are read.
@@ -175,7 +177,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         `dict[str, Any]`: The values by key.
 
     Raises:
-        ValueError: If a key has no value, or a word is no key.
+        ValueError: If a key has no value, or a word is not a key.
 
     Example:
 
@@ -201,7 +203,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _overridden(content: Mapping[str, Any], overrides: Mapping[str, Any], *, stage: str | None) -> dict[str, Any]:
-    """The content with other values, and with what the recipe says for codecs that do not ship where one is used."""
+    """The content with its overrides; those under `with_own_codec` come first if another codec than ours is used."""
     for_own = convert(content.get(WITH_OWN_CODEC) or {}, dict, where=WITH_OWN_CODEC)
     plain = {name: value for name, value in content.items() if name != WITH_OWN_CODEC}
     if isinstance(plain.get("tokenizer"), str):

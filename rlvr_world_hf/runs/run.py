@@ -15,7 +15,7 @@ from .stage import Processes, run_stages, stage_folder
 RESULT_FILES = (
     "results.json", "README.md", "strip.png", "strip.gif", "sensors.png", "examples.md", "learning_curves.png",
 )  # fmt: skip
-"""What a finished run may hold beside its checkpoints; pictures are those of what its world shows."""
+"""Files that a finished run may have beside its checkpoints; the pictures depend on the world."""
 
 
 ALWAYS_SHOWN = (
@@ -27,16 +27,16 @@ ALWAYS_SHOWN = (
     "repetition_rate",
     "parse_failure",
 )
-"""Metrics of the table on the terminal, after the rewarded ones; `results.json` has all."""
+"""Metrics of the table on the terminal, after the rewarded ones; `results.json` has all metrics."""
 
 
 def run(recipe: Recipe) -> Path:
     """
-    Run every stage that the recipe has a part for, in order, and say what came out.
+    Run every stage that has a part in the recipe, in order, and print a summary.
 
     Args:
         recipe (`Recipe`):
-            The recipe. Its settings are all checked before the first stage starts.
+            The recipe. All of its settings are checked before the first stage starts.
 
     Returns:
         `Path`: The run's folder: checkpoints `base/`, `control/`, `rlvr/`, results, card and pictures.
@@ -60,7 +60,7 @@ def summary(recipe: Recipe) -> str:
 
 
 def _table(results: Results) -> str:
-    """The measures of the rewarded metrics and a few others: what fits into a terminal."""
+    """A table of the rewarded metrics and a few others, which fits into a terminal."""
     parts = ("moving", "changed", "unchanged")
     asked = [
         *results["rewarded"],

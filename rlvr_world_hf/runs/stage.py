@@ -1,5 +1,6 @@
 """
-A stage: a function of a recipe that first sees to the stages before it, skips what is finished and resumes the rest.
+A stage: a function of a recipe. It first runs the stages that it needs; finished stages are skipped, interrupted ones
+resumed.
 
 Each stage is one file of this room with a settings dataclass and a function under the decorator [`stage`][]:
 
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class Processes:
-    """The processes of `accelerate launch`, kept in step; a single one when there is no launcher."""
+    """The processes of `accelerate launch`, kept in step; a single one without a launcher."""
 
     def __init__(self) -> None:
         self._state: Any = None
@@ -43,16 +44,16 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes what all of them made."""
+        """Whether this process writes what all of them made."""
         return self._state is None or self._state.is_main_process
 
     @property
     def device(self) -> Any:
-        """The `torch.device` this one computes on."""
+        """The `torch.device` that this process computes on."""
         return _process_state().device
 
     def wait(self) -> None:
-        """Go on when all are here."""
+        """Wait until all processes have come here."""
         if self._state is not None:
             self._state.wait_for_everyone()
 
@@ -61,29 +62,29 @@ class Processes:
         return nullcontext() if self._state is None else self._state.main_process_first()
 
     def part(self) -> None:
-        """End the connection, once there is nothing left to do together; a process that keeps it may abort on exit."""
+        """End the connection when no common work is left; a process that keeps it may abort on exit."""
         if self._state is not None:
             self._state.destroy_process_group()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRun:
-    """One run of a stage: what its function works from."""
+    """One run of a stage: what its function is given."""
 
     recipe: Recipe
     """The complete recipe."""
 
     settings: Any
-    """The stage's own part of it, an object of its settings dataclass."""
+    """The stage's part of the recipe, an object of its settings dataclass."""
 
     folder: Path
     """The stage's folder; holds an interrupted run's checkpoints when there are any."""
 
     clock: Clock
-    """How long it has computed."""
+    """How long the stage has computed."""
 
     processes: Processes
-    """Those of `accelerate launch` that work on it."""
+    """The processes of `accelerate launch`."""
 
     def stage_seconds(self, name: str) -> float:
         """Seconds that the finished stage `name` computed."""
@@ -95,25 +96,25 @@ class Stage:
     """A stage of a run; calling it with a recipe runs it, and the stages before it where they are not finished."""
 
     name: str
-    """Its name: also that of its file, its function and its part of the recipe."""
+    """Name of the stage, of its file, of its function and of its part of the recipe."""
 
     settings: type
-    """Dataclass of its part of the recipe."""
+    """Dataclass of its part of a recipe."""
 
     after: tuple[str, ...]
     """Names of the stages whose results it uses."""
 
     work: Callable[[StageRun], list[Path]]
-    """What it does."""
+    """The function that does its work and returns what it made."""
 
     forwards_to: Callable[[Recipe], Callable[..., Any]] | None
-    """Finds the dataclass or function that takes the keys which are not the stage's own."""
+    """Returns the dataclass or function to which keys that are not the stage's own are forwarded."""
 
     reserved: tuple[str, ...]
     """Keys of `forwards_to` that the stage sets itself."""
 
     made_from: Callable[[Recipe], Any] | None
-    """Identifies what else the result is made from, such as files the recipe names; `None` if there is nothing."""
+    """Identifies what else the result depends on, such as files that the recipe names; `None` if there is nothing."""
 
     shares_seeds: bool
     """Whether its result is the same for every training seed."""
@@ -127,7 +128,7 @@ class Stage:
         return stage_folder(recipe, self.name)
 
     def run_alone(self, recipe: Recipe) -> None:
-        """Run it, unless it is finished, trusting that the stages before it are."""
+        """Run the stage unless it is finished. The stages that it needs must be finished."""
         progress = Progress(folder=stage_folder(recipe, self.name), fingerprint=self.fingerprint(recipe))
         processes = Processes()
         processes.wait()
@@ -138,21 +139,21 @@ class Stage:
         processes.wait()
 
     def read(self, recipe: Recipe) -> Any:
-        """Its settings in a recipe, checked."""
+        """Read and check its settings in a recipe."""
         forwards_to = self.forwards_to(recipe) if self.forwards_to else None
         return recipe.read(self.name, self.settings, forwards_to=forwards_to, reserved=self.reserved)
 
     def fingerprint(self, recipe: Recipe) -> str:
-        """Changes when a setting of this stage or of one before it changes the result."""
+        """Changes with every setting, of this stage or of one that it needs, that affects the result."""
         content: dict[str, Any] = {"stage": self.name, "world": recipe.world}
-        if self.name != "collect":
+        if self.name != "collect":  # episodes are stored whole, whatever the windows
             content["windows"] = dataclasses.asdict(recipe.windows)
         if not self.shares_seeds:
             content["seed"] = recipe.seed
         made_from = None if self.made_from is None else self.made_from(recipe)
         if made_from is not None:
             content["made_from"] = made_from
-        content["settings"] = _shaping(self.read(recipe))
+        content["settings"] = _settings_of_result(self.read(recipe))
         content["after"] = [find_stage(earlier).fingerprint(recipe) for earlier in self.after]
         return fingerprint(content)
 
@@ -207,7 +208,7 @@ def needed_stages(names: Iterable[str]) -> list[str]:
             Names of stages.
 
     Returns:
-        `list[str]`: These and the ones they need.
+        `list[str]`: These stages and those that they need.
 
     Example:
 
@@ -237,7 +238,7 @@ def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
     for stage in stages:
         stage.read(recipe)
         if stage.made_from is not None:
-            stage.made_from(recipe)
+            stage.made_from(recipe)  # raises now, and not hours later, if a file that the recipe names is missing
     for stage in stages:
         stage.run_alone(recipe)
 
@@ -273,7 +274,7 @@ def stage_folder(recipe: Recipe, name: str) -> Path:
 
 
 def _process_state() -> Any:
-    """Accelerate's state of this process, as the trainers will ask for it: without `cpu`, CPU processes stay apart."""
+    """Accelerate's state of this process, as the trainers will use it; without `cpu`, CPU processes stay apart."""
     import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
@@ -281,7 +282,8 @@ def _process_state() -> Any:
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
 
 
-def _shaping(settings: Any) -> dict[str, Any]:
+def _settings_of_result(settings: Any) -> dict[str, Any]:
+    """Settings that affect the result."""
     content = dataclasses.asdict(settings)
     for name, known in keys_of(type(settings)).items():
         if not known.affects_result:

@@ -1,4 +1,4 @@
-"""The source of a recipe's data: a function of a world that records, or a class that reads what was recorded."""
+"""The source of a recipe's data: a function that records a world, or a class that reads recorded data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .recipe import Recipe
 
 
 SOURCES = ("collect_episodes", "RecordedEpisodes", "collect_transitions", "RecordedTransitions")
-"""What the module of a world has one of."""
+"""Names of a source; the module of a world has one of them."""
 
 
 def world_source(recipe: Recipe) -> Any:
@@ -51,14 +51,14 @@ def world_source(recipe: Recipe) -> Any:
 
 def world_module(recipe: Recipe) -> ModuleType:
     """
-    The module in which the source is defined, where a world says what else is to be known of it.
+    The module that defines the source. It may also define facts about its world.
 
     Args:
         recipe (`Recipe`):
             The recipe.
 
     Returns:
-        `ModuleType`: it may have `CARD`, and of text `PROMPT_TEMPLATE` and `nothing_changes`.
+        `ModuleType`: it may have `CARD`, and in a world of text `PROMPT_TEMPLATE` and `nothing_changes`.
     """
     return import_module(world_source(recipe).__module__)
 
@@ -72,7 +72,7 @@ def is_text(recipe: Recipe) -> bool:
             The recipe.
 
     Returns:
-        `bool`: True where its source gives transitions and not episodes.
+        `bool`: True if its source gives transitions, and not episodes.
     """
     return "transitions" in world_source(recipe).__name__.lower()
 
@@ -83,16 +83,16 @@ def is_recorded(source: Any) -> bool:
 
     Args:
         source (`Any`):
-            What [`world_source`] gives.
+            What [`world_source`] returns.
 
     Returns:
-        `bool`: False where it records.
+        `bool`: False for a source that records.
     """
     return inspect.isclass(source)
 
 
 def _places(world: str) -> list[str]:
-    """Where a world's module may be: an import path as it is; a name among the worlds, or in the package of one."""
+    """Import paths of a world to try: a path as it is; a name in `worlds/`, in a package there, or in `data/`."""
     if "." in world:
         return [world]
     packages = [found.name for found in pkgutil.iter_modules(worlds.__path__) if found.ispkg]
@@ -105,5 +105,5 @@ def _imported(name: str) -> ModuleType | None:
         return import_module(name)
     except ModuleNotFoundError as error:
         if not f"{name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and lacks one that it needs
+            raise  # the module exists, but one that it imports does not
         return None
