@@ -195,7 +195,7 @@ def test_missing_fields_and_short_episodes(tmp_path: Path) -> None:
     ("actions", "told"),
     [
         ({}, "expected its actions in one of a.npz, a.npy, a.csv beside it, found 0"),
-        ({"a.csv": "1\n2\n3\n4\n", "a.npy": ""}, "found 2 of them; leave one"),
+        ({"a.csv": "1\n2\n3\n4\n", "a.npy": ""}, "found 2 of them; keep one"),
         ({"a.csv": "1,2\n3,4\n5\n7,8\n"}, "expected 2 values in each row, got 1 in row 2; the file may be truncated"),
         ({"a.csv": "1,2\n3,x\n5,6\n7,8\n"}, "expected numbers, got 'x' in row 1"),
         ({"a.csv": "1\n2\nnan\n4\n"}, "not finite, the first in row 2"),
@@ -220,7 +220,7 @@ def test_a_truncated_video_and_states_where_there_can_be_none(tmp_path: Path) ->
     content = (tmp_path / "a.mp4").read_bytes()
     (tmp_path / "a.mp4").write_bytes(content[: len(content) // 2])
     (problem,) = problems(tmp_path)
-    assert problem.startswith("a.mp4: `file`: is truncated, or no video") and "encode it again" in problem
+    assert problem.startswith("a.mp4: `file`: is truncated, or not a video") and "encode it again" in problem
 
 
 def test_a_video_that_states_more_frames_than_it_holds_is_truncated(tmp_path: Path, monkeypatch) -> None:
@@ -239,7 +239,7 @@ def test_a_video_that_states_more_frames_than_it_holds_is_truncated(tmp_path: Pa
 
     monkeypatch.setattr(cv2, "VideoCapture", Stating)
     (problem,) = problems(tmp_path)
-    assert "`frames`: is truncated: states 9 frames, 4 can be decoded" in problem
+    assert "`frames`: is truncated: 4 of its stated 9 frames can be decoded" in problem
 
 
 def test_files_that_differ_from_most_are_told(tmp_path: Path) -> None:
