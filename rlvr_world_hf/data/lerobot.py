@@ -134,7 +134,7 @@ class RecordedEpisodes(folder.RecordedEpisodes):
         if chosen not in cameras:
             raise UnusableArrayError(
                 f"expected a camera, got {chosen or 'none'!r}; the dataset has {', '.join(cameras) or 'none'}",
-                "name one of them by frames_field",
+                "set frames_field to one of them",
             )
         return chosen
 
@@ -149,7 +149,7 @@ class RecordedEpisodes(folder.RecordedEpisodes):
         if unknown:
             raise UnusableArrayError(
                 f"expected the feature {unknown[0]!r}, the dataset has {', '.join(info['features'])}",
-                "name yours by actions_field or states_field",
+                "set actions_field or states_field to one of them",
             )
         return {
             camera: lambda: as_frames(frames()),
