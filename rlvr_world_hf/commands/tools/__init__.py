@@ -1,1 +1,1 @@
-"""Commands that take no recipe, but words of their own: functions of the files of their name, `_` for `-`."""
+"""Commands that take no recipe. Each is a function in the file of its name, with `_` for `-`."""

@@ -25,10 +25,10 @@ repository grows by them each time.
 """
 
 CHECKPOINTS = ("base", "rlvr")
-"""What is bundled of a run."""
+"""Checkpoints of a run that are bundled."""
 
 BASE = "-base"
-"""How the name of a card ends whose folder is one checkpoint."""
+"""End of the name of a card whose folder is a single checkpoint."""
 
 CODEC_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -49,7 +49,7 @@ def bundle(words: Sequence[str]) -> int:
 
     Raises:
         FileNotFoundError: If a checkpoint is missing.
-        ValueError: If the bundled checkpoints would take more than `LIMIT`; they are as before then.
+        ValueError: If the bundled checkpoints would take more than `LIMIT`; nothing is changed then.
     """
     if {"-h", "--help"} & set(words) or len(words) != 2:
         echo(USAGE)
@@ -61,13 +61,13 @@ def bundle(words: Sequence[str]) -> int:
 
 def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
     """
-    Put a run's checkpoints beside its card, or its base in its place where the card is one of a base.
+    Put a run's checkpoints beside its card, or, for a card of a base, the base into the folder of the card.
 
     Args:
         run (`Path`):
             The output folder of a run.
         name (`str`):
-            Folder of the card; of a base alone if it ends in `-base`.
+            Folder of the card; a card of a base alone if it ends in `-base`.
         into (`Path`):
             Where the cards are.
 
@@ -76,7 +76,7 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: If a checkpoint is missing.
-        ValueError: If the bundled checkpoints would take more than `LIMIT`; they are as before then.
+        ValueError: If the bundled checkpoints would take more than `LIMIT`; nothing is changed then.
     """
     world, alone = name.removesuffix(BASE), name.endswith(BASE)
     checkpoints = CHECKPOINTS[:1] if alone else CHECKPOINTS
@@ -108,7 +108,7 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
 
 
 def _places(into: Path, name: str) -> set[Path]:
-    """Where the checkpoints of a card lie."""
+    """Folders of the checkpoints of a card."""
     return {into / name} if name.endswith(BASE) else {into / name / checkpoint for checkpoint in CHECKPOINTS}
 
 
@@ -123,14 +123,14 @@ def _size(folder: Path) -> int:
 
 
 def _name_codec(file: Path, name: str) -> None:
-    """Has a processor's settings name a bundled codec, where they said that it lies beside them."""
+    """Makes a processor's settings name a bundled codec instead of one in a folder beside them."""
     settings = json.loads(file.read_text(encoding="utf-8"))
     settings["codec"] = {"class": settings["codec"]["class"], "name": name}
     file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _is_same_codec(codec: Path, bundled: Path) -> bool:
-    """Whether two codecs have the same weights, whatever type they are stored in."""
+    """Whether two codecs have the same weights, whatever dtype they are stored in."""
     if not (bundled / CODEC_WEIGHTS).is_file():
         return False
     ours, theirs = (load_file(folder / CODEC_WEIGHTS) for folder in (codec, bundled))

@@ -1,4 +1,4 @@
-"""Check: what is in a folder of your own episodes, and all that is wrong with them, before a run is started on it."""
+"""Check: reports what is in a folder of your own episodes, and every problem in it, before you start a run on it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SHOWN_EPISODES = 16
 
 USAGE = """usage: rlvr-world check FOLDER [--key value ...]
 
-Reads every episode of a folder, tells every problem of every file with its remedy, and sums up what is there, with a
-contact sheet. Exit code 1 if there are problems. The form of the files is told in rlvr_world_hf/data/folder.py.
+Reads every episode of a folder, lists every problem of every file with its remedy, and summarizes the episodes, with a
+contact sheet. Exit code 1 if there are problems. rlvr_world_hf/data/folder.py describes the form of the files.
 
 keys:
 {keys}
@@ -34,7 +34,7 @@ keys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckSettings:
-    """What becomes of the report."""
+    """Where the report is written."""
 
     sheet: str = key("", "Picture to write; outputs/check/<folder>.png if not given.")
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -51,7 +51,7 @@ class Range:
     """Highest value."""
 
     usual: tuple[float, float]
-    """Between these lie 98 of 100 values."""
+    """98 % of the values lie between these two."""
 
     def __str__(self) -> str:
         if self.lowest == self.highest:
@@ -62,7 +62,7 @@ class Range:
 
 def check(words: Sequence[str]) -> int:
     """
-    Check a folder and say what was found.
+    Check a folder and print what was found.
 
     Args:
         words (`Sequence[str]`):

@@ -1,4 +1,4 @@
-"""Demo: a page in the browser on which one plays with world models beside the true world."""
+"""Demo: a page in the browser on which you play with world models beside the true world."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ keys:
 """
 
 TRAINED = "rlvr"
-"""The checkpoint that a run is for, in its output folder."""
+"""The checkpoint of a run that is uploaded: its folder in the output folder."""
 
 DOCUMENTS = ("README.md", "results.json", "examples.md", "example.npz", "*.png", "*.gif", ".eval_results/*.yaml")
-"""What a run's folder holds of it."""
+"""Files of a run's folder that are uploaded with the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class PushSettings:
 
 def push(words: Sequence[str]) -> int:
     """
-    Upload a checkpoint and say where it is.
+    Upload a checkpoint and print where it is.
 
     Args:
         words (`Sequence[str]`):
@@ -52,7 +52,7 @@ def push(words: Sequence[str]) -> int:
 
     Raises:
         ValueError: If a key is unknown, or the folder holds pickled files.
-        FileNotFoundError: If the folder is no checkpoint.
+        FileNotFoundError: If the folder is not a checkpoint.
         PermissionError: If the Hub does not let you write.
         ConnectionError: If the upload broke off.
     """

@@ -17,9 +17,9 @@ PAGE = "world_model_playground"
 """The folder of the page in `spaces/`."""
 
 CHECKPOINTS = ("pusht", "pusht-codec", "textworld")
-"""Folders of `model_cards/` that travel with it, as far as they are there."""
+"""Folders of `model_cards/` that are uploaded with it, if they exist."""
 
-KEPT_BACK = ("__pycache__", "*.pyc", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", ".*")
+IGNORED = ("__pycache__", "*.pyc", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", ".*")
 
 
 def push_space(words: Sequence[str]) -> int:
@@ -34,8 +34,8 @@ def push_space(words: Sequence[str]) -> int:
         `int`: Exit code.
 
     Raises:
-        ValueError: If the words cannot be understood, or the Hub refuses.
-        FileNotFoundError: If the page does not lie with the library.
+        ValueError: If the arguments are not valid, or the Hub refuses.
+        FileNotFoundError: If the page is not installed with the library.
     """
     parser = argparse.ArgumentParser(
         prog="rlvr-world push-space",
@@ -65,7 +65,7 @@ def push_space(words: Sequence[str]) -> int:
 
 
 def _deploy(repo: str, *, private: bool, message: str) -> str:
-    """The Space's address."""
+    """Upload the Space and return its address."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
@@ -75,7 +75,7 @@ def _deploy(repo: str, *, private: bool, message: str) -> str:
         space: dict[str, Any] = {"repo_id": repo, "repo_type": "space"}
         try:
             url = api.create_repo(**space, space_sdk="gradio", private=private or None, exist_ok=True)
-            # What lies there and is no longer part of it goes in the same commit.
+            # Files that are no longer part of the Space are deleted in the same commit.
             api.upload_folder(**space, folder_path=folder, commit_message=message, delete_patterns=["*"])
         except (HfHubHTTPError, LocalTokenNotFoundError) as error:
             raise ValueError(f"push-space: the Hub refused {repo}: {error}") from error
@@ -84,7 +84,7 @@ def _deploy(repo: str, *, private: bool, message: str) -> str:
 
 def gather_space(folder: Path) -> Path:
     """
-    Put together what the Space consists of: page, library, bundled checkpoints.
+    Put the parts of the Space into a folder: page, library, bundled checkpoints.
 
     Args:
         folder (`Path`):
@@ -93,10 +93,12 @@ def gather_space(folder: Path) -> Path:
     Returns:
         `Path`: the folder; `app.py` in it runs with the packages of `requirements.txt` alone.
     """
-    ignored = shutil.ignore_patterns(*KEPT_BACK)
+    ignored = shutil.ignore_patterns(*IGNORED)
     shutil.copytree(shipped_folder("spaces") / PAGE, folder, dirs_exist_ok=True, ignore=ignored)
     library = Path(__file__).resolve().parents[2]
-    inside = shutil.ignore_patterns(*KEPT_BACK, "model_cards", "spaces", "trainers")  # where a wheel holds them
+    inside = shutil.ignore_patterns(
+        *IGNORED, "model_cards", "spaces", "trainers"
+    )  # a wheel has these folders inside the library
     shutil.copytree(library, folder / library.name, ignore=inside)
     for name in CHECKPOINTS:
         checkpoint = shipped_folder("model_cards") / name

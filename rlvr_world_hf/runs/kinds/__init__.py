@@ -1,4 +1,4 @@
-"""The kinds of worlds: of frames and sensors, written as step blocks, and of text; each answers what stages ask."""
+"""The kinds of worlds: frames and sensors, written as step blocks, and text. Each serves the stages."""
 
 from ..recipe import Recipe
 from ..world import is_text

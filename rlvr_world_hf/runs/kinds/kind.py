@@ -1,7 +1,7 @@
 """
-What the stages of a run ask of a kind of world.
+What the stages of a run need of a kind of world.
 
-A stage says in which order things happen and what is kept; a kind says how, of its states. Kinds find stages by name
+A stage fixes the order of the work and what is kept; a kind does the work for its states. Kinds find stages by name
 (`find_stage`), as stages import them.
 """
 
@@ -23,18 +23,18 @@ from ..world import is_recorded, world_source
 
 
 SPLITS = {"train": 0, "validation": 1_000_000, "test": 2_000_000}
-"""The splits, and what is added to the first seed of each, so that the size of one leaves the others as they are."""
+"""The splits, and the offset of each one's first seed, so that the size of one split does not change the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LikelihoodParts:
-    """What likelihood training of a kind is called with."""
+    """Arguments of a kind's likelihood training."""
 
     train: Callable[..., Any]
     """`training.pretrain`, or `training.language.finetune` with its processor."""
 
     model: Any
-    """What is trained: the policy, with an adapter if the recipe asks for one."""
+    """The policy to train, with an adapter if the recipe asks for one."""
 
     tokens: Mapping[str, Any]
     """Split -> its rows as tokens, of training and validation."""
@@ -45,11 +45,11 @@ class LikelihoodParts:
 
 class WorldKind(ABC):
     """
-    Answers for one kind of world, bound to a recipe.
+    One kind of world, bound to a recipe.
 
     Args:
         recipe (`Recipe`):
-            The recipe. A method that reads what a stage left needs that stage to be finished.
+            The recipe. A method that reads the output of a stage needs that stage to be finished.
 
     Example:
 
@@ -69,10 +69,10 @@ class WorldKind(ABC):
         """The settings of a stage of the recipe."""
         return find_stage(stage).read(self.recipe)
 
-    # Data: the stage collect, and all that read what it left.
+    # Data: the stage collect, and all stages that read its output.
 
     def recorded(self) -> Any:
-        """What was recorded elsewhere, as its class reads it; `None` for a world that is recorded here."""
+        """The source of data recorded elsewhere; `None` for a world that the run records."""
         source = world_source(self.recipe)
         if not is_recorded(source):
             return None
@@ -90,7 +90,7 @@ class WorldKind(ABC):
             split (`str`):
                 `train`, `validation` or `test`.
             count (`int`, *optional*, defaults to 0):
-                Take so many rows, spread evenly over the split; 0 for all.
+                Number of rows to take, spread evenly over the split; 0 for all.
 
         Returns:
             `datasets.Dataset`: the rows.
@@ -102,19 +102,19 @@ class WorldKind(ABC):
 
     @abstractmethod
     def needs(self) -> dict[str, Any]:
-        """Arguments of a recorded source that follow from the recipe and are no keys of it."""
+        """Arguments of a recorded source that follow from the recipe and are not keys of it."""
 
     @abstractmethod
     def contents(self) -> Any:
-        """Identifies recorded data by what is in them; `None` for a world that is recorded here."""
+        """Identifies recorded data by their content; `None` for a world that the run records."""
 
     @abstractmethod
     def load(self, folder: Path) -> Any:
-        """What was written to the folder of a split."""
+        """The episodes or transitions in the folder of a split."""
 
     @abstractmethod
     def cut(self, stored: Any, split: str) -> datasets.Dataset:
-        """Rows made of what is stored of a split."""
+        """Rows made of the stored episodes or transitions of a split."""
 
     @abstractmethod
     def write_recorded(self, recorded: Any, folder: Path) -> None:
@@ -128,23 +128,23 @@ class WorldKind(ABC):
 
     @abstractmethod
     def tokenizer_keys(self) -> Callable[..., Any]:
-        """Takes the keys of the tokenizer stage that are not its own; imported on use."""
+        """What the tokenizer stage forwards its other keys to; imported on use."""
 
     @abstractmethod
     def tokenizer_source(self) -> str:
-        """Identifies what the tokenizer is, or is trained from."""
+        """Identifies the tokenizer, or what its training starts from."""
 
     @abstractmethod
     def train_tokenizer(self, run: StageRun) -> list[Path]:
-        """Train the tokenizer if the recipe asks for one of its own; what was written."""
+        """Train the tokenizer if the recipe asks for one of its own; returns what was written."""
 
     @abstractmethod
     def likelihood_arguments(self) -> Callable[..., Any]:
-        """Takes the keys of the pretrain stage that are not its own; imported on use."""
+        """What the pretrain stage forwards its other keys to; imported on use."""
 
     @abstractmethod
     def start_identity(self) -> Any:
-        """Identifies the weights that likelihood training starts from, where they ship with the library."""
+        """Identifies the weights that likelihood training starts from, if they ship with the library."""
 
     @abstractmethod
     def start(self, run: StageRun) -> tuple[Any, Any]:
@@ -156,7 +156,7 @@ class WorldKind(ABC):
 
     @abstractmethod
     def likelihood_parts(self, run: StageRun, model: Any, processor: Any, settings: Any) -> LikelihoodParts:
-        """What to train by likelihood, on what."""
+        """The model and the tokens of likelihood training."""
 
     # Results: the stages evaluate and predict.
 
@@ -164,8 +164,8 @@ class WorldKind(ABC):
     def evaluate(
         self, settings: Any, checkpoints: Mapping[str, tuple[Any, Any]], rewards: list[Any], metrics: list[Any]
     ) -> Results:
-        """Measure checkpoints, row -> model and processor, and the yardsticks of the kind on the test split."""
+        """Measure checkpoints, row -> model and processor, and the baselines of the kind on the test split."""
 
     @abstractmethod
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
-        """Show what pipelines, checkpoint -> pipeline, predict of the test split; what was written."""
+        """Show what pipelines, checkpoint -> pipeline, predict on the test split; returns what was written."""

@@ -40,7 +40,7 @@ from .kind import SPLITS, LikelihoodParts, WorldKind
 
 
 MEASURED_WINDOWS = 512
-"""Validation windows on which a trained codec is measured; all, if there are fewer."""
+"""Validation windows on which a trained codec is measured; all if there are fewer."""
 
 
 class StepBlockKind(WorldKind):
@@ -58,7 +58,7 @@ class StepBlockKind(WorldKind):
     """
 
     def needs(self) -> dict[str, Any]:
-        """Episodes long enough for a window."""
+        """Episodes must be long enough for a window."""
         windows = self.recipe.windows
         return {"min_frames": windows.context_frames + windows.observed_steps + windows.horizon}
 
@@ -72,18 +72,18 @@ class StepBlockKind(WorldKind):
         return load_episodes(folder)
 
     def cut(self, stored: Sequence[Episode], split: str) -> datasets.Dataset:
-        """Windows; those of training are augmented where the recipe says so."""
+        """Windows; those of training are augmented if the recipe asks for it."""
         changed = self.augmentation() if split == "train" else None
         return window_rows(stored, **dataclasses.asdict(self.recipe.windows) | {"augmentation": changed})
 
     def augmentation(self) -> Any:
-        """What changes the training frames of the recipe; `None` if nothing does."""
+        """The augmentation of training frames; `None` without one."""
         entry = self.recipe.windows.augmentation
         return entry and build_part(entry, where="windows.augmentation", example="rlvr_world_hf.data.ClipAugmentation")
 
     def write_recorded(self, recorded: Any, folder: Path) -> None:
-        """Stream episodes into the splits that their names were drawn for."""
-        # Without a name, reading tells what is there instead.
+        """Stream episodes into splits, which are drawn by their names before any is read."""
+        # Without any names, reading raises an error that says what the folder holds instead.
         names = recorded.names() or [episode.episode_id for episode in recorded.read()]
         split_of = _split(names, self.settings("collect"))
         with ExitStack() as stack:
@@ -93,14 +93,14 @@ class StepBlockKind(WorldKind):
                     writers[split_of[episode.episode_id]].write(episode)
 
     def record(self, seeds: Mapping[str, Sequence[int]], folder: Path) -> None:
-        """Record all splits as one stream, so that no process waits at the end of one."""
+        """Record all splits as one stream, so that no process waits at the end of a split."""
         settings = self.settings("collect")
-        every = [seed for of_split in seeds.values() for seed in of_split]
+        every = [seed for split_seeds in seeds.values() for seed in split_seeds]
         record = world_source(self.recipe)
         episodes = iter(record(every, processes=settings.processes, **settings.arguments))
         with tqdm(total=len(every), desc="collect", unit="episode") as bar:
-            for split, of_split in seeds.items():
-                save_episodes(_counted(islice(episodes, len(of_split)), bar), folder / split)
+            for split, split_seeds in seeds.items():
+                save_episodes(_counted(islice(episodes, len(split_seeds)), bar), folder / split)
 
     def tokenizer_keys(self) -> Callable[..., Any]:
         """`TokenizerTrainingConfig`."""
@@ -109,7 +109,7 @@ class StepBlockKind(WorldKind):
         return TokenizerTrainingConfig
 
     def tokenizer_source(self) -> str:
-        """The weights of the codec, or of that which training starts from."""
+        """The weights of the codec, or of the one from which its training starts."""
         settings = self.settings("tokenizer")
         if settings.source != SCRATCH:
             return weights_hash(codec_place(self.recipe, settings.source))
@@ -165,7 +165,7 @@ class StepBlockKind(WorldKind):
         return TrainingArguments
 
     def start_identity(self) -> str | None:
-        """The weights of the bundled base, where training starts from it."""
+        """The weights of the bundled base, if training starts from it."""
         return weights_hash(self._bundled_base()) if self.settings("pretrain").start_from == BUNDLED else None
 
     def start(self, run: StageRun) -> tuple[StepBlockProcessor, Any]:
@@ -186,10 +186,11 @@ class StepBlockKind(WorldKind):
         return model
 
     def likelihood_parts(self, run: StageRun, model: Any, processor: Any, settings: Any) -> LikelihoodParts:
-        """Rows as tokens, cached; among the valid ids of each position where the recipe says so."""
+        """The policy and cached tokens of the rows; with a range head if the recipe restricts log-probabilities."""
         from ...training import pretrain
         from ...training.range_head import RangeHead
 
+        # The first process fills the cache, which the others then read.
         with run.processes.first_before_others():
             tokens = {split: self._tokens(run, processor, split) for split in ("train", "validation")}
         restricts = settings.restrict_log_probs
@@ -210,11 +211,11 @@ class StepBlockKind(WorldKind):
 
     def build_processor(self) -> StepBlockProcessor:
         """
-        The processor of the recipe: its codec, if it has one, and the ranges of the actions, and of the states if
-        these are to be predicted, of its training episodes.
+        The processor of the recipe, with its codec if it has one. Its ranges are those of the training episodes'
+        actions, and of their states if these are to be predicted.
 
         Returns:
-            `StepBlockProcessor`: a `VideoWorldModelProcessor`, or, where the tokenizer's source is none, a
+            `StepBlockProcessor`: a `VideoWorldModelProcessor`, or, if the tokenizer's source is none, a
             `SensorWorldModelProcessor`.
 
         Raises:
@@ -272,8 +273,8 @@ class StepBlockKind(WorldKind):
                 torch.as_tensor(np.stack([row[name + suffix] for row in rows])) for name in ("context", "reference")
             )
             predicted = {
-                name: torch.stack([columns["predicted" + suffix] for columns in of_rows])
-                for name, of_rows in predictions.items()
+                name: torch.stack([columns["predicted" + suffix] for columns in row_predictions])
+                for name, row_predictions in predictions.items()
             }
             seconds = 1 / (processor.fps or 2.0)
             pictures += DRAW[shown](given, recorded, predicted, self.recipe.output_dir, settings.scale, seconds)
@@ -315,11 +316,11 @@ class StepBlockKind(WorldKind):
 
 def lively_rows(rows: Any, count: int) -> list[dict[str, Any]]:
     """
-    Rows of different episodes, of each one in which much moves, but not the most: a quarter of its rows move more.
+    One row from each of several episodes: one in which much moves, but a quarter of the episode's rows move more.
 
     Args:
         rows (`datasets.Dataset` or `Sequence[Mapping]`):
-            Rows of `data.window_rows`; those with padding are passed over.
+            Rows of `data.window_rows`; those with padding are left out.
         count (`int`):
             Number of episodes, evenly chosen.
 
@@ -331,13 +332,13 @@ def lively_rows(rows: Any, count: int) -> list[dict[str, Any]]:
         if np.all(row["reference_mask"]):
             change = np.abs(row["reference"].astype(np.float32) - row["context"][-1:]).mean()
             moved.setdefault(row["episode"], []).append((float(change), index))
-    chosen = [sorted(of_episode)[3 * (len(of_episode) - 1) // 4][1] for of_episode in moved.values()]
+    chosen = [sorted(changes)[3 * (len(changes) - 1) // 4][1] for changes in moved.values()]
     count = min(count, len(chosen))
     return [rows[chosen[place * len(chosen) // count]] for place in range(count)]
 
 
 def _split(names: list[str], settings: Any) -> dict[str, str]:
-    """The split of each recorded episode that is wanted, by its name."""
+    """The split of each recorded episode in use, by its name."""
     try:
         train, validation, test = split_names(
             names, validation=settings.validation, test=settings.test, seed=settings.first_seed
@@ -392,7 +393,7 @@ def _draw_sensors(
 
 
 DRAW = {"frames": _draw_frames, "sensors": _draw_sensors}
-"""How each kind of state is drawn."""
+"""Function that draws each kind of state."""
 
 
 def _predict(pipeline: Any, row: dict[str, Any], settings: Any, index: int) -> dict[str, torch.Tensor]:

@@ -1,8 +1,8 @@
 """
 Worlds of text: transitions whose prompts and answers a language model reads and writes.
 
-The module of such a world says how it speaks: `PROMPT_TEMPLATE`, with `{state}` and `{action}`, if its prompts follow
-one, and `nothing_changes(state, **keys)`, the answer that nothing changes, of the keys of its collect stage.
+The module of such a world has `PROMPT_TEMPLATE`, with `{state}` and `{action}`, if its prompts follow one, and
+`nothing_changes(state, **keys)`, which takes keys of its collect stage and returns the answer that nothing changes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TEXT_TOKENIZER = "text_tokenizer"
 """Folder of a run's output that holds a text tokenizer trained in it."""
 
 EXAMPLES_FROM = 200
-"""Test transitions among which examples are looked for."""
+"""Test transitions from which examples are chosen."""
 
 
 class TextKind(WorldKind):
@@ -68,20 +68,20 @@ class TextKind(WorldKind):
         return datasets.load_from_disk(str(folder))
 
     def cut(self, stored: datasets.Dataset, split: str) -> datasets.Dataset:
-        """The same: a transition is a row."""
+        """The stored rows: a transition is a row already."""
         return stored
 
     def write_recorded(self, recorded: Any, folder: Path) -> None:
-        """The source has splits of its own, of which so many are taken as the recipe says."""
+        """Take as many transitions as the recipe asks for from each of the source's own splits."""
         for split, transitions in recorded.read().items():
             count = int(getattr(self.settings("collect"), split))
             save_transitions(_spread(transitions, count), folder / split)
 
     def record(self, seeds: Mapping[str, Sequence[int]], folder: Path) -> None:
-        """Record the games of each split; how many transitions they give is not known before."""
+        """Record the games of each split; the number of transitions is not known before."""
         settings, record = self.settings("collect"), world_source(self.recipe)
-        for split, of_split in seeds.items():
-            transitions = record(of_split, processes=settings.processes, **settings.arguments)
+        for split, split_seeds in seeds.items():
+            transitions = record(split_seeds, processes=settings.processes, **settings.arguments)
             save_transitions(tqdm(transitions, desc=f"collect {split}", unit="transition"), folder / split)
 
     def tokenizer_keys(self) -> Callable[..., Any]:
@@ -91,7 +91,7 @@ class TextKind(WorldKind):
         return train_text_tokenizer
 
     def tokenizer_source(self) -> str:
-        """What the recipe names."""
+        """The source that the recipe names, or the weights it starts from."""
         settings = self.settings("tokenizer")
         return settings.source if settings.start_from is None else weights_hash(settings.start_from)
 
@@ -121,7 +121,7 @@ class TextKind(WorldKind):
         return processor, choose_attention(self.build_policy(processor), run.processes.device)
 
     def restart(self, model: Any, processor: Any) -> Any:
-        """With an adapter a policy without it: it is merged into the saved base, while the checkpoint has it apart."""
+        """A policy without adapter, if there is one: the saved base has it merged, the checkpoint to resume apart."""
         return model if self.settings("pretrain").adapter() is None else self.build_policy(processor)
 
     def likelihood_parts(self, run: StageRun, model: Any, processor: Any, settings: Any) -> LikelihoodParts:
@@ -134,8 +134,8 @@ class TextKind(WorldKind):
         }
         adapter = settings.adapter()
 
-        def train(model: Any, *of_splits: Any, **arguments: Any) -> Any:
-            return finetune(model, processor, *of_splits, **arguments)
+        def train(model: Any, *splits: Any, **arguments: Any) -> Any:
+            return finetune(model, processor, *splits, **arguments)
 
         adapted = model if adapter is None else get_peft_model(model, adapter)
         return LikelihoodParts(train=train, model=adapted, tokens=tokens, settings={})
@@ -157,7 +157,7 @@ class TextKind(WorldKind):
         return build_language_policy(processor.tokenizer, **settings.policy_sizes(), seed=self.recipe.seed)
 
     def nothing_changes(self, states: Iterable[str]) -> list[str]:
-        """The world's answers that nothing changes in some states, in the form that the recipe asks for."""
+        """The world's answer that nothing changes, for each of some states, in the form that the recipe asks for."""
         answer = world_module(self.recipe).nothing_changes
         known = inspect.signature(answer).parameters
         asked = {name: value for name, value in self.settings("collect").arguments.items() if name in known}
@@ -177,7 +177,7 @@ class TextKind(WorldKind):
             recipe=self.recipe.name,
             rewarded=list(dict.fromkeys(reward.name for reward in rewards)),
             training_seed=self.recipe.seed,
-            # Without `reject_repetition`, which is of frames: a record would claim what was not done.
+            # Without `reject_repetition`, which is for frames only: the record must not claim it.
             draws=dataclasses.replace(settings.draws(), sampling=Sampling(temperature=settings.temperature)),
             best_sampling=settings.best(self),
             max_new_tokens=settings.max_new_tokens,
@@ -207,20 +207,20 @@ class TextKind(WorldKind):
         is_right = [value == reward.best for value in last]
         sections = []
         for title, wanted in (("Right", True), ("Wrong", False)):
-            of_kind = [index for index, right in enumerate(is_right) if right == wanted]
-            places = range(settings.examples if of_kind else 0)
-            chosen = dict.fromkeys(of_kind[place * len(of_kind) // settings.examples] for place in places)
+            found = [index for index, right in enumerate(is_right) if right == wanted]
+            places = range(settings.examples if found else 0)
+            chosen = dict.fromkeys(found[place * len(found) // settings.examples] for place in places)
             sections += [f"### {title}", *(_example(rows[index], index, answers) for index in chosen)]
         return "\n\n".join(sections) + "\n"
 
 
 def _spread(items: list[Any], count: int) -> list[Any]:
-    """So many of some items, spread evenly, or all for 0."""
+    """`count` of some items, spread evenly; all of them for 0."""
     return [items[index * len(items) // count] for index in range(count)] if 0 < count < len(items) else items
 
 
 def _flat(prompt: str | list[dict[str, str]]) -> str:
-    """A prompt as one text, also if it consists of turns."""
+    """A prompt as one text; the turns of a conversation are joined."""
     return prompt if isinstance(prompt, str) else "\n".join(turn["content"] for turn in prompt)
 
 

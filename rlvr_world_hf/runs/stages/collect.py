@@ -2,9 +2,9 @@
 Collect: records episodes of the world or reads recorded ones, split by episode, once for all runs.
 
 A world is a file or package of `rlvr_world_hf/worlds/`, or a module of your own; `folder` and `lerobot` read episodes
-of any world. One that can be recorded has a function `collect_episodes(seeds, *, ...)`, one that was recorded a
-dataclass `RecordedEpisodes`, see `data/folder.py`; the keys of the one or the other are keys of this stage. In a world
-of text these are `collect_transitions` and `RecordedTransitions`.
+of any world. A world that can be recorded has a function `collect_episodes(seeds, *, ...)`; one that was recorded has
+a dataclass `RecordedEpisodes`, see `data/folder.py`. The keys of that function or dataclass are keys of this stage. In
+a world of text, they are called `collect_transitions` and `RecordedTransitions`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,20 @@ from ..world import world_source
 class CollectSettings:
     """What to record."""
 
-    train: int = key(0, "Episodes, or recorded transitions, to train on; of recorded ones 0 for all that are left.")
-    validation: int | float = key(40, "Episodes to choose checkpoints and sampling on; of recorded ones also a share.")
-    test: int | float = key(60, "Held-out episodes, for the table alone; of recorded ones also a share.")
-    first_seed: int = key(0, "Seed of the first episode, the others count from it; of recorded ones, of the split.")
+    train: int = key(0, "Episodes or transitions to train on; with recorded data, 0 takes all that are left.")
+    validation: int | float = key(
+        40, "Episodes to choose checkpoints and sampling on; with recorded data, also a share."
+    )
+    test: int | float = key(60, "Held-out episodes, for the table only; with recorded data, also a share.")
+    first_seed: int = key(
+        0, "Seed of the first episode, from which the others count; with recorded data, seed of the split."
+    )
     processes: int = key(2, "Processes that record.", affects_result=False)
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def _contents(recipe: Recipe) -> Any:
-    """What a folder of recorded data holds; `None` for a world that is recorded here."""
+    """Identifies recorded data by their content; `None` for a world that the run records."""
     return kind_of(recipe).contents()
 
 
@@ -52,8 +56,8 @@ def collect(run: StageRun) -> list[Path]:
     """
     Record episodes, or read recorded ones, and cache them by their settings.
 
-    The cache lies in `~/.cache/rlvr_world_hf`, or where the environment variable `RLVR_WORLD_CACHE` points: another
-    run, another training seed or another output folder starts with the same episodes at once.
+    The cache is in `~/.cache/rlvr_world_hf`, or where the environment variable `RLVR_WORLD_CACHE` points. A run with
+    another training seed or output folder uses the same episodes, without recording them again.
     """
     folder = cached("episodes", collect.fingerprint(run.recipe), partial(_fill, run))
     return [folder / split for split in SPLITS]

@@ -1,4 +1,4 @@
-"""Control: continues likelihood training for as long as RL took, so the table shows what time alone brings."""
+"""Control: continues likelihood training for as long as RL took, so that the table shows what time alone gains."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .pretrain import likelihood_training, pretrain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlSettings:
-    """How long likelihood training continues; all else is as the recipe has it for pretrain."""
+    """How long likelihood training continues; all other settings are those of pretrain."""
 
-    max_steps: int = key(0, "Updates after the last pretrain checkpoint; 0: as many as RL's wall time lets it make.")
+    max_steps: int = key(0, "Updates after the last pretrain checkpoint; 0: as many as fit into RL's wall time.")
     times_rl: float = key(1.0, "With max_steps 0: this many times the wall time of RL.")
     save_total_limit: int | None = key(
         2, "Checkpoints kept for resuming, the best and the last among them; null: all.", affects_result=False
@@ -30,7 +30,7 @@ def control(run: StageRun) -> list[Path]:
     """
     Continue likelihood training from the last pretrain checkpoint, its optimizer included, and save it as `control/`.
 
-    The saved checkpoint is the one with the best likelihood on the validation episodes, base included where
+    The saved checkpoint is the one with the best likelihood on the validation episodes, base included if
     pretraining left a checkpoint. It trains at least for the wall time of the GRPO stage, or a multiple of it.
     """
     settings, steps = pretrain.read(run.recipe), run.settings.max_steps

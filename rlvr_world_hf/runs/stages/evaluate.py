@@ -1,4 +1,4 @@
-"""Evaluate: measures the checkpoints of a run and its yardsticks on held-out episodes."""
+"""Evaluate: measures the checkpoints of a run and its baselines on held-out episodes."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ class EvaluateSettings:
     )
     reject_repetition: int = key(
         0,
-        "Most draws of a prediction of frames or sensors, while one repeats the one before; costs up to so many times "
-        "the sampling, and `_best_sampling` rows have none. 0: off.",
+        "Most draws of a prediction of frames or sensors: it is drawn again while one of its steps repeats the step "
+        "before. Sampling takes up to this many times as long. Not for `_best_sampling` rows. 0: off.",
     )
-    num_samples: int = key(1, "Predictions a window and seed; with more, the best of them is measured too.")
+    num_samples: int = key(1, "Predictions per window and seed; with more than 1, the best of them is measured, too.")
     best_sampling: tuple[str, ...] = key(("base",), "Checkpoints also measured with their best sampling settings.")
-    choose_by: str = key("", "Metric the best settings are chosen by; the first rewarded one if empty.")
+    choose_by: str = key("", "Metric by which the best settings are chosen; the first rewarded one if empty.")
     metrics: list[dict[str, Any]] = key(
         [], "Metrics of this world, beside the standard ones: import paths of rewards."
     )
-    max_new_tokens: int = key(256, "Of text: tokens after which an answer is cut off.")
+    max_new_tokens: int = key(256, "In a world of text: tokens after which an answer is cut off.")
     batch_size: int = key(128, "Predictions in memory at a time.", affects_result=False)
 
     def __post_init__(self) -> None:
-        self.sampling()  # what cannot be drawn is refused before anything is trained
+        self.sampling()  # raises before anything is trained, if the settings cannot be used
 
     def sampling(self) -> Sampling:
-        """That of the rows without best sampling."""
+        """Sampling settings of the rows without best sampling."""
         return Sampling(temperature=self.temperature, reject_repetition=self.reject_repetition)
 
     def draws(self) -> Draws:
@@ -72,9 +72,9 @@ def evaluate(run: StageRun) -> list[Path]:
     """
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
 
-    Writes `results.json`: MAE, MSE, PSNR, SSIM, LPIPS where its trunk is there, each also on moving pixels only, the
-    repetition rate; of sensors MAE, MSE and accuracy; and the further `metrics` of the recipe. Of text: the rewards'
-    metrics and those of the recipe, also apart for transitions that change something and those that do not.
+    Writes `results.json`. For frames: MAE, MSE, PSNR, SSIM, and LPIPS if its trunk is there, each also on moving
+    pixels only, and the repetition rate. For sensors: MAE, MSE and accuracy. For text: the metrics of the rewards, also
+    apart for transitions that change something and those that do not. For all: the further `metrics` of the recipe.
 
     Args:
         run (`StageRun`):
@@ -90,11 +90,11 @@ def evaluate(run: StageRun) -> list[Path]:
 
 def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any]]) -> Results:
     """
-    What `evaluate` of a recipe measures, of any checkpoints.
+    Measure any checkpoints as the stage `evaluate` of a recipe does.
 
     Args:
         recipe (`Recipe`):
-            Its episodes, windows, rewards and evaluation; its collect stage is finished.
+            Gives episodes, windows, rewards and evaluation; its collect stage must be finished.
         checkpoints (`Mapping[str, tuple]`):
             Row -> model and processor.
 

@@ -21,28 +21,28 @@ from .pretrain import PretrainSettings, pretrain
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrpoSettings:
-    """What is rewarded; the keys of `WorldModelGRPOConfig` say how it is trained."""
+    """What is rewarded; the other keys of the stage are those of `WorldModelGRPOConfig`."""
 
     rewards: list[dict[str, Any]] = key(
-        [{"path": "rlvr_world_hf.rewards.MAEReward"}], "For each reward its path, its weight and its own settings."
+        [{"path": "rlvr_world_hf.rewards.MAEReward"}], "For each reward, its path, its weight and its own settings."
     )
     lora_rank: int | None = key(
-        None, "Rank of a LoRA adapter on all linear layers, which RL trains; 0: the whole policy; none: as pretrain."
+        None, "Rank of a LoRA adapter on all linear layers, which RL trains; 0: the whole policy; null: as pretrain."
     )
-    lora_alpha: int | None = key(None, "Its scale; none: as pretrain.")
-    validation_windows: int = key(64, "Validation windows rolled out when `eval_strategy` asks for it.")
+    lora_alpha: int | None = key(None, "Scale of the LoRA adapter; null: as pretrain.")
+    validation_windows: int = key(64, "Validation windows to roll out when `eval_strategy` asks for it.")
     bf16: Bfloat16 = BF16
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def adapter(self, of_pretrain: PretrainSettings) -> Any:
-        """The `peft.LoraConfig` of it, or `None`."""
-        rank = of_pretrain.lora_rank if self.lora_rank is None else self.lora_rank
-        alpha = of_pretrain.lora_alpha if self.lora_alpha is None else self.lora_alpha
-        return dataclasses.replace(of_pretrain, lora_rank=rank, lora_alpha=alpha).adapter()
+    def adapter(self, pretrain_settings: PretrainSettings) -> Any:
+        """The `peft.LoraConfig` of RL's adapter; `None` without one."""
+        rank = pretrain_settings.lora_rank if self.lora_rank is None else self.lora_rank
+        alpha = pretrain_settings.lora_alpha if self.lora_alpha is None else self.lora_alpha
+        return dataclasses.replace(pretrain_settings, lora_rank=rank, lora_alpha=alpha).adapter()
 
 
 def config_class(recipe: Recipe) -> Callable[..., Any]:
-    """Where the other keys of the stage go; imported on use, as the trainer's libraries take seconds to load."""
+    """What the stage forwards its other keys to; imported on use, as the trainer's libraries take seconds to load."""
     from ...training import WorldModelGRPOConfig
 
     return WorldModelGRPOConfig

@@ -22,13 +22,18 @@ from ..world import is_text
 class PredictSettings:
     """What to draw."""
 
-    examples: int = key(4, "Test episodes to draw, of each the window in which most moves; of text, right and wrong.")
+    examples: int = key(
+        4,
+        "Test episodes to draw, each by the window in which most moves; in a world of text, right and wrong answers.",
+    )
     checkpoints: tuple[str, ...] = key(("base", "rlvr"), "Checkpoints to draw, below the reference.")
     sampling_seed: int = key(0, "Seed of the sampled predictions.")
     temperature: float = key(1.0, "Sampling temperature.")
     scale: int = key(2, "Times that each pixel is repeated.")
-    state: str = key("", "Of text: a state to predict from, in place of all this; its prediction is printed.")
-    action: str = key("", "Of text: the action taken in that state.")
+    state: str = key(
+        "", "In a world of text: a state to predict from. The prediction is printed, and nothing else is done."
+    )
+    action: str = key("", "In a world of text: the action taken in that state.")
 
 
 @stage(settings=PredictSettings, after=("evaluate",))
@@ -37,9 +42,9 @@ def predict(run: StageRun) -> list[Path]:
     Draw reference, predictions and errors as `strip.png` and `strip.gif`, and the curves as `learning_curves.png`;
     sensors are drawn as lines over time, `sensors.png`.
 
-    Of test episodes that are spread evenly over the split, the window is drawn in which most moves: a window in which
-    nothing happens shows no difference. Of text, right and wrong answers are written to `examples.md`; with `state`
-    and `action`, the last of the checkpoints predicts what changes.
+    Test episodes are chosen evenly over the split. Each is drawn by the window in which most moves, as a window in
+    which nothing happens shows no difference. In a world of text, right and wrong answers are written to
+    `examples.md`; with `state` and `action`, the last of the checkpoints predicts what changes.
     """
     settings, folder = run.settings, run.recipe.output_dir
     pipelines = {

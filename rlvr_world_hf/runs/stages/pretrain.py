@@ -19,7 +19,7 @@ from ..stage import StageRun, stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PretrainSettings:
-    """The transformer and its training; other keys are those of `TrainingArguments`, of text `SFTConfig`."""
+    """The transformer and its training; other keys are those of `TrainingArguments`, or with text `SFTConfig`."""
 
     hidden_size: int = key(768, "Width of the transformer.")
     num_hidden_layers: int = key(12, "Its depth.")
@@ -28,27 +28,27 @@ class PretrainSettings:
     tie_word_embeddings: bool = key(False, "Whether input and output embeddings are one.")
     action_bins: int = key(256, "Bins of each action dimension.")
     sensor_bins: int = key(0, "Bins of each dimension of a state, with frames or without; 0 for no sensors.")
-    max_steps: int = key(450_000, "Updates; 0, with start_from: none, the base is what it starts from.")
+    max_steps: int = key(450_000, "Updates; 0, with start_from: no training, base is what it starts from.")
     eval_steps: int = key(500, "Updates between two evaluations, each followed by a checkpoint.")
-    batch_size: int = key(32, "Windows an update and process.")
+    batch_size: int = key(32, "Windows per update and process.")
     learning_rate: float = key(5e-5, "Learning rate of AdamW.")
     warmup_steps: int = key(5000, "Updates over which the learning rate rises from 0.")
     bf16: Bfloat16 = BF16
     restrict_log_probs: bool = key(
-        False, "Learn each token among the ids valid at its position only, as rollouts sample it; not of text."
+        False, "Learn each token among the ids valid at its position only, as rollouts sample it; not for text."
     )
     start_from: str = key(
         "",
-        "Folder or Hub id of a world model, of text also a language model, to start from; bundled: the one that ships "
-        "with the library, of the bundled codec; a fresh one if empty.",
+        "Folder or Hub id of a world model to start from, for text also of a language model; bundled: the one that "
+        "ships with the library, for the bundled codec; a fresh one if empty.",
     )
-    max_length: int = key(1024, "Of text: longest prompt and answer, in tokens; longer ones are left out.")
-    lora_rank: int = key(0, "Of text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
-    lora_alpha: int = key(16, "Of text: its scale.")
+    max_length: int = key(1024, "For text: maximum length of prompt and answer in tokens; longer ones are left out.")
+    lora_rank: int = key(0, "For text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
+    lora_alpha: int = key(16, "For text: scale of the LoRA adapter.")
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def adapter(self) -> Any:
-        """The `peft.LoraConfig` of it, or `None`."""
+        """The `peft.LoraConfig` of the adapter; `None` without one."""
         if not self.lora_rank:
             return None
         from peft import LoraConfig
@@ -58,7 +58,7 @@ class PretrainSettings:
         )
 
     def policy_sizes(self) -> dict[str, Any]:
-        """What `build_policy` is called with."""
+        """Arguments of `build_policy`."""
         names = (
             "hidden_size",
             "num_hidden_layers",
@@ -95,8 +95,8 @@ def pretrain(run: StageRun) -> list[Path]:
     """
     Train a transformer on the tokens of the training episodes and save it as `base/`.
 
-    The saved checkpoint is the one with the best likelihood on the validation episodes. The rows are written as tokens
-    once and cached, like the episodes.
+    The saved checkpoint is the one with the best likelihood on the validation episodes. The tokens of
+    the rows are computed once and cached, like the episodes.
     """
     settings = run.settings
     if settings.max_steps == 0 and not settings.start_from:
@@ -123,11 +123,11 @@ def likelihood_training(
         run (`StageRun`):
             The stage.
         model (`transformers.PreTrainedModel`):
-            What to train.
+            The model to train.
         processor (`WorldModelProcessor`):
             Its processor.
         settings (`PretrainSettings`):
-            How to train.
+            Settings of the training.
         checkpoint (`str`):
             Folder of the run's output to save the best checkpoint in.
         limits (`dict[str, Any]`):

@@ -1,4 +1,4 @@
-"""Tokenizer: trains the codec between frames and codes, where the recipe asks for one trained from scratch."""
+"""Tokenizer: trains the codec between frames and codes, if the recipe asks for one trained from scratch."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class TokenizerSettings:
 
     source: str = key(
         BUNDLED,
-        "bundled: the one that ships with the library; scratch: trained here; none: a world of sensors has none; a "
-        "folder, a bundled name, or a Hub id.",
+        "bundled: the codec that ships with the library; scratch: one trained here; none: no codec, for a world of "
+        "sensors; or a folder, a bundled name, or a Hub id.",
     )
     codec: dict[str, Any] = key(
         {"path": "rlvr_world_hf.CompressiveTokenizer"}, "For scratch: import path of the codec and its configuration."
     )
     start_from: str | None = key(
         None,
-        "For scratch: a folder or Hub id of a codec whose weights training begins with, as far as its shapes agree "
-        "with those of `codec`; none: random weights.",
+        "For scratch: folder or Hub id of a codec. Training begins with its weights where their shapes agree with "
+        "`codec`; null: random weights.",
     )
     metrics: list[dict[str, Any]] = key(
         [],
@@ -64,10 +64,10 @@ def _source(recipe: Recipe) -> str:
 )
 def tokenizer(run: StageRun) -> list[Path]:
     """
-    Train the visual tokenizer on the training episodes and save it as `codec/`, with what it loses as `results.json`.
+    Train the visual tokenizer on the training episodes and save it as `codec/`, with its errors in `results.json`.
 
-    Only for `--tokenizer scratch`: by default the codec that ships with the library is used, as people take a
-    tokenizer from the Hub. In a world of text, a text tokenizer is trained on its prompts and answers.
+    Only for `--tokenizer scratch`: by default the codec that ships with the library is used, like a tokenizer from the
+    Hub. In a world of text, a text tokenizer is trained on its prompts and answers.
     """
     if run.settings.source != SCRATCH:
         logger.info("tokenizer: %s", run.settings.source)
