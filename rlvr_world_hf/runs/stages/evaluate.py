@@ -73,8 +73,8 @@ def evaluate(run: StageRun) -> list[Path]:
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
 
     Writes `results.json`. For frames: MAE, MSE, PSNR, SSIM, and LPIPS if its trunk is there, each also on moving
-    pixels only, and the repetition rate. For sensors: MAE, MSE and accuracy. For text: the metrics of the rewards, also
-    apart for transitions that change something and those that do not. For all: the further `metrics` of the recipe.
+    pixels only, and the repetition rate. For sensors: MAE, MSE and accuracy. For text: the metrics of the rewards,
+    also apart for transitions that change something and those that do not. For all: the further `metrics` of the recipe.
 
     Args:
         run (`StageRun`):
