@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from rlvr_world_hf.evaluation.results import read_results, write_results
+from rlvr_world_hf.evaluation.results import read_results, summarize, write_results
 from rlvr_world_hf.runs import reproduce as reproduce_module
 from rlvr_world_hf.runs.reproduce import readme_table, reproduce
 
