@@ -138,9 +138,9 @@ def _full_name(name: str) -> str:
 
 
 def _show_progress() -> None:
-    from transformers.utils import logging as host_logging
+    from transformers.utils import logging as transformers_logging
 
-    host_logging.disable_progress_bar()  # of loading and saving; training has its own
+    transformers_logging.disable_progress_bar()  # of loading and saving; training has its own
     log = logging.getLogger("rlvr_world_hf")
     if not log.handlers:
         handler = logging.StreamHandler(sys.stdout)
