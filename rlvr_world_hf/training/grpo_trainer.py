@@ -19,7 +19,7 @@ from transformers.trainer_utils import HubStrategy, TrainOutput
 from transformers.utils import logging
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
-from trl.trainer import grpo_trainer as host
+from trl.trainer import grpo_trainer as trl_grpo
 from trl.trainer.utils import get_config_model_id, split_tensor_dict
 
 from ..hub.cards import CardSubject, card_text
@@ -90,7 +90,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
     - tokens the world writes carry no loss, and log-probabilities are over the ids valid at a position.
 
     In worlds of text prompts come from the column `prompt`; rewards receive `completions` and the columns of the row.
-    With vLLM, continuous batching, tools, images, `min_p`, a repetition penalty or `generation_kwargs` it is the host
+    With vLLM, continuous batching, tools, images, `min_p`, a repetition penalty or `generation_kwargs` it is TRL
     that samples.
 
     All else is inherited.
@@ -193,7 +193,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
                 args=args,
                 train_dataset=train_dataset,
                 eval_dataset=eval_dataset,
-                processing_class=processing_class.tokenizer,  # the host takes a processor for one of a VLM
+                processing_class=processing_class.tokenizer,  # TRL takes a processor for one of a VLM
                 callbacks=callbacks,
                 optimizers=optimizers,
                 peft_config=peft_config,
@@ -227,7 +227,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """
-        Trains, as the host does.
+        Trains, as transformers' trainer does.
 
         Args:
             resume_from_checkpoint (`str` or `bool`, *optional*):
@@ -235,31 +235,31 @@ class WorldModelGRPOTrainer(GRPOTrainer):
                 starts from its beginning, and if it is the run's end, its weights are loaded.
 
         Returns:
-            [`~transformers.trainer_utils.TrainOutput`]: as the host's.
+            [`~transformers.trainer_utils.TrainOutput`]: as transformers gives it.
         """
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_checkpoint(self.args.output_dir)
         if resume_from_checkpoint:
             state = checkpoint_state(resume_from_checkpoint)
             if state.global_step >= (self.args.max_steps if self.args.max_steps > 0 else state.max_steps):
-                self._load_from_checkpoint(resume_from_checkpoint)  # the host would add another update
+                self._load_from_checkpoint(resume_from_checkpoint)  # TRL would add another update
                 self.state = state
                 return TrainOutput(state.global_step, math.nan, {})
         return super().train(resume_from_checkpoint=resume_from_checkpoint or None, **kwargs)
 
     def _get_dataloader(self, dataset: Dataset | IterableDataset, *args: Any, **kwargs: Any) -> DataLoader:
-        # The host's sampler asks for a row once a completion, and for a batch of rollouts once an update.
+        # TRL's sampler asks for a row once a completion, and for a batch of rollouts once an update.
         dataset = _RowsReadOnce(dataset) if isinstance(dataset, Dataset) else dataset
         return super()._get_dataloader(dataset, *args, **kwargs)
 
     def _get_train_sampler(self, dataset: Dataset | None = None) -> Sampler:
         sampler = super()._get_train_sampler(dataset)
-        if sampler.shuffle:  # the host's order depends on how many epochs this process has seen; ours on the epoch
+        if sampler.shuffle:  # TRL's order depends on how many epochs this process has seen; ours on the epoch
             sampler.set_epoch = lambda epoch: sampler.generator.manual_seed(self.args.seed + epoch)
         return sampler
 
     def _prepare_inputs(self, generation_batch: Rows) -> dict[str, Any]:
-        # As the host, except that it scatters groups over the updates at random.
+        # As TRL, except that it scatters groups over the updates at random.
         if not self.model.training:
             return super()._prepare_inputs(generation_batch)
         steps = self.args.steps_per_generation
@@ -281,7 +281,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         group_size = self.num_generations if self.model.training else self.num_generations_eval
         self._samples = math.gcd(len(inputs), group_size)  # completions of a prompt in this process
         self._rows = [{name: _as_tensor(value) for name, value in row.items()} for row in inputs[:: self._samples]]
-        if self._range_head is not None:  # the host wants a prompt in text; ours are the rows
+        if self._range_head is not None:  # TRL wants a prompt in text; ours are the rows
             inputs = [{**row, "prompt": ""} for row in self._rows for _ in range(self._samples)]
         output = super()._generate_and_score_completions(inputs)
         advantages = self._advantages(group_size)
@@ -326,7 +326,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         return self._rewards
 
     def _advantages(self, group_size: int) -> torch.Tensor | None:
-        """Advantages of all processes, `(rows,)` or, one a token, `(rows, L)`; none where the host's are right."""
+        """Advantages of all processes, `(rows,)` or, one a token, `(rows, L)`; none where TRL's are right."""
         if self.args.credit == "reward_to_go":
             rewards = self._weighted_sum(self._step_rewards)
             to_go = rewards_to_go(rewards, discount=self.args.credit_discount)
@@ -387,7 +387,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             yield model
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], images: Any, *args: Any, **kwargs: Any) -> Any:
-        # As the host, whose `generate` computes a prompt once for each completion, except where only it can sample.
+        # As TRL, whose `generate` computes a prompt once for each completion, except where only it can sample.
         if not self._shares_prompts or images is not None or self.tools or not self.args.samples_by_probability_only:
             return super()._generate_single_turn(prompt_ids, images, *args, **kwargs)
         with self._policy_to_sample_from() as model:
@@ -464,7 +464,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
     ) -> None:
         """
-        Writes the card of a world model in place of the host's, as yet without results: the host asks for it at every
+        Writes the card of a world model in place of TRL's, as yet without results: TRL asks for it at every
         checkpoint, before anything is measured. A card beside a `results.json` has them and stays as it is.
 
         Args:
@@ -518,11 +518,11 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         """
         Uploads the whole world model to `args.hub_model_id`: policy, processor, codec and card, in one commit.
 
-        Unlike the host's, the repository holds no `training_args.bin`: nothing in it runs code when it is loaded.
+        Unlike transformers', the repository holds no `training_args.bin`: nothing in it runs code when it is loaded.
 
         Args:
             commit_message (`str`, *optional*, defaults to `"End of training"`): title of the commit.
-            blocking (`bool`, *optional*, defaults to `True`): accepted as the host has it; the upload is waited for.
+            blocking (`bool`, *optional*, defaults to `True`): accepted as in transformers; the upload is waited for.
             token (`str`, *optional*): Hub token with write permission; `args.hub_token` by default.
             revision (`str`, *optional*): branch; `args.hub_revision` by default.
             private (`bool`, *optional*): whether a repository that is made is private; `args.hub_private_repo` by
@@ -556,7 +556,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         )
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        # As the host at each save, except that it uploads its folder with pickled settings and without the codec.
+        # As transformers at each save, except that it uploads its folder with pickled settings and without the codec.
         if self.args.hub_strategy != HubStrategy.END:
             self.push_to_hub(commit_message=f"Training in progress, step {self.state.global_step}")
 
@@ -564,7 +564,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 def _score_packed(
     model: torch.nn.Module, inputs: dict[str, Any], ids: torch.Tensor, mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Log-probabilities and entropies `(N, L)` of a packed row's completions, by the host's head."""
+    """Log-probabilities and entropies `(N, L)` of a packed row's completions, by TRL's head."""
     groups: PackedGroups = inputs["shared_prompt"]
     unscored = ids.new_full((1, groups.prompts * groups.prompt_length), -100)
     labels = torch.cat([unscored, ids.masked_fill(mask == 0, -100).reshape(1, -1)], dim=1)
@@ -597,13 +597,13 @@ class _RowsReadOnce(torch.utils.data.Dataset):
 
 @contextmanager
 def _reference_copied_from(model: PreTrainedModel) -> Iterator[None]:
-    """The host loads the reference policy by its name; a model in memory has none, or has changed since: copy it."""
-    load = host.create_model_from_path
-    host.create_model_from_path = lambda *args, **kwargs: copy.deepcopy(model).requires_grad_(False)
+    """TRL loads the reference policy by its name; a model in memory has none, or has changed since: copy it."""
+    load = trl_grpo.create_model_from_path
+    trl_grpo.create_model_from_path = lambda *args, **kwargs: copy.deepcopy(model).requires_grad_(False)
     try:
         yield
     finally:
-        host.create_model_from_path = load
+        trl_grpo.create_model_from_path = load
 
 
 def _as_tensor(value: Any) -> Any:

@@ -74,7 +74,7 @@ def evaluate(run: StageRun) -> list[Path]:
 
     Writes `results.json`. For frames: MAE, MSE, PSNR, SSIM, and LPIPS if its trunk is there, each also on moving
     pixels only, and the repetition rate. For sensors: MAE, MSE and accuracy. For text: the metrics of the rewards,
-    also apart for transitions that change something and those that do not. For all: the further `metrics` of the recipe.
+    also apart for transitions that change something and those that do not. For all: the recipe's further `metrics`.
 
     Args:
         run (`StageRun`):

@@ -1,4 +1,4 @@
-"""After `import rlvr_world_hf`, whenever that is, `AutoProcessor` knows our processors and asks for no trust."""
+"""Once anything of ours that reads checkpoints is imported, `AutoProcessor` knows our processors without trust."""
 
 import subprocess
 import sys
@@ -11,9 +11,8 @@ from tests.tiny import tiny_joint_processor, tiny_processor, tiny_sensor_process
 
 
 BEFORE_AND_AFTER = {
-    "before": "import rlvr_world_hf\nfrom transformers import AutoProcessor",
-    "after": "from transformers import AutoProcessor\nimport rlvr_world_hf",
-    "within": "import rlvr_world_hf.processors.base\nfrom transformers import AutoProcessor",
+    "before": "import rlvr_world_hf.processors\nfrom transformers import AutoProcessor",
+    "after": "from transformers import AutoProcessor\nfrom rlvr_world_hf import WorldModelPipeline",
 }
 
 
