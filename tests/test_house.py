@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rewards.discovery import is_of_rewards
+
 
 LIBRARY = Path(__file__).resolve().parents[1] / "rlvr_world_hf"
 MODULES = sorted(LIBRARY.rglob("*.py"))
@@ -315,3 +317,14 @@ def without_docstrings(tree: ast.Module) -> ast.Module:
             is_text = [isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) for item in body]
             node.body = [item for item, skipped in zip(body, is_text, strict=True) if not skipped]
     return tree
+
+
+def test_rewards_lie_where_the_conformance_tests_look() -> None:
+    elsewhere = []
+    for path in MODULES:
+        module = ".".join(["rlvr_world_hf", *path.relative_to(LIBRARY).with_suffix("").parts])
+        for node in tree_of(path).body:
+            bases = [ast.unparse(base).rpartition(".")[2] for base in getattr(node, "bases", [])]
+            if any(base.endswith("Reward") for base in bases) and not is_of_rewards(module):
+                elsewhere.append(f"{identifier(path)}: {node.name}")
+    refuse(elsewhere)

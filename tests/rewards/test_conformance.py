@@ -2,17 +2,15 @@
 
 import inspect
 import pickle
-import pkgutil
-from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 
-import rlvr_world_hf.rewards
 from rlvr_world_hf.rewards import VerifiableReward
 from rlvr_world_hf.rewards.base import AGGREGATIONS
 from rlvr_world_hf.rewards.pixel import MAEReward, PixelReward
+from tests.rewards.discovery import reward_classes
 
 
 # What a reward needs to be made without files from elsewhere, and for small frames.
@@ -25,15 +23,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 READS_NO_REFERENCE = {"RepetitionReward"}
 
 
-def subclasses(cls: type) -> set[type]:
-    return {cls} | {found for child in cls.__subclasses__() for found in subclasses(child)}
-
-
 def make_rewards() -> list[VerifiableReward]:
-    for module in pkgutil.iter_modules(rlvr_world_hf.rewards.__path__):
-        import_module(f"rlvr_world_hf.rewards.{module.name}")
-    room = [cls for cls in subclasses(VerifiableReward) if cls.__module__.startswith("rlvr_world_hf.rewards.")]
-    concrete = sorted((cls for cls in room if not inspect.isabstract(cls)), key=lambda cls: cls.__name__)
+    concrete = reward_classes(VerifiableReward)
     on_pixels = [cls for cls in concrete if issubclass(cls, PixelReward)]
     forms: list[tuple[type, dict[str, Any]]] = [(cls, {}) for cls in concrete]
     forms += [(cls, {"pixels": "moving"}) for cls in on_pixels]  # each measures its own way where it is masked

@@ -3,15 +3,13 @@
 import inspect
 import json
 import pickle
-import pkgutil
-from importlib import import_module
 
 import pytest
 
-import rlvr_world_hf.rewards
 from rlvr_world_hf.rewards.text import TextReward
 from rlvr_world_hf.worlds.textworld.facts import FactChange
 from rlvr_world_hf.worlds.web.change import PageChange
+from tests.rewards.discovery import reward_classes
 
 
 LAMP = {"uuid": 2, "properties": {"isOn": False, "size": 1}, "contains": []}
@@ -30,9 +28,9 @@ def difference(*modified: dict) -> str:
 CHANGE = FactChange(added=frozenset({"open(door)"}), removed=frozenset({"closed(door)"}))
 PAGE = PageChange(new=("[3] link 'Undo'", "[4] link 'Redo'"))
 ROWS = {
-    "fact_state": ({"ground_truth": str(CHANGE)}, str(CHANGE), "+ open(door)", "+ open(box)"),
-    "page_change": ({"ground_truth": PAGE.text}, PAGE.text, PageChange(new=PAGE.new[:1]).text, PageChange().text),
-    "object_state": (
+    "textworld": ({"ground_truth": str(CHANGE)}, str(CHANGE), "+ open(door)", "+ open(box)"),
+    "web": ({"ground_truth": PAGE.text}, PAGE.text, PageChange(new=PAGE.new[:1]).text, PageChange().text),
+    "bytesized32": (
         {"ground_truth": game(LIT), "data_state": game(LAMP), "data_action": "turn on lamp"},
         difference(LIT),
         difference(),
@@ -41,30 +39,34 @@ ROWS = {
 }
 
 
-def subclasses(cls: type) -> set[type]:
-    return {cls} | {found for child in cls.__subclasses__() for found in subclasses(child)}
-
-
 def make_rewards() -> list[TextReward]:
-    for module in pkgutil.iter_modules(rlvr_world_hf.rewards.__path__):
-        import_module(f"rlvr_world_hf.rewards.{module.name}")
-    room = [cls for cls in subclasses(TextReward) if cls.__module__.startswith("rlvr_world_hf.rewards.")]
-    concrete = sorted((cls for cls in room if not inspect.isabstract(cls)), key=lambda cls: cls.__name__)
+    concrete = reward_classes(TextReward)
     kinds = [cls(kind="task_specific") for cls in concrete if "kind" in inspect.signature(cls).parameters]
     return [*(cls() for cls in concrete), *kinds]
 
 
-every_reward = pytest.mark.parametrize("reward", make_rewards(), ids=lambda reward: reward.name)
+REWARDS = make_rewards()
+every_reward = pytest.mark.parametrize("reward", REWARDS, ids=lambda reward: reward.name)
 
 
 def score(reward: TextReward, *answers: str) -> list:
-    row = ROWS[type(reward).__module__.rpartition(".")[2]][0]
+    row = ROWS[type(reward).__module__.split(".")[2]][0]
     columns = {name: [value] * len(answers) for name, value in row.items()}
     return reward(completions=list(answers), prompts=["?"] * len(answers), **columns)
 
 
 def answers_of(reward: TextReward) -> tuple[str, str, str]:
-    return ROWS[type(reward).__module__.rpartition(".")[2]][1:]
+    return ROWS[type(reward).__module__.split(".")[2]][1:]
+
+
+def test_the_rewards_of_worlds_are_found() -> None:
+    assert {reward.name for reward in REWARDS} >= {
+        "fact_f1",
+        "exact_match",
+        "page_change_f1",
+        "binary",
+        "task_specific",
+    }
 
 
 @every_reward
@@ -84,7 +86,7 @@ def test_reasoning_and_special_tokens_do_no_harm(reward):
 @every_reward
 @pytest.mark.parametrize("answer", ["", "I do not know.", "[" * 100_000, "{" * 50_000 + "}" * 50_000])
 def test_the_unreadable_earns_the_floor_and_is_counted(reward, answer):
-    row = ROWS[type(reward).__module__.rpartition(".")[2]][0]
+    row = ROWS[type(reward).__module__.split(".")[2]][0]
     seen = {}
     rewards = reward(completions=[answer], log_metric=seen.__setitem__, **{name: [one] for name, one in row.items()})
     assert rewards == [reward.floor] and seen == {"parse_failure": 1.0}
