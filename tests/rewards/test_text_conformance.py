@@ -60,12 +60,10 @@ def answers_of(reward: TextReward) -> tuple[str, str, str]:
 
 
 def test_the_rewards_of_worlds_are_found() -> None:
-    assert {reward.name for reward in REWARDS} >= {
-        "fact_f1",
-        "exact_match",
-        "page_change_f1",
-        "binary",
-        "task_specific",
+    assert {type(reward).__name__ for reward in REWARDS} >= {
+        "FactMatchReward",
+        "ObjectStateReward",
+        "PageChangeReward",
     }
 
 
