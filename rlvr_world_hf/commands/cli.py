@@ -55,12 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0 if rest else 2
         # datasets reads it when it is imported; the stages have progress bars of their own.
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        # TRL's trainers send telemetry unless this is set.
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         overrides = parse_overrides(rest[1:])
         if command == "reproduce" and (rest[0] in application_names() or is_finding(rest[0])):
             job = _finding_job(rest[0], overrides)
         else:
             job = partial(_command(command), _recipe_of(command, rest[0], overrides))
+    # What wrong arguments, a missing file or the Hub cause; any other error is a bug and keeps its traceback.
     except (ValueError, TypeError, FileNotFoundError, PermissionError, ConnectionError) as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
         return 2
@@ -92,6 +94,7 @@ def _recipe_of(command: str, name: str, overrides: dict[str, Any]) -> Recipe:
 
 def _finding_job(name: str, overrides: dict[str, Any]) -> Callable[[], Any]:
     """The function that measures a finding, its settings checked."""
+    # Taken out first: the place of the output makes a finding no less whole.
     folder = Path(overrides.pop("output_dir")) if "output_dir" in overrides else None
     if name in application_names():
         from ..findings.application import check_options, measure_application
@@ -141,6 +144,7 @@ def _show_progress() -> None:
 
     transformers_logging.disable_progress_bar()  # those of loading and saving; training has its own
     log = logging.getLogger("rlvr_world_hf")
+    # A process may call `main` more than once.
     if not log.handlers:
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))

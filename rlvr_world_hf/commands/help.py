@@ -67,6 +67,7 @@ def stage_help(name: str) -> str:
     own = keys_of(stage.settings)
     lines += ["", "keys:", *describe(own)]
     if stage.forwards_to is not None:
+        # No recipe is given, so the keys are those of the default world.
         target = stage.forwards_to(Recipe(name="help"))
         not_here = {*own, *SHARED_KEYS, *stage.reserved}
         lines += [
@@ -148,6 +149,7 @@ def describe(keys: dict[str, Key]) -> list[str]:
     described = []
     for name, known in keys.items():
         default = "needed" if known.default is dataclasses.MISSING else _short(known.default)
+        # A key without help would leave two blanks before its default.
         described.append(f"  --{name:<26} {known.help} [{default}]".replace("  [", " ["))
     return described
 

@@ -69,6 +69,7 @@ def _loaded_as(recipe: Recipe, folder: Path) -> str:
     name = f"{folder.name}-rlvr"
     if folder.parent == shipped_folder("model_cards") and name in bundled_names():
         return name
+    # Not `recipe.output_dir`: that of `reproduce` has a folder a seed, and `run` writes where the recipe says.
     return (load_recipe(recipe.name).output_dir / "rlvr").as_posix()
 
 
@@ -80,6 +81,7 @@ def hub_dataset(recipe: Recipe) -> str | None:
 def _base_model(recipe: Recipe) -> str | None:
     """The model on the Hub that a recipe starts from; `None` if there is none."""
     start = recipe.sections.get("pretrain", {}).get("start_from", "")
+    # A folder such as `outputs/base` has one slash, too.
     return start if start.count("/") == 1 and not Path(start).exists() else None
 
 

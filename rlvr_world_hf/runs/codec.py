@@ -66,6 +66,7 @@ def load_codec(place: Path | str) -> Any:
     name = str(_found(str(place)))
     if find_official(name) is not None:
         return load_official_tokenizer(local_folder(name)).float().eval()
+    # Codecs that ship with the library are stored in bfloat16; all are computed with in float32.
     return _codec_class(name).from_pretrained(name).float().eval()
 
 
@@ -85,11 +86,13 @@ def take_weights(codec: torch.nn.Module, place: str) -> None:
     """
     try:
         own, given = codec.state_dict(), load_codec(place).state_dict()
+    # diffusers raises this for a folder or repository without `config.json`.
     except OSError as error:
         raise FileNotFoundError(
             f"tokenizer.start_from: expected a folder or Hub id of a codec, got {place}, which has none; train it "
             "with its own recipe first, or leave `tokenizer.start_from` out."
         ) from error
+    # Codecs whose codes have another size share all weights but those around the quantizer.
     taken = {name: weights for name, weights in given.items() if name in own and own[name].shape == weights.shape}
     if not taken:
         raise ValueError(
@@ -115,6 +118,7 @@ def weights_hash(place: Path | str) -> str:
     if not Path(place).is_dir():
         return str(place)
     digest = hashlib.sha256()
+    # Not the card and the results beside them: they change while the codes stay the same.
     for file in sorted([*Path(place).glob("*.safetensors"), *Path(place).glob("config.json")]):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
@@ -149,6 +153,7 @@ def _found(place: str) -> Path | str:
 
 def _codec_class(place: str) -> Any:
     """The class that the `config.json` of a codec names, if it is a model of a trusted package."""
+    # `AutoModel` does not find this library's classes by their name; here it only reads it.
     from diffusers import AutoModel, ModelMixin
 
     name = AutoModel.load_config(place).get("_class_name", "")

@@ -68,6 +68,7 @@ def key(default: Any = dataclasses.MISSING, help: str = "", *, affects_result: b
     """
     metadata = {"help": help, "affects_result": affects_result}
     if isinstance(default, (list, dict)):
+        # Dataclasses refuse a list or a mapping as a plain default.
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -102,6 +103,7 @@ def keys_of(target: Callable[..., Any]) -> dict[str, Key]:
                 affects_result=bool(field.metadata.get("affects_result", True)),
             )
             for field in dataclasses.fields(target)
+            # Fields without `init` are computed by the dataclass and cannot be set.
             if field.init and field.name != FORWARDED
         }
     missing = inspect.Parameter.empty
@@ -170,6 +172,7 @@ def fill(
     for name, value in values.items():
         known, target = (own, filled) if name in own else (foreign, forwarded)
         target[name] = convert(value, known[name].hint, where=f"{where}.{name}")
+    # An own key hides a forwarded one of its name, as it does above.
     for name, known_key in {**foreign, **own}.items():
         if name not in values and known_key.default is dataclasses.MISSING:
             raise ValueError(f"{where}: the key {name!r} is missing; add `{name}: ...` to that part of the recipe.")
@@ -196,6 +199,7 @@ def check_known(names: Iterable[str], known: Iterable[str], *, where: str) -> No
     known = list(known)
     for name in names:
         if name not in known:
+            # No cutoff: however odd a name is, the error suggests one that exists.
             nearest = get_close_matches(str(name), known, n=1, cutoff=0.0)
             remedy = f"the nearest known key is {nearest[0]!r}" if nearest else "no key is known here"
             raise ValueError(f"{where}: unknown key {name!r}; {remedy}.")
@@ -264,6 +268,7 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
         number = _number(value)
         if number is not None and number.is_integer():
             return int(number)
+    # Of any other class, such as an enumeration, the part that has the key makes its own check.
     elif hint not in (bool, str, list, tuple, dict) or isinstance(value, hint):
         return value
     expected = hint.__name__ if isinstance(hint, type) else str(hint)
@@ -273,6 +278,7 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
 
 
 def _number(value: Any) -> float | None:
+    # In Python `True` is an int, and in YAML 1.1 `1e-4` is text.
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -288,6 +294,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     try:
         return get_type_hints(target)
+    # A name that is imported for type checkers only fails all at once: each annotation is then read alone.
     except NameError:
         return {name: _hint(text, target) for name, text in inspect.get_annotations(target).items()}
 
@@ -296,6 +303,7 @@ def _hint(text: Any, target: Callable[..., Any]) -> Any:
     if not isinstance(text, str):
         return text
     try:
+        # The source text of a module, never of a recipe.
         return eval(text, vars(inspect.getmodule(target)))
     except NameError:  # imported for type checkers only, so no recipe can have such a value
         return Any

@@ -45,6 +45,7 @@ def build_part(entry: Mapping[str, Any], *, where: str, example: str) -> Any:
     module, _, name = path.rpartition(".")
     try:
         part_class = getattr(import_module(module), name)
+    # `import_module` raises ValueError for a path without a dot, whose module name is empty.
     except (ValueError, ModuleNotFoundError, AttributeError) as error:
         raise ValueError(
             f"{where}: expected `path` to name a class that can be imported, such as {example}, got {path!r}: {error}."

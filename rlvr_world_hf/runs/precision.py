@@ -35,6 +35,7 @@ def computes_bfloat16(device: torch.device | str) -> bool:
     """
     kind = torch.device(device).type
     if kind == "cuda":
+        # By default PyTorch counts emulation as support.
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if kind == "cpu":
         capabilities = torch.cpu.get_capabilities()

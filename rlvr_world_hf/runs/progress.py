@@ -55,6 +55,7 @@ class Progress:
 
     def start(self) -> bool:
         """Prepare the folder; returns whether it holds an interrupted run to resume."""
+        # A finished stage that runs again has other settings or lost its outputs: there is nothing to resume.
         finished = (self.folder / "done.json").exists()
         resumes = not finished and read_json(self.folder / "started.json").get("fingerprint") == self.fingerprint
         if not resumes:
@@ -129,6 +130,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         content (`Mapping`):
             What it is to hold.
     """
+    # Each process has a draft of its own, as several may write the same file at once.
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
     draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     os.replace(draft, path)
@@ -152,6 +154,7 @@ def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
     folder = cache_folder(kind, name)
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder: only within a file system is a rename atomic.
         draft = Path(mkdtemp(prefix=f".{name}-", dir=folder.parent))
         try:
             build(draft)

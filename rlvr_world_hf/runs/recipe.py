@@ -103,6 +103,7 @@ class Recipe:
             self.sections.get(stage, {}),
             where=stage,
             forwards_to=forwards_to,
+            # The trainers' configs have `seed`, `output_dir` and `report_to`, too.
             reserved=(*SHARED_KEYS, *reserved),
         )
 
@@ -195,6 +196,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         name, equals, text = word[2:].partition("=")
         if not equals:
             following = next(words, None)
+            # Two dashes: `-1` is a value.
             if following is None or following.startswith("--"):
                 raise ValueError(f"Expected a value after `--{name}`, got {following or 'nothing'}; add one.")
             text = following
@@ -213,6 +215,7 @@ def _overridden(content: Mapping[str, Any], overrides: Mapping[str, Any], *, sta
         _override(chosen, dotted, value, stage=stage)
     tokenizer = chosen.get("tokenizer")
     if for_own and isinstance(tokenizer, Mapping) and tokenizer.get("source") != "bundled":
+        # `plain` no longer has that part, so this happens once.
         return _overridden(plain, {**for_own, **overrides}, stage=stage)
     return chosen
 

@@ -86,6 +86,7 @@ def readme_table(results: Mapping[str, Any]) -> str:
     rows = results["rows"]
     measured = {metric for metrics in rows.values() for metric in metrics}
     metrics = [metric for metric in README_METRICS if metric in measured] or None
+    # Where more likelihood does not help, control's best checkpoint is base itself.
     differing = [row for row in rows if row == "base" or rows[row] != rows.get("base")]
     return markdown_table(results, metrics=metrics, rows=differing)
 

@@ -68,4 +68,5 @@ def _table(results: Results) -> str:
         *ALWAYS_SHOWN,
     ]
     measured = {metric for metrics in results["rows"].values() for metric in metrics}
+    # Each once: a rewarded metric may also be one that is always shown.
     return markdown_table(results, metrics=[name for name in dict.fromkeys(asked) if name in measured])

@@ -39,6 +39,7 @@ class Processes:
 
     def __init__(self) -> None:
         self._state: Any = None
+        # The launcher sets it; a single process needs no state of accelerate's.
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             self._state = _process_state()
 
@@ -136,6 +137,7 @@ class Stage:
             logger.info("%s: already done", self.name)
         elif processes.is_first or self.shares_processes:
             self._run(recipe, progress, processes)
+        # The next stage reads what the first process has written here.
         processes.wait()
 
     def read(self, recipe: Recipe) -> Any:
@@ -165,6 +167,7 @@ class Stage:
             resumes = progress.start()
             logger.info("%s: %s in %s", self.name, "resuming" if resumes else "running", progress.folder)
         if self.shares_processes:
+            # `start` may empty the folder, so no process works in it before that.
             processes.wait()
         outputs = self.work(run)
         if processes.is_first:
@@ -284,6 +287,7 @@ def _process_state() -> Any:
 
 def _settings_of_result(settings: Any) -> dict[str, Any]:
     """Settings that affect the result."""
+    # Forwarded keys always count: their dataclass does not say which of them affect the result.
     content = dataclasses.asdict(settings)
     for name, known in keys_of(type(settings)).items():
         if not known.affects_result:

@@ -80,6 +80,7 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
     """
     world, alone = name.removesuffix(BASE), name.endswith(BASE)
     checkpoints = CHECKPOINTS[:1] if alone else CHECKPOINTS
+    # Beside their places, so that they can be renamed, and hidden from `_bundled` until then.
     made = {checkpoint: into / name / f".{checkpoint}" for checkpoint in checkpoints}
     try:
         for checkpoint, folder in made.items():
@@ -97,6 +98,7 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
             )
         for checkpoint, folder in made.items():
             if alone:
+                # The card and its results lie in the same folder and stay.
                 shutil.copytree(folder, into / name, dirs_exist_ok=True)
             else:
                 shutil.rmtree(into / name / checkpoint, ignore_errors=True)
@@ -115,6 +117,7 @@ def _places(into: Path, name: str) -> set[Path]:
 def _bundled(into: Path) -> set[Path]:
     """Folders of the checkpoints and codecs that are bundled; what is being made has a name that begins with a dot."""
     found = {file.parent for pattern in ("*/config.json", "*/*/config.json") for file in into.glob(pattern)}
+    # A codec within a checkpoint is part of its size already.
     return {folder for folder in found if not folder.name.startswith(".") and folder.parent not in found}
 
 

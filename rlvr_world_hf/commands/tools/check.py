@@ -131,6 +131,7 @@ def summary(recorded: RecordedEpisodes, episodes: Sequence[Episode]) -> list[str
     lines.append(
         f"brightness: {_from_to([int(episode.required_frames.mean()) for episode in episodes])} on average of 0 to 255"
     )
+    # In uint8 a negative difference would wrap around.
     changes = [np.abs(np.diff(episode.required_frames.astype(np.int16), axis=0)).mean() / 255 for episode in episodes]
     lines.append(f"change from frame to frame: {np.mean(changes):.4f} on average, of 0 to 1")
     if len(tasks) > 1:

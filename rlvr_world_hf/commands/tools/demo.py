@@ -38,6 +38,7 @@ def demo(words: Sequence[str]) -> int:
         return 0
     if len(words) > 2 or any(word.startswith("-") for word in words):
         raise ValueError(f"demo: expected at most two folders, got {' '.join(words)}; see `rlvr-world demo --help`.")
+    # By its path: `spaces/` is no package, and on a Space `import spaces` is Hugging Face's.
     page = runpy.run_path(str(shipped_folder("spaces") / PAGE / "app.py"))
     page["main"](*words)
     return 0

@@ -67,6 +67,7 @@ def push(words: Sequence[str]) -> int:
         repo_id,
         documents=[file for pattern in DOCUMENTS for file in sorted(folder.glob(pattern))] if is_run else [],
         commit_message=settings.message,
+        # `None` leaves it to the default of the owner; `False` would make it public.
         private=settings.private or None,
         revision=settings.revision or None,
     )

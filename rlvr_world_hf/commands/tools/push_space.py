@@ -43,6 +43,7 @@ def push_space(words: Sequence[str]) -> int:
         "Who you are on the Hub: `hf auth login`, or the variable HF_TOKEN.",
         exit_on_error=False,
     )
+    # argparse exits for missing or unknown words even with `exit_on_error=False`; both are refused below.
     parser.add_argument("repo", metavar="REPO", nargs="?", default="", help="id of the Space: owner/name")
     parser.add_argument("--private", action="store_true", help="create it as private; one that exists stays as it is")
     parser.add_argument("--message", default="Update the playground", help="title of the commit")
@@ -74,6 +75,7 @@ def _deploy(repo: str, *, private: bool, message: str) -> str:
         gather_space(Path(folder))
         space: dict[str, Any] = {"repo_id": repo, "repo_type": "space"}
         try:
+            # `None` leaves it to the default of the owner; `False` would make it public.
             url = api.create_repo(**space, space_sdk="gradio", private=private or None, exist_ok=True)
             # Files that are no longer part of the Space are deleted in the same commit.
             api.upload_folder(**space, folder_path=folder, commit_message=message, delete_patterns=["*"])

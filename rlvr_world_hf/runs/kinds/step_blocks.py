@@ -65,6 +65,7 @@ class StepBlockKind(WorldKind):
     def contents(self) -> Any:
         """See [`WorldKind.contents`]."""
         recorded = self.recorded()
+        # The windows are not in the fingerprint of collect, but decide which episodes are long enough.
         return None if recorded is None else [recorded.min_frames, recorded.contents()]
 
     def load(self, folder: Path) -> Sequence[Episode]:
@@ -113,6 +114,7 @@ class StepBlockKind(WorldKind):
         settings = self.settings("tokenizer")
         if settings.source != SCRATCH:
             return weights_hash(codec_place(self.recipe, settings.source))
+        # A codec to be trained has no weights yet: its settings and episodes identify it.
         return SCRATCH if settings.start_from is None else weights_hash(settings.start_from)
 
     def train_tokenizer(self, run: StageRun) -> list[Path]:
@@ -122,6 +124,7 @@ class StepBlockKind(WorldKind):
             return []
         from ...training.tokenizer_training import TokenizerTrainingConfig, train_tokenizer
 
+        # Layers draw their weights from torch's global generator, which stays as it was.
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
@@ -135,6 +138,7 @@ class StepBlockKind(WorldKind):
             args=TokenizerTrainingConfig(
                 seed=recipe.seed,
                 bf16=use_bfloat16(settings.bf16, run.processes.device),
+                # A recipe may train its codec on clips of another length.
                 **{"horizon": recipe.windows.horizon, **settings.arguments},
             ),
             augmentation=self.augmentation(),
@@ -178,6 +182,7 @@ class StepBlockKind(WorldKind):
             model = build_policy(processor.layout, **settings.policy_sizes(), seed=self.recipe.seed)
             return processor, choose_attention(model, device)
         place = self._bundled_base() if settings.start_from == BUNDLED else settings.start_from
+        # Bundled weights are bfloat16, in which small updates would be lost.
         model, processor = load_world_model(place, device=device, dtype=torch.float32)
         return processor, choose_attention(model)
 
@@ -268,6 +273,7 @@ class StepBlockKind(WorldKind):
         }
         processor = next(iter(pipelines.values())).processor
         pictures: list[Path] = []
+        # Columns of what is predicted first have plain names; those of sensors beside frames end in `_states`.
         for shown, suffix in zip(processor.predicts, ("", "_states"), strict=False):
             given, recorded = (
                 torch.as_tensor(np.stack([row[name + suffix] for row in rows])) for name in ("context", "reference")
@@ -297,9 +303,11 @@ class StepBlockKind(WorldKind):
             "episodes": find_stage("collect").fingerprint(self.recipe),
             "split": split,
             "windows": dataclasses.asdict(self.recipe.windows),
+            # A world model to start from brings its own codec and ranges, whatever the recipe's tokenizer is.
             "codec": weights_identity(processor.codec) if settings.start_from else self.codec_identity(),
             "layout": processor.layout.to_dict(),
             "actions": [processor.action_low, processor.action_high],
+            # In bfloat16 a few of the codes differ.
             "bf16": bf16,
         }
         if "sensors" in processor.predicts:
@@ -343,6 +351,7 @@ def _split(names: list[str], settings: Any) -> dict[str, str]:
         train, validation, test = split_names(
             names, validation=settings.validation, test=settings.test, seed=settings.first_seed
         )
+    # While a job runs, the command reports this error alone without a traceback.
     except ValueError as error:
         raise UnusableEpisodesError(f"collect: {error}") from error
     if settings.train > len(train):

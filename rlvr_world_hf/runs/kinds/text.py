@@ -153,6 +153,7 @@ class TextKind(WorldKind):
 
         settings = self.settings("pretrain")
         if settings.start_from:
+            # Unpickling weights of a repository could run its code.
             return AutoModelForCausalLM.from_pretrained(settings.start_from, use_safetensors=True)
         return build_language_policy(processor.tokenizer, **settings.policy_sizes(), seed=self.recipe.seed)
 
@@ -160,6 +161,7 @@ class TextKind(WorldKind):
         """The world's answer that nothing changes, for each of some states, in the form that the recipe asks for."""
         answer = world_module(self.recipe).nothing_changes
         known = inspect.signature(answer).parameters
+        # Most keys of collect, such as sizes of games, do not change the form of an answer.
         asked = {name: value for name, value in self.settings("collect").arguments.items() if name in known}
         return [answer(state, **asked) for state in states]
 
@@ -209,6 +211,7 @@ class TextKind(WorldKind):
         for title, wanted in (("Right", True), ("Wrong", False)):
             found = [index for index, right in enumerate(is_right) if right == wanted]
             places = range(settings.examples if found else 0)
+            # Where fewer are found than asked for, places repeat.
             chosen = dict.fromkeys(found[place * len(found) // settings.examples] for place in places)
             sections += [f"### {title}", *(_example(rows[index], index, answers) for index in chosen)]
         return "\n\n".join(sections) + "\n"

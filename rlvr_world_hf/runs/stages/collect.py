@@ -48,6 +48,7 @@ def _contents(recipe: Recipe) -> Any:
 @stage(
     settings=CollectSettings,
     forwards_to=world_source,
+    # It follows from the windows, see `WorldKind.needs`.
     reserved=("min_frames",),
     made_from=_contents,
     shares_seeds=True,

@@ -43,6 +43,7 @@ def control(run: StageRun) -> list[Path]:
         processor,
         dataclasses.replace(settings, arguments=settings.arguments | kept),
         checkpoint="control",
+        # Pretrain's updates count, too. With 0, this is the least number, and the time decides.
         max_steps=settings.max_steps + max(1, steps),
         minimum_seconds=0.0 if steps else run.settings.times_rl * run.stage_seconds("grpo"),
         continue_from=history["last_checkpoint"],

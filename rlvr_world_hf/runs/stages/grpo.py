@@ -36,6 +36,7 @@ class GrpoSettings:
 
     def adapter(self, pretrain_settings: PretrainSettings) -> Any:
         """The `peft.LoraConfig` of RL's adapter; `None` without one."""
+        # Not `or`: a rank of 0 trains the whole policy where pretraining had an adapter.
         rank = pretrain_settings.lora_rank if self.lora_rank is None else self.lora_rank
         alpha = pretrain_settings.lora_alpha if self.lora_alpha is None else self.lora_alpha
         return dataclasses.replace(pretrain_settings, lora_rank=rank, lora_alpha=alpha).adapter()

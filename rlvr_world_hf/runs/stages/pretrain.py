@@ -153,6 +153,7 @@ def likelihood_training(
         **parts.settings,
     )
     history = {"log_history": result.history, "last_checkpoint": result.last_checkpoint}
+    # Not `model`: with an adapter, `parts.model` wraps it and is what was trained.
     return _save(run, checkpoint, parts.model, processor, history)
 
 
