@@ -76,6 +76,7 @@ def _read_npy(path: Path, _: str) -> np.ndarray:
 
 def _read_csv(path: Path, _: str) -> np.ndarray:
     try:
+        # Spreadsheets may put a byte order mark in front.
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnusableArrayError("is not text", "write numbers, separated by commas, one row a frame") from error
@@ -109,6 +110,7 @@ def _is_number(text: str) -> bool:
 
 
 def _unreadable(error: BaseException) -> UnusableArrayError:
+    # NumPy tells a pickled array from a broken one only by the text of its ValueError.
     if "pickle" in str(error):
         return UnusableArrayError(*_PICKLED)
     found, remedy = _BROKEN
@@ -121,6 +123,7 @@ def video_fps(path: Path) -> float:
     video = cv2.VideoCapture(str(path))
     fps = float(video.get(cv2.CAP_PROP_FPS)) if video.isOpened() else 0.0
     video.release()
+    # Not `<=`: nan is refused, too.
     if not fps > 0:
         raise UnusableArrayError(
             "is truncated, or not a video that OpenCV can decode", "encode it again as H.264 or MPEG-4"
@@ -145,6 +148,7 @@ def read_video(path: Path) -> np.ndarray:
         raise UnusableArrayError(
             f"is truncated: {len(frames)} of its stated {stated} frames can be decoded", "copy or encode it again"
         )
+    # In the form of frames, so that `as_frames` can say that there are none.
     return np.stack(frames) if frames else np.zeros((0, 1, 1, 3), np.uint8)
 
 
@@ -186,6 +190,7 @@ def as_rows(array: np.ndarray) -> np.ndarray:
             f"holds {np.count_nonzero(~finite)} values that are not finite, the first in row {row}, column {column}",
             "repair or drop the episode",
         )
+    # The conversion would make them infinite without an error.
     if np.abs(array.astype(np.float64)).max() > np.finfo(np.float32).max:
         raise UnusableArrayError("holds values beyond the range of float32", "give them in a larger unit")
     return array.astype(np.float32)

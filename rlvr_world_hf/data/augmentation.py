@@ -86,6 +86,7 @@ class ClipAugmentation:
         from torchvision.transforms import v2
 
         *_, height, width = clip.shape
+        # torchvision takes the ratio of the crop itself; with ours, 1 keeps the shape of any frame.
         low, high = (ratio * width / height for ratio in self.crop_ratio)
         change = v2.Compose(
             [
@@ -96,5 +97,6 @@ class ClipAugmentation:
         # torchvision draws from torch's global generator, whose state is restored afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]) % 2**63)
+            # A copy, as torch warns of read-only arrays, which stored episodes are.
             changed: np.ndarray = change(torch.from_numpy(np.array(clip))).numpy()
         return changed

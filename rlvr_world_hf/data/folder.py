@@ -256,6 +256,7 @@ class RecordedEpisodes:
         """Name, size and modification time of each file, which change with the data. Empty without a folder."""
         if self.folder is None or not self.folder.is_dir():
             return []
+        # To hash gigabytes of frames before every run would take minutes.
         stats = {path: path.stat() for path in self._all_files()}
         return [(self._name(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()]
 
@@ -277,6 +278,7 @@ class RecordedEpisodes:
                 f"folder by `--collect.folder PATH`. Source: {self.source}"
             )
         paths = (path for path in self.folder.rglob("*") if path.is_file())
+        # Hidden folders, such as `.cache` of a download from the Hub, hold no episodes.
         return sorted(path for path in paths if not any(part[0] == "." for part in self._name(path).split("/")))
 
     def _name(self, path: Path) -> str:

@@ -159,11 +159,13 @@ class RecordedEpisodes(folder.RecordedEpisodes):
     def _column(self, row: Mapping[str, Any], name: str) -> np.ndarray:
         values = self._read_column(row, name)
         array = np.array(values)
+        # A feature of one dimension is stored as plain numbers.
         return array[:, None] if array.ndim == 1 else array
 
     def _read_column(self, row: Mapping[str, Any], name: str) -> list[Any]:
         info, index = self._tables().info, row["episode_index"]
         file = self._file(info["data_path"].format(**_places(info, row, "data")))
+        # In version 3.0 a file holds many episodes.
         table = parquet.read_table(file, columns=[name], filters=[("episode_index", "=", index)])
         values: list[Any] = table.column(name).to_pylist()
         if len(values) != row["length"]:
@@ -175,6 +177,7 @@ class RecordedEpisodes(folder.RecordedEpisodes):
 
     def _read_images(self, row: Mapping[str, Any], camera: str) -> np.ndarray:
         stored = self._read_column(row, camera)
+        # As `datasets` stores an image: the bytes of its file.
         pictures = (Image.open(io.BytesIO(item["bytes"])).convert("RGB") for item in stored)
         return np.stack([np.asarray(picture) for picture in pictures])
 
@@ -312,6 +315,7 @@ def _places(info: Mapping[str, Any], row: Mapping[str, Any], kind: str) -> dict[
     index = row["episode_index"]
     return {
         "episode_index": index,
+        # 1,000 is LeRobot's own default.
         "episode_chunk": index // info.get("chunks_size", 1000),
         "chunk_index": row.get(f"{kind}/chunk_index", 0),
         "file_index": row.get(f"{kind}/file_index", 0),

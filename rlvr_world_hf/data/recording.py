@@ -33,5 +33,6 @@ def record_episodes(
     if processes == 1:
         yield from map(record, seeds)
         return
+    # Not fork: the threads of libraries that are loaded here, torch among them, do not survive it.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         yield from pool.map(record, seeds, chunksize=chunk)

@@ -30,6 +30,7 @@ FEATURES = datasets.Features(
     {
         "episode": datasets.Value("string"),
         "fps": datasets.Value("float64"),
+        # Arrow's plain binary has offsets of 32 bits: at most 2 GiB a chunk.
         **{name: datasets.Value("large_binary") for name in ARRAYS},
         **{f"{name}_shape": datasets.List(datasets.Value("int64")) for name in ARRAYS},
     }
@@ -243,6 +244,7 @@ class _WindowReader:
         self.augmentation = augmentation
 
     def __call__(self, batch: dict) -> dict:
+        # Windows of a batch often share an episode, which is then read once.
         episodes = {index: self.episodes[index] for index in set(batch["episode_index"])}
         cuts = [
             self._read(episodes[index], seed=[index, start])
@@ -491,6 +493,7 @@ def stream_window_rows(
                 raise UnusableEpisodesError(str(item))
             for window in windows(item, **cut):
                 columns = asdict(window)
+                # `None` in the columns would become a column of a type that `datasets` cannot know.
                 yield {
                     "episode": columns.pop("episode_id"),
                     **{name: value for name, value in columns.items() if value is not None},

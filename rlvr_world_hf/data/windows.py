@@ -125,6 +125,7 @@ def cut_window(
     future = np.arange(observed, observed + horizon)
     first_action = observed - max(observed_steps, 1)
     states = None if episode.frames is None else episode.states
+    # Where frames are padding, so are actions: the last one is repeated.
     acting = np.minimum(np.arange(first_action, observed + horizon), last)
     context_from = start if context_start is None else context_start
     given = np.concatenate(

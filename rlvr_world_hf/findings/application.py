@@ -108,12 +108,14 @@ def measure_application(name: str, *, folder: Path | None = None, **options: Any
         for seed in convert(options.get("seeds", SEEDS), tuple[int, ...], where=f"{name}.seeds")
     ]
     for recipe_of_seed in recipes:
+        # In the folders of `rlvr-world reproduce RECIPE`, so what that has finished is not trained again.
         run_stages(recipe_of_seed, ["evaluate"])
     runs = recipes if application.takes_recipes else [recipe_of_seed.output_dir for recipe_of_seed in recipes]
     window = {application.window: recipe.windows.horizon} if application.window else {}
     file = application.measure(runs, folder=folder, device=Processes().device, **window, **given)
     draw = application.draw or partial(draw_intervals, metrics=application.metrics)
     draw(read_json(file), file.with_suffix(".png"))
+    # The committed page holds the usual settings only.
     if not options and is_checkout():
         renew_evidence(file, application.metrics)
     echo(str(file))

@@ -198,6 +198,7 @@ def make_attempts(rows: Sequence[Row], starts: Sequence[int], pieces: Pieces) ->
             of_row.append(pieces.get(row.name, row.settings, partial(attempt, row, start), part=str(start)))
     attempts: dict[str, list[list[Piece]]] = {}
     for row, of_row in zip(rows, made, strict=True):
+        # Rows of one name are the training seeds of one model.
         attempts.setdefault(row.name, []).append(of_row)
     return attempts
 

@@ -73,11 +73,13 @@ def draw_finding(
     else:
         columns = min(3, len(metrics))
         lines = -(-len(metrics) // columns)
+        # Without pyplot, which chooses a backend by the display and keeps every figure open.
         figure = Figure(figsize=(4.7 * columns, 3.6 * lines), layout="constrained")
         panels = figure.subplots(lines, columns, squeeze=False).flatten()
         for panel in panels[len(metrics) :]:
             panel.set_visible(False)
         has_axis = any(settings.get("x") is not None for settings in record["settings"].values())
+        # The last line of panels may have more places than there are metrics.
         for number, (panel, metric) in enumerate(zip(panels, metrics, strict=False)):
             (_draw_lines if has_axis else _draw_bars)(panel, record, metric)
             first = panels[number - number % columns]
@@ -301,6 +303,7 @@ def _mark_places(panel: Axes, record: Mapping[str, Any]) -> None:
         numbers.append(f"{place:g}" if has_room else "")
         right = across if has_room else right
     panel.set_xticks(places, numbers, fontsize=8)
+    # A logarithmic axis has minor ticks of its own, where no points are.
     panel.set_xticks([], minor=True)
 
 
@@ -315,7 +318,9 @@ def _draw_bars(panel: Axes, record: Mapping[str, Any], metric: str) -> None:
         panel.plot(values, [place] * len(values), linestyle="", marker=".", color="black")
     if means:
         least, most = min(means), max(means)
+        # Bars of equal length need a width of the panel, too.
         margin = 2 * max(most - least, *spreads, 1e-12)
+        # Bars may begin above 0, since rows differ by little; errors never go below it.
         panel.set_xlim(max(0.0, least - margin) if least >= 0 else least - margin, most + margin)
     panel.locator_params(axis="x", nbins=5)
     panel.invert_yaxis()

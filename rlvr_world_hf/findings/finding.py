@@ -139,10 +139,12 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
         )
     for row in rows.values():
         recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
+        # An error in the last row is raised now, and not after the others were trained.
         for stage in needed_stages([*recipe.sections]):
             find_stage(stage).read(recipe)
     check_seeds(finding.seeds, where=str(path))
     if len(finding.seeds) < len(SEEDS) and not finding.reason:
+        # Whoever gives seeds on the command line asks for these; a file must say why they are few.
         if "seeds" not in own:
             raise ValueError(
                 f"{path}: expected {len(SEEDS)} seeds, or a `reason` for fewer, got {list(finding.seeds)}."
@@ -192,6 +194,7 @@ def _home(finding: Finding, seed: int, folder: Path) -> Recipe:
     """
     recipe = load_recipe(finding.recipe, overrides={**finding.set, "seed": seed})
     own = load_recipe(finding.recipe, overrides={"seed": seed})
+    # Control comes last in training, and its fingerprint holds those of pretrain and grpo.
     place = own.reproduction_dir if _made_alike(own, recipe, "control") else folder / "shared"
     return dataclasses.replace(recipe, output_dir=place / f"seed-{seed}")
 

@@ -69,6 +69,7 @@ class Pieces:
         Raises:
             `ValueError`: If a measured number is not finite.
         """
+        # The commit is recorded and not part of the name: a later commit uses the piece again.
         own_name = f"{name}-{fingerprint(settings)}"
         file = self.folder / own_name / f"{part}.json" if part else self.folder / f"{own_name}.json"
         if piece := read_json(file):
@@ -83,6 +84,7 @@ class Pieces:
 def digest_weights(checkpoint: str | os.PathLike[str]) -> str:
     """Sixty-four hexadecimal digits that change with the weights of a checkpoint."""
     digest = hashlib.sha256()
+    # Below it, too: the codec lies in a folder of its own.
     for file in sorted(Path(checkpoint).rglob("*.safetensors")):
         digest.update(file.read_bytes())
     return digest.hexdigest()

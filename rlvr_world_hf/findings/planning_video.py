@@ -55,6 +55,7 @@ def draw_videos(attempts: Mapping[str, list[list[Piece]]], task: Callable[[int],
             folder / f"planning_{name}.gif",
             save_all=True,
             append_images=images[1:],
+            # The last frame stays for a while before the film begins again.
             duration=[400] * (len(images) - 1) + [1600],
             loop=0,
         )

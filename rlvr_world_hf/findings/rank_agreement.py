@@ -45,6 +45,7 @@ def pearson(real: Rates, in_model: Rates) -> float:
     ```
     """
     first, second = _read(real, in_model)
+    # Of equal rates the correlation is 0 / 0, of which NumPy warns.
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
     return float(np.corrcoef(first, second)[0, 1])
@@ -167,6 +168,7 @@ def bootstrap_interval(
         )
     draws = np.random.default_rng(seed).integers(episodes, size=(resamples, episodes))
     values = np.array([measure(drawn) for drawn in draws], dtype=np.float64)
+    # A draw in which all rates are equal has no correlation; the share of those is `undefined`.
     defined = values[~np.isnan(values)]
     ends = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else [math.nan] * 2
     found = {"value": measure(np.arange(episodes)), "low": ends[0], "high": ends[1]}

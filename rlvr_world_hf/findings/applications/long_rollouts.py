@@ -90,6 +90,7 @@ def long_rollouts(
             "Expected at least one run, window and frame, and a temperature of 0 or more, got "
             f"{len(recipes)}, {windows}, {frames} and {temperature}."
         )
+    # Recipes that differ in their training seed alone share the test episodes.
     rows = _rows(recipes[0], windows=windows, frames=frames)
     protocol = {"frames": frames, "horizon": recipes[0].windows.horizon, "temperature": temperature}
     pieces = Pieces(folder=Path(folder, "pieces"))
@@ -176,10 +177,12 @@ def _curves(
     """Metric -> its mean over the rows, one number a frame; metrics without a value at some frame are left out."""
     measured: dict[str, list[torch.Tensor]] = {}
     batches = row_batches(rows, size=BATCH_SIZE)
+    # `disable=None`: no bar where the output is no terminal.
     for batch in tqdm(batches, total=-(-len(rows) // BATCH_SIZE), desc=label, disable=None):
         for name, values in measure_steps(predict(batch), batch, metrics).items():
             measured.setdefault(name, []).append(values[:, 0].double())  # (B, S)
     means = {name: torch.cat(values).nanmean(dim=0) for name, values in measured.items()}
+    # JSON has no nan, and `write_json` refuses it.
     return {name: mean.tolist() for name, mean in means.items() if mean.isfinite().all()}
 
 

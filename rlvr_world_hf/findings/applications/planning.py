@@ -77,6 +77,7 @@ def planning(
         ValueError: If there is no run or start, or a checkpoint is no world model of PushT's frames, 0.5 s apart.
     """
     load = cache(partial(WorldModelPipeline.from_pretrained, device=device))
+    # All runs are of one recipe, so the first model tells the form of the frames.
     form = _form(load(find_checkpoints(runs, starts)[MODELS[0]][0]))
     task = cache(partial(PushTTask, **form))
     planner = partial(CrossEntropyPlanner, **PLANNER)

@@ -89,6 +89,7 @@ def planning_web(
         try:
             return attempt_goal(visit, task(visit.session).goal, decide, limit=actions)
         finally:
+            # All visits share one browser, which would keep the pages of a visit that failed.
             visit.close()
 
     def metrics_of(piece: Piece) -> dict[str, float]:

@@ -199,6 +199,7 @@ def evaluate_policies(
             of_policies.append([math.nan if far is None else far for far in piece["distances"]])
         return np.array(of_policies)
 
+    # The simulator has no seeds: it is one run, on the axis that models have for theirs.
     distances = {SIMULATOR: distances_in(SIMULATOR, partial(SimulatedWorld, scenes, form))[None]}
     model_settings = {"horizon": protocol.horizon, "temperature": protocol.temperature, "max_steps": protocol.steps}
     for row, folders in checkpoints.items():
@@ -264,6 +265,7 @@ def agreement_rows(
 
     def add(world: str, policy: str | None, measure: str, of_runs: Callable[[np.ndarray], np.ndarray]) -> None:
         everything = of_runs(np.arange(real.shape[1]))
+        # Runs are in the order of training seeds: a seed's value is the mean over its sampling seeds.
         values = everything.reshape(1 if world == SIMULATOR else training_seeds, -1).mean(axis=1)
         interval = bootstrap_interval(lambda drawn: float(of_runs(drawn).mean()), real.shape[1], resamples=resamples)
         listed = [None if np.isnan(value) else float(value) for value in values]
@@ -277,6 +279,7 @@ def agreement_rows(
         return np.array([STATISTICS[name](rates, run[:, drawn].mean(axis=1)) for run in successes[row]])
 
     def gain(row: str, name: str, drawn: np.ndarray) -> np.ndarray:
+        # The same episodes are drawn for both, so their common luck cancels out.
         return agreement(row, name, drawn) - agreement(models[0], name, drawn)
 
     for row in successes:
