@@ -137,6 +137,7 @@ def sensor_lines(
     truth = torch.cat([context, reference], dim=1).float().cpu()
     (examples, steps, dims), given = truth.shape, context.shape[1]
     times = (torch.arange(steps) - given + 1) * seconds_per_step
+    # Without pyplot, which chooses a backend by the display and keeps every figure open.
     figure = Figure(figsize=(2.6 * dims, 2.0 * examples + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(examples, dims, squeeze=False, sharex=True)
@@ -261,6 +262,7 @@ def learning_curves(
 
 def _smoothed(values: Sequence[float], width: int) -> np.ndarray:
     """Mean over the points nearby, at the ends over fewer."""
+    # At the ends the window is cut off, so the second convolution counts the points that are left.
     window = np.ones(2 * (width // 2) + 1)  # odd, so that a mean stands where its middle is
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
@@ -338,6 +340,7 @@ def _draw_grid(rows: Mapping[str, np.ndarray], seconds: float) -> Image.Image:
             y = top + example * block + line * (height + GAP)
             draw.text((left - 2 * GAP, y + height // 2), name, fill=INK, font=font, anchor="rm")
             for time in range(times):
+                # A frame that was given has no error.
                 if time or not name.startswith("error "):
                     _paste(sheet, frames[example, time], (left + time * (width + GAP), y))
     return sheet
@@ -368,6 +371,7 @@ def _enlarged(frames: np.ndarray, smallest: int) -> np.ndarray:
 def _shortened(text: str, width: int, font: Font) -> str:
     """The end of a text that fits."""
     while font.getlength(text) > width:
+        # The mark of the cut goes with the next letter and is set anew.
         text = f"…{text[2:]}"
     return text
 

@@ -89,6 +89,7 @@ def metrics_of_processor(processor: Any, *, rewarded: Sequence[VerifiableReward 
     metrics = standard_metrics() if "frames" in processor.predicts else []
     if "sensors" in processor.predicts:
         scales = [reward.scale for reward in rewarded if isinstance(reward, SensorReward) and reward.scale]
+        # A sensor that was constant in training has no range to divide by.
         ranges = [high - low or 1.0 for low, high in zip(processor.state_low, processor.state_high, strict=True)]
         scale = scales[0] if scales else ranges
         own = {reward.name: reward for reward in rewarded if isinstance(reward, SensorReward)}

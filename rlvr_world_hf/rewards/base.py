@@ -111,6 +111,7 @@ class VerifiableReward(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         missing = [key for key in ("name", "higher_is_better", "best", "floor") if not hasattr(cls, key)]
+        # A subclass that is abstract itself, such as `PixelReward`, has no name yet.
         if missing and not getattr(cls.measure, "__isabstractmethod__", False):
             raise TypeError(
                 f"`{cls.__name__}` has a `measure` but not all class attributes of a reward; set {', '.join(missing)}."
@@ -118,6 +119,7 @@ class VerifiableReward(ABC):
 
     @property
     def __name__(self) -> str:
+        # TRL logs a reward under this name, which a plain object lacks.
         return self.name
 
     @abstractmethod
@@ -388,6 +390,7 @@ def as_frames(frames: Frames) -> torch.Tensor:
     """
     tensor = _as_tensor(frames)
     if tensor.dtype == torch.uint8:
+        # In place: `float` has made a copy.
         return tensor.float().div_(255)
     if not tensor.is_floating_point():
         raise TypeError(f"Expected frames as uint8 or as float in [0, 1], got {tensor.dtype}.")

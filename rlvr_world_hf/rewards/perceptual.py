@@ -120,6 +120,7 @@ class LPIPSReward(PixelReward):
         model = self.model.to(predicted.device)
         states, references = (rearrange(x, "b s c h w -> (b s) c h w").float() for x in (predicted, reference))
         masks = None if mask is None else rearrange(mask, "b s h w -> (b s) h w")
+        # The completions of a group have one reference, whose features are computed once.
         first = _first_of_equals(reference)
         distances = []
         for start in range(0, len(states), self.batch_size):
@@ -205,6 +206,7 @@ def load_lpips(net: str, *, trunk_path: str | Path | None = None, trunk: str = "
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore")  # torchvision of `pretrained`, torch of copies to meta: both intended
         model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+    # Its numbers stand in the package's code and in no file: made anew, outside of the meta device.
     model.scaling_layer = lpips.ScalingLayer()
     heads = Path(lpips.__file__).parent / "weights" / f"v{model.version}" / f"{net}.pth"
     state = {name: value for name, value in _read_weights(heads).items() if name.startswith("lin")}
@@ -239,6 +241,7 @@ def lpips_features(model: LPIPS, frames: torch.Tensor) -> list[torch.Tensor]:
             f"Expected frames of at least 32x32 pixels for LPIPS, got {frames.shape[-2]}x{frames.shape[-1]}; enlarge "
             "them or use another metric."
         )
+    # LPIPS takes values in [-1, 1].
     layers = model.net(model.scaling_layer(2 * frames - 1))
     # The gradient of this norm is 0 where all channels are 0; that of a square root of a sum would be nan.
     return [layer / (torch.linalg.vector_norm(layer, dim=1, keepdim=True) + 1e-10) for layer in layers]
@@ -265,6 +268,7 @@ def layer_distances(model: LPIPS, predicted: list[torch.Tensor], reference: list
 
 def _first_of_equals(states: torch.Tensor) -> torch.Tensor:
     """For each frame of states `(B, S, 3, H, W)`, the index `(B * S,)` of the first equal one: same for a group."""
+    # TRL hands over a group's completions one after another: equal references are neighbours.
     starts = torch.ones(len(states), dtype=torch.bool, device=states.device)
     starts[1:] = (states[1:] != states[:-1]).flatten(1).any(dim=1)
     first = starts.nonzero()[:, 0][starts.cumsum(dim=0) - 1]

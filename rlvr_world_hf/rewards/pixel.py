@@ -57,6 +57,7 @@ def mae(predicted: torch.Tensor, reference: torch.Tensor, *, mask: torch.Tensor 
 
     ```
     """
+    # In place, as the difference belongs to this function: frames are the largest tensors of a reward.
     return _mean((predicted - reference).abs_(), mask)
 
 
@@ -158,6 +159,7 @@ def ssim(
             "frames or another metric."
         )
     border = SSIM_TAPS // 2
+    # SSIM has a value for each whole window only, so its maps lack half a window at every border.
     inner = None if mask is None else mask[..., border : height - border, border : width - border]
     batch = predicted.shape[:-3]
     frames = [rearrange(x, "... c h w -> (...) c h w", c=3).split(batch_size) for x in (predicted, reference)]
@@ -377,6 +379,7 @@ def _mean(errors: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 def _window() -> list[float]:
     offsets = torch.arange(SSIM_TAPS, dtype=torch.float32) - SSIM_TAPS // 2
     weights = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
+    # Plain numbers, so that one cached window serves all devices.
     return (weights / weights.sum()).tolist()
 
 

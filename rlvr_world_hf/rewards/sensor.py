@@ -177,6 +177,7 @@ class SensorAccuracyReward(SensorReward):
         aggregation: str = "mean",
         discount: float = DISCOUNT,
     ) -> None:
+        # Not `<=`: nan is refused, too.
         if not tolerance > 0:
             raise ValueError(f"Expected `tolerance` above 0, got {tolerance}.")
         self.tolerance = tolerance

@@ -90,10 +90,12 @@ class TextReward(ABC):
             )
 
     def __getstate__(self) -> dict[str, Any]:
+        # A pool cannot be pickled, and the reward is sent to the processes of its own.
         return {**self.__dict__, "_pool": None}
 
     @property
     def __name__(self) -> str:
+        # TRL logs a reward under this name, which a plain object lacks.
         return self.name
 
     @abstractmethod
@@ -135,8 +137,10 @@ class TextReward(ABC):
         if self.processes == 1 or len(rows) < FEW:
             measured = _measure_some(self, rows)
         else:
+            # Cores that this process may use: in a container, fewer than the machine has.
             workers = self.processes or len(os.sched_getaffinity(0))
             if self._pool is None:
+                # Not fork: neither torch's threads nor the state of a GPU in the trainer survive it.
                 self._pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
             # Four parts a process: answers differ in how long they take.
             size = math.ceil(len(rows) / (4 * workers))
@@ -174,6 +178,7 @@ class TextReward(ABC):
         if log_metric is not None and readable:
             log_metric("parse_failure", 1 - sum(readable) / len(readable))
         sign = 1 if self.higher_is_better else -1
+        # TRL leaves out a reward of `None`.
         return [None if math.isnan(value) else sign * value for value in values]
 
     def _rows(self, completions: Sequence[Completion], columns: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -87,6 +87,7 @@ def grpo(run: StageRun) -> list[Path]:
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
     checkpoint, history = recipe.output_dir / "rlvr", run.folder / "history.json"
     if run.processes.is_first:
+        # Among several processes, accelerate has wrapped the model.
         save_world_model(checkpoint, trainer.accelerator.unwrap_model(trainer.model), processor)
         write_json(history, {"log_history": trainer.state.log_history})
     return [checkpoint, history]

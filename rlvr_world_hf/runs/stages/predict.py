@@ -65,4 +65,5 @@ def log_histories(recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
     """What each training stage of a run logged, by the name of the stage."""
     names = ("pretrain", "grpo", "control")
     histories = {name: read_json(stage_folder(recipe, name) / "history.json") for name in names}
+    # A recipe may lack one of these stages.
     return {name: history["log_history"] for name, history in histories.items() if history}

@@ -53,6 +53,7 @@ class PretrainSettings:
             return None
         from peft import LoraConfig
 
+        # All linear layers, as the authors adapt their language models.
         return LoraConfig(
             r=self.lora_rank, lora_alpha=self.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         )
