@@ -306,7 +306,7 @@ class WorldModelPipeline:
             **columns,
             horizon=self._horizon(sequences.shape[1], horizon),
             num_samples=len(sequences),
-            seeds=[seed],
+            seeds=[seed],  # one situation, so one seed: candidate n has the noise of sample n
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -331,12 +331,14 @@ def _frames_first(frames: Any) -> torch.Tensor:
         if not frames:
             raise ValueError("Expected at least one given frame, got an empty list.")
         return torch.cat([_frames_first(frame) for frame in frames])
+    # Copied, as torch warns of arrays that are read-only, such as those of pictures.
     tensor = frames if isinstance(frames, torch.Tensor) else torch.from_numpy(np.array(_as_rgb(frames)))
     if tensor.ndim not in (3, 4) or 3 not in (tensor.shape[-3], tensor.shape[-1]):
         raise ValueError(
             f"Expected frames of shape (3, H, W), (H, W, 3), (T, 3, H, W) or (T, H, W, 3), got {tuple(tensor.shape)}; "
             "give RGB frames, and several situations to `predict_batch`."
         )
+    # Where both could be colours, channels come first.
     if tensor.shape[-3] != 3:
         tensor = rearrange(tensor, "... h w c -> ... c h w")
     return tensor if tensor.ndim == 4 else tensor[None]

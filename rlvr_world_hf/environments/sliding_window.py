@@ -45,7 +45,7 @@ class SlidingWindow:
         self.horizon = horizon
         self.rng = rng
         self.layout = processor.layout
-        self.given = dict(start.given)
+        self.given = dict(start.given)  # sliding replaces its entries, and the start stays
         self.actions = start.past_actions
         self.predicted: list[State] = []
         self._open()
@@ -76,6 +76,7 @@ class SlidingWindow:
         self.prompt_ids = torch.zeros(0, dtype=torch.long)
         self.completion_ids = torch.zeros(0, dtype=torch.long)
         self.seed = int(self.rng.integers(2**63 - 1))
+        # For the whole window at once, as a pipeline draws them, so that both predict the same.
         self.uniforms = draw_uniforms([self.seed], 1, self.horizon * self.layout.step_length)[0]
 
 

@@ -90,6 +90,7 @@ def _row_of(start: Any, context_frames: int, number: int) -> Mapping[str, Any]:
         raise TypeError(
             f"Expected a start as an `Episode`, or a mapping with `context` and `actions`, got {type(start).__name__}."
         )
+    # The action taken at the last context frame is in no prompt with observed steps, and without them none is read.
     row = {"context": start.observations[:number], "actions": start.actions[context_frames:]}
     if start.frames is not None and start.states is not None:
         row["context_states"] = start.states[:number]

@@ -122,7 +122,7 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
         self.max_steps = max_steps
         self.horizon = horizon
         self.sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        self.metadata = {"render_modes": modes, "render_fps": processor.fps or 1}
+        self.metadata = {"render_modes": modes, "render_fps": processor.fps or 1}  # gymnasium's recorders need one
         self.render_mode = render_mode
         self.action_space = spaces.Box(
             np.array(processor.action_low, np.float32), np.array(processor.action_high, np.float32), dtype=np.float32
@@ -209,7 +209,7 @@ class WorldModelEnv(gymnasium.Env[Any, Any]):
                 f"Expected an action from {low.tolist()} to {high.tolist()}, got {array.tolist()}; clip it, or wrap "
                 "the environment in `gymnasium.wrappers.ClipAction`."
             )
-        return torch.from_numpy(array.copy())
+        return torch.from_numpy(array.copy())  # the caller may use its array again
 
     def arrive(self) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """What `step` returns once the window has been advanced."""

@@ -116,7 +116,7 @@ class WorldModelVectorEnv(VectorEnv[Any, Any, Any]):
         if np.shape(actions) != self.action_space.shape:
             raise ValueError(f"Expected actions of shape {self.action_space.shape}, got {np.shape(actions)}.")
         for env in self.envs:
-            env.running_window(may_be_over=True)
+            env.running_window(may_be_over=True)  # raises before any window has moved
         running = [(env, action) for env, action in zip(self.envs, actions, strict=True) if not env.is_over]
         is_running = [not env.is_over for env in self.envs]
         if running:
@@ -129,7 +129,7 @@ class WorldModelVectorEnv(VectorEnv[Any, Any, Any]):
             if is_running[i]:
                 observation, rewards[i], ends[0, i], ends[1, i], info = env.arrive()
             else:
-                observation, info = env.reset()
+                observation, info = env.reset()  # without a seed, so that the noise goes on
             observations.append(observation)
             infos.append(info)
         gathered, info = self._gather(observations, infos)

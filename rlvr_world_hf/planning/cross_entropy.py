@@ -72,9 +72,11 @@ class CrossEntropyPlanner:
         for _ in range(self.iterations):
             drawn = draw_candidates(mean, std, space, count=self.candidates, generator=generator)
             costs = evaluate(objective, drawn)
+            # Stable, so that among equal costs the elites are the same on every machine.
             order = costs.argsort(stable=True)
             elites = drawn[order[: min(self.elites, int(costs.isfinite().sum()))]]  # (K, H, A)
             if len(elites):
+                # Divided by K, as above, and so defined for one elite, too.
                 mean, std = elites.mean(dim=0), elites.std(dim=0, correction=0)
             if costs[order[0]] < lowest:
                 best, lowest = drawn[order[0]], float(costs[order[0]])

@@ -66,6 +66,7 @@ class EnumerationPlanner:
             )
         sequences = list(product(*space))
         costs = evaluate(objective, sequences)
+        # At random and not the first, or an agent to which all looks alike would repeat one action.
         ties = (costs == costs.min()).nonzero()[:, 0]
         chosen = int(ties[torch.randint(len(ties), (), generator=torch.Generator().manual_seed(seed))])
         lowest = float(costs[chosen])

@@ -81,6 +81,7 @@ class GoalCost:
         first = next(iter(states.values()))
         cost = torch.zeros(len(first), device=first.device)
         for reward, weight in self.rewards.items():
+            # In a world of sensors alone they are what is `predicted`.
             name = "predicted_states" if reward.reads == "sensors" and "predicted_states" in states else "predicted"
             if name not in self.goals or name not in states:
                 raise ValueError(

@@ -130,8 +130,10 @@ class ImaginedCost:
         """
         actions = candidates if self.to_actions is None else self.to_actions(candidates)
         steps, before = actions.shape[1], len(self.past)
+        # Without past actions, `past` does not know `A` and cannot be joined.
         actions = torch.cat([self.past.expand(len(actions), before, -1), actions], dim=1) if before else actions
         first, *others = slide_windows(self.pipeline.processor.layout, steps=steps, horizon=self.window or steps)
+        # The first window is given the same to all candidates, which is computed once; the others differ.
         predicted = self.pipeline.predict_candidates(
             self.frames,
             actions[:, first.actions],
@@ -165,4 +167,4 @@ def _last_actions(past: Any, count: int) -> torch.Tensor:
             f"Expected the last {count} actions before now, as the model observes more than one step, got "
             f"{len(actions)}; give `past_actions`."
         )
-    return actions[len(actions) - count :]
+    return actions[len(actions) - count :]  # `count` may be 0, and `[-0:]` would be all

@@ -97,13 +97,14 @@ class PathIntegralPlanner:
         best, lowest, history = mean, float("inf"), []
         for iteration in range(self.iterations + 1):
             is_last = iteration == self.iterations
+            # The first candidate is the mean, so one more draw of one candidate gives the cost of the last mean.
             drawn = draw_candidates(mean, std, space, count=1 if is_last else self.candidates, generator=generator)
             costs = evaluate(objective, drawn)
             if costs.min() < lowest:
                 best, lowest = drawn[costs.argmin()], float(costs.min())
             if not is_last:
                 weights = path_integral_weights(costs, temperature=self.temperature)
-                mean = torch.einsum("n,nha->ha", weights.to(drawn), drawn)
+                mean = torch.einsum("n,nha->ha", weights.to(drawn), drawn)  # costs are float64, candidates float32
             history.append(lowest)
         evaluations = self.candidates * self.iterations + 1
         return Plan(actions=best, cost=lowest, evaluations=evaluations, history=tuple(history))

@@ -51,6 +51,7 @@ class ActionBox:
 
     def __post_init__(self) -> None:
         low, high = torch.tensor(list(self.low)), torch.tensor(list(self.high))
+        # The width must be finite, too: that of two finite ends may overflow.
         fits = low.shape == high.shape and len(low) and bool((low <= high).all() and (high - low).isfinite().all())
         if not fits:
             raise ValueError(
@@ -183,6 +184,7 @@ def evaluate(objective: Objective, candidates: Any) -> torch.Tensor:
 
     ```
     """
+    # In double precision on the CPU, so that planners add and compare alike whatever computes the costs.
     costs = torch.as_tensor(objective(candidates)).detach().to("cpu", torch.float64)
     if costs.shape != (len(candidates),):
         raise ValueError(

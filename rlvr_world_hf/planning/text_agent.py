@@ -102,9 +102,11 @@ class TextCost:
         best = torch.zeros(len(candidates), dtype=torch.float64)
         for step in range(len(candidates[0])):
             pairs = [None if s is None else (s, plan[step]) for s, plan in zip(states, candidates, strict=True)]
+            # Not a set, whose order differs from process to process: a pair's seed depends on its place.
             distinct = list(dict.fromkeys(pair for pair in pairs if pair is not None))
             following = dict(zip(distinct, self.predict(distinct) if distinct else (), strict=True))
             states = [None if pair is None else following[pair] for pair in pairs]
+            # A value may cost a model's call: one a state.
             worth = {s: self.discount**step * self._valued(s) for s in dict.fromkeys(states) if s is not None}
             gained = torch.tensor([0.0 if s is None else worth[s] for s in states], dtype=torch.float64)
             best = torch.maximum(best, gained)
@@ -170,7 +172,7 @@ def predicted_states(
     def after(state: Any, completion: str) -> Any:
         try:
             return follow(state, pipeline.processor.find_answer(completion))
-        except UnreadableAnswerError:
+        except UnreadableAnswerError:  # data, and no bug: worth 0
             return None
 
     def predict(pairs: Sequence[tuple[Any, str]]) -> list[Any]:
@@ -271,6 +273,7 @@ def matching_actions(wording: str, seed: int) -> Decide:
 
     def decide(world: TextEnvironment) -> str:
         actions = world.changing_actions
+        # Or it would take the same wrong action for ever.
         untried = [action for action in actions if (world.state, action) not in done] or actions
         shared = {action: len(wanted & _words(action)) for action in untried}
         action = _draw([action for action in shared if shared[action] == max(shared.values())], generator)
@@ -324,6 +327,7 @@ def guided_actions(
     def decide(world: TextEnvironment) -> str:
         nonlocal step
         step += 1
+        # Sorted, so that a seed decides alike among equals, however the world lists its actions.
         space = [sorted(world.changing_actions), *[sorted(later(world))] * (planner.horizon - 1)]
         plan = controller.decide(TextCost(world.state, predict, value), space, seed=seed + step)
         return str(plan.actions[0])

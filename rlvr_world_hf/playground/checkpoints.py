@@ -91,6 +91,7 @@ class Checkpoints:
                 folder=list(folders.values())[-1],
             )
         folders = {name: Path(place) / name for name in names}
+        # All of them before the first is loaded, which takes time.
         for folder in folders.values():
             _refuse_missing(folder)
         return cls(
@@ -159,6 +160,7 @@ def parse_hub_id(text: str) -> tuple[str, str | None]:
     ```
     """
     match = HUB_ID.fullmatch(text.strip())
+    # The Hub allows no `..`, which in a cache's path would mean another folder.
     if not match or ".." in text:
         raise ValueError(
             f"Expected the id of a Hub repository such as owner/name or owner/name@revision, got {text!r:.120}."
@@ -185,6 +187,7 @@ def fetch(hub_id: str) -> Path:
     """
     repo, revision = parse_hub_id(hub_id)
     try:
+        # A user's repository may hold anything, so its sizes are read before a byte of it is downloaded.
         files = HfApi().model_info(repo, revision=revision, files_metadata=True).siblings or []
         sizes = {file.rfilename: file.size or 0 for file in files if file.rfilename.endswith(".safetensors")}
         if not sizes:

@@ -56,6 +56,7 @@ def heat_map(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
     ```
     """
+    # Not in uint8, whose differences wrap around.
     error = np.abs(predicted.astype(np.float64) - truth).mean(axis=(0, -1)) / 255  # (S, H, W)
     place = np.clip(error * ERROR_GAIN, 0, 1)
     stops = np.linspace(0, 1, len(HEAT))

@@ -86,9 +86,10 @@ def play_html(play: Play, *, titles: Titles, interval: float, is_running: bool =
     for name, predicted in play.predicted.items():
         films |= {f"{name}-{at}": frames[first:] for at, frames in enumerate(predicted)}
         films[f"{name}-error"] = heat_map(predicted[:, first:], play.truth[first:])
+    # As CSS variables, since film and strip show the same picture, which is sent once.
     addresses = "".join(f"--{name}: url({data_address(_side_by_side(frames))});" for name, frames in films.items())
     count = play.steps - first
-    motion = "" if is_running or count == 1 else _animation(count, interval)
+    motion = "" if is_running or count == 1 else _animation(count, interval)  # CSS knows no `jump-none` in one step
     parts = [
         _panels(play, titles, motion),
         _curves(play, titles, interval),
@@ -117,6 +118,7 @@ def curve_svg(title: str, curves: Mapping[str, np.ndarray], *, interval: float, 
     """
     finite = np.concatenate([values[np.isfinite(values)] for values in curves.values()])
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    # A constant curve would leave no height to divide by.
     margin = max(0.08 * (high - low), 1e-3 * max(abs(high), 1e-3))
     low, high = low - margin, high + margin
     steps = next(iter(curves.values())).shape[1]
@@ -250,6 +252,7 @@ def _strip(play: Play, titles: Titles, *, first: int, interval: float) -> str:
 
 def _row(film: str, title: str, numbers: Sequence[str], repeats: Sequence[bool]) -> str:
     count = len(numbers)
+    # CSS counts percentages from the first frame, 0, to the last, 100.
     cells = "".join(
         f'<td><div class="rw-film{" rw-same" if same else ""}" style="background-image: var(--{film}); '
         f'background-position: {100 * at / max(count - 1, 1):g}% 0"></div>{"= " if same else ""}{number}</td>'

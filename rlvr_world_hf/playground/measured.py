@@ -99,6 +99,7 @@ def table_html(results: Mapping[str, Any]) -> str:
     """
     rows = results["rows"]
     metrics = list(dict.fromkeys(metric for of_row in rows.values() for metric in of_row))
+    # Sorting is stable: rewarded metrics first, the rest in the order of the record.
     metrics.sort(key=lambda metric: _family(metric) not in results["rewarded"])
     heads = "".join(f'<th scope="col">{escape(ROWS.get(row, row.replace("_", " ")))}</th>' for row in rows)
     lines = []
@@ -109,6 +110,7 @@ def table_html(results: Mapping[str, Any]) -> str:
         name = METRICS.get(metric, metric.replace("_", " "))
         rewarded = " <small>rewarded</small>" if metric in results["rewarded"] else ""
         lines.append(f'<tr><th scope="row">{escape(name)} {arrow}{rewarded}</th>{cells}</tr>')
+    # The line is Markdown, which a page does not read.
     said = escape(provenance_line(results)).replace("`", "")
     return (
         f'<div class="rw-table" tabindex="0" aria-label="Measured results"><table><thead><tr><td></td>{heads}</tr>'

@@ -130,6 +130,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
         Returns:
             `dict[str, Any]`: what `processor_config.json` stores.
         """
+        # The mixin's own copies every attribute, weights of the codec included.
         names = [name for name in inspect.signature(type(self)).parameters if name not in self.get_attributes()]
         settings = {name: getattr(self, name) for name in names if name != CODEC_FOLDER}
         output = {name: value.to_dict() if hasattr(value, "to_dict") else value for name, value in settings.items()}
@@ -155,6 +156,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
         Returns:
             `list[str]`: path of the processor's settings.
         """
+        # Without `push_to_hub`, or the mixin would upload before the codec is written.
         files = super().save_pretrained(str(save_directory))
         if getattr(self, CODEC_FOLDER, None) is not None:
             folder = Path(save_directory, CODEC_FOLDER)
@@ -182,6 +184,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
             parts.append(("AutoModel", self.codec, CODEC_FOLDER, "config.json"))
         for auto_class, part, folder, name in parts:
             saved = Path(settings_directory or save_directory, folder, name).read_text(encoding="utf-8")
+            # The copied files lie flat beside the settings, so the module is its last name alone.
             module, class_name = type(part).__module__.split(".")[-1], type(part).__name__
             settings = json.loads(saved) | {"auto_map": {auto_class: f"{module}.{class_name}"}}
             target = Path(save_directory, folder)
@@ -218,6 +221,7 @@ class WorldModelProcessor(ProcessorMixin, ABC):
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             self.save_code(folder)
+            # The name that comes back has its owner, which may have been left out.
             repo_id = create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
             return self._upload_modified_files(
                 folder,
@@ -316,6 +320,7 @@ def _load_codec(class_path: str | None, repository: str, trust_remote_code: bool
         codec_class: Any = getattr(import_module(module), name)
     except ModuleNotFoundError:  # the package is not installed here: the repository may hold a copy of the class
         return AutoModel.from_pretrained(repository, trust_remote_code=trust_remote_code, **source)
+    # The settings come from a stranger: a name in a trusted package may still be any callable.
     is_model = isinstance(codec_class, type) and issubclass(codec_class, ModelMixin)
     if not is_model:
         raise TypeError(f"Expected the codec's class to be a diffusers `ModelMixin`, got {class_path}.")

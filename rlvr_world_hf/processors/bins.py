@@ -41,6 +41,7 @@ class UniformBins:
     def __post_init__(self) -> None:
         """Checks the ranges; lists (JSON) become tuples."""
         for name in ("low", "high"):
+            # The record is frozen, which holds for plain assignment alone.
             object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
         if len(self.low) != len(self.high):
             raise ValueError(f"Expected as many lows as highs, got {len(self.low)} and {len(self.high)}.")
@@ -67,8 +68,9 @@ class UniformBins:
         if values.isnan().any():
             raise ValueError(f"NaN at index {values.isnan().nonzero()[0].tolist()}; drop or fill such values first.")
         low, high = self._ranges(values.device)
+        # 1e-8 as in the authors' code: a dimension that never changes has no width to divide by.
         share = ((values - low) / (high - low + 1e-8)).clamp(0, 1)
-        return (share * self.bins).floor().clamp(0, self.bins - 1).long()
+        return (share * self.bins).floor().clamp(0, self.bins - 1).long()  # a share of 1 would be bin `bins`
 
     def decode(self, bins: torch.Tensor) -> torch.Tensor:
         """

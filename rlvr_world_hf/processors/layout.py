@@ -20,7 +20,7 @@ import torch
 from einops import rearrange, repeat
 
 
-IGNORED_LABEL = -100
+IGNORED_LABEL = -100  # what torch's cross-entropy leaves out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +99,7 @@ class TokenLayout:
         """Checks the sizes; grids given as lists (JSON) become tuples."""
         for name in ("context_grid", "dynamics_grid"):
             rows, columns = getattr(self, name)
+            # The record is frozen, which holds for plain assignment alone.
             object.__setattr__(self, name, (int(rows), int(columns)))
         context_sizes = [self.context_frames, self.context_codebook_size, *self.context_grid]
         may_be_zero = ["action_dims", "observed_steps"]
@@ -253,6 +254,7 @@ class TokenLayout:
         observed = self.write_completion(observed_codes, action_bins, sensor_bins)
         if context_codes is None:
             return observed
+        # Context codes come after dynamics codes among the ids, as in the authors' vocabulary.
         context = rearrange(context_codes.long(), "B K N -> B (K N)") + self.dynamics_codebook_size
         return torch.cat([context, observed], dim=1)
 

@@ -67,6 +67,7 @@ class StepBlockProcessor(WorldModelProcessor):
         fps: float | None,
     ) -> None:
         self.layout = layout if isinstance(layout, TokenLayout) else TokenLayout.from_dict(layout)
+        # Lists of floats, as these arguments are saved as JSON.
         self.action_low = [float(value) for value in action_low]
         self.action_high = [float(value) for value in action_high]
         self.bins = UniformBins(low=self.action_low, high=self.action_high, bins=self.layout.action_bins)
@@ -262,8 +263,10 @@ def build_tokenizer(layout: TokenLayout) -> PreTrainedTokenizerFast:
         "a": layout.action_bins,
     }
     words = [f"<{kind}{code}>" for kind, size in sizes.items() for code in range(size)] + ["<bos>", "<eos>"]
+    # `<unk>` is no word of it, so that an unknown word raises and gets no id.
     backend = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
     backend.pre_tokenizer = WhitespaceSplit()
+    # Padded on the left, so that generation goes on at the last token of each prompt.
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>", pad_token="<eos>", padding_side="left"
     )

@@ -12,6 +12,7 @@ from .base import WorldModelProcessor
 
 Prompt = str | Sequence[dict[str, str]]
 
+# Here and not taken from `states`, as this file travels to the Hub without that room.
 ANSWER_MARKERS = ("The final answer is:", "The final state is:", "</think>")
 """Markers between reasoning and answer, in upper or lower case; the last one in a completion counts."""
 
@@ -179,5 +180,5 @@ class LanguageWorldModelProcessor(WorldModelProcessor):
 def _read(answer: str, parse: Callable[[str], Any]) -> Any:
     try:
         return parse(answer)
-    except ValueError:
+    except ValueError:  # `UnreadableAnswerError` is one; it cannot be imported on the Hub
         return None

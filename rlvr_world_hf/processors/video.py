@@ -82,7 +82,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
         layout = layout if isinstance(layout, TokenLayout) else TokenLayout.from_dict(layout)
         _check_fit(layout, codec)
         self.codec = codec
-        codec.eval()
+        codec.eval()  # the official codec has dropout, which would make codes random
         super().__init__(
             tokenizer,
             layout,
@@ -279,6 +279,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
             raise ValueError(
                 f"Expected {first} context frames and {second} observed steps, got {frames.shape[1]} frames."
             )
+        # On a CPU torch's GroupNorm is less exact on views with channels last, and codes near a border flip.
         return frames[:, :first].contiguous(), frames[:, first:].contiguous()
 
     def _read_frames(self, frames: Array, name: str) -> torch.Tensor:
@@ -290,6 +291,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
                 f"Expected `{name}` of shape (B, T, 3, {height}, {width}), got {tuple(frames.shape)}; resize the "
                 "frames, put channels before height, and add a batch dimension if it is missing."
             )
+        # Moved before it is divided: as uint8 there is a quarter of it to move.
         frames = frames.to(self.codec.device)
         if frames.dtype == torch.uint8:
             return frames.contiguous() / 255

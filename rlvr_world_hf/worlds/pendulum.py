@@ -86,6 +86,7 @@ def collect_episode(seed: int, *, length: int, frame_interval: float) -> Episode
         raise ValueError(f"Expected `frame_interval` to be a multiple of {CONTROL_INTERVAL} s, got {frame_interval}.")
     world = PendulumEnv()
     state, _ = world.reset(seed=seed)
+    # gymnasium draws the start from `default_rng(seed)`, whose numbers must not come again as noise.
     policy = SwingingPolicy(np.random.default_rng([seed, 1]))
     states, actions = [], []
     for _ in range(length):
@@ -135,4 +136,5 @@ def collect_episodes(
     ```
     """
     record = partial(collect_episode, length=length, frame_interval=frame_interval)
+    # An episode takes little work: more of them a message than by default.
     return record_episodes(record, seeds, processes=processes, chunk=16)

@@ -45,6 +45,7 @@ def read_following_state(completion: str, state: ObjectState) -> ObjectState:
     """
     answer = find_answer(completion)
     fenced = FENCED.findall(answer)
+    # As in the authors' code, the last fenced block counts.
     answer = fenced[-1].strip() if fenced else answer
     if is_compact(answer):
         return apply_compact_answer(state, answer)
@@ -55,6 +56,7 @@ def read_following_state(completion: str, state: ObjectState) -> ObjectState:
         return apply_difference(state, parsed)
     if isinstance(parsed, dict) and _are_lists(parsed, "game_state"):
         items = [item for item in parsed["game_state"] if isinstance(item, dict)]
+        # An entry without a `uuid` is the score, which is kept.
         return state_of([item for item in items if is_number(item.get("uuid", 0))])
     raise UnreadableAnswerError(f"Expected the lists `modified` and `removed`, or `game_state`, got {answer:.80}")
 

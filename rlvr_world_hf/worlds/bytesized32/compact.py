@@ -30,6 +30,7 @@ UNCHANGED = "."
 WHOLE_STATE = "state"
 """First line of an answer that is no difference but all of the following state."""
 
+# At most 9 digits, as `int` refuses the thousands of them that a model may write.
 LINE = re.compile(r"-(\d{1,9})|(\d{1,9}|score)\|(?:([^|]*)\|([^|]*)\|)?([^|]*)")
 MOVE = re.compile(r"[<>]\d{1,9}")
 
@@ -89,6 +90,7 @@ def read_compact_state(text: str) -> ObjectState:
 
     ```
     """
+    # Not `splitlines`, which also splits at separators that a name may hold, such as U+2028.
     return _apply(ObjectState(objects={}, score={}), text.split("\n"))
 
 
@@ -118,6 +120,7 @@ def write_compact_difference(current: ObjectState, following: ObjectState) -> st
 
     ```
     """
+    # As the reader resolves them: what leaves an object by the names before, all else by both.
     left, uuids = _inverted(_names(current)), _inverted(_names(current) | _names(following))
     lines = []
     for uuid, old in current.objects.items():
@@ -244,11 +247,12 @@ def _apply(state: ObjectState, lines: Iterable[str]) -> ObjectState:
             raise UnreadableAnswerError(f"Expected lines such as `5|+isOn`, got {line:.80}")
         parts.append(match.groups())
     objects, score, left = dict(state.objects), dict(state.score), _names(state)
+    # Names first, as a line may refer to an object that a later line adds.
     labels = [(key, short) for _, key, short, _, _ in parts if short is not None and key != "score"]
     came = left | {int(key): _full(key, short) for key, short in labels}
     for gone, key, short, kind, items in parts:
         if gone is not None:
-            objects.pop(int(gone), None)
+            objects.pop(int(gone), None)  # as in JSON, to remove what is not there changes nothing
         elif key == "score":
             score, _ = _changed(score, [], items, left, came)
         elif short is not None:
@@ -279,6 +283,7 @@ def _changed(
         elif item.startswith("~"):
             properties.pop(item[1:], None)
         elif MOVE.fullmatch(item) and item[0] == ">":
+            # An unknown object gets a name that no object has: a wrong entry, in an answer that can be read.
             contains.append(came.get(int(item[1:]), f"@{item[1:]}"))
         elif MOVE.fullmatch(item):
             contains = _surplus(contains, [left.get(int(item[1:]), "")])

@@ -16,6 +16,7 @@ from typing import Any
 KEY = re.compile(r"[A-Za-z_]\w*")
 BARE = re.compile(r"[^|;\r\n]*")
 REFERENCE = re.compile(r"@(\d{1,9})")
+# Items are split at these characters before JSON is read, and JSON's own escapes bring them back.
 ESCAPES = {"|": "\\u007c", ";": "\\u003b"}
 MAX_BRACKETS = 64
 """A value with more opening brackets is read as a text."""
@@ -89,11 +90,12 @@ def read_item(item: str, names: Mapping[int, str]) -> tuple[str, Any] | None:
 
 def _read_json(text: str) -> Any:
     """The value of a text as JSON; the text itself if it is no JSON."""
+    # On deep nesting, which a model may write, `json.loads` raises a RecursionError.
     if text.count("[") + text.count("{") > MAX_BRACKETS:
         return text
     try:
         return json.loads(text)
-    except ValueError:
+    except ValueError:  # no JSON, or an integer of more digits than Python reads
         return text
 
 

@@ -18,7 +18,7 @@ import datasets
 
 from ...data.folder import described
 from ...data.transition import Transition
-from .records import nothing_changes as nothing_changes
+from .records import nothing_changes as nothing_changes  # a recipe's world is asked for it
 from .records import read_hub_rows
 
 
@@ -120,6 +120,7 @@ class RecordedTransitions:
         kept = len(rows) - max(1, round(self.validation_share * len(rows)))
         if kept < 1:
             raise ValueError(f"Expected at least two rows, one of them for validation, got {len(rows)}.")
+        # Steps that change nothing stand last in the list; in this order they alone would be for validation.
         draw.shuffle(rows)
         return {"train": rows[:kept], "validation": rows[kept:], "test": list(self._steps(TEST))}
 

@@ -71,8 +71,10 @@ def official_task_specific_reward(completion: str, current: ObjectState, followi
 
 def _predict(completion: str, current: ObjectState) -> tuple[dict[Any, dict[str, Any]], Any]:
     """Objects of the current state as the answer replaces and removes them, none added; and its score, if any."""
+    # As there, also inside of texts.
     text = _answer(completion).replace("True", "true").replace("False", "false").replace("None", "null")
     answer = read_repaired_json(text)
+    # There `in` decides, which also finds the two words in a list or a text.
     if not isinstance(answer, dict | list | str) or "modified" not in answer or "removed" not in answer:
         raise UnreadableAnswerError(f"Expected `modified` and `removed`, got {text:.80}")
     if not isinstance(answer, dict):
@@ -81,14 +83,17 @@ def _predict(completion: str, current: ObjectState) -> tuple[dict[Any, dict[str,
     entries = modified if isinstance(modified, list) else []
     replaced = {
         item["uuid"]: item
+        # There an entry without a `uuid` that can be a key raises, and is skipped.
         for item in entries
         if isinstance(item, dict) and "uuid" in item and not isinstance(item["uuid"], dict | list)
     }
     gone = removed if isinstance(removed, list) else []
     objects = {uuid: replaced.get(uuid, item) for uuid, item in current.objects.items() if uuid not in gone}
     score = answer.get("score")
+    # There `len` decides: what is empty or has no length leaves the score as it is.
     if "score" in answer and (not isinstance(score, dict | list | str) or not score):
         score = current.score
+    # There the score is the entry without a `uuid`; with one it counts as an object.
     if isinstance(score, dict) and "uuid" in score:
         _require(not isinstance(score["uuid"], dict | list), "a `uuid` that can be looked up")
         return objects | {score["uuid"]: score}, None
@@ -108,7 +113,7 @@ def _share_of_entries(objects: Mapping[Any, Mapping[str, Any]], following: Objec
     for uuid, target in following.objects.items():
         item = objects.get(uuid)
         if item is None:
-            right.append(False)
+            right.append(False)  # one error, however many properties the object has
             continue
         right += _right_properties(item, target["properties"])
         right.append("contains" in item and _sorted(item["contains"]) == sorted(target["contains"]))
@@ -145,6 +150,7 @@ def _share_of_changes(objects: Mapping[Any, Mapping[str, Any]], current: ObjectS
     before, after = state_entries(current), state_entries(following)
     for uuid in shared:
         properties = objects[uuid].get("properties")
+        # There the whole term is left out if one object has no properties.
         if not isinstance(properties, dict):
             return 0.0
         _require(

@@ -153,6 +153,7 @@ def write_prompt(
         `str`: the prompt.
     """
     solved = [f"{_state(item, compact)}{write_answer(item, answer, compact=compact)}\n" for item in examples]
+    # All examples are of one game, whose rules are told once.
     shown = [_game(solved_step, task, rules, compact) for solved_step in examples[:1]]
     shown += [text if compact else f"\nExample {number}\n{text}" for number, text in enumerate(solved, start=1)]
     asked = _game(step, task, rules, compact) + _state(step, compact)
@@ -174,6 +175,7 @@ def _game(step: ObjectStep, task: Task, rules: Mapping[str, Mapping[str, str]] |
 
 def _state(step: ObjectStep, compact: bool) -> str:
     if compact:
+        # An object is `@uuid`, as in the items of a state.
         action = NAMED.sub(r"@\1", step.action)
         return f"next {step.next_uuid}\n{write_compact_state(step.current)}\n> {action}\n"
     state = object_state_text(step.current)

@@ -111,6 +111,7 @@ class RecordedTransitions:
     seed: int = described(0, "Decides what is left out and what is for validation.")
     """Decides which unchanged transitions are left out, and what is for validation."""
 
+    # The record is frozen, but what it holds can be filled.
     too_long: Counter[str] = field(default_factory=Counter, init=False, repr=False, compare=False)
     """Transitions of the last reading, by split, that did not fit into `max_length`."""
 
@@ -182,6 +183,7 @@ class RecordedTransitions:
         """How long a text is."""
         if self.max_length is None or self.tokenizer is None:
             return len
+        # Imported here, as collecting without a tokenizer needs no transformers.
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
@@ -216,6 +218,7 @@ class RecordedTransitions:
     def _is_for_validation(self, step: ObjectStep) -> bool:
         objects = json.dumps(list(step.current.objects.values()))
         key = "\n".join([str(self.seed), step.game, step.action, objects])
+        # Not `hash`, which Python salts in each process, and no draw in order, which leaving out a game would shift.
         drawn = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
         return drawn < self.validation_share * 2**64
 

@@ -94,6 +94,7 @@ class ObjectStateReward(TextReward):
             return float(is_right)
         changed = differing(before, recorded)
         changes = sum(entry not in wrong for entry in changed) / len(changed) if changed else 0.0
+        # Two states without objects have no entry that could be wrong.
         entries = 1 - len(wrong) / max(len(ours.keys() | recorded.keys()), 1)
         scores = 1 - len(wrong_score) / max(len(predicted.score.keys() | following.score.keys()), 1)
         return 0.09 * entries + 0.01 * scores + 0.2 * is_right + changes

@@ -161,6 +161,7 @@ def differing(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
 
     ```
     """
+    # Not None, which a value may be.
     absent = object()
     return [key for key in {**one, **other} if one.get(key, absent) != other.get(key, absent)]
 
@@ -237,6 +238,7 @@ def apply_difference(state: ObjectState, difference: Mapping[str, Any]) -> Objec
 
 def is_number(uuid: Any) -> bool:
     """Whether a `uuid`, which a model may have written, is a number, as the games number their objects."""
+    # True is 1 to a dictionary and would stand for object 1; 2.0 finds object 2.
     return isinstance(uuid, int | float) and not isinstance(uuid, bool)
 
 

@@ -91,16 +91,19 @@ def locate_agent(frames: torch.Tensor) -> torch.Tensor:
     if not frames.is_floating_point():
         raise TypeError(f"Expected float `frames` in [0, 1], got {frames.dtype}; divide uint8 frames by 255.")
     batch, (height, width) = frames.shape[:-3], frames.shape[-2:]
+    # Half precision has too few digits for a position within a pixel.
     exact = frames if frames.dtype == torch.float64 else frames.float()
     coverage = agent_coverage(rearrange(exact, "... c h w -> (...) c h w", c=3))  # (N, H, W)
     is_found = coverage.amax(dim=(-2, -1)) > FOUND_COVERAGE
     weights = coverage.sub_(NOISE_COVERAGE).clamp_(min=0)
+    # The best neighbourhood and not the best pixel, so that a stray pixel does not decide.
     spot = avg_pool2d(weights.unsqueeze(1), 3, stride=1, padding=1).flatten(1).argmax(dim=1)  # (N,)
     rows = torch.arange(height, device=frames.device, dtype=weights.dtype)
     columns = torch.arange(width, device=frames.device, dtype=weights.dtype)
     near_rows = (rows - (spot // width).unsqueeze(1)).abs() <= round(1.6 * AGENT_RADIUS * height) + 1  # (N, H)
     near_columns = (columns - (spot % width).unsqueeze(1)).abs() <= round(1.6 * AGENT_RADIUS * width) + 1  # (N, W)
     weights = weights * near_rows.unsqueeze(2) * near_columns.unsqueeze(1)
+    # Centres of pixels are half a pixel from their upper left corner.
     x = torch.einsum("nhw,w->n", weights, (columns + 0.5) / width)
     y = torch.einsum("nhw,h->n", weights, (rows + 0.5) / height)
     position = torch.stack([x, y], dim=-1) / weights.sum(dim=(-2, -1)).unsqueeze(-1)

@@ -67,6 +67,7 @@ def locate_block(frames: torch.Tensor) -> torch.Tensor:
 
     ```
     """
+    # Half precision has too few digits for a position within a pixel.
     exact = frames.float() if frames.dtype in (torch.float16, torch.bfloat16) else frames
     weights = colour_share(exact, BLOCK_RGB, SURROUNDING_RGB)  # (..., H, W)
     rows, columns = ((torch.arange(size, device=frames.device) + 0.5) / size for size in frames.shape[-2:])

@@ -45,12 +45,15 @@ def colour_share(frames: torch.Tensor, colour: Colour, surroundings: tuple[Colou
         raise TypeError(f"Expected float `frames` in [0, 1], got {frames.dtype}; divide uint8 frames by 255.")
     red, green, blue, offset = _unmixing_weights(colour, surroundings)
     r, g, b = frames.unbind(-3)
+    # In place on the new tensor of the first sum: no further copy of the frames.
     return (r * red + offset).add_(g, alpha=green).add_(b, alpha=blue).clamp_(0, 1)
 
 
 @cache
 def _unmixing_weights(colour: Colour, surroundings: tuple[Colour, ...]) -> tuple[float, float, float, float]:
+    # Three weights and an offset are four unknowns, which four colours determine.
     colours = torch.tensor([colour, *surroundings], dtype=torch.float64) / 255
     equations = torch.cat([colours, torch.ones(4, 1, dtype=torch.float64)], dim=1)
     red, green, blue, offset = torch.linalg.solve(equations, torch.eye(4, dtype=torch.float64)[0]).tolist()
+    # Python numbers, so that one solution serves every device and dtype.
     return red, green, blue, offset

@@ -83,6 +83,7 @@ class PushTForm:
         Returns:
             [`Recording`]: an episode in the making, as long as it takes to see the given frames.
         """
+        # At least one step, as an episode of none has nothing to stack.
         return record_policy(
             seed, length=max(1, self.given_frames - 1), image_size=self.image_size, frame_interval=self.frame_interval
         )

@@ -74,6 +74,7 @@ class GoalPushingPolicy:
         if left < REST:
             return agent
         angle = np.arctan2(offset[1], offset[0])
+        # In [-pi, pi): the shorter way around the block.
         turn = (np.arctan2(-way[1], -way[0]) - angle + np.pi) % (2 * np.pi) - np.pi
         if abs(turn) > BEHIND:
             angle += np.clip(turn, -TURN, TURN)

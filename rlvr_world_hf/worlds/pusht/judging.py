@@ -90,6 +90,7 @@ class PredictedWorld:
         self.low, self.high = pipeline.processor.action_low, pipeline.processor.action_high
         starts = [_start(form.record(scene), form) for scene in scenes]
         self.env = WorldModelVectorEnv(pipeline, starts, num_envs=len(starts), **settings)
+        # Mixed and not added: scene 1 with noise 0 must not have the noise of scene 0 with noise 1.
         seeds = [int(np.random.SeedSequence([scene, noise]).generate_state(1)[0]) for scene in scenes]
         self.observations, _ = self.env.reset(seed=seeds, options={"start": range(len(starts))})
 
@@ -127,6 +128,7 @@ def find_scenes(count: int, *, seed: int, nearest: float, farthest: float, form:
     if count < 1:
         raise ValueError(f"Expected at least 1 episode, got {count}.")
     first, found = FIRST_SEED + seed * SEEDS_APART, []
+    # Never into the scenes of the next seed.
     for scene in range(first, first + min(20 * count, SEEDS_APART)):
         distance = distances_to_goal(SimulatedWorld([scene], form).frames())[0]
         if nearest <= distance <= farthest:
@@ -184,5 +186,6 @@ def distances_to_goal(frames: torch.Tensor) -> np.ndarray:
 def _start(recording: Recording, form: PushTForm) -> dict[str, np.ndarray]:
     """The row that [`WorldModelEnv`] starts from: the last frames, and the actions that led to the last of them."""
     actions = recording.episode().actions
+    # `past` may be 0, and `actions[-0:]` would be all of them.
     past = form.prompt_actions - 1
     return {"context": recording.seen(form.given_frames), "actions": actions[len(actions) - past :]}

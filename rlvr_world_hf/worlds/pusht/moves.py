@@ -136,6 +136,7 @@ def _planned(
 
     def decide(world: Recording) -> np.ndarray:
         nonlocal first
+        # Steps count from the first decision: the scripted policy's targets before it are no decisions.
         done = len(world.targets)
         first = done if first is None else first
         step = done - first

@@ -119,7 +119,7 @@ class Playground:
             agent=recording.agent.copy(),
             actions=np.zeros((0, 2)),
             truth=still,
-            predicted=dict.fromkeys(self.pipelines, still[None]),
+            predicted=dict.fromkeys(self.pipelines, still[None]),  # one sample of no step, which branches
             metrics={name: {metric.name: np.zeros((1, 0)) for metric in METRICS} for name in self.pipelines},
             repeated={name: np.zeros((1, 0), bool) for name in self.pipelines},
         )
@@ -148,11 +148,13 @@ class Playground:
             if left < 1:
                 break
             waypoint = np.clip(_as_point(target), MARGIN, WORLD_SIZE - MARGIN)
+            # A target where the agent already stands is a step of rest.
             steps = max(1, math.ceil(np.linalg.norm(waypoint - recording.agent) / REACH))
             for _ in range(min(steps, left)):
                 actions.append(within_reach(recording.agent, waypoint, REACH))
                 recording.hold(actions[-1])
             walked.append((float(waypoint[0]), float(waypoint[1])))
+        # Without a step the array is `(0,)`, and a plan's is `(0, 2)`.
         return Plan(targets=tuple(walked), actions=np.array(actions).reshape(-1, 2))
 
     def recorded_actions(self, play: Play) -> np.ndarray:
@@ -251,6 +253,7 @@ class Playground:
         steps, each sample's on its own frames.
         """
         window = window_after(pipeline.processor.layout, done, steps=play.steps - done)
+        # Steps shown before are predicted again, and with the window's own seed come out the same.
         given = [np.concatenate([play.given, frames])[window.given] for frames in play.predicted[name]]
         past = play.before[len(play.before) + 1 - self.form.prompt_actions :]
         actions = np.concatenate([past, play.actions])[window.actions]
@@ -259,7 +262,7 @@ class Playground:
             [actions] * len(given),
             horizon=window.steps,
             temperature=temperature,
-            seed=seed + MAX_SAMPLES * window.done,
+            seed=seed + MAX_SAMPLES * window.done,  # `predict_batch` counts a seed a sample on from it
         )
         return rearrange((predicted[:, 0, -1] * 255).round().to(torch.uint8).cpu(), "g c h w -> g h w c").numpy()
 
@@ -267,7 +270,7 @@ class Playground:
 def _as_point(target: Any) -> np.ndarray:
     try:
         point = np.asarray(target, dtype=np.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError):  # refused below, in the words for any other target
         point = np.array(np.nan)
     if point.shape != (2,) or not np.isfinite(point).all():
         raise ValueError(f"Expected a target as two numbers (x, y) in world units, got {target!r:.80}.")
@@ -306,6 +309,7 @@ def _with_predictions(play: Play, predicted: Mapping[str, np.ndarray]) -> Play:
             )
             for metric in METRICS
         }
+        # The first predicted frame has no predicted one before it.
         same = repeated_steps(states).numpy() if last.shape[1] == 2 else np.zeros((len(frames), 1), bool)
         repeated[name] = np.concatenate([play.repeated[name], same], axis=1)
     return dataclasses.replace(

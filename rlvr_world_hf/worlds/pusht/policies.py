@@ -48,6 +48,7 @@ class PushingPolicy:
         """Next target position `(2,)` for an agent at `agent` `(2,)` and a block at `block` `(2,)`, in world units."""
         if self.pushes_left == 0:
             goal = self.rng.uniform(0.25 * WORLD_SIZE, 0.75 * WORLD_SIZE, 2)
+            # The block may stand at its goal, which is no direction.
             self.direction = (goal - block) / max(float(np.linalg.norm(goal - block)), 1e-6)
             behind = block - self.direction * self.rng.uniform(50, 80)
             waypoint = behind
@@ -107,6 +108,7 @@ class ExploringPolicy:
         self.rng = rng
         self.reach = reach
         mean = (1 + EXPLORATION_STEPS) / 2
+        # A cycle explores `mean` steps and waits (1 - chance) / chance: share = mean / (mean + (1 - chance) / chance).
         self.chance = share / (share + mean * (1 - share))  # of a streak to begin at a step that is in none
         self.steps_left = 0
         self.kind = "still"

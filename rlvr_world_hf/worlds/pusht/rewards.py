@@ -38,6 +38,7 @@ class AgentPositionReward(VerifiableReward):
         found, recorded = locate_agent(predicted), locate_agent(reference)  # (B, S, 2)
         error = (found - recorded).abs().mean(dim=-1)
         error = error.masked_fill(found[..., 0].isnan(), self.floor)
+        # Last: without an agent in the reference nothing is measured, whatever was predicted.
         return error.masked_fill(recorded[..., 0].isnan(), torch.nan)
 
     def diagnose(self, predicted: torch.Tensor, reference: torch.Tensor) -> dict[str, torch.Tensor]:

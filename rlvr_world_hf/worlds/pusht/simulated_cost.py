@@ -66,6 +66,7 @@ class SimulatedCost:
         Returns:
             `torch.Tensor` of shape `(N, H, 3, H, W)`: float32 in `[0, 1]`, RGB.
         """
+        # Double as in `attempt`, so that the physics agree to the last bit.
         targets = self.to_actions(candidates).double().numpy()
         frames = np.stack([np.stack(list(self._follow(sequence))) for sequence in targets])
         return torch.from_numpy(frames).float() / 255
@@ -78,6 +79,7 @@ class SimulatedCost:
             frame_interval=self.recording.frame_interval,
             frames=False,
         )
+        # Played again, as gym-pusht restores no velocities.
         for target in self.recording.targets:
             again.hold(target)
         for target in targets:

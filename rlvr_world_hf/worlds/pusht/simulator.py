@@ -58,18 +58,21 @@ def render_frame(world: PushTEnv, image_size: int) -> np.ndarray:
     drawing = words.view(np.uint8).reshape(*words.shape, words.itemsize)
     cv2 = load_opencv()
     frame = cv2.resize(drawing, (image_size, image_size), interpolation=cv2.INTER_AREA)
+    # SDL decides which byte of a pixel holds which colour.
     colors = [shift // 8 for shift in screen.get_shifts()[:3]]
     return np.ascontiguousarray(frame[..., colors].transpose(2, 0, 1))
 
 
 def make_world() -> PushTEnv:
     """A headless `gym_pusht` world. To save time, its steps draw nothing, and the score of the task is always 0."""
+    # Before gym-pusht imports pygame, which greets when it is imported.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     load_opencv()  # gym-pusht imports it, too; where that fails, this names the remedy
     from gym_pusht.envs.pusht import PushTEnv
 
     class UnscoredPushT(PushTEnv):
+        # gym-pusht intersects polygons for the score, at each control step.
         def _get_coverage(self) -> float:
             return 0.0
 
@@ -139,6 +142,7 @@ class Recording:
     @property
     def agent(self) -> np.ndarray:
         """Present position of the agent `(2,)`, in world units."""
+        # No copy, as gym-pusht makes a new observation at each step.
         return self._observation[:2]
 
     @property
@@ -151,12 +155,14 @@ class Recording:
         """Present state `(2,)` or `(6,)`: what `states` asked for, positions in world units."""
         if self.recorded_states == "agent":
             return self.agent
+        # Cosine and sine do not jump at a full turn, as the angle does.
         angle = self._observation[4]
         return np.concatenate([self.agent, self.block, [np.cos(angle), np.sin(angle)]])
 
     @property
     def targets(self) -> np.ndarray:
         """What was held since the start `(T, 2)`, in world units, in double precision."""
+        # Not rounded to float32 as in `episode`: replayed, they must lead to the same state.
         return np.array(self._actions, dtype=np.float64).reshape(-1, 2)
 
     def seen(self, count: int) -> np.ndarray:
@@ -239,6 +245,8 @@ def record_policy(
         `Recording`: of these frames; more actions can be recorded with it.
     """
     recording = Recording(seed, image_size=image_size, frame_interval=frame_interval, states=states, frames=frames)
+    # A second number tells the streams of one seed apart; judging has 2, planning 3 and 4. So the pushing policy
+    # draws the same numbers with exploration and without.
     pushing = PushingPolicy(np.random.default_rng([seed, 1]), reach=reach)
     policy = ExploringPolicy(pushing, np.random.default_rng([seed, 5]), share=exploration, reach=reach)
     for _ in range(length):

@@ -98,6 +98,7 @@ class PushTTask:
             "states": "agent_and_block",
         }
         self.lead = lead
+        # Only the last of its frames is looked at.
         goal = record_policy(seed, length=lead + goal_steps, **self._episode, frames=False)
         self.goal_frame, self.goal_state = goal.frame(), goal.state
         self.solution = goal.targets[lead:]
@@ -155,6 +156,7 @@ def distances(state: np.ndarray, goal: np.ndarray) -> tuple[float, float]:
 
     ```
     """
+    # To the nearest full turn below, so that an angle has one distance, however often it is wound.
     turn = math.atan2(state[5], state[4]) - math.atan2(goal[5], goal[4])
     return float(np.linalg.norm(state[:4] - goal[:4])), abs(math.remainder(turn, math.tau))
 

@@ -117,6 +117,7 @@ class FactChange:
                 f"Expected lines '+ fact' and '- fact', or only {NO_CHANGE!r}, got {text!r:.80}."
             )
         added, removed = (frozenset(canonical_fact(line[1:]) for line in lines if line[0] == sign) for sign in "+-")
+        # Before `__post_init__` sees it, whose ValueError is a bug's and not that of an unreadable answer.
         if both := added & removed:
             raise UnreadableAnswerError(f"Expected each fact to be added or removed, got both for {min(both)!r}.")
         return cls(added=added, removed=removed)

@@ -160,6 +160,7 @@ class Playthrough:
         asked = textworld.EnvInfos(
             facts=True, admissible_commands=True, policy_commands=True, possible_admissible_commands=True
         )
+        # TextWorld starts a game from a file alone, and has read it once the game is started.
         with TemporaryDirectory(prefix="textworld_") as folder:
             path = Path(folder) / "game.json"
             game.save(str(path))
@@ -203,6 +204,7 @@ class Playthrough:
     def play(self, command: str) -> FactState:
         """Give a command, in TextWorld's spelling, and return the state it leads to; a game that ends starts anew."""
         self._infos, _, is_over = self.world.step(command)
+        # Before the restart: the command that wins has an effect of its own.
         following = self.state
         if is_over:
             self._restart()
@@ -268,7 +270,9 @@ def collect_game(
         played += 1
         if (state, command) not in recorded:
             transition_id = f"textworld-{seed}-{len(recorded)}"
+            # Facts are in lower case, so the recorded command is, too; the game wants its own spelling.
             recorded[state, command] = _transition(transition_id, state, command.lower(), following)
+            # Not at each command: those that change something come again unrecorded, and their share would fall.
             changes_nothing = rng.random() < unchanged
             last_new = played
     return list(recorded.values())
@@ -369,6 +373,7 @@ def _verb(command: str) -> str:
 def _draw(rng: np.random.Generator, commands: list[str]) -> str:
     """One of the commands, by its verb first."""
     by_verb = defaultdict(list)
+    # In an order that is the same in each process, or the same draw would be another command.
     for command in sorted(commands):
         by_verb[_verb(command)].append(command)
     of_verb = by_verb[str(rng.choice(sorted(by_verb)))]

@@ -61,6 +61,7 @@ class MalformedStateError(ValueError):
         self.problem = problem
         self.line = before.count("\n") + 1
         self.column = position - (before.rfind("\n") + 1) + 1
+        # A tab is one character and may be shown as eight: the caret would stand elsewhere.
         whole = text.split("\n")[self.line - 1].replace("\t", " ")
         first = max(0, min(self.column - 1 - EXCERPT // 2, len(whole) - EXCERPT))
         self.excerpt = f"{whole[first : first + EXCERPT]}\n{' ' * (self.column - 1 - first)}^"
@@ -129,6 +130,7 @@ class TextGames:
     ) -> None:
         self.sizes = {"rooms": rooms, "objects": objects, "quest_length": quest_length}
         self._lock = threading.Lock()
+        # To make a game takes seconds. A cache of the object: a decorated method would keep every object alive.
         self._game = lru_cache(maxsize=16)(self._make_game)
 
     def situation(self, seed: int, commands: Sequence[str] = ()) -> Situation:
@@ -196,9 +198,11 @@ class TextGames:
         command = command.strip().lower()
         change = self.outcome(situation, command)
         following = self.situation(situation.seed, (*situation.commands, command))
+        # A game that is over starts anew, in a state that the change does not lead to.
         return following, change is not None and following.state != situation.state.apply(change)
 
     def _make_game(self, seed: int) -> Any:
+        # Sizes are drawn as in `collect_game`, so that with its ranges a seed is the same game.
         rng = np.random.default_rng([seed, 1])
         return make_game(seed, **{name: int(rng.integers(a, b + 1)) for name, (a, b) in self.sizes.items()})
 
@@ -352,6 +356,7 @@ def read_state(text: str) -> FactState:
     if len(facts) > MAX_FACTS:
         raise MalformedStateError(f"Expected at most {MAX_FACTS} facts, got {len(facts)}.", text, start)
     read = set()
+    # `json.loads` does not say where a value stood, so each fact is looked for behind the one before.
     position = start + 1
     for fact in facts:
         position = _find(text, fact, position)

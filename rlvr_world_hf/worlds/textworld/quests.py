@@ -72,6 +72,7 @@ def predicted_changes(
         temperature=temperature,
         seed=seed,
     )
+    # Commands of the training data are in lower case, as facts are.
     return lambda pairs: predict([(state, command.lower()) for state, command in pairs])
 
 
@@ -132,6 +133,7 @@ def quest_goal(game: Any) -> FactGoal:
     for quest in game.quests:
         for event in quest.win_events:
             for fact in event.condition.preconditions:
+                # Quests speak of things by TextWorld's ids, states by their names.
                 named = [logic.Variable(_name(game, thing), thing.type) for thing in fact.arguments]
                 facts.append(logic.Proposition(fact.name, named))
     return FactGoal(facts=describe(facts).facts)

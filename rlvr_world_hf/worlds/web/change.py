@@ -208,11 +208,11 @@ def apply_page_change(before: Sequence[PageElement], change: PageChange) -> list
     """
     try:
         new, deleted, updated = (parse_page("\n".join(items)) for items in change.sections)
-    except ValueError as error:
+    except ValueError as error:  # `parse_page` reads recorded pages, too; these lines are an answer's
         raise UnreadableAnswerError(str(error)) from error
     gone, now = {element.element_id for element in deleted}, {element.element_id: element for element in updated}
     kept = [
-        replace(now.get(element.element_id, element), depth=element.depth)
+        replace(now.get(element.element_id, element), depth=element.depth)  # lines of a change are not indented
         for element in before
         if element.element_id not in gone
     ]
@@ -224,6 +224,7 @@ def _identities(page: Sequence[PageElement]) -> list[Identity]:
     path: list[tuple[str, str]] = []
     identities: list[Identity] = []
     for element in page:
+        # The root is not in the path, so an element of depth d has d - 1 ancestors there.
         del path[max(element.depth - 1, 0) :]
         if element.depth == 0:
             identities.append(((), "", ""))

@@ -74,6 +74,7 @@ class Site:
     """
 
     def __init__(self, *, seed: int, session: int) -> None:
+        # The words keep the streams of one number apart, and a text seeds `Random` alike in each process.
         rng = random.Random(f"site {seed}")
         names = sorted(rng.sample(PRODUCTS, 5))
         self.prices = {name: rng.randint(2, 20) for name in names}
@@ -95,6 +96,7 @@ class Site:
             "Search for": (*self.prices, "Sofa"),
             "Quantity": ("1", "2", "3", "9"),
             "New task": TASKS,
+            # What stands twice is drawn twice as often: a visitor should at times get in.
             "User": ("ann", "ann", "ben"),
             "Password": (self.password, self.password, *WORDS[:1]),
             "Name": ("Ann", "Ben"),
@@ -144,7 +146,7 @@ class Site:
         elif path == "/account/leave":
             self.user, self.notice = "", "Signed out."
         elif path == "/settings":
-            self.settings = {name: name in form for name in SETTINGS}
+            self.settings = {name: name in form for name in SETTINGS}  # browsers do not send boxes without a tick
             self.currency, self.notice = form["currency"], "Settings saved."
         elif path == "/help":
             self.notice = f"Thank you, {form['name']}. We read it under {form['topic']}."
@@ -178,10 +180,12 @@ class Site:
             else:
                 self.cart[name], self.notice = count, f"{name} is in the cart."
         back = form.get("back", "")
+        # A form may name any address: only these are gone back to.
         return back if back in ("/shop", f"/shop/{name}") else "/cart"
 
     def _change_tasks(self, what: str, form: Form) -> None:
         if what == "save":
+            # A form lacks hidden tasks as it lacks those without a tick.
             hidden = self._hidden_tasks()
             self.tasks = {name: name in hidden or f"task {name}" in form for name in self.tasks}
             self.notice = "Tasks saved."
@@ -237,6 +241,7 @@ def serve_site(seed: int) -> Iterator[str]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             try:
+                # A field that was left empty is part of the form, too.
                 place = self._site().post(self.path, dict(parse_qsl(body, keep_blank_values=True)))
                 self._answer(303, "", Location=place)
             except (KeyError, ValueError):
@@ -254,14 +259,17 @@ def serve_site(seed: int) -> Iterator[str]:
             content = text.encode()
             given = {"Content-Type": "text/html; charset=utf-8", "Content-Length": str(len(content))} | headers
             self.send_response(status)
+            # A page changes with its session: one from the browser's cache would show an earlier state.
             for name, value in {**given, "Cache-Control": "no-store"}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        # A browser keeps connections open, and closing the server would wait for their threads.
         server.daemon_threads = True
         server.block_on_close = False
+        # `shutdown` waits for the next poll: by default half a second.
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

@@ -55,6 +55,7 @@ class PageGoal:
 
     def __call__(self, page: str) -> float:
         """The number of the last step that is shown, as a share of them all."""
+        # The blank ends a word, so that an item does not match an element that only begins alike.
         lines = [element.line.partition("] ")[2] + " " for element in parse_page(page)]
         shown = [all(any(line.startswith(f"{item} ") for line in lines) for item in step) for step in self.steps]
         return max((number for number, is_shown in enumerate(shown, start=1) if is_shown), default=0) / len(shown)

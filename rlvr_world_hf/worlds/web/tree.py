@@ -200,6 +200,7 @@ def _written(
         yield depth, node
         depth, said = depth + 1, name if role in NAMED_BY_CONTENT else ""
     for child in [] if role in FIELD_ROLES else node.get("childIds", []):
+        # The text of a label is the name of its field, and would stand twice.
         if child in by_id and not (role == "LabelText" and _value(by_id[child], "role") == "StaticText"):
             yield from _written(by_id[child], by_id, depth, said)
 
@@ -221,6 +222,7 @@ def _properties(node: Mapping[str, Any]) -> str:
     written = [f"value: {_value(node, 'value')!r}"] if has_value else []
     for name, when_false in PROPERTIES.items():
         value = _property(node, name)
+        # Chromium gives properties of two values as booleans and those of three, such as `checked`, as texts.
         is_true = value in (True, "true")
         if value is not None and (is_true or when_false):
             written.append(f"{name}: {'Mixed' if value == 'mixed' else is_true}")

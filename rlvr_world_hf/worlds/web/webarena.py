@@ -124,6 +124,7 @@ def read_transitions(split: str, *, folder: str | Path | None = None) -> Iterato
     """
     if split not in SPLITS:
         raise ValueError(f"Expected `split` to be one of {', '.join(SPLITS)}, got {split!r}.")
+    # A generator of its own, so that a wrong split is refused here and not at the first row.
     return _read(split, folder)
 
 
@@ -168,6 +169,7 @@ def row_transition(row: Mapping[str, Any], *, transition_id: str) -> Transition:
 
     ```
     """
+    # In a parquet file what a row lacks is None and not absent, hence `or`.
     messages = row.get("prompt") or ([{"role": "user", "content": row["question"]}] if row.get("question") else None)
     if not messages:
         raise ValueError(f"Row {transition_id!r}: expected `prompt` or `question`, got the columns {', '.join(row)}.")

@@ -64,6 +64,7 @@ KINDS |= dict.fromkeys(FIELD_ROLES, "field")
 UNKNOWN = ("word",)
 """What is written into a field of which nothing is known."""
 
+# `invalid` does not bubble: only a listener that captures hears it.
 PREPARE = """
 addEventListener("submit", event => { window.isLeaving = !event.defaultPrevented });
 addEventListener("click", event => {
@@ -73,6 +74,7 @@ addEventListener("invalid", event => event.preventDefault(), true);
 """
 """Marks a page that is about to be replaced, so that one can wait for the next; hides hints, which fade with time."""
 
+# A value that a script sets fires no events, so they are sent by hand.
 PERFORM = """function (verb, text) {
   if (verb === "click") {
     this.click();
@@ -231,6 +233,7 @@ def collect_transitions(
     if processes == 1:
         yield from record(seeds)
         return
+    # Each part starts a site and a browser, so it holds several sessions.
     parts = [seeds[start : start + 4] for start in range(0, len(seeds), 4)]
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for transitions in pool.map(partial(_listed_sessions, steps=steps, site_seed=site_seed), parts):
@@ -238,7 +241,7 @@ def collect_transitions(
 
 
 def _listed_sessions(seeds: Sequence[int], *, steps: int, site_seed: int) -> list[Transition]:
-    return list(_record_sessions(seeds, steps=steps, site_seed=site_seed))
+    return list(_record_sessions(seeds, steps=steps, site_seed=site_seed))  # a pool returns no generators
 
 
 def _record_sessions(seeds: Sequence[int], *, steps: int, site_seed: int) -> Iterator[Transition]:
@@ -288,6 +291,7 @@ class Visit:
             What may be written into fields, by their names.
     """
 
+    # Of all visits: the site keeps what was done under a cookie, so each visit needs its own.
     _numbers = count()
 
     def __init__(
@@ -334,6 +338,7 @@ class Visit:
         arguments = [{"value": action.verb}, {"value": action.content}]
         is_left = self._devtools.send("Runtime.callFunctionOn", {**call, "arguments": arguments})["result"]["value"]
         if is_left:
+            # The next page's window has no `isLeaving` yet.
             self._page.wait_for_function("!window.isLeaving && document.readyState === 'complete'")
         self.done = (*self.done, action.text)
         self._look()
