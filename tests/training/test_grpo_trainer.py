@@ -272,7 +272,7 @@ def test_what_cannot_share_prompts_is_trained_without(tmp_path: Path, monkeypatc
     monkeypatch.setattr(grpo_trainer.logger, "warning", warned.append)
     trainer = small_trainer(tmp_path, model=model, max_steps=1, save_strategy="no")
     (said,) = warned
-    assert "A prompt is computed for each of its completions" in said and "drops attention" in said
+    assert "A prompt is computed for each of its completions" in said and "has attention dropout" in said
     assert not trainer._shares_prompts
     trainer.train()
 
