@@ -22,11 +22,11 @@ help: ## show this list
 
 install: $(INSTALLED) ## create .venv once and install the locked packages and this one, editable
 
+# Compiled when installed: where Python may not write bytecode, every process compiles what it imports, for 15 seconds.
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c '$(CHECK)'
 	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	# Compiled once here: where Python may not write bytecode, every process would compile its packages again, for 15 seconds.
 	$$(command -v uv || echo $(BIN)/uv) pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps \
 		-r requirements.lock -e .
 	@touch $@
