@@ -62,8 +62,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 MOVED = {
     "data": {"pusht", "textworld", "bytesized32", "bytesized32_hub"},
-    "rewards": {"agent_position", "fact_state", "object_state", "page_change"},
-    "planning": {"pusht_task", "pusht_moves", "text_game", "web_task"},
+    "rewards": {"agent_position", "fact_state", "object_state", "official_object_state", "page_change"},
+    "planning": {"pusht_task", "pusht_moves", "pusht_simulation", "text_game", "web_task"},
 }
 """Files that only say where their names are now: users and recipes import these from where they were."""
 

@@ -5,6 +5,7 @@ import sys
 import sysconfig
 import tomllib
 import zipfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -140,3 +141,44 @@ def test_lock_names_no_place(repository: Path) -> None:
     assert "\nopencv-python-headless==" in lock
     assert "\nopencv-python==" not in lock, "the Qt build wants libraries of the system"
     assert not (repository / "uv.lock").exists(), "uv.lock names the hosts of a registry"
+
+
+KEPT = {
+    "rlvr_world_hf.data.pusht": [
+        "collect_episode",
+        "collect_episodes",
+        "PushingPolicy",
+        "record_policy",
+        "WORLD_SIZE",
+    ],
+    "rlvr_world_hf.data.textworld": ["collect_transitions", "make_game"],
+    "rlvr_world_hf.data.bytesized32": ["RecordedTransitions", "nothing_changes", "read_hub_rows"],
+    "rlvr_world_hf.data.bytesized32_hub": ["RecordedTransitions"],
+    "rlvr_world_hf.data": ["ClipAugmentation", "Episode", "RecordedTransitions", "window_rows"],
+    "rlvr_world_hf.rewards": [
+        "AgentPositionReward",
+        "FactF1Reward",
+        "ObjectStateReward",
+        "PageChangeReward",
+        "MAEReward",
+    ],
+    "rlvr_world_hf.rewards.fact_state": ["FactMatchReward"],
+    "rlvr_world_hf.rewards.official_object_state": ["official_binary_reward"],
+    "rlvr_world_hf.tokenizers": ["CompressiveTokenizer", "FrameTokenizer", "FiniteScalarQuantizer"],
+    "rlvr_world_hf.hub.convert": ["from_official", "to_official"],
+    "rlvr_world_hf.rollouts.shared_prompt": ["share_prompts"],
+    "rlvr_world_hf.environments": ["WorldModelEnv", "WorldModelVectorEnv"],
+    "rlvr_world_hf.planning": ["CrossEntropyPlanner", "GoalCost", "ImaginedCost", "TextCost"],
+    "rlvr_world_hf.planning.pusht_task": ["MOVES", "PushTTask", "targets_after"],
+    "rlvr_world_hf.planning.pusht_moves": ["imagined_moves"],
+    "rlvr_world_hf.planning.pusht_simulation": ["SimulatedCost"],
+    "rlvr_world_hf.planning.text_game": ["FactGoal"],
+    "rlvr_world_hf.planning.web_task": ["WebTask"],
+}
+"""Names that users and recipes have, by the modules they have them from."""
+
+
+@pytest.mark.parametrize("module", KEPT)
+def test_names_stay_importable_where_users_and_recipes_have_them(module: str) -> None:
+    missing = [name for name in KEPT[module] if not hasattr(import_module(module), name)]
+    assert not missing
