@@ -10,7 +10,8 @@ import rlvr_world_hf.worlds
 
 def is_of_rewards(module: str) -> bool:
     """Whether a module is one in which rewards lie; `tests/test_house.py` holds worlds to it."""
-    return module.startswith("rlvr_world_hf.rewards.") or module.rpartition(".")[2].endswith("rewards")
+    package, _, rest = module.partition(".")
+    return package == "rlvr_world_hf" and (rest.startswith("rewards.") or rest.endswith("rewards"))
 
 
 def reward_classes(base: type) -> list[type]:
