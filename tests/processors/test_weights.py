@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rlvr_world_hf import CompressiveTokenizer, FrameTokenizer, VideoWorldModelProcessor
+from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
 from rlvr_world_hf.processors.weights import CODEC_WEIGHTS, load_whole_codec, refuse_unusable_numbers, stored_tensors
 from tests.processors.outside_codec import OutsideCodec
 
@@ -51,8 +51,6 @@ def test_the_tensors_of_a_codec_are_those_of_its_class(folder: Path) -> None:
     words = rf"{folder} .* CompressiveTokenizer .* got: 1 missing \(dynamics_in.weight\); 1 superfluous \(fill\)"
     with pytest.raises(ValueError, match=words):
         load_whole_codec(CompressiveTokenizer, folder)
-    with pytest.raises(ValueError, match=r"weights of the FrameTokenizer .* \d+ missing"):
-        load_whole_codec(FrameTokenizer, folder)
 
 
 def test_a_codec_of_integers_is_refused(folder: Path) -> None:
