@@ -25,11 +25,12 @@ import torch
 from huggingface_hub import list_repo_files
 from huggingface_hub.errors import HfHubHTTPError
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from .download import local_folder
 from .example import EXAMPLE
 from .official import find_official, load_official
+from .transformer import load_adapter, load_transformer, refuse_small_vocabulary
 
 
 PROCESSORS = "rlvr_world_hf.processors"  # where `processor_class` of a saved processor is looked up
@@ -137,7 +138,9 @@ def load_world_model(
 
     Raises:
         `FileNotFoundError`: If the folder does not exist or lacks a file, or nothing has the name; it names which.
-        `ValueError`: If the weights are pickled, a file arrived damaged, or the processor's class is not known.
+        `ValueError`: If the weights are pickled, a file is damaged, or the processor's class is not known; if the
+            files lack tensors that the settings declare, or hold others, or numbers that are integers or not finite;
+            or if the model is no causal language model with the processor's vocabulary.
 
     Example:
 
@@ -159,6 +162,7 @@ def load_world_model(
         refuse_incomplete(folder, name=name, not_downloaded=not_downloaded)
         model = _load_model(folder, token=token, dtype="auto" if dtype is None else dtype)
         processor = load_processor(folder)
+    refuse_small_vocabulary(model, processor, name=str(folder_or_repo))
     if device is not None:
         model.to(device)
         processor.to(device)
@@ -207,8 +211,8 @@ def _load_model(folder: Path, *, token: str | bool | None, dtype: Any) -> PreTra
         place, source = settings["base_model_name_or_path"], {"revision": settings.get("revision"), "token": token}
     elif adapter.is_file():  # the host would melt it into the model; looked for elsewhere, it is left for peft
         source = {"adapter_kwargs": {"subfolder": "none"}}
-    model = AutoModelForCausalLM.from_pretrained(place, use_safetensors=True, dtype=dtype, **source)
-    return PeftModel.from_pretrained(model, folder) if adapter.is_file() else model
+    model = load_transformer(place, dtype=dtype, **source)
+    return load_adapter(model, folder) if adapter.is_file() else model
 
 
 def _keep_documents(old: Path, new: Path) -> None:

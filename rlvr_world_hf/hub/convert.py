@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from ..processors.weights import refuse_excessive_layers, refuse_unusable_numbers, stored_tensors
 from ..tokenizers import CompressiveTokenizer, FrameTokenizer
 
 
@@ -202,7 +203,7 @@ def load_official_tokenizer(folder: str | os.PathLike[str], *, image_size: tuple
 
     Raises:
         `FileNotFoundError`: If the configuration or the weights are missing.
-        `ValueError`: As [`from_official`].
+        `ValueError`: As [`from_official`]; or if the weights are not finite floating-point numbers.
     """
     folder = Path(folder)
     settings, weights = (
@@ -216,7 +217,13 @@ def load_official_tokenizer(folder: str | os.PathLike[str], *, image_size: tuple
         if weights.suffix == ".safetensors"
         else torch.load(weights, map_location="cpu", weights_only=True)
     )
-    return from_official(json.loads(settings.read_text(encoding="utf-8")), state_dict, image_size=image_size)
+    config = json.loads(settings.read_text(encoding="utf-8"))
+    stored = stored_tensors(folder, weights.stem) if weights.suffix == ".safetensors" else {}
+    if stored:
+        refuse_excessive_layers(config, stored, place=folder)
+    tokenizer = from_official(config, state_dict, image_size=image_size)
+    refuse_unusable_numbers(tokenizer, stored, place=folder)
+    return tokenizer
 
 
 def frame_settings(config: Mapping[str, Any], *, image_size: tuple[int, int]) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from ..processors import LanguageWorldModelProcessor, VideoWorldModelProcessor
 from .convert import load_official_tokenizer
 from .download import local_folder
+from .transformer import load_transformer
 
 
 OWNER = "thuml"
@@ -138,7 +139,8 @@ def load_official(
         `tuple`: the model and its processor, on the CPU.
 
     Raises:
-        `ValueError`: If it is no world model, but a dataset or a visual tokenizer, or none of the authors'.
+        `ValueError`: If it is no world model, but a dataset or a visual tokenizer, or none of the authors'; or
+            if weights are missing or not finite.
         `FileNotFoundError`: If the Hub does not give it.
     """
     known = find_official(folder_or_repo)
@@ -149,7 +151,9 @@ def load_official(
         )
     folder = local_folder(folder_or_repo, revision=revision, token=token)
     # Pickled weights, where there are no others, are read by transformers without running code.
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto" if dtype is None else dtype)
+    model = load_transformer(
+        folder, dtype="auto" if dtype is None else dtype, only_safetensors=False, allow_superfluous=True
+    )
     return model, official_processor(folder_or_repo, revision=revision, token=token)
 
 

@@ -20,6 +20,15 @@ from huggingface_hub import CommitInfo, create_repo
 from transformers import ProcessorMixin
 from transformers.dynamic_module_utils import custom_object_save
 
+from .weights import (
+    CODEC_WEIGHTS,
+    cached_codec_folder,
+    load_whole_codec,
+    refuse_other_codec,
+    refuse_unusable_numbers,
+    stored_tensors,
+)
+
 
 CODEC_FOLDER = "codec"
 TRUSTED_PACKAGES = ("rlvr_world_hf", "diffusers")
@@ -305,11 +314,12 @@ def _class_path(codec: Codec) -> str | None:
 def _load_codec(class_path: str | None, repository: str, trust_remote_code: bool, **source: Any) -> Codec:
     """
     Loads a codec: a class of an installed trusted package by its name, any other by diffusers' `AutoModel`, which runs
-    the repository's own code only if the caller trusts it. Weights are float32, whatever dtype they are stored in.
+    the repository's own code only if the caller trusts it. Weights are float32, whatever dtype they are stored in;
+    none may be missing.
     """
     package = (class_path or "").split(".")[0]
     if class_path is None or (package not in TRUSTED_PACKAGES and trust_remote_code):
-        return AutoModel.from_pretrained(repository, trust_remote_code=trust_remote_code, **source)
+        return _load_foreign_codec(repository, trust_remote_code, **source)
     if package not in TRUSTED_PACKAGES:
         raise ValueError(
             f"Expected a codec class of {' or '.join(TRUSTED_PACKAGES)}, got {class_path!r}; if you trust the code in "
@@ -319,9 +329,19 @@ def _load_codec(class_path: str | None, repository: str, trust_remote_code: bool
         module, _, name = class_path.rpartition(".")
         codec_class: Any = getattr(import_module(module), name)
     except ModuleNotFoundError:  # the package is not installed here: the repository may hold a copy of the class
-        return AutoModel.from_pretrained(repository, trust_remote_code=trust_remote_code, **source)
+        return _load_foreign_codec(repository, trust_remote_code, **source)
     # The settings come from a stranger: a name in a trusted package may still be any callable.
     is_model = isinstance(codec_class, type) and issubclass(codec_class, ModelMixin)
     if not is_model:
         raise TypeError(f"Expected the codec's class to be a diffusers `ModelMixin`, got {class_path}.")
-    return codec_class.from_pretrained(repository, **source)
+    return load_whole_codec(codec_class, repository, **source)
+
+
+def _load_foreign_codec(repository: str, trust_remote_code: bool, **source: Any) -> Codec:
+    """Loads a codec whose code lies beside it; it reports no missing weights itself, so they are looked for here."""
+    codec = AutoModel.from_pretrained(repository, trust_remote_code=trust_remote_code, **source)
+    folder = cached_codec_folder(repository, **source)
+    if stored := stored_tensors(folder, CODEC_WEIGHTS):
+        refuse_other_codec(codec, stored, place=folder)
+        refuse_unusable_numbers(codec, stored, place=folder)
+    return codec

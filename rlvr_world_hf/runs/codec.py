@@ -14,6 +14,7 @@ from ..hub.convert import load_official_tokenizer
 from ..hub.download import local_folder
 from ..hub.official import find_official
 from ..processors.base import TRUSTED_PACKAGES
+from ..processors.weights import load_whole_codec
 from .locations import bundled_names, bundled_path
 from .progress import fingerprint
 from .recipe import Recipe
@@ -60,14 +61,15 @@ def load_codec(place: Path | str) -> Any:
         `diffusers.ModelMixin`: float32, on the CPU, in evaluation mode.
 
     Raises:
-        ValueError: If its class is not a public model of a trusted package.
+        ValueError: If its class is not a public model of a trusted package, or its weights are not those that its
+            settings declare.
         OSError: If there is no codec.
     """
     name = str(_found(str(place)))
     if find_official(name) is not None:
         return load_official_tokenizer(local_folder(name)).float().eval()
     # Codecs that ship with the library are stored in bfloat16; all are computed with in float32.
-    return _codec_class(name).from_pretrained(name).float().eval()
+    return load_whole_codec(_codec_class(name), name).float().eval()
 
 
 def take_weights(codec: torch.nn.Module, place: str) -> None:

@@ -103,6 +103,7 @@ def test_code_is_added_beside_a_saved_processor(processor: VideoWorldModelProces
     files = {file.relative_to(code).as_posix() for file in code.rglob("*") if file.is_file()}
     assert {path for path in files if "/" not in path} == {
         "base.py", "bins.py", "layout.py", "processor_config.json", "step_blocks.py", "video.py",
+        "weights.py",
     }  # fmt: skip
     assert {"codec/config.json", "codec/modeling_compressive_tokenizer.py", "codec/convolutions.py"} <= files
     settings = json.loads((code / "processor_config.json").read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+from safetensors.torch import load_file
 
 from rlvr_world_hf import CompressiveTokenizer, FrameTokenizer
 from rlvr_world_hf.runs.kinds import kind_of
@@ -25,6 +26,16 @@ def test_a_codec_is_loaded_as_the_class_its_config_names(small_recipe, tmp_path)
         (tmp_path / "config.json").write_text(json.dumps(config | {"_class_name": name}))
         with pytest.raises(ValueError, match="public model of rlvr_world_hf or diffusers, got"):
             kind_of(recipe).codec()
+
+
+def test_a_codec_with_a_missing_tensor_is_not_loaded(small_recipe, tmp_path):
+    FrameTokenizer(image_size=(16, 16), block_out_channels=(8, 8), norm_num_groups=4).save_pretrained(tmp_path)
+    file = tmp_path / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    name = max(weights, key=lambda name: name.startswith("quantizer_in"))
+    save_weights({given: value for given, value in weights.items() if given != name}, file)
+    with pytest.raises(ValueError, match=f"Expected in {tmp_path} the weights of the FrameTokenizer"):
+        kind_of(small_recipe(tmp_path / "run", tokenizer=str(tmp_path))).codec()
 
 
 def test_a_codec_of_the_authors_is_loaded_in_their_form(small_recipe, tmp_path):
