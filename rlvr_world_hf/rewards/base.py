@@ -28,6 +28,9 @@ AGGREGATIONS = ("mean", "last", "discounted")
 DISCOUNT = 0.9
 """Weight of a step relative to the one before it in the discounted mean; the authors' code has this value."""
 
+ROUNDING = 1e-3
+"""How far a float may lie outside [0, 1]; it then counts as 0 or 1."""
+
 BATCH_SIZE = 32
 """Samples measured at a time: so few nearly fit a CPU's cache, and pixel rewards are several times faster."""
 
@@ -60,6 +63,8 @@ class VerifiableReward(ABC):
         reads (`str`):
             Kind of states it compares: `"frames"` by default, or `"sensors"`. In a world with both, sensor states are
             in the columns `predicted_states`, `reference_states` and `context_states`.
+        alone (`str`):
+            What goes wrong where it is the only reward, with the remedy; the trainer warns of it. Empty by default.
 
     Raises:
         ValueError: if `aggregation` or `discount` is none of the above.
@@ -88,6 +93,7 @@ class VerifiableReward(ABC):
     best: float
     floor: float
     reads: str = "frames"
+    alone: str = ""
 
     # Defaults on the class, as a subclass may have a constructor that does not call this one.
     aggregation: str = "mean"
@@ -181,7 +187,8 @@ class VerifiableReward(ABC):
             `torch.Tensor` of shape `(B,)`: nan where no step could be measured.
 
         Raises:
-            ValueError: if the shapes of the two states differ, or a prediction is not finite.
+            ValueError: if the shapes of the two states differ, frames lie outside [0, 1] by more than rounding, or a
+                prediction is not finite.
         """
         measured = _without_padding(self._measure_checked(predicted, reference, context), reference_mask)
         return self._shares(measured).nanmean(dim=1)
@@ -329,8 +336,7 @@ class VerifiableReward(ABC):
 
     def _measure_checked(self, predicted: Frames, reference: Frames, context: Frames | None) -> torch.Tensor:
         """The unsigned metric of each step, `(B, S)`."""
-        predicted = as_frames(predicted)
-        reference = as_frames(reference).to(predicted.device)
+        predicted, reference = _as_tensor(predicted), _as_tensor(reference)
         if predicted.shape != reference.shape:
             raise ValueError(
                 f"`{self.name}`: expected predicted and reference states of one shape, got {tuple(predicted.shape)} "
@@ -341,6 +347,8 @@ class VerifiableReward(ABC):
                 f"`{self.name}`: expected frames of shape (B, S, 3, H, W), got states of shape "
                 f"{tuple(predicted.shape)}; for sensors use a reward such as `SensorMSEReward`."
             )
+        predicted = self._as_states(predicted, "predicted")
+        reference = self._as_states(reference, "reference").to(predicted.device)
         # The sum is finite only if all values are, and needs no mask of the size of the frames.
         if not torch.isfinite(predicted.sum()):
             raise ValueError(
@@ -350,6 +358,19 @@ class VerifiableReward(ABC):
         given = None if context is None else as_frames(context).to(predicted.device)
         with torch.no_grad():
             return self.measure(predicted, reference, context=given)
+
+    def _as_states(self, states: torch.Tensor, column: str) -> torch.Tensor:
+        """States as float. Outside [0, 1] a frame's error could be larger than the floor of the unreadable."""
+        floats = as_frames(states)
+        if self.reads != "frames" or states.dtype == torch.uint8 or not states.numel():
+            return floats
+        low, high = torch.stack(floats.aminmax()).tolist()
+        if low < -ROUNDING or high > 1 + ROUNDING:
+            raise ValueError(
+                f"`{self.name}`: expected `{column}` frames in [0, 1], got values from {low:g} to {high:g}; scale or "
+                "clamp them, or pass uint8."
+            )
+        return floats.clamp(0, 1) if low < 0 or high > 1 else floats
 
     def _shares(self, steps: torch.Tensor) -> torch.Tensor:
         """Steps `(B, S)` times their weights, scaled so that the plain mean of the measured ones is the aggregate."""

@@ -201,7 +201,9 @@ class PixelReward(VerifiableReward):
     A metric on pixels, measured on all of them or on the moving ones only.
 
     Most of a frame often stands still, so that a copy of the last frame is nearly right. On moving pixels a world
-    model has something to predict; the name of a metric on them ends in `_moving`.
+    model has something to predict; the name of a metric on them ends in `_moving`. Do not train on it alone; the
+    trainer warns of that. What is predicted elsewhere then costs nothing, and as a copy of the last frame is wrong at
+    every pixel that moves, a white frame can earn more.
 
     Args:
         pixels (`str`, *optional*, defaults to `"all"`):
@@ -222,6 +224,10 @@ class PixelReward(VerifiableReward):
         self.pixels = pixels
         if pixels == "moving":
             self.name = f"{self.name}_moving"
+            self.alone = (
+                "what is predicted where nothing moves costs nothing, and a white frame can earn more than a copy of "
+                'the last one; add the same reward with `pixels="all"`'
+            )
         super().__init__(aggregation=aggregation, discount=discount)
 
     def mask(self, reference: torch.Tensor, context: torch.Tensor | None) -> torch.Tensor | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import pad
 
-from .base import VerifiableReward, mean_over_steps
+from .base import DISCOUNT, VerifiableReward, mean_over_steps
 
 
 SAME_FRAME = 0.5 / 255
@@ -94,11 +94,17 @@ class RepetitionReward(VerifiableReward):
     recorded and seldom equal to a decoded frame. A single step therefore has no rate, and its reward is `None`.
 
     Args:
+        tolerance (`float`, *optional*, defaults to `0.5 / 255`):
+            Largest difference between equal frames at any pixel, in [0, 1). A policy can escape the default without
+            motion: a flicker of 1.5/255 in every second frame takes the reward from -1 to 0, and `2 / 255` finds it.
+            The column `repetition_rate` of tables has the default; with another value, which becomes part of the
+            name, as in `repetition_rate_0.00784`, the metric has a column of its own.
         aggregation, discount (*optional*):
             Of the steps; see [`VerifiableReward`].
 
     Raises:
-        ValueError: if `aggregation` or `discount` is none that [`VerifiableReward`] knows.
+        ValueError: if `tolerance` is not in [0, 1), or `aggregation` or `discount` is none that [`VerifiableReward`]
+            knows.
 
     Example:
 
@@ -113,9 +119,23 @@ class RepetitionReward(VerifiableReward):
     """
 
     name, higher_is_better, best, floor = "repetition_rate", False, 0.0, 1.0
+    alone = "motion of any kind earns the most; add a reward that compares with the reference, such as `MAEReward`"
+
+    def __init__(
+        self, *, tolerance: float = SAME_FRAME, aggregation: str = "mean", discount: float = DISCOUNT
+    ) -> None:
+        if not 0 <= tolerance < 1:
+            raise ValueError(
+                f"Expected `tolerance` in [0, 1), got {tolerance!r}; for steps of uint8, divide their number by 255."
+            )
+        if tolerance != SAME_FRAME:
+            self.name = f"{self.name}_{tolerance:.3g}"
+        super().__init__(aggregation=aggregation, discount=discount)
+        self.tolerance = tolerance
 
     def measure(
         self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None
     ) -> torch.Tensor:
         """See [`VerifiableReward.measure`]: 1 where a step repeats the one before, 0 elsewhere."""
-        return pad(repeated_steps(predicted).to(predicted.dtype), (1, 0), value=torch.nan)
+        repeated = repeated_steps(predicted, tolerance=self.tolerance).to(predicted.dtype)
+        return pad(repeated, (1, 0), value=torch.nan)

@@ -132,6 +132,7 @@ class TextReward(ABC):
 
         Raises:
             ValueError: if a column that it reads is missing, or differs in length.
+            TypeError: if a completion is neither a text nor messages of which the last one has a text.
         """
         rows = self._rows(completions, columns)
         if self.processes == 1 or len(rows) < FEW:
@@ -172,7 +173,7 @@ class TextReward(ABC):
             out, where there is nothing to measure.
 
         Raises:
-            ValueError: as [`~TextReward.metric`].
+            ValueError, TypeError: as [`~TextReward.metric`].
         """
         values, readable = self.metric(completions, **columns)
         if log_metric is not None and readable:
@@ -187,16 +188,22 @@ class TextReward(ABC):
             raise ValueError(
                 f"`{self.name}`: expected the columns {', '.join(self.columns)}, got none named {', '.join(missing)}."
             )
-        read = {"completion": [_text(completion) for completion in completions]}
+        read = {"completion": [self._text(completion) for completion in completions]}
         read |= {name: columns[name] for name in self.columns}
         lengths = {name: len(column) for name, column in read.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"`{self.name}`: expected one entry a completion in every column, got {lengths}.")
         return [dict(zip(read, values, strict=True)) for values in zip(*read.values(), strict=True)]
 
-
-def _text(completion: Completion) -> str:
-    return completion if isinstance(completion, str) else completion[-1]["content"]
+    def _text(self, completion: Any) -> str:
+        last = completion[-1] if isinstance(completion, Sequence) and completion else None
+        text = last.get("content") if isinstance(last, Mapping) else completion
+        if not isinstance(text, str):
+            raise TypeError(
+                f"`{self.name}`: expected each completion as `str`, or as messages of which the last one has a `str` "
+                f"as `content`, got {type(completion).__name__} {completion!r:.80}; decode it to text first."
+            )
+        return text
 
 
 def _measure_some(reward: TextReward, rows: list[dict[str, str]]) -> list[tuple[float, bool]]:

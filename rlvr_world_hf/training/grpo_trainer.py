@@ -177,6 +177,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
                 f"`credit='reward_to_go'` needs the reward of each step, which {whole} does not give; make it a "
                 "`VerifiableReward`, or leave `credit` at 'completion'."
             )
+        _warn_of_lone_reward(functions, args)
         self.processor = processing_class
         self._range_head: RangeHead | None = None
         if processing_class.fixed_length:
@@ -593,6 +594,14 @@ class _RowsReadOnce(torch.utils.data.Dataset):
             rows = dict(zip(unique, self.dataset.__getitems__(unique), strict=True))
             self.asked, self.rows = indices, [rows[index] for index in indices]
         return self.rows
+
+
+def _warn_of_lone_reward(functions: list[Callable], args: WorldModelGRPOConfig) -> None:
+    """One warning, where the only reward is one that should not be; likelihood beside it also counts as a reward."""
+    weights = args.reward_weights or [1.0] * len(functions)
+    counting = [reward for reward, weight in zip(functions, weights, strict=False) if weight]
+    if len(counting) == 1 and not args.likelihood_weight and (harm := getattr(counting[0], "alone", "")):
+        logger.warning(f"`{counting[0].__name__}` is the only reward: {harm}.")
 
 
 @contextmanager

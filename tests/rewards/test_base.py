@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlvr_world_hf.rewards import MAEReward, VerifiableReward
+from rlvr_world_hf.rewards import MAEReward, PSNRReward, VerifiableReward
 from rlvr_world_hf.rewards.base import AGGREGATIONS, as_frames, mean_over_steps
 
 
@@ -60,6 +60,23 @@ def test_errors_name_what_was_given() -> None:
         reward.metric(frames * torch.nan, frames)
     with pytest.raises(TypeError, match="int64"):
         as_frames(torch.zeros(1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("reward", [MAEReward(), PSNRReward()], ids=["mae", "psnr"])
+def test_floats_beyond_a_frame_s_range_are_refused(reward: VerifiableReward) -> None:
+    frames = torch.zeros(1, 2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"expected `predicted` frames in \[0, 1\], got values from 0 to 3; scale"):
+        reward(predicted=frames + 3 * torch.eye(8), reference=frames)
+    with pytest.raises(ValueError, match=r"`reference` frames in \[0, 1\], got values from -0.5 to -0.5"):
+        reward.metric(frames, frames - 0.5)
+    with pytest.raises(ValueError, match="in .0, 1.|finite"):
+        reward.metric(frames + torch.inf, frames)
+
+
+def test_what_rounding_adds_to_a_frame_is_taken_away() -> None:
+    frames = torch.zeros(1, 2, 3, 8, 8)
+    assert MAEReward()(predicted=frames + 1.0005, reference=frames) == [-1.0], "no less than the floor"
+    assert MAEReward()(predicted=frames - 0.0005, reference=frames) == [0.0]
 
 
 def test_only_unreadable_predictions_need_no_decoder() -> None:

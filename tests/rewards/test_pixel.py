@@ -84,3 +84,15 @@ def test_moving_pixels_need_the_context() -> None:
         PSNRReward(pixels="moving").metric(frames, frames)
     with pytest.raises(ValueError, match="'still'"):
         PSNRReward(pixels="still")
+
+
+def test_on_moving_pixels_alone_a_white_frame_beats_a_copy() -> None:
+    context, reference = torch.ones(1, 1, 3, 16, 16), torch.ones(1, 1, 3, 16, 16)
+    context[..., 2:8, 2:8] = 0.3
+    reference[..., 2:8, 4:10] = 0.3
+    moving, everywhere = MAEReward(pixels="moving"), MAEReward()
+    columns = {"predicted": [context[0], torch.ones(1, 3, 16, 16)], "reference": [reference[0]] * 2}
+    copied, white = moving(**columns, context=[context[0]] * 2)
+    assert copied < white and "white frame" in moving.alone and not everywhere.alone  # type: ignore[operator]
+    copied, white = everywhere(**columns)
+    assert copied > white  # type: ignore[operator]

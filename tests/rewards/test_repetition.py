@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rlvr_world_hf.rewards.repetition import RepetitionReward, repeated_steps, repetition_rate
+from rlvr_world_hf.rewards.repetition import SAME_FRAME, RepetitionReward, repeated_steps, repetition_rate
 
 
 @pytest.fixture
@@ -51,3 +51,20 @@ def test_the_last_two_frames_are_the_authors_flag(predicted: torch.Tensor) -> No
     reward = RepetitionReward(aggregation="last")
     assert reward(predicted=predicted, reference=predicted) == [-1.0]
     assert reward(predicted=predicted[:, :4], reference=predicted[:, :4]) == [0.0]
+
+
+def test_a_flicker_is_found_with_a_tolerance() -> None:
+    still = torch.full((1, 6, 3, 8, 8), 0.5)
+    still[:, 1::2] += 1.5 / 255
+    assert RepetitionReward()(predicted=still, reference=still) == [0.0]
+    assert RepetitionReward(tolerance=2 / 255)(predicted=still, reference=still) == [-1.0]
+    moved = still + torch.arange(6).view(1, 6, 1, 1, 1) * 4 / 255
+    assert RepetitionReward(tolerance=2 / 255)(predicted=moved, reference=still) == [0.0]
+
+
+def test_another_tolerance_has_another_name() -> None:
+    assert RepetitionReward().name == "repetition_rate" == RepetitionReward(tolerance=SAME_FRAME).name
+    assert RepetitionReward(tolerance=2 / 255, aggregation="last").name == "repetition_rate_0.00784_last"
+    for tolerance in (-0.1, 1, 2, float("nan")):
+        with pytest.raises(ValueError, match=r"in \[0, 1\), got .*255"):
+            RepetitionReward(tolerance=tolerance)

@@ -29,6 +29,16 @@ def test_of_a_conversation_the_last_message_counts():
     assert DistanceReward()(completions=[conversation], ground_truth=["2"]) == [0.0]
 
 
+@pytest.mark.parametrize(
+    "completion",
+    [None, b"2", 2, [], [2, 3], [{"role": "assistant"}], [{"role": "assistant", "content": [{"text": "2"}]}]],
+)
+def test_what_is_no_text_is_refused_by_name(completion):
+    kind = type(completion).__name__
+    with pytest.raises(TypeError, match=rf"`distance`: expected each completion as `str`.*, got {kind} .*decode it"):
+        DistanceReward()(completions=["2", completion], ground_truth=["2", "2"])
+
+
 def test_many_processes_give_what_one_gives():
     completions, ground_truth = [str(number) for number in range(2 * FEW)], ["7"] * (2 * FEW)
     alone = DistanceReward()(completions=completions, ground_truth=ground_truth)

@@ -277,6 +277,27 @@ def test_what_cannot_share_prompts_is_trained_without(tmp_path: Path, monkeypatc
     trainer.train()
 
 
+@pytest.mark.parametrize(
+    ("rewards", "changes", "warns"),
+    [
+        ([MAEReward(pixels="moving")], {}, True),
+        ([MAEReward(pixels="moving"), MAEReward()], {"reward_weights": [1.0, 0.0]}, True),
+        ([RepetitionReward()], {}, True),
+        ([MAEReward(pixels="moving"), MAEReward()], {}, False),
+        ([MAEReward(pixels="moving")], {"likelihood_weight": 0.1}, False),
+        ([MAEReward()], {}, False),
+        ([Recorder()], {}, False),
+    ],
+)
+def test_a_reward_that_should_not_be_alone_is_warned_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rewards: list[Any], changes: dict[str, Any], warns: bool
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(grpo_trainer.logger, "warning", warned.append)
+    small_trainer(tmp_path, rewards=rewards, max_steps=1, save_strategy="no", **changes)
+    assert [said.partition(":")[0] for said in warned] == [f"`{rewards[0].__name__}` is the only reward"] * warns
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_an_adapter_is_trained_and_its_absence_is_the_reference(tmp_path: Path, checkpointing: bool) -> None:
     adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False, lora_dropout=0.1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from ...states.answer import UnreadableAnswerError, find_answer
@@ -11,7 +10,9 @@ from .compact import apply_compact_answer, is_compact
 from .state import ObjectState, apply_difference, is_number, state_of
 
 
-FENCED = re.compile(r"```(?:json|JSON)?\s*(.*?)```", re.DOTALL)
+FENCE = "```"
+LANGUAGES = ("json", "JSON")
+"""What may stand behind a fence that opens."""
 
 
 def read_following_state(completion: str, state: ObjectState) -> ObjectState:
@@ -44,9 +45,11 @@ def read_following_state(completion: str, state: ObjectState) -> ObjectState:
     ```
     """
     answer = find_answer(completion)
-    fenced = FENCED.findall(answer)
-    # As in the authors' code, the last fenced block counts.
-    answer = fenced[-1].strip() if fenced else answer
+    # As in the authors' code, the last fenced block counts. Fences open and close by turns; a last open one is none.
+    fenced = answer.split(FENCE)[1:-1:2]
+    if fenced:
+        language = next((name for name in LANGUAGES if fenced[-1].startswith(name)), "")
+        answer = fenced[-1].removeprefix(language).strip()
     if is_compact(answer):
         return apply_compact_answer(state, answer)
     parsed = read_repaired_json(answer)

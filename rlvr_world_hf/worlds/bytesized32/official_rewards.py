@@ -159,7 +159,7 @@ def _share_of_changes(objects: Mapping[Any, Mapping[str, Any]], current: ObjectS
         )
     absent = object()
     right = []
-    for uuid, kind, name in differing(before, after):
+    for uuid, kind, name in differing(before, after, true_is_one=True):
         if uuid not in shared:
             continue
         if kind == "contains":

@@ -37,10 +37,16 @@ class ObjectStateReward(TextReward):
     - an answer must have lists under `modified` and `removed`; there a text that holds the two words earns the reward
       of an unchanged state;
     - one part of an unexpected type is wrong; there it makes the whole reward 0;
+    - `1` for a recorded `true`, or `0` for `false`, is wrong; there it is right;
     - special tokens of the tokenizer, and anything that looks like Python's `True` inside a text, do no harm.
 
     It also reads whole states, and the lines of
     [`~rlvr_world_hf.worlds.bytesized32.compact.write_compact_difference`].
+
+    The formula of `task_specific` is that of the authors' code in either case, and it can be cheated: the share of
+    right changed entries, most of the reward, does not count what was changed wrongly. On the recorded states that
+    change, an answer that flips every boolean and adds 1 to every number earns 0.29, one that changes nothing 0.10.
+    `binary` gives both 0: train on it instead, or measure it beside (`evaluate.metrics` of a recipe).
 
     Args:
         kind (`str`, *optional*, defaults to `"binary"`):

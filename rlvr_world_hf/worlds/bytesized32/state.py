@@ -10,6 +10,7 @@ and the scores are equal. Names and types are labels and are not compared, as in
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -140,15 +141,17 @@ def state_entries(state: ObjectState) -> dict[Entry, Any]:
     return entries
 
 
-def differing(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
+def differing(one: Mapping[Any, Any], other: Mapping[Any, Any], *, true_is_one: bool = False) -> list[Any]:
     """
-    Keys whose values differ, or that only one of two mappings has.
+    Keys whose values differ as JSON, or that only one of two mappings has.
 
     Args:
         one (`Mapping`):
             A mapping, such as the entries of a state or its score.
         other (`Mapping`):
             Another.
+        true_is_one (`bool`, *optional*, defaults to `False`):
+            Whether `True` equals 1 and `False` equals 0, as in Python and in the authors' code.
 
     Returns:
         `list`: the keys, those of `one` first.
@@ -158,12 +161,15 @@ def differing(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> list[Any]:
     ```python
     >>> differing({"a": 1, "b": 2}, {"b": 3, "c": 4})
     ['a', 'b', 'c']
+    >>> differing({"a": True, "b": 2}, {"a": 1, "b": 2.0})
+    ['a']
 
     ```
     """
     # Not None, which a value may be.
     absent = object()
-    return [key for key in {**one, **other} if one.get(key, absent) != other.get(key, absent)]
+    equal = operator.eq if true_is_one else _equal_as_json
+    return [key for key in {**one, **other} if not equal(one.get(key, absent), other.get(key, absent))]
 
 
 def state_difference(current: ObjectState, following: ObjectState) -> dict[str, Any]:
@@ -244,3 +250,13 @@ def is_number(uuid: Any) -> bool:
 
 def _is_object(item: Any) -> bool:
     return isinstance(item, dict) and is_number(item.get("uuid"))
+
+
+def _equal_as_json(one: Any, other: Any) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal_as_json, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal_as_json(value, other[key]) for key, value in one.items())
+    return bool(one == other)

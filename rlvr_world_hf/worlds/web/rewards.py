@@ -3,7 +3,7 @@ How well a page change is predicted: precision, recall and F1 of its items.
 
 A section of the prediction and the same of the reference are compared as sets of lines:
 
-    hits = sum over sections of |predicted & reference|
+    hits = sum over sections of |predicted & reference|, without elements of which the prediction contradicts itself
     precision = hits / sum of |predicted|,  recall = hits / sum of |reference|
     F1 = 2 * precision * recall / (precision + recall)
 
@@ -12,7 +12,8 @@ Source: RLVR-World, https://huggingface.co/papers/2505.13934, section on web pag
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections import Counter
 
 from ...rewards.text import TextReward
 from ...states.answer import UnreadableAnswerError, find_answer
@@ -22,12 +23,19 @@ from .change import PageChange, parse_page_change
 UNEQUAL_COST = 10_000
 """What the authors' matching charges for a pair of different lines; equal ones cost nothing."""
 
-Hits = Callable[[set[str], set[str]], int]
+NUMBER = re.compile(r"\[\d+\]")
+
+Item = tuple[int, str]
+"""Place of a section, and a line in it."""
 
 
 def page_change_scores(predicted: PageChange, reference: PageChange) -> tuple[float, float, float]:
     """
     Precision, recall and F1 of the items of a page change, pooled over its sections.
+
+    Two lines about one number contradict each other: an element has one name and one value, and is deleted or updated.
+    Where a prediction has more lines about a number than the reference, none of them is a hit. New elements are
+    numbered apart from those that were there.
 
     Args:
         predicted (`PageChange`):
@@ -44,6 +52,9 @@ def page_change_scores(predicted: PageChange, reference: PageChange) -> tuple[fl
     ```python
     >>> page_change_scores(PageChange(new=("a", "b")), PageChange(new=("b",), deleted=("c",)))
     (0.5, 0.5, 0.5)
+    >>> both = ("[2] checkbox 'Milk' checked: True", "[2] checkbox 'Milk' checked: False")
+    >>> page_change_scores(PageChange(updated=both), PageChange(updated=both[:1]))
+    (0.0, 0.0, 0.0)
     >>> page_change_scores(PageChange(), PageChange())
     (1.0, 1.0, 1.0)
 
@@ -51,7 +62,7 @@ def page_change_scores(predicted: PageChange, reference: PageChange) -> tuple[fl
     """
     if predicted.is_empty and reference.is_empty:
         return 1.0, 1.0, 1.0
-    return _scores(predicted, reference, lambda x, y: len(x & y))
+    return _scores(predicted, reference, _consistent_hits(predicted, reference))
 
 
 class PageChangeReward(TextReward):
@@ -62,12 +73,13 @@ class PageChangeReward(TextReward):
     changes, the recorded text has sections that say `None`, and the answer that says so too gets 1, any other 0.
     A recorded text without any section leaves nothing to measure.
 
-    The authors' code, which `parity=True` computes, differs in four points:
+    The authors' code, which `parity=True` computes, differs in five points:
 
     - The whole completion is read: a line of reasoning that starts like a section opens one.
     - Special tokens stay: glued to the last item, they spoil it; on a line of their own, they are an item.
     - `None` is an item like others, so that it earns credit, and that a forgotten one costs some.
     - A recorded text without any section gives 0.
+    - Both values of a checkbox earn 2/3 where one of them is right; here contradictory lines earn nothing.
 
     Args:
         parity (`bool`, *optional*, defaults to `False`):
@@ -109,7 +121,8 @@ class PageChangeReward(TextReward):
         except UnreadableAnswerError:
             return 0.0 if self.parity else None
         if self.parity:
-            return _scores(predicted, reference, self._matched)[-1]
+            pairs = zip(predicted.sections, reference.sections, strict=True)
+            return _scores(predicted, reference, sum(self._matched(set(x), set(y)) for x, y in pairs))[-1]
         return page_change_scores(predicted, reference)[-1]
 
     def _matched(self, predicted: set[str], reference: set[str]) -> int:
@@ -122,11 +135,25 @@ class PageChangeReward(TextReward):
         return len(predicted & reference)
 
 
-def _scores(predicted: PageChange, reference: PageChange, count_hits: Hits) -> tuple[float, float, float]:
-    pairs = [(set(x), set(y)) for x, y in zip(predicted.sections, reference.sections, strict=True)]
-    hits = sum(count_hits(x, y) for x, y in pairs)
+def _consistent_hits(predicted: PageChange, reference: PageChange) -> int:
+    said, recorded = _items(predicted), _items(reference)
+    lines_said, lines_recorded = Counter(map(_element, said)), Counter(map(_element, recorded))
+    return sum(lines_said[_element(item)] <= lines_recorded[_element(item)] for item in said & recorded)
+
+
+def _items(change: PageChange) -> set[Item]:
+    return {(place, line) for place, lines in enumerate(change.sections) for line in lines}
+
+
+def _element(item: Item) -> Item:
+    """What a line is about: the number of a new element or of one that was there; without a number, itself."""
+    place, line = item
+    number = NUMBER.match(line)
+    return (min(place, 1), number[0]) if number else item
+
+
+def _scores(predicted: PageChange, reference: PageChange, hits: int) -> tuple[float, float, float]:
     if not hits:
         return 0.0, 0.0, 0.0
-    precision = hits / sum(len(x) for x, _ in pairs)
-    recall = hits / sum(len(y) for _, y in pairs)
+    precision, recall = hits / len(_items(predicted)), hits / len(_items(reference))
     return precision, recall, 2 * precision * recall / (precision + recall)

@@ -20,6 +20,8 @@ WHOLE = {"game_state": [AFTER.objects[1], {"score": 1}]}
         f"It opens. The final answer is: {DIFFERENCE}",
         f"<think>{{it}} opens</think>\n{json.dumps(DIFFERENCE)}<|im_end|>",
         f"The final answer is:\n```json\n{json.dumps(DIFFERENCE, indent=2)}\n```<｜end▁of▁sentence｜>",
+        f"```json\n1|-isOpen\n``` No: ```JSON {json.dumps(DIFFERENCE)}``` as ```json\n2|",
+        f"````\n``` So:\n```{json.dumps(DIFFERENCE)}```\n```",
         f"The final answer is: [{json.dumps(DIFFERENCE)}]",
         json.dumps(WHOLE),
         "1|+isOpen\n-2\nscore|score=1<|endoftext|>",

@@ -84,6 +84,27 @@ def test_a_part_of_an_odd_type_is_wrong_and_no_more():
     assert score(odd, OPENED) == pytest.approx(0.09 * 4 / 5 + 0.01 + 1)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_number_is_no_truth_value(kind):
+    for answer in ("1|isOpen=1", full_answer(OPENED).replace('"isOpen": true', '"isOpen": 1')):
+        assert score(answer, OPENED, kind=kind) < score(full_answer(OPENED), OPENED, kind=kind)
+        assert score(answer, OPENED) == pytest.approx(0.09 * 4 / 5 + 0.01), "the changed entry is wrong"
+    assert score(full_answer(OPENED).replace('"isOpen": true', '"isOpen": 1'), OPENED, kind="binary", parity=True) == 1
+    over = BEFORE.replace("-gameOver", "+gameOver")
+    assert score(full_answer(over, score={"score": 0, "gameOver": 1}), over, kind="binary") == 0
+    assert score("1|size=2.0", BEFORE, kind="binary") == 1, "JSON has one type of number"
+
+
+@pytest.mark.parametrize("parity", [False, True])
+def test_the_formula_of_the_authors_pays_for_changing_everything(parity):
+    after = OPENED.replace("size=2", "size=3")
+    flipped = read_compact_state("1|box|Box|+isOpen;size=3\n2|cup|Cup|-isFull\nscore|score=1;+gameOver")
+    everything = json.dumps(state_difference(read_compact_state(BEFORE), flipped))
+    nothing = full_answer(BEFORE)
+    assert score(everything, after, parity=parity) > score(nothing, after, parity=parity)
+    assert score(everything, after, kind="binary", parity=parity) == 0 == score(nothing, after, kind="binary")
+
+
 def test_the_score_counts_by_its_parts():
     won = BEFORE.replace("score=0;-gameOver", "score=1;+gameOver")
     assert score(full_answer(won, score={"score": 1}), won) == pytest.approx(0.09 + 0.005)
@@ -103,14 +124,15 @@ def test_constants_inside_texts_do_no_harm():
 def test_the_unreadable_gets_the_floor_and_is_counted(kind, parity):
     seen = {}
     state = object_state_text(read_compact_state(BEFORE))
-    unreadable = ["", "no", "[" * 100_000, "{" * 50_000, "The final answer is: " + '{"modified": [' * 7_000]
+    unreadable = ["", "no", "[" * 100_000, "{" * 50_000, f"```{' ' * 100_000}x", f"```json{' ' * 100_000}x"]
+    unreadable += [f"{'```json' * 10_001}x", "The final answer is: " + '{"modified": [' * 7_000]
     columns = {name: [state] * len(unreadable) for name in ("data_state", "ground_truth", "data_action")}
     start = process_time()
     rewards = ObjectStateReward(kind=kind, parity=parity)(
         completions=unreadable, log_metric=seen.__setitem__, **columns
     )
     assert rewards == [0.0] * len(unreadable) and seen == {"parse_failure": 1.0}
-    assert process_time() - start < 2
+    assert process_time() - start < 2, "no work that grows with the square of an answer's length"
 
 
 def test_name_best_and_pickling():

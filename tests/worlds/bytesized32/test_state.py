@@ -3,6 +3,7 @@ import pytest
 from rlvr_world_hf.worlds.bytesized32.state import (
     ObjectState,
     apply_difference,
+    differing,
     object_state_text,
     parse_object_state,
     state_difference,
@@ -64,3 +65,14 @@ def test_a_recorded_state_is_written_as_it_was_read():
 def test_a_recorded_state_is_never_unreadable(text):
     with pytest.raises(ValueError, match="Expect"):
         parse_object_state(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differ"),
+    [(True, 1, True), (0, False, True), (1, 1.0, False), (True, True, False), ([1, [True]], [1, [1]], True),
+     ([True], [True, True], True), ({"a": 0}, {"a": False}, True), ({"a": 0}, {"b": 0}, True), ("1", 1, True),
+     ({"a": [False, None]}, {"a": [False, None]}, False), (None, False, True)],
+)  # fmt: skip
+def test_values_differ_as_json_has_them(one, other, differ):
+    assert bool(differing({"x": one}, {"x": other})) == differ
+    assert bool(differing({"x": one}, {"x": other}, true_is_one=True)) == (one != other)

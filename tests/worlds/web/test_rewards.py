@@ -61,6 +61,43 @@ def test_where_the_official_code_differs(completion, reference, ours, official):
     assert reward_of(completion, reference, parity=True) == pytest.approx(official)
 
 
+RIGHT, WRONG = "[2] checkbox 'Milk' checked: True", "[2] checkbox 'Milk' checked: False"
+BESIDE = "[3] button 'Save'"
+
+
+@pytest.mark.parametrize(
+    ("predicted", "recorded", "scores"),
+    [
+        pytest.param(PageChange(updated=(RIGHT, WRONG)), PageChange(updated=(RIGHT,)), (0, 0), id="both values"),
+        pytest.param(
+            PageChange(updated=(RIGHT, WRONG, BESIDE)),
+            PageChange(updated=(RIGHT, BESIDE)),
+            (1 / 3, 1 / 2),
+            id="beside",
+        ),
+        pytest.param(
+            PageChange(updated=(RIGHT,), deleted=(WRONG,)), PageChange(updated=(RIGHT,)), (0, 0), id="both fates"
+        ),
+        pytest.param(PageChange(new=(RIGHT, BESIDE[:2])), PageChange(new=(RIGHT,)), (1 / 2, 1), id="no number"),
+        pytest.param(PageChange(new=(BESIDE,), deleted=(RIGHT,)), PageChange(deleted=(RIGHT,)), (1 / 2, 1), id="two"),
+        pytest.param(
+            PageChange(new=(RIGHT,), updated=(RIGHT,)), PageChange(updated=(RIGHT,)), (1 / 2, 1), id="new ones apart"
+        ),
+        pytest.param(PageChange(updated=(RIGHT, WRONG)), PageChange(updated=(RIGHT, WRONG)), (1, 1), id="recorded"),
+        pytest.param(PageChange(updated=(RIGHT,)), PageChange(updated=(RIGHT, WRONG)), (1, 1 / 2), id="half recorded"),
+    ],
+)
+def test_lines_that_contradict_each_other_earn_nothing(predicted, recorded, scores):
+    assert page_change_scores(predicted, recorded)[:2] == pytest.approx(scores)
+    assert reward_of(predicted.text, recorded.text) == pytest.approx(page_change_scores(predicted, recorded)[-1])
+
+
+def test_the_official_code_pays_for_contradictions():
+    both, recorded = PageChange(updated=(RIGHT, WRONG)).text, PageChange(updated=(RIGHT,)).text
+    without_none = [text.replace("None", "") for text in (both, recorded)]
+    assert reward_of(*without_none, parity=True) == pytest.approx(2 / 3)
+
+
 def test_the_cost_belongs_to_parity():
     with pytest.raises(ValueError, match="parity=True"):
         PageChangeReward(matching_cost=1.0)
