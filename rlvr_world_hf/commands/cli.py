@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command == "reproduce" and (rest[0] in application_names() or is_finding(rest[0])):
             job = _finding_job(rest[0], overrides)
         else:
-            job = partial(_command(command), _recipe_of(command, rest[0], overrides))
+            job = partial(_command(command), _named_recipe_of(command, rest[0], overrides))
     # What wrong arguments, a missing file or the Hub cause; any other error is a bug and keeps its traceback.
     except (ValueError, SettingTypeError, FileNotFoundError, PermissionError, ConnectionError) as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
@@ -81,6 +81,14 @@ def _command(name: str) -> Callable[[Recipe], Any]:
     if name in STAGES:
         return find_stage(name)
     return getattr(import_module(f"..runs.{name}", __package__), name)
+
+
+def _named_recipe_of(command: str, name: str, overrides: dict[str, Words]) -> Recipe:
+    """As `_recipe_of`; an error names the recipe, not only the key."""
+    try:
+        return _recipe_of(command, name, overrides)
+    except (ValueError, SettingTypeError) as error:
+        raise ValueError(f"{error}" if name in str(error) else f"{name}: {error}") from error
 
 
 def _recipe_of(command: str, name: str, overrides: dict[str, Words]) -> Recipe:

@@ -38,7 +38,7 @@ class Draws:
         if not self.seeds or min(self.seeds) < 0 or self.num_samples < 1:
             raise ValueError(
                 "Expected sampling seeds of 0 or more, and `num_samples` of 1 or more, got "
-                f"{[*self.seeds]} and {self.num_samples}; give such."
+                f"{[*self.seeds]} and {self.num_samples}; the usual are [0, 1, 2] and 1."
             )
 
     @property

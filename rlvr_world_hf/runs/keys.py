@@ -242,7 +242,8 @@ def fill(
     try:
         return settings_class(**filled)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        # Some errors name their key already.
+        raise ValueError(f"{error}" if str(error).startswith(f"{where}.") else f"{where}: {error}") from error
 
 
 def check_known(names: Iterable[str], known: Iterable[str], *, where: str) -> None:
