@@ -15,9 +15,10 @@ from typing import Any
 from ..data.folder import UnusableEpisodesError
 from ..findings.applications import application_names
 from ..runs.echo import echo
+from ..runs.keys import SettingTypeError, Words, convert
 from ..runs.locations import is_finding, recipe_names
 from ..runs.recipe import STAGES, Recipe, load_recipe, parse_overrides
-from ..runs.stage import Processes, find_stage, needed_stages
+from ..runs.stage import Processes, find_stage, settle
 from .help import TOOLS, WHOLE_RUNS, help_of, usage
 
 
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command not in (*STAGES, *WHOLE_RUNS):
             raise ValueError(_unknown_stage(command))
         if not rest or {"-h", "--help"} & set(rest):
-            echo(help_of(command, rest[0] if rest else ""))
+            named = rest[0] if rest and not rest[0].startswith("-") else ""
+            echo(help_of(command, _full_name(named) if command in STAGES else named))
             return 0 if rest else 2
         # datasets reads it when it is imported; the stages have progress bars of their own.
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -61,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command == "reproduce" and (rest[0] in application_names() or is_finding(rest[0])):
             job = _finding_job(rest[0], overrides)
         else:
-            job = partial(_command(command), _recipe_of(command, rest[0], overrides))
+            job = partial(_command(command), _named_recipe_of(command, rest[0], overrides))
     # What wrong arguments, a missing file or the Hub cause; any other error is a bug and keeps its traceback.
-    except (ValueError, TypeError, FileNotFoundError, PermissionError, ConnectionError) as error:
+    except (ValueError, SettingTypeError, FileNotFoundError, PermissionError, ConnectionError) as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
         return 2
     return _finish(job)
@@ -81,21 +83,30 @@ def _command(name: str) -> Callable[[Recipe], Any]:
     return getattr(import_module(f"..runs.{name}", __package__), name)
 
 
-def _recipe_of(command: str, name: str, overrides: dict[str, Any]) -> Recipe:
+def _named_recipe_of(command: str, name: str, overrides: dict[str, Words]) -> Recipe:
+    """As `_recipe_of`; an error names the recipe, not only the key."""
+    try:
+        return _recipe_of(command, name, overrides)
+    except (ValueError, SettingTypeError) as error:
+        raise ValueError(f"{error}" if name in str(error) else f"{name}: {error}") from error
+
+
+def _recipe_of(command: str, name: str, overrides: dict[str, Words]) -> Recipe:
     """The recipe of a stage or of a whole run, all of its settings checked."""
     stage = command if command in STAGES else None
     recipe = load_recipe(_full_name(name), overrides=overrides, stage=stage)
     if command == "reproduce" and "output_dir" not in overrides:
         recipe = dataclasses.replace(recipe, output_dir=recipe.reproduction_dir)
-    for needed in needed_stages(recipe.sections if stage is None else [stage]):
-        find_stage(needed).read(recipe)
-    return recipe
+    if stage is None and not recipe.sections:
+        raise ValueError(f"{name}: expected stages to run, got none; add some of {', '.join(STAGES)}.")
+    return settle(recipe, recipe.sections if stage is None else [stage])
 
 
-def _finding_job(name: str, overrides: dict[str, Any]) -> Callable[[], Any]:
+def _finding_job(name: str, words: dict[str, Words]) -> Callable[[], Any]:
     """The function that measures a finding, its settings checked."""
-    # Taken out first: the place of the output makes a finding no less whole.
-    folder = Path(overrides.pop("output_dir")) if "output_dir" in overrides else None
+    overrides = {key: value.read(key) for key, value in words.items() if key != "output_dir"}
+    # Left out above: the place of the output makes a finding no less whole.
+    folder = convert(words["output_dir"], Path, where="output_dir") if "output_dir" in words else None
     if name in application_names():
         from ..findings.application import check_options, measure_application
 

@@ -12,7 +12,7 @@ from typing import Any
 from ..findings.applications import application_names
 from ..runs.keys import Key, keys_of
 from ..runs.locations import finding_names, is_finding, recipe_names
-from ..runs.recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings
+from ..runs.recipe import SHARED_KEYS, STAGES, Recipe, WindowSettings, load_recipe
 from ..runs.stage import find_stage
 
 
@@ -46,13 +46,23 @@ whole run:
 Windows, shared by the stages after collect:
 {windows}
 
-`rlvr-world STAGE --help` lists the keys of a stage. A second call skips what is finished and resumes what is not.
+`rlvr-world STAGE RECIPE --help` lists the keys of a stage, those of the recipe's world among them. A second call skips
+what is finished and resumes what is not.
 """
 
 
-def stage_help(name: str) -> str:
+def stage_help(name: str, recipe: Recipe | None = None) -> str:
     """
-    What `rlvr-world STAGE --help` shows: the stage's purpose and its keys with types, defaults and meaning.
+    What `rlvr-world STAGE RECIPE --help` shows: the stage's purpose and its keys with types, defaults and meaning.
+
+    Args:
+        name (`str`):
+            The stage.
+        recipe (`Recipe`, *optional*):
+            Its world has keys of its own. By default, they are those of the main world.
+
+    Returns:
+        `str`: The text.
 
     Example:
 
@@ -67,8 +77,7 @@ def stage_help(name: str) -> str:
     own = keys_of(stage.settings)
     lines += ["", "keys:", *describe(own)]
     if stage.forwards_to is not None:
-        # No recipe is given, so the keys are those of the default world.
-        target = stage.forwards_to(Recipe(name="help"))
+        target = stage.forwards_to(recipe or Recipe(name="help"))
         not_here = {*own, *SHARED_KEYS, *stage.reserved}
         lines += [
             "",
@@ -118,7 +127,9 @@ def help_of(command: str, name: str) -> str:
     """What `rlvr-world COMMAND NAME --help` shows; `name` is that of a recipe or finding, or empty."""
     if command == "reproduce" and (name in application_names() or is_finding(name)):
         return finding_help(name)
-    return usage() if command in WHOLE_RUNS else stage_help(command)
+    if command in WHOLE_RUNS:
+        return usage()
+    return stage_help(command, load_recipe(name) if name else None)
 
 
 def usage() -> str:

@@ -12,6 +12,9 @@ class Draws:
     """
     The predictions of each held-out row.
 
+    Raises:
+        ValueError: If there is no seed or a negative one, or less than one sample.
+
     Example:
 
     ```python
@@ -30,6 +33,13 @@ class Draws:
 
     num_samples: int = 1
     """Predictions for each row and seed; with more than one, every metric is given as best of N too."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or min(self.seeds) < 0 or self.num_samples < 1:
+            raise ValueError(
+                "Expected sampling seeds of 0 or more, and `num_samples` of 1 or more, got "
+                f"{[*self.seeds]} and {self.num_samples}; the usual are [0, 1, 2] and 1."
+            )
 
     @property
     def count(self) -> int:

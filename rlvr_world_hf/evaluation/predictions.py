@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from ..processors.base import state_columns
 from ..rewards.repetition import SAME_FRAME, repetition_rate
-from ..rollouts.sampling import draw_uniforms, sample_completions
+from ..rollouts.sampling import check_sampling, draw_uniforms, sample_completions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +21,11 @@ class Sampling:
     How predictions are drawn. The defaults draw from the model as it is, as RL does.
 
     Raises:
-        ValueError: If `reject_repetition` is negative, or asked for at temperature 0.
+        ValueError: If a setting is out of range, or `reject_repetition` asked for at temperature 0.
     """
 
     temperature: float = 1.0
-    """Divides the logits; 0 takes the likeliest token."""
+    """Divides the logits: 0, which takes the likeliest token, or from 0.001 to 1000."""
 
     top_k: int = 0
     """Only so many likeliest tokens are drawn from; 0 for all."""
@@ -37,6 +37,7 @@ class Sampling:
     """Most draws of a prediction whose frames repeat, see [`first_without_repetition`]; 0 takes the first as it is."""
 
     def __post_init__(self) -> None:
+        check_sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
         if self.reject_repetition < 0 or (self.reject_repetition and self.temperature == 0):
             raise ValueError(
                 "Expected `reject_repetition` of 0 or more draws, and a temperature above 0 where it is set, as the "

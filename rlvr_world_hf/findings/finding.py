@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..evaluation.json_files import write_json
 from ..evaluation.results import merge_results, summarize
 from ..hub import load_world_model
@@ -29,6 +27,7 @@ from ..runs.recipe import Recipe, load_recipe
 from ..runs.reproduce import SEEDS, check_seeds, is_checkout
 from ..runs.stage import Processes, find_stage, needed_stages, run_stages, stage_folder
 from ..runs.stages.evaluate import evaluate, measure_checkpoints
+from ..runs.yaml_text import read_yaml
 from .figures import draw_finding
 from .page import renew_evidence
 from .pieces import Piece, Pieces
@@ -120,7 +119,7 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
     ```
     """
     path = finding_path(str(name))
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    content = read_yaml(path) or {}
     own = {name: value for name, value in (overrides or {}).items() if name in ("seeds", "recipe")}
     changed = {name: value for name, value in (overrides or {}).items() if name not in own}
     rows = {

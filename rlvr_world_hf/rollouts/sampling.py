@@ -20,6 +20,40 @@ from .decoder import GroupDecoder, evaluating, prompts_at_once
 from .record import Rollout
 
 
+TEMPERATURES = (1e-3, 1e3)
+"""Lowest and highest temperature above 0: beyond them the logits leave the range of float32, or all ids are alike."""
+
+
+def check_sampling(*, num_samples: int = 1, temperature: float, top_k: int = 0, top_p: float = 1.0) -> None:
+    """
+    Refuses sampling settings from which nothing can be drawn.
+
+    Args:
+        num_samples (`int`, *optional*, defaults to 1): predictions of each prompt.
+        temperature (`float`): divides the logits; 0 takes the likeliest id.
+        top_k (`int`, *optional*, defaults to 0): keep only the likeliest ids; 0 keeps all.
+        top_p (`float`, *optional*, defaults to 1.0): keep only the likeliest ids that have this probability.
+
+    Raises:
+        ValueError: naming what is out of range.
+
+    Example:
+        >>> check_sampling(temperature=float("nan"))
+        Traceback (most recent call last):
+        ValueError: Expected a temperature of 0, or from 0.001 to 1000, got nan; 1 draws from the model as it is.
+    """
+    low, high = TEMPERATURES
+    if num_samples < 1:
+        raise ValueError(f"Expected `num_samples` to be at least 1, got {num_samples}; give 1 or more.")
+    if temperature != 0 and not low <= temperature <= high:
+        raise ValueError(
+            f"Expected a temperature of 0, or from {low:g} to {high:g}, got {temperature:g}; 1 draws from the model "
+            "as it is."
+        )
+    if top_k < 0 or not 0 < top_p <= 1:
+        raise ValueError(f"Expected top_k >= 0 and 0 < top_p <= 1, got {top_k} and {top_p}; 0 and 1 keep all ids.")
+
+
 def draw_uniforms(seeds: Sequence[int], num_samples: int, length: int) -> torch.Tensor:
     """
     Noise for sampling: one generator a prompt, so that a prompt's samples depend on its own seed only.
@@ -32,10 +66,15 @@ def draw_uniforms(seeds: Sequence[int], num_samples: int, length: int) -> torch.
     Returns:
         `torch.Tensor` of shape `(B * G, L)`, float32 in `[0, 1)`, on the CPU.
 
+    Raises:
+        ValueError: for less than one prediction.
+
     Example:
         >>> draw_uniforms([7, 8], num_samples=3, length=5).shape
         torch.Size([6, 5])
     """
+    if num_samples < 1:
+        raise ValueError(f"Expected `num_samples` to be at least 1, got {num_samples}; give 1 or more.")
     generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
     return torch.cat([torch.rand(num_samples, length, generator=generator) for generator in generators])
 
@@ -119,11 +158,8 @@ def sample_completions(
         >>> ids[:, 1:].tolist()
         [[9, 5], [9, 5]]
     """
+    check_sampling(num_samples=num_samples, temperature=temperature, top_k=top_k, top_p=top_p)
     writes = _check_inputs(prompt_ids, world_tokens, token_ranges, uniforms, num_samples=num_samples)
-    if temperature < 0 or top_k < 0 or not 0 < top_p <= 1:
-        raise ValueError(
-            f"Expected temperature >= 0, top_k >= 0 and 0 < top_p <= 1, got {temperature}, {top_k} and {top_p}."
-        )
     repeats = len(uniforms) // len(world_tokens)  # 1 if each completion has its own world tokens
     completion = world_tokens.to(prompt_ids).repeat_interleave(repeats, dim=0)  # (B G, L), a copy
     uniforms, ranges = uniforms.to(prompt_ids.device, torch.float64), token_ranges.tolist()
@@ -341,8 +377,6 @@ def _check_inputs(
     for name, (given, expected) in shapes.items():
         if given.ndim != 2 or tuple(given.shape) != expected:
             raise ValueError(f"Expected `{name}` of shape {expected}, got {tuple(given.shape)}.")
-    if num_samples < 1:
-        raise ValueError(f"Expected `num_samples` to be at least 1, got {num_samples}.")
     mask = world_tokens < 0
     if (mask != mask[:1]).any():
         raise ValueError(

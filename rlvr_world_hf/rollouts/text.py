@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from ..processors.text import LanguageWorldModelProcessor
 from .decoder import GroupDecoder, evaluating, prompts_at_once
-from .sampling import draw, draw_uniforms
+from .sampling import check_sampling, draw, draw_uniforms
 
 
 def sample_answers(
@@ -59,7 +59,11 @@ def sample_answers(
 
     Returns:
         `list[list[str]]`: for each prompt its completions, reasoning included, special tokens left out.
+
+    Raises:
+        ValueError: for settings out of range, or as [`sample_text`].
     """
+    check_sampling(num_samples=num_samples, temperature=temperature, top_k=top_k, top_p=top_p)
     samples = 1 if temperature == 0 else num_samples  # greedy completions are all the same
     ids = processor.encode_prompt(prompts)
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))

@@ -9,18 +9,78 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from .yaml_text import parse_yaml
 
 
 SettingsType = TypeVar("SettingsType")
 
 FORWARDED = "arguments"
 """Name of the field of a settings dataclass that holds the keys forwarded to another part."""
+
+
+class SettingTypeError(TypeError):
+    """A setting of another type than its key; unlike other errors of type, it is the user's to mend."""
+
+
+class Words(str):
+    """
+    A value of the command line, not yet read: [`convert`][] takes it literally for text, else as YAML.
+
+    Example:
+
+    ```python
+    >>> convert(Words("no #1"), str, where="predict.action"), convert(Words("no #1"), bool, where="push.private")
+    ('no #1', False)
+
+    ```
+    """
+
+    def read(self, where: str) -> Any:
+        """Its value as YAML; `where` names its key in a ValueError."""
+        return parse_yaml(str(self), where=where)
+
+
+def settled(values: Mapping[str, Any], settings: Any) -> dict[str, Any]:
+    """
+    Values of a recipe, each [`Words`][] read as the type of its key.
+
+    Args:
+        values (`Mapping[str, Any]`):
+            Values of a part of a recipe.
+        settings (`Any`):
+            What [`fill`][] made of them.
+
+    Returns:
+        `dict[str, Any]`: The values.
+
+    Example:
+
+    ```python
+    >>> @dataclass(frozen=True, kw_only=True)
+    ... class Settings:
+    ...     action: str = key("")
+    >>> given = {"action": Words("no")}
+    >>> settled(given, fill(Settings, given, where="predict"))
+    {'action': 'no'}
+
+    ```
+    """
+    own = keys_of(type(settings))
+    plain = dict(values)
+    for name, value in values.items():
+        if isinstance(value, Words):
+            filled = getattr(settings, name) if name in own else getattr(settings, FORWARDED)[name]
+            plain[name] = str(value) if isinstance(filled, (str, Path)) else value.read(name)
+    return plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +205,9 @@ def fill(
         An object of `settings_class`.
 
     Raises:
-        ValueError: If a key is unknown, naming the nearest known one, or a needed key is missing.
-        TypeError: If a value has another type than its key.
+        ValueError: If a key is unknown, naming the nearest known one, a needed key is missing, or `settings_class`
+            refuses a value.
+        SettingTypeError: If a value has another type than its key.
 
     Example:
 
@@ -178,7 +239,11 @@ def fill(
             raise ValueError(f"{where}: the key {name!r} is missing; add `{name}: ...` to that part of the recipe.")
     if forwards_to is not None:
         filled[FORWARDED] = forwarded
-    return settings_class(**filled)
+    try:
+        return settings_class(**filled)
+    except ValueError as error:
+        # Some errors name their key already.
+        raise ValueError(f"{error}" if str(error).startswith(f"{where}.") else f"{where}: {error}") from error
 
 
 def check_known(names: Iterable[str], known: Iterable[str], *, where: str) -> None:
@@ -209,11 +274,12 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
     """
     A value of a recipe as the type of its key.
 
-    YAML reads `1e-4` as text and has no tuples or paths: these are converted, and nothing else is.
+    YAML reads `1e-4` as text and has no tuples or paths: these are converted, and nothing else is. [`Words`][] of the
+    command line are text or a path as they stand, and YAML for any other type.
 
     Args:
         value (`Any`):
-            As read from YAML or the command line.
+            As read from YAML, or `Words`.
         hint (`Any`):
             Type annotation of the key. Only plain types, lists, tuples, mappings and unions are checked.
         where (`str`):
@@ -223,28 +289,36 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
         `Any`: The value.
 
     Raises:
-        TypeError: If the value is not of that type.
+        SettingTypeError: If the value is not of that type.
+        ValueError: If it is not a number, or `Words` are not YAML.
 
     Example:
 
     ```python
     >>> convert("1e-4", float, where="grpo.learning_rate")
     0.0001
-    >>> convert("many", int, where="grpo.max_steps")
+    >>> convert("many", int, where="grpo.max_steps")  # doctest: +IGNORE_EXCEPTION_DETAIL
     Traceback (most recent call last):
     ...
-    TypeError: grpo.max_steps: expected int, got 'many' (str); give a value of that type.
+    SettingTypeError: grpo.max_steps: expected int, got 'many' (str); give a value of that type.
 
     ```
     """
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        # `str` comes last: it also takes the text of a number.
-        for choice in sorted(arguments, key=lambda choice: choice is str):
+    is_union = origin in (Union, types.UnionType)
+    if isinstance(value, Words) and not is_union:
+        # An empty word would be the path of the working directory.
+        value = str(value) if _is_literal(hint) and (value or hint is not Path) else value.read(where)
+    if is_union:
+        # Text comes last: it also takes that of a number. A path does, too.
+        for choice in sorted(arguments, key=lambda choice: (choice is str, choice is Path)):
             try:
                 return convert(value, choice, where=where)
-            except TypeError:
+            except SettingTypeError:
                 continue
+            except ValueError:
+                if str not in arguments:
+                    raise
     elif origin is Literal:
         if value in arguments:
             return value
@@ -252,6 +326,9 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
         if isinstance(value, (list, tuple)):
             inner = arguments[0] if arguments else Any
             return origin(convert(item, inner, where=where) for item in value)
+    elif origin in (dict, Mapping):
+        if isinstance(value, Mapping):
+            return value
     elif origin is not None or not isinstance(hint, type) or hint is Any:
         return value
     elif hint is types.NoneType:
@@ -262,6 +339,8 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
             return Path(value).expanduser()
     elif hint is float:
         number = _number(value)
+        if number is not None and math.isnan(number):
+            raise ValueError(f"{where}: expected a number, got {value!r}; give one.")
         if number is not None:
             return number
     elif hint is int:
@@ -272,9 +351,16 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
     elif hint not in (bool, str, list, tuple, dict) or isinstance(value, hint):
         return value
     expected = hint.__name__ if isinstance(hint, type) else str(hint)
-    raise TypeError(
+    if isinstance(value, Words):
+        value = value.read(where)
+    raise SettingTypeError(
         f"{where}: expected {expected}, got {value!r} ({type(value).__name__}); give a value of that type."
     )
+
+
+def _is_literal(hint: Any) -> bool:
+    """Whether a value of the command line stands for itself; YAML would read the `no` of an enumeration as false."""
+    return hint in (str, Path) or (isinstance(hint, type) and issubclass(hint, Enum))
 
 
 def _number(value: Any) -> float | None:

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import yaml
-
 from ..hub.bundled import bundled_names as bundled_names
 from ..hub.bundled import bundled_path as bundled_path
 from ..hub.bundled import shipped_folder as shipped_folder
 from ..hub.bundled import unknown_name
+from .yaml_text import read_yaml
 
 
 def recipe_names() -> list[str]:
@@ -105,11 +104,14 @@ def is_finding(name: str) -> bool:
     Returns:
         `bool`: False for recipes, and for what is neither.
 
+    Raises:
+        ValueError: If the file is not YAML.
+
     Example:
         >>> is_finding("group_size"), is_finding("pusht/quickstart")
         (True, False)
     """
     if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
-        content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+        content = read_yaml(Path(name))
         return isinstance(content, dict) and "rows" in content
     return name in finding_names()

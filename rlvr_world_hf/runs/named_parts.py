@@ -7,11 +7,16 @@ Keys other than `path` (and, for rewards, `weight`) go to the constructor.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 from .keys import check_known, convert
+
+
+EXAMPLE = "rlvr_world_hf.rewards.MAEReward"
+"""A path that works, for errors."""
 
 
 def build_part(entry: Mapping[str, Any], *, where: str, example: str) -> Any:
@@ -79,7 +84,7 @@ def build_metrics(entries: Sequence[Mapping[str, Any]], *, where: str) -> list[A
 
     ```
     """
-    return [build_part(entry, where=where, example="rlvr_world_hf.rewards.MAEReward") for entry in entries]
+    return [build_part(entry, where=where, example=EXAMPLE) for entry in entries]
 
 
 def build_rewards(entries: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[float]]:
@@ -94,8 +99,8 @@ def build_rewards(entries: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list
         `tuple[list, list[float]]`: The rewards and their weights.
 
     Raises:
-        ValueError: If there is none, or one cannot be built.
-        TypeError: If a weight is not a number.
+        ValueError: If there is none, one cannot be built, or a weight is not finite.
+        SettingTypeError: If a weight is not a number.
 
     Example:
 
@@ -106,9 +111,29 @@ def build_rewards(entries: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list
 
     ```
     """
-    example = "rlvr_world_hf.rewards.MAEReward"
-    if not entries:
-        raise ValueError(f"grpo.rewards: expected at least one reward, got none; add `- path: {example}`.")
-    weights = [convert(entry.get("weight", 1.0), float, where="grpo.rewards.weight") for entry in entries]
+    weights = reward_weights(entries)
     parts = [{name: value for name, value in entry.items() if name != "weight"} for entry in entries]
-    return [build_part(part, where="grpo.rewards", example=example) for part in parts], weights
+    return [build_part(part, where="grpo.rewards", example=EXAMPLE) for part in parts], weights
+
+
+def reward_weights(entries: Sequence[Mapping[str, Any]]) -> list[float]:
+    """
+    The weights of a recipe's rewards; arguments and errors as in [`build_rewards`][].
+
+    Returns:
+        `list[float]`: A finite weight for each reward.
+
+    Example:
+
+    ```python
+    >>> reward_weights([{"path": "rlvr_world_hf.rewards.MAEReward"}])
+    [1.0]
+
+    ```
+    """
+    if not entries:
+        raise ValueError(f"grpo.rewards: expected at least one reward, got none; add `- path: {EXAMPLE}`.")
+    weights = [convert(entry.get("weight", 1.0), float, where="grpo.rewards.weight") for entry in entries]
+    if not all(map(math.isfinite, weights)):
+        raise ValueError(f"grpo.rewards.weight: expected finite weights, got {weights}; give finite ones.")
+    return weights

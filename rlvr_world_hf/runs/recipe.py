@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from .keys import SettingsType, check_known, convert, fill, key, keys_of
+from .keys import SettingsType, SettingTypeError, Words, check_known, convert, fill, key, keys_of
 from .locations import recipe_path
+from .yaml_text import read_yaml
 
 
 STAGES = ("collect", "tokenizer", "pretrain", "grpo", "control", "evaluate", "predict")
@@ -25,6 +24,10 @@ STAGES = ("collect", "tokenizer", "pretrain", "grpo", "control", "evaluate", "pr
 
 SHARED_KEYS = ("world", "seed", "output_dir", "card", "report_to")
 """Keys of the whole run, beside `windows` and the stages."""
+
+
+SEED_LIMIT = 2**32
+"""Training seeds are below: what every library's generator takes."""
 
 
 WITH_OWN_CODEC = "with_own_codec"
@@ -126,10 +129,10 @@ def load_recipe(name: str | Path, *, overrides: Mapping[str, Any] | None = None,
         name (`str` or `Path`):
             Name of a recipe that ships with the library, such as `pusht/quickstart`, or path of a YAML file.
         overrides (`Mapping[str, Any]`, *optional*):
-            Values that replace those of the file. A key is dotted (`grpo.learning_rate`), a key of all stages
-            (`seed`), or, when `stage` is given, a key of that stage. `tokenizer: scratch` is short for
-            `tokenizer.source: scratch`. If they choose another codec than the bundled one, the recipe's keys
-            under `with_own_codec` are applied before them.
+            Values, or [`Words`][] of the command line, that replace those of the file. A key is dotted
+            (`grpo.learning_rate`), a key of all stages (`seed`), or, when `stage` is given, a key of that stage.
+            `tokenizer: scratch` is short for `tokenizer.source: scratch`. If they choose another codec than the
+            bundled one, the recipe's keys under `with_own_codec` are applied before them.
         stage (`str`, *optional*):
             Stage to which keys without a dot belong.
 
@@ -138,8 +141,9 @@ def load_recipe(name: str | Path, *, overrides: Mapping[str, Any] | None = None,
 
     Raises:
         FileNotFoundError: If there is no such recipe.
-        ValueError: If a key is unknown, naming the nearest known one.
-        TypeError: If a value has another type than its key.
+        ValueError: If a key is unknown, naming the nearest known one, the seed is out of range, or the file is not
+            YAML.
+        SettingTypeError: If a value has another type than its key, or the file is empty.
 
     Example:
 
@@ -150,32 +154,36 @@ def load_recipe(name: str | Path, *, overrides: Mapping[str, Any] | None = None,
     ```
     """
     path = recipe_path(str(name))
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    if not isinstance(content, dict):
-        raise TypeError(f"{path}: expected a mapping with one key per stage, got {type(content).__name__}.")
+    content = read_yaml(path)
+    if not isinstance(content, dict) or not content:
+        given = type(content).__name__ if content else "nothing"
+        raise SettingTypeError(
+            f"{path}: expected a mapping with one key per stage, got {given}; begin with `collect:`, as the library's "
+            "recipes do."
+        )
     content = _overridden(content, overrides or {}, stage=stage)
 
     shared = {name: known for name, known in keys_of(Recipe).items() if name in SHARED_KEYS}
     check_known(content, [*shared, "windows", *STAGES], where=str(name))
     values = {name: convert(content[name], shared[name].hint, where=name) for name in shared if name in content}
     values.setdefault("output_dir", Path("outputs") / path.stem)
-    sections = {stage: content[stage] or {} for stage in STAGES if stage in content}
-    for section, settings in sections.items():
-        convert(settings, dict, where=section)
-    windows = fill(WindowSettings, content.get("windows") or {}, where="windows")
+    if not 0 <= values.get("seed", 0) < SEED_LIMIT:
+        raise ValueError(f"seed: expected a whole number from 0 to {SEED_LIMIT - 1}, got {values['seed']}; give one.")
+    sections = {stage: _part(content, stage) for stage in STAGES if stage in content}
+    windows = fill(WindowSettings, _part(content, "windows"), where="windows")
     return Recipe(name=str(name), windows=windows, sections=sections, **values)
 
 
-def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Words]:
     """
     Overrides from the words after the recipe's name on the command line.
 
     Args:
         arguments (`Sequence[str]`):
-            `--key value` or `--key=value`, values in YAML.
+            `--key value` or `--key=value`.
 
     Returns:
-        `dict[str, Any]`: The values by key.
+        `dict[str, Words]`: The values by key. The type of a key says how its value is read.
 
     Raises:
         ValueError: If a key has no value, or a word is not a key.
@@ -184,11 +192,11 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 
     ```python
     >>> parse_overrides(["--seed", "1", "--grpo.learning_rate=1e-4", "--tokenizer", "scratch"])
-    {'seed': 1, 'grpo.learning_rate': '1e-4', 'tokenizer': 'scratch'}
+    {'seed': '1', 'grpo.learning_rate': '1e-4', 'tokenizer': 'scratch'}
 
     ```
     """
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Words] = {}
     words = iter(arguments)
     for word in words:
         if not word.startswith("--") or word == "--":
@@ -198,15 +206,18 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
             following = next(words, None)
             # Two dashes: `-1` is a value.
             if following is None or following.startswith("--"):
-                raise ValueError(f"Expected a value after `--{name}`, got {following or 'nothing'}; add one.")
+                raise ValueError(
+                    f"Expected a value after `--{name}`, got {following or 'nothing'}; add one, as `--{name}=...` if "
+                    "it begins with two dashes."
+                )
             text = following
-        overrides[name] = yaml.safe_load(text)
+        overrides[name] = Words(text)
     return overrides
 
 
 def _overridden(content: Mapping[str, Any], overrides: Mapping[str, Any], *, stage: str | None) -> dict[str, Any]:
     """The content with its overrides; those under `with_own_codec` come first if another codec than ours is used."""
-    for_own = convert(content.get(WITH_OWN_CODEC) or {}, dict, where=WITH_OWN_CODEC)
+    for_own = _part(content, WITH_OWN_CODEC)
     plain = {name: value for name, value in content.items() if name != WITH_OWN_CODEC}
     if isinstance(plain.get("tokenizer"), str):
         plain["tokenizer"] = {"source": plain["tokenizer"]}
@@ -220,8 +231,19 @@ def _overridden(content: Mapping[str, Any], overrides: Mapping[str, Any], *, sta
     return chosen
 
 
+def _part(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A part of a recipe; one without a value, or not there, is empty."""
+    part = content.get(name)
+    return {} if part is None else convert(part, dict, where=name)
+
+
 def _override(content: dict[str, Any], dotted: str, value: Any, *, stage: str | None) -> None:
     section, _, name = dotted.rpartition(".")
+    if isinstance(value, Words) and dotted in (*STAGES, "windows"):
+        whole = value.read(dotted)
+        # Of `--tokenizer scratch` the words stay, as `tokenizer.source` is text.
+        if dotted != "tokenizer" or whole is None or isinstance(whole, Mapping):
+            value = whole
     if dotted == "tokenizer" and isinstance(value, str):
         section, name = "tokenizer", "source"
     if not section and name not in (*keys_of(Recipe), *STAGES) and stage is not None:
@@ -230,4 +252,4 @@ def _override(content: dict[str, Any], dotted: str, value: Any, *, stage: str | 
         content[name] = value
         return
     check_known([section], [*STAGES, "windows"], where=f"--{dotted}")
-    content[section] = {**(content.get(section) or {}), name: value}
+    content[section] = {**_part(content, section), name: value}

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from .clock import Clock
-from .keys import keys_of
+from .keys import keys_of, settled
 from .progress import Progress, fingerprint, read_json
 from .recipe import Recipe
 
@@ -117,6 +117,12 @@ class Stage:
     made_from: Callable[[Recipe], Any] | None
     """Identifies what else the result depends on, such as files that the recipe names; `None` if there is nothing."""
 
+    check: Callable[[Recipe, Any], None] | None
+    """Raises a ValueError if its settings do not fit the rest of the recipe; `None` if there is nothing to check."""
+
+    answers: Callable[[Recipe], bool] | None
+    """Whether a recipe asks it for an answer on the terminal, given each time and kept nowhere; `None`: never."""
+
     shares_seeds: bool
     """Whether its result is the same for every training seed."""
 
@@ -133,7 +139,10 @@ class Stage:
         progress = Progress(folder=stage_folder(recipe, self.name), fingerprint=self.fingerprint(recipe))
         processes = Processes()
         processes.wait()
-        if progress.is_done():
+        if self.answers is not None and self.answers(recipe):
+            if processes.is_first:
+                self.work(self._prepare(recipe, progress, processes))
+        elif progress.is_done():
             logger.info("%s: already done", self.name)
         elif processes.is_first or self.shares_processes:
             self._run(recipe, progress, processes)
@@ -143,7 +152,10 @@ class Stage:
     def read(self, recipe: Recipe) -> Any:
         """Read and check its settings in a recipe."""
         forwards_to = self.forwards_to(recipe) if self.forwards_to else None
-        return recipe.read(self.name, self.settings, forwards_to=forwards_to, reserved=self.reserved)
+        settings: Any = recipe.read(self.name, self.settings, forwards_to=forwards_to, reserved=self.reserved)
+        if self.check is not None:
+            self.check(recipe, settings)
+        return settings
 
     def fingerprint(self, recipe: Recipe) -> str:
         """Changes with every setting, of this stage or of one that it needs, that affects the result."""
@@ -159,10 +171,13 @@ class Stage:
         content["after"] = [find_stage(earlier).fingerprint(recipe) for earlier in self.after]
         return fingerprint(content)
 
-    def _run(self, recipe: Recipe, progress: Progress, processes: Processes) -> None:
-        run = StageRun(
+    def _prepare(self, recipe: Recipe, progress: Progress, processes: Processes) -> StageRun:
+        return StageRun(
             recipe=recipe, settings=self.read(recipe), folder=progress.folder, clock=Clock(), processes=processes
         )
+
+    def _run(self, recipe: Recipe, progress: Progress, processes: Processes) -> None:
+        run = self._prepare(recipe, progress, processes)
         if processes.is_first:
             resumes = progress.start()
             logger.info("%s: %s in %s", self.name, "resuming" if resumes else "running", progress.folder)
@@ -181,6 +196,8 @@ def stage(
     forwards_to: Callable[[Recipe], Callable[..., Any]] | None = None,
     reserved: tuple[str, ...] = (),
     made_from: Callable[[Recipe], Any] | None = None,
+    check: Callable[[Recipe, Any], None] | None = None,
+    answers: Callable[[Recipe], bool] | None = None,
     shares_seeds: bool = False,
     shares_processes: bool = False,
 ) -> Callable[[Callable[[StageRun], list[Path]]], Stage]:
@@ -195,6 +212,8 @@ def stage(
             forwards_to=forwards_to,
             reserved=reserved,
             made_from=made_from,
+            check=check,
+            answers=answers,
             shares_seeds=shares_seeds,
             shares_processes=shares_processes,
         )
@@ -225,6 +244,32 @@ def needed_stages(names: Iterable[str]) -> list[str]:
     for name in names:
         needed |= dict.fromkeys([*needed_stages(find_stage(name).after), name])
     return list(needed)
+
+
+def settle(recipe: Recipe, names: Iterable[str]) -> Recipe:
+    """
+    Check the settings of some stages and of those they need, and read the words of the command line as their types.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+        names (`Iterable[str]`):
+            The stages.
+
+    Returns:
+        `Recipe`: The recipe; parts of other stages stay as they were given.
+
+    Raises:
+        ValueError: If a key is unknown or missing, or a value out of range.
+        SettingTypeError: If a value has another type than its key.
+    """
+    sections = dict(recipe.sections)
+    for name in needed_stages(names):
+        settings = find_stage(name).read(recipe)
+        # `run` runs the stages that have a part in the recipe: none is added here.
+        if name in sections:
+            sections[name] = settled(sections[name], settings)
+    return dataclasses.replace(recipe, sections=sections)
 
 
 def run_stages(recipe: Recipe, names: Iterable[str]) -> None:

@@ -92,7 +92,9 @@ def is_recorded(source: Any) -> bool:
 
 
 def _places(world: str) -> list[str]:
-    """Import paths of a world to try: a path as it is; a name in `worlds/`, in a package there, or in `data/`."""
+    """Import paths to try: a path as it is; a name in `worlds/`, in a package there, or in `data/`; no file's path."""
+    if not all(part.isidentifier() for part in world.split(".")):
+        return []
     if "." in world:
         return [world]
     packages = [found.name for found in pkgutil.iter_modules(worlds.__path__) if found.ispkg]

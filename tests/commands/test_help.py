@@ -69,6 +69,15 @@ def test_help_is_that_of_the_command():
     assert help_of("reproduce", "pusht/debug") == help_of("run", "") == usage()
 
 
+def test_keys_of_a_recipe_are_those_of_its_world():
+    text = help_of("collect", "folder/cpu")
+    assert "--folder " in text and "--alignment " in text and "--exploration " not in text
+    assert "--exploration " in help_of("collect", "") and "--folder " not in help_of("collect", "")
+    assert "--min_frames" not in text, "it follows from the windows"
+    with pytest.raises(FileNotFoundError, match="folder/cpu"):
+        help_of("collect", "folder/cpuu")
+
+
 def test_a_key_shows_its_meaning_and_default():
     known = {
         "steps": Key(hint=int, default=4, help="Updates."),

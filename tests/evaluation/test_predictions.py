@@ -25,6 +25,16 @@ def predictions_of(model, *, size, **settings):
     return torch.cat([predictions.predicted for predictions in made])
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": t} for t in (float("nan"), float("inf"), 1e-300, -1.0)]
+    + [{"top_k": -1}, {"top_p": 0.0}, {"top_p": float("nan")}],
+)
+def test_settings_from_which_nothing_can_be_drawn_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Sampling(**wrong)
+
+
 def test_batches_hold_all_rows_in_order():
     batches = list(row_batches(ROWS, size=3))
     assert [index for batch in batches for index in batch.indices] == list(range(len(ROWS)))

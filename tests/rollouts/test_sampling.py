@@ -75,6 +75,12 @@ def test_a_row_is_the_same_in_any_company(model: LlamaForCausalLM, inputs: tuple
         assert torch.equal(one[0], together[5 * row + 2])
 
 
+@pytest.mark.parametrize("num_samples", [0, -2])
+def test_there_is_no_noise_for_no_sample(num_samples: int) -> None:
+    with pytest.raises(ValueError, match="num_samples"):
+        draw_uniforms([5], num_samples, 3)
+
+
 def test_noise_belongs_to_the_seed() -> None:
     noise = draw_uniforms([3, 4], 6, 7)
     assert noise.shape == (12, 7) and noise.min() >= 0 and noise.max() < 1
@@ -134,8 +140,11 @@ def test_autocast(model: LlamaForCausalLM, inputs: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": -1.0}, "temperature >= 0"),
+        ({"temperature": -1.0}, "temperature of 0"),
+        ({"temperature": float("nan")}, "temperature of 0"),
+        ({"temperature": 1e-300}, "temperature of 0"),
         ({"top_p": 0.0}, "0 < top_p"),
+        ({"top_p": float("nan")}, "0 < top_p"),
         ({"uniforms": torch.zeros(2, 3)}, "`uniforms` of shape"),
         ({"uniforms": torch.ones(15, 24)}, r"`uniforms` in \[0, 1\)"),
         ({"num_samples": 0}, "num_samples"),

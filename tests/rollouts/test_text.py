@@ -35,6 +35,21 @@ def test_greedy_answers_are_one(world):
     assert len(answers[0]) == 3 and len(set(answers[0])) == 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"num_samples": -2}, "num_samples"),
+        ({"num_samples": 0, "temperature": 0}, "num_samples"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": 1e-300}, "temperature"),
+        ({"top_p": 0.0}, "top_p"),
+    ],
+)
+def test_settings_from_which_nothing_can_be_drawn_are_refused(world, wrong, named):
+    with pytest.raises(ValueError, match=named):
+        sample_answers(*world, PROMPTS, max_new_tokens=2, **wrong)
+
+
 def test_batches_hold_as_much_as_asked(world):
     small = sample_answers(*world, PROMPTS, temperature=0, max_new_tokens=8, batch_size=1)
     assert small == sample_answers(*world, PROMPTS, temperature=0, max_new_tokens=8, batch_size=64)

@@ -1,10 +1,15 @@
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
-from rlvr_world_hf.runs.keys import convert, fill, key, keys_of
+from rlvr_world_hf.runs.keys import SettingTypeError, Words, convert, fill, key, keys_of, settled
+
+
+class Strategy(Enum):
+    NO = "no"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +67,87 @@ def test_conversions(value, hint, expected):
 
 @pytest.mark.parametrize(
     ("value", "hint"),
-    [(1.5, int), (True, int), ("yes", bool), (1, str), ("a", float | None), (1, list[int]), ("x", Literal["all"])],
+    [
+        (1.5, int),
+        (True, int),
+        ("yes", bool),
+        (1, str),
+        ("a", float | None),
+        (1, list[int]),
+        ("x", Literal["all"]),
+        ("x", dict[str, Any]),
+    ],
 )
 def test_a_value_of_another_type_fails_naming_the_key(value, hint):
     with pytest.raises(TypeError, match="grpo.steps: expected"):
         convert(value, hint, where="grpo.steps")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "expected"),
+    [
+        ("line 1\nline 2", str, "line 1\nline 2"),
+        ('{"lamp": "on"}', str, '{"lamp": "on"}'),
+        ("no", str, "no"),
+        ("a #b", str, "a #b"),
+        ("a: b: c", str, "a: b: c"),
+        ("", str, ""),
+        ("12", str | None, "12"),
+        ("[a", str | None, "[a"),
+        ("null", str | None, None),
+        ("runs/#1", Path, Path("runs/#1")),
+        ("no", Strategy | str, "no"),
+        ("no", bool, False),
+        ("auto", bool | Literal["auto"], "auto"),
+        ("1e-4", float | None, 1e-4),
+        ("7", int, 7),
+        ("[0, 1]", tuple[int, ...], (0, 1)),
+        ("{a: 1}", dict[str, Any], {"a": 1}),
+        ("[a]", Any, ["a"]),
+    ],
+)
+def test_the_type_of_a_key_says_how_words_are_read(text, hint, expected):
+    value = convert(Words(text), hint, where="k")
+    assert value == expected
+    assert type(value) is type(expected), "words do not stay what they were"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "expected"),
+    [
+        ("[1, 2", list[int], "expected YAML"),
+        ("[1, 2", float | None, "expected YAML"),
+        ("many", int | None, "got 'many' .str."),
+        ("", Path, "expected Path, got None"),
+    ],
+)
+def test_words_of_another_type_fail_naming_the_key(text, hint, expected):
+    with pytest.raises((SettingTypeError, ValueError), match=f"^grpo.k: .*{expected}"):
+        convert(Words(text), hint, where="grpo.k")
+
+
+@pytest.mark.parametrize("value", [float("nan"), "nan", Words(".nan")])
+def test_what_is_not_a_number_is_no_value(value):
+    with pytest.raises(ValueError, match="grpo.beta: expected a number"):
+        convert(value, float | None, where="grpo.beta")
+
+
+def test_settled_values_are_as_yaml_has_them():
+    given = {"steps": Words("3"), "rewards": Words("[{path: a}]"), "name": Words("no"), "learning_rate": 0.5}
+    settings = fill(Settings, given, where="grpo", forwards_to=trainer)
+    assert settled(given, settings) == {"steps": 3, "rewards": [{"path": "a"}], "name": "no", "learning_rate": 0.5}
+
+
+def test_settings_that_refuse_a_value_are_named():
+    @dataclass(frozen=True, kw_only=True)
+    class Refusing:
+        steps: int = key(1)
+
+        def __post_init__(self) -> None:
+            raise ValueError("Expected more steps.")
+
+    with pytest.raises(ValueError, match=r"^grpo: Expected more steps\.$"):
+        fill(Refusing, {}, where="grpo")
 
 
 def test_keys_know_their_help_and_defaults():

@@ -44,6 +44,12 @@ def test_no_reward_fails():
         build_rewards([])
 
 
+@pytest.mark.parametrize("weight", [float("nan"), ".nan", "nan", float("inf"), "heavy"])
+def test_a_weight_that_is_no_finite_number_fails(weight):
+    with pytest.raises((ValueError, TypeError), match="grpo.rewards.weight: expected"):
+        build_rewards([{"path": "rlvr_world_hf.rewards.MAEReward", "weight": weight}])
+
+
 def test_metrics_are_rewards_by_path() -> None:
     (metric,) = build_metrics([{"path": "rlvr_world_hf.rewards.AgentPositionReward"}], where="evaluate.metrics")
     assert metric.name == "agent_position_mae"

@@ -1,10 +1,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
-from rlvr_world_hf.runs.locations import recipe_names
+from rlvr_world_hf.runs.locations import is_finding, recipe_names
 from rlvr_world_hf.runs.recipe import load_recipe, parse_overrides
-from rlvr_world_hf.runs.stage import find_stage
+from rlvr_world_hf.runs.stage import find_stage, settle
 
 
 @pytest.fixture
@@ -74,9 +75,54 @@ def test_wrong_types_fail(recipe_file):
         load_recipe(recipe_file, overrides={"grpo": 5})
 
 
-def test_the_command_line_is_parsed_as_yaml():
-    parsed = parse_overrides(["--seed", "1", "--grpo.beta=0.5", "--a", "[1, 2]", "--low", "-1", "--flag", "true"])
-    assert parsed == {"seed": 1, "grpo.beta": 0.5, "a": [1, 2], "low": -1, "flag": True}
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "got nothing"),
+        ("# all of it is a comment\n", "got nothing"),
+        ("- seed", "got list"),
+        ("grpo: [1", "mine.yaml: expected YAML"),
+        ("windows: 3", "windows: expected dict, got 3"),
+        ("grpo: []", "grpo: expected dict"),
+        ("seed: -1", "seed: expected a whole number from 0 to 4294967295, got -1"),
+        ("seed: 4294967296", "seed: expected a whole number"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_is_refused(recipe_file, content, expected):
+    recipe_file.write_text(content)
+    with pytest.raises((ValueError, TypeError), match=expected):
+        load_recipe(recipe_file)
+
+
+def test_a_file_that_may_be_a_finding_is_refused_alike(recipe_file):
+    recipe_file.write_bytes(b"rows: \xff")
+    with pytest.raises(ValueError, match="UTF-8"):
+        is_finding(str(recipe_file))
+
+
+def test_the_command_line_is_parsed_by_the_types_of_its_keys():
+    words = [
+        "--seed",
+        "1",
+        "--predict.state=lamp: on\nkey: off",
+        "--action",
+        "no",
+        "--card",
+        "",
+        "--windows.stride",
+        "2",
+    ]
+    words += ["--tokenizer", "scratch", "--grpo", "{beta: 0.5}", "--evaluate.sampling_seeds", "[1, 2]"]
+    recipe = load_recipe("pusht/debug", overrides=parse_overrides(words), stage="predict")
+    assert (recipe.seed, recipe.card, recipe.windows.stride) == (1, "", 2)
+    recipe = settle(recipe, ["predict"])
+    assert recipe.sections["predict"]["state"] == "lamp: on\nkey: off"
+    assert recipe.sections["predict"]["action"] == "no"
+    assert recipe.sections["tokenizer"]["source"] == "scratch"
+    assert recipe.sections["grpo"] == {"beta": 0.5}
+    assert recipe.sections["evaluate"]["sampling_seeds"] == [1, 2]
+    again = yaml.safe_load(yaml.safe_dump(recipe.to_dict()))
+    assert again["predict"]["action"] == "no", "what a card shows is this recipe again"
     with pytest.raises(ValueError, match="value after `--seed`"):
         parse_overrides(["--seed", "--grpo.beta"])
     with pytest.raises(ValueError, match="got 'seed'"):

@@ -95,5 +95,37 @@ def test_a_lost_output_is_made_again(tmp_path, calls):
     assert [name for name, *_ in calls[2:]] == ["collect"]
 
 
+def test_an_answer_is_given_each_time_and_leaves_the_stage_as_it_was(tmp_path, calls, monkeypatch):
+    run_pretrain(tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    answered = []
+
+    @stage(settings=FakeSettings, after=("collect",), answers=lambda recipe: True)
+    def pretrain(run):
+        answered.append(run.settings.size)
+        return []
+
+    find = stage_module.find_stage
+    monkeypatch.setattr(stage_module, "find_stage", lambda name: pretrain if name == "pretrain" else find(name))
+    run_pretrain(tmp_path, pretrain={"size": 3})
+    run_pretrain(tmp_path, pretrain={"size": 3})
+    assert answered == [3, 3]
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_settings_that_do_not_fit_the_recipe_fail_when_they_are_read():
+    def check(recipe, settings):
+        if settings.size > recipe.seed:
+            raise ValueError("pretrain.size: too large")
+
+    @stage(settings=FakeSettings, check=check)
+    def pretrain(run):
+        return []
+
+    assert pretrain.read(Recipe(name="fake", seed=1)).size == 1
+    with pytest.raises(ValueError, match="too large"):
+        pretrain.read(Recipe(name="fake", seed=0))
+
+
 def test_a_single_process_has_nothing_to_part_from() -> None:
     Processes().part()

@@ -45,12 +45,24 @@ def _contents(recipe: Recipe) -> Any:
     return kind_of(recipe).contents()
 
 
+def _check_length(recipe: Recipe, settings: CollectSettings) -> None:
+    """Recorded episodes must be as long as a window. Those of a folder are measured where they are read."""
+    length, needed = settings.arguments.get("length"), kind_of(recipe).needs().get("min_frames", 0)
+    if length is not None and length < needed:
+        raise ValueError(
+            f"windows.horizon: expected windows of at most the {length} frames of an episode, got {needed}: "
+            f"{recipe.windows.horizon} to predict after {needed - recipe.windows.horizon} given; lower it, or raise "
+            "collect.length."
+        )
+
+
 @stage(
     settings=CollectSettings,
     forwards_to=world_source,
     # It follows from the windows, see `WorldKind.needs`.
     reserved=("min_frames",),
     made_from=_contents,
+    check=_check_length,
     shares_seeds=True,
 )
 def collect(run: StageRun) -> list[Path]:

@@ -48,7 +48,7 @@ class EvaluateSettings:
     batch_size: int = key(128, "Predictions in memory at a time.", affects_result=False)
 
     def __post_init__(self) -> None:
-        self.sampling()  # raises before anything is trained, if the settings cannot be used
+        self.draws()  # raises before anything is trained, if the settings cannot be used
 
     def sampling(self) -> Sampling:
         """Sampling settings of the rows without best sampling."""

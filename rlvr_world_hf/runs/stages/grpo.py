@@ -11,7 +11,7 @@ from typing import Any
 from ...hub import load_world_model, save_world_model
 from ..keys import key
 from ..kinds import kind_of
-from ..named_parts import build_rewards
+from ..named_parts import build_rewards, reward_weights
 from ..precision import BF16, Bfloat16, use_bfloat16
 from ..progress import write_json
 from ..recipe import Recipe
@@ -33,6 +33,9 @@ class GrpoSettings:
     validation_windows: int = key(64, "Validation windows to roll out when `eval_strategy` asks for it.")
     bf16: Bfloat16 = BF16
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        reward_weights(self.rewards)  # raises before anything is trained
 
     def adapter(self, pretrain_settings: PretrainSettings) -> Any:
         """The `peft.LoraConfig` of RL's adapter; `None` without one."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluation.figures import learning_curves
+from ...evaluation.predictions import Sampling
 from ...pipeline import WorldModelPipeline
 from ..card import write_card
 from ..echo import echo
@@ -35,8 +36,16 @@ class PredictSettings:
     )
     action: str = key("", "In a world of text: the action taken in that state.")
 
+    def __post_init__(self) -> None:
+        Sampling(temperature=self.temperature)  # raises before anything is trained, if it cannot be used
 
-@stage(settings=PredictSettings, after=("evaluate",))
+
+def _asks(recipe: Recipe) -> bool:
+    """Whether a recipe asks for the prediction of one state."""
+    return bool(predict.read(recipe).state) and is_text(recipe)
+
+
+@stage(settings=PredictSettings, after=("evaluate",), answers=_asks)
 def predict(run: StageRun) -> list[Path]:
     """
     Draw reference, predictions and errors as `strip.png` and `strip.gif`, and the curves as `learning_curves.png`;
@@ -51,7 +60,7 @@ def predict(run: StageRun) -> list[Path]:
         name: WorldModelPipeline.from_pretrained(folder / name, device=run.processes.device)
         for name in settings.checkpoints
     }
-    if settings.state and is_text(run.recipe):
+    if _asks(run.recipe):
         last = list(pipelines.values())[-1]
         echo(last(settings.state, settings.action, temperature=settings.temperature, seed=settings.sampling_seed)[0])
         return []

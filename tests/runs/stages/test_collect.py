@@ -12,6 +12,12 @@ def test_another_output_folder_and_seed_take_the_episodes_from_the_cache(
     assert (folder / "done.json").exists()
 
 
+def test_windows_longer_than_an_episode_are_refused_before_anything_is_recorded(small_recipe, tmp_path):
+    collect.read(small_recipe(tmp_path, **{"windows.horizon": 7}))  # of 8 frames, one is given
+    with pytest.raises(ValueError, match="windows.horizon: .*the 8 frames.* got 9: 8 to predict after 1 given"):
+        collect.read(small_recipe(tmp_path, **{"windows.horizon": 8}))
+
+
 def test_an_interrupted_collection_leaves_nothing_behind(small_recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("RLVR_WORLD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(step_blocks, "save_episodes", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
