@@ -14,9 +14,11 @@ from typing import Any
 
 from ..data.folder import UnusableEpisodesError
 from ..findings.applications import application_names
+from ..hub.manifest import DamagedFileError
 from ..runs.echo import echo
 from ..runs.keys import SettingTypeError, Words, convert
 from ..runs.locations import is_finding, recipe_names
+from ..runs.lock import RunFolderError
 from ..runs.recipe import STAGES, Recipe, load_recipe, parse_overrides
 from ..runs.stage import Processes, find_stage, settle
 from .help import TOOLS, WHOLE_RUNS, help_of, usage
@@ -126,6 +128,9 @@ def _finish(job: Callable[[], Any]) -> int:
     except UnusableEpisodesError as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
         return 1
+    except (DamagedFileError, RunFolderError) as error:
+        sys.stderr.write(f"rlvr-world: {error}\n")
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted; the same command resumes from the last checkpoint.\n")
         return 130

@@ -22,10 +22,19 @@ from ..hub import load_world_model
 from ..runs.echo import echo
 from ..runs.keys import fill, key
 from ..runs.locations import finding_path
-from ..runs.progress import Progress, read_json
+from ..runs.progress import DONE
 from ..runs.recipe import Recipe, load_recipe
 from ..runs.reproduce import SEEDS, check_seeds, is_checkout
-from ..runs.stage import Processes, find_stage, needed_stages, run_stages, stage_folder
+from ..runs.stage import (
+    Processes,
+    checkpoint_folder,
+    find_stage,
+    finished_seconds,
+    needed_stages,
+    run_stages,
+    stage_folder,
+    stage_that_makes,
+)
 from ..runs.stages.evaluate import evaluate, measure_checkpoints
 from ..runs.yaml_text import read_yaml
 from .figures import draw_finding
@@ -34,8 +43,8 @@ from .pieces import Piece, Pieces
 from .record import finding_record, reason_for_few
 
 
-STAGE_OF = {"base": "pretrain", "control": "control", "rlvr": "grpo"}
-"""The stage that makes a checkpoint."""
+MEASURED = ("base", "control", "rlvr")
+"""Checkpoints that a row may measure."""
 
 YARDSTICKS = ("copy_last", "tokenizer_floor", "nothing_changes", "oracle")
 """Rows of every measurement that use no checkpoint."""
@@ -131,10 +140,10 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
     finding = dataclasses.replace(finding, rows=rows)
     if not rows:
         raise ValueError(f"{path}: expected `rows`, each with a checkpoint and the keys it sets, got none.")
-    unknown = {row.checkpoint for row in rows.values()} - {*STAGE_OF}
+    unknown = {row.checkpoint for row in rows.values()} - {*MEASURED}
     if unknown:
         raise ValueError(
-            f"{path}: expected checkpoints among {', '.join(STAGE_OF)}, got {', '.join(sorted(unknown))}."
+            f"{path}: expected checkpoints among {', '.join(MEASURED)}, got {', '.join(sorted(unknown))}."
         )
     for row in rows.values():
         recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
@@ -171,7 +180,7 @@ def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: b
     """
     folder = folder or Path("outputs/findings") / finding.name
     homes = {seed: _home(finding, seed, folder) for seed in finding.seeds}
-    store = Pieces(folder=folder / "pieces")
+    store = Pieces(folder=folder / "pieces", revision=evaluate.revision)
     pieces: dict[str, list[Piece]] = {row: [] for row in finding.rows}
     for home in homes.values():
         for row, of_seeds in pieces.items():
@@ -200,7 +209,7 @@ def _home(finding: Finding, seed: int, folder: Path) -> Recipe:
 
 def _recipe_of(finding: Finding, row: str, home: Recipe, folder: Path) -> Recipe:
     """The recipe of a row; if the row changes nothing in training, its run is that of all rows."""
-    stage = STAGE_OF[finding.rows[row].checkpoint]
+    stage = stage_that_makes(finding.rows[row].checkpoint)
     changed = {**finding.set, **finding.rows[row].set, "seed": home.seed}
     recipe = load_recipe(finding.recipe, overrides=changed)
     own = folder / "runs" / f"{stage}-{find_stage(stage).fingerprint(recipe)}"
@@ -215,7 +224,7 @@ def _made_alike(one: Recipe, other: Recipe, stage: str) -> bool:
 def _measure(finding: Finding, name: str, recipe: Recipe, home: Recipe, pieces: Pieces) -> Piece:
     """The piece of a row and training seed; where it is not there, the row is trained and measured."""
     row = finding.rows[name]
-    stage = STAGE_OF[row.checkpoint]
+    stage = stage_that_makes(row.checkpoint)
     settings = {
         "row": name,
         "stage": find_stage(stage).fingerprint(recipe),
@@ -240,10 +249,11 @@ def _load(row: FindingRow, recipe: Recipe) -> tuple[Any, float]:
     """Model and processor of a row, and for how many seconds its stage trained it."""
     from ..training.checkpoints import load_weights, trained_seconds
 
-    stage = stage_folder(recipe, STAGE_OF[row.checkpoint])
-    load = partial(load_world_model, recipe.output_dir / row.checkpoint, device=Processes().device)
+    name = stage_that_makes(row.checkpoint)
+    stage = stage_folder(recipe, name)
+    load = partial(load_world_model, checkpoint_folder(recipe, row.checkpoint), device=Processes().device)
     if not row.at:
-        return load(), read_json(stage / "done.json")["seconds"]
+        return load(), finished_seconds(recipe, name)
     model, processor = load()
     checkpoint = stage / f"checkpoint-{row.at}"
     if not checkpoint.is_dir():
@@ -258,30 +268,28 @@ def _load(row: FindingRow, recipe: Recipe) -> tuple[Any, float]:
 
 def borrow_stages(lender: Recipe, borrower: Recipe, names: list[str]) -> None:
     """
-    Copy finished stages from another run of the same settings, without their checkpoints for resuming.
+    Copy finished stages from another run, without their checkpoints for resuming.
 
     Args:
         lender (`Recipe`):
             Recipe of the run that may have finished them; stages that it has not are left out.
         borrower (`Recipe`):
-            Recipe of the run that needs them; stages that it has finished stay as they are.
+            Recipe of the run that needs them, with the same settings of these stages; stages that it has finished stay
+            as they are.
         names (`list[str]`):
             Names of the stages, in the order of a run.
     """
     if lender.output_dir == borrower.output_dir:
         return
-    checkpoint_of = {stage: checkpoint for checkpoint, stage in STAGE_OF.items()}
     for name in names:
-        wanted = find_stage(name).fingerprint(borrower)
-        source, target = stage_folder(lender, name), stage_folder(borrower, name)
-        if not Progress(folder=source, fingerprint=wanted).is_done() or (target / "done.json").exists():
+        target = find_stage(name).progress(borrower)
+        lent = dataclasses.replace(target, folder=lender.output_dir / target.folder.relative_to(borrower.output_dir))
+        if not lent.is_done() or target.is_done():
             continue  # the lender has not finished it, or the borrower has
-        if name in checkpoint_of:
-            given = checkpoint_of[name]
-            shutil.copytree(lender.output_dir / given, borrower.output_dir / given, dirs_exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("checkpoint-*", "done.json"))
-        shutil.copyfile(source / "done.json", target / "done.json")  # last, because it says that the copy is complete
+        target.folder.mkdir(parents=True, exist_ok=True)
+        without = shutil.ignore_patterns("checkpoint-*", DONE)
+        shutil.copytree(lent.folder, target.folder, ignore=without, dirs_exist_ok=True)
+        shutil.copyfile(lent.folder / DONE, target.folder / DONE)  # last, because it says that the copy is complete
 
 
 def _merge(finding: Finding, pieces: Mapping[str, Sequence[Piece]]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..processors.weights import load_whole_codec
 from .locations import bundled_names, bundled_path
 from .progress import fingerprint
 from .recipe import Recipe
+from .stage import checkpoint_folder
 
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def codec_place(recipe: Recipe, source: str) -> Path | str:
         FileNotFoundError: If none is bundled for the recipe's world.
     """
     if source == SCRATCH:
-        return recipe.output_dir / "codec"
+        return checkpoint_folder(recipe, "codec")
     if source == BUNDLED:
         return bundled_path(f"{recipe.world}-codec")
     return _found(source)
@@ -104,26 +104,6 @@ def take_weights(codec: torch.nn.Module, place: str) -> None:
     codec.load_state_dict(own | taken)
     left = ", ".join(sorted(own.keys() - taken.keys()))
     logger.info("tokenizer: weights of %s%s", place, f"; random: {left}" if left else "")
-
-
-def weights_hash(place: Path | str) -> str:
-    """
-    Identifies a checkpoint: a folder by its weights and configuration, any other by its name.
-
-    Args:
-        place (`Path` or `str`):
-            A folder or Hub id.
-
-    Returns:
-        `str`: sixteen hexadecimal digits, or the name.
-    """
-    if not Path(place).is_dir():
-        return str(place)
-    digest = hashlib.sha256()
-    # Not the card and the results beside them: they change while the codes stay the same.
-    for file in sorted([*Path(place).glob("*.safetensors"), *Path(place).glob("config.json")]):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def weights_identity(codec: torch.nn.Module | None) -> str:

@@ -24,7 +24,7 @@ from transformers import (
 from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
 from .callbacks import ENDLESS, Clock, ProgressLine
-from .checkpoints import checkpoint_state, last_checkpoint, load_weights, trained_seconds
+from .checkpoints import best_checkpoint, checkpoint_state, last_checkpoint, load_weights, trained_seconds
 from .range_head import RangeHead, accept_range_head
 
 
@@ -385,8 +385,7 @@ def train_by_likelihood(
         trainer.train(resume_from_checkpoint=checkpoint or (args.continue_from and str(args.continue_from)))
         trainer.accelerator.wait_for_everyone()
         checkpoint = str(last_checkpoint(output_dir))
-    state = checkpoint_state(checkpoint)
-    best = state.best_model_checkpoint or checkpoint
+    state, best = checkpoint_state(checkpoint), str(best_checkpoint(checkpoint))
     # Trainer has loaded the best weights only where it trained; a run that was finished before holds its first ones.
     load_weights(model, best)
     return Pretraining(

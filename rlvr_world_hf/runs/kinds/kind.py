@@ -106,7 +106,7 @@ class WorldKind(ABC):
 
     @abstractmethod
     def contents(self) -> Any:
-        """Identifies recorded data by their content; `None` for a world that the run records."""
+        """What recorded data consist of, each file as its path; `None` for a world that the run records."""
 
     @abstractmethod
     def load(self, folder: Path) -> Any:
@@ -144,7 +144,7 @@ class WorldKind(ABC):
 
     @abstractmethod
     def start_identity(self) -> Any:
-        """Identifies the weights that likelihood training starts from, if they ship with the library."""
+        """Identifies the weights that likelihood training starts from; `None` for a fresh policy."""
 
     @abstractmethod
     def start(self, run: StageRun) -> tuple[Any, Any]:

@@ -29,15 +29,19 @@ from ...processors.base import state_columns
 from ...processors.sensor import SensorWorldModelProcessor
 from ...processors.step_blocks import StepBlockProcessor
 from ...processors.video import VideoWorldModelProcessor
-from ..codec import BUNDLED, NONE, SCRATCH, codec_place, load_codec, take_weights, weights_hash, weights_identity
+from ..codec import BUNDLED, NONE, SCRATCH, codec_place, load_codec, take_weights, weights_identity
+from ..content import checkpoint_identity
 from ..locations import bundled_path
 from ..named_parts import build_metrics, build_part
 from ..precision import use_bfloat16
 from ..progress import cached, fingerprint
-from ..stage import StageRun, find_stage
+from ..stage import StageRun, find_stage, stage_folder
 from ..world import world_source
 from .kind import SPLITS, LikelihoodParts, WorldKind
 
+
+TOKENS_REVISION = 1
+"""Raised when the same rows become other tokens."""
 
 MEASURED_WINDOWS = 512
 """Validation windows on which a trained codec is measured; all if there are fewer."""
@@ -113,9 +117,9 @@ class StepBlockKind(WorldKind):
         """The weights of the codec, or of the one from which its training starts."""
         settings = self.settings("tokenizer")
         if settings.source != SCRATCH:
-            return weights_hash(codec_place(self.recipe, settings.source))
+            return checkpoint_identity(codec_place(self.recipe, settings.source))
         # A codec to be trained has no weights yet: its settings and episodes identify it.
-        return SCRATCH if settings.start_from is None else weights_hash(settings.start_from)
+        return SCRATCH if settings.start_from is None else checkpoint_identity(settings.start_from)
 
     def train_tokenizer(self, run: StageRun) -> list[Path]:
         """Train a codec and measure what it loses, with `--tokenizer scratch`."""
@@ -145,12 +149,13 @@ class StepBlockKind(WorldKind):
         )
         if not run.processes.is_first:
             return []
-        folder = recipe.output_dir / "codec"
+        folder = run.folder / "codec"
         codec.save_pretrained(folder)
-        return [folder, self.write_codec_results()]
+        self.write_codec_results()
+        return [folder]
 
     def write_codec_results(self) -> Path:
-        """Measure the codec of the recipe on its validation episodes, and write `results.json` beside its weights."""
+        """Measure the codec trained in the run on its validation episodes, and write `results.json` beside it."""
         processor = self.build_processor()
         own = build_metrics(self.settings("tokenizer").metrics, where="tokenizer.metrics")
         results = evaluate_tokenizer(
@@ -160,7 +165,7 @@ class StepBlockKind(WorldKind):
             training_seed=self.recipe.seed,
             metrics=[*metrics_of_processor(processor), *own],
         )
-        return write_results(results, self.recipe.output_dir / "codec" / "results.json")
+        return write_results(results, stage_folder(self.recipe, "tokenizer") / "codec" / "results.json")
 
     def likelihood_arguments(self) -> Callable[..., Any]:
         """`transformers.TrainingArguments`."""
@@ -169,19 +174,19 @@ class StepBlockKind(WorldKind):
         return TrainingArguments
 
     def start_identity(self) -> str | None:
-        """The weights of the bundled base, if training starts from it."""
-        return weights_hash(self._bundled_base()) if self.settings("pretrain").start_from == BUNDLED else None
+        """The weights that training starts from, if it starts from any."""
+        place = self._start_place()
+        return None if place is None else checkpoint_identity(place)
 
     def start(self, run: StageRun) -> tuple[StepBlockProcessor, Any]:
         """A fresh policy, or the world model that the recipe starts from."""
         from ...training.pretraining import build_policy
 
-        settings, device = run.settings, run.processes.device
-        if not settings.start_from:
+        settings, device, place = run.settings, run.processes.device, self._start_place()
+        if place is None:
             processor = self.build_processor().to(device)
             model = build_policy(processor.layout, **settings.policy_sizes(), seed=self.recipe.seed)
             return processor, choose_attention(model, device)
-        place = self._bundled_base() if settings.start_from == BUNDLED else settings.start_from
         # Bundled weights are bfloat16, in which small updates would be lost.
         model, processor = load_world_model(place, device=device, dtype=torch.float32)
         return processor, choose_attention(model)
@@ -212,7 +217,7 @@ class StepBlockKind(WorldKind):
         source = self.settings("tokenizer").source
         if source == SCRATCH:
             return find_stage("tokenizer").fingerprint(self.recipe)
-        return weights_hash(codec_place(self.recipe, source))
+        return checkpoint_identity(codec_place(self.recipe, source))
 
     def build_processor(self) -> StepBlockProcessor:
         """
@@ -283,8 +288,13 @@ class StepBlockKind(WorldKind):
                 for name, row_predictions in predictions.items()
             }
             seconds = 1 / (processor.fps or 2.0)
-            pictures += DRAW[shown](given, recorded, predicted, self.recipe.output_dir, settings.scale, seconds)
+            pictures += DRAW[shown](given, recorded, predicted, run.folder, settings.scale, seconds)
         return pictures
+
+    def _start_place(self) -> Path | str | None:
+        """Where the world model lies that training starts from; `None` for a fresh policy."""
+        start = self.settings("pretrain").start_from
+        return self._bundled_base() if start == BUNDLED else start or None
 
     def _bundled_base(self) -> Path:
         source = self.settings("tokenizer").source
@@ -300,6 +310,7 @@ class StepBlockKind(WorldKind):
         settings = self.settings("pretrain")
         bf16 = use_bfloat16(settings.bf16, run.processes.device)
         made_from: dict[str, Any] = {
+            "revision": TOKENS_REVISION,
             "episodes": find_stage("collect").fingerprint(self.recipe),
             "split": split,
             "windows": dataclasses.asdict(self.recipe.windows),

@@ -26,9 +26,10 @@ from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
 from ...hub.checkpoint import choose_attention
 from ...processors.text import LanguageWorldModelProcessor
-from ..codec import SCRATCH, weights_hash
+from ..codec import BUNDLED, SCRATCH
+from ..content import checkpoint_identity
 from ..named_parts import build_rewards
-from ..stage import StageRun
+from ..stage import StageRun, checkpoint_folder
 from ..world import world_module, world_source
 from .kind import LikelihoodParts, WorldKind
 
@@ -91,9 +92,9 @@ class TextKind(WorldKind):
         return train_text_tokenizer
 
     def tokenizer_source(self) -> str:
-        """The source that the recipe names, or the weights it starts from."""
-        settings = self.settings("tokenizer")
-        return settings.source if settings.start_from is None else weights_hash(settings.start_from)
+        """The tokenizer that the recipe names."""
+        source = self.settings("tokenizer").source
+        return source if source in (SCRATCH, BUNDLED) else checkpoint_identity(source)
 
     def train_tokenizer(self, run: StageRun) -> list[Path]:
         """Train a text tokenizer on the prompts and answers of the training split, with `--tokenizer scratch`."""
@@ -102,7 +103,7 @@ class TextKind(WorldKind):
         rows = self.stored("train")
         prompts = (_flat(prompt) for prompt in rows["prompt"])
         trained = self.tokenizer_keys()(chain(prompts, rows["completion"]), **run.settings.arguments)
-        folder = self.recipe.output_dir / TEXT_TOKENIZER
+        folder = run.folder / TEXT_TOKENIZER
         trained.save_pretrained(str(folder))
         return [folder]
 
@@ -112,8 +113,10 @@ class TextKind(WorldKind):
 
         return FinetuningConfig
 
-    def start_identity(self) -> None:
-        """Nothing: no language model ships with the library."""
+    def start_identity(self) -> str | None:
+        """The weights that training starts from, if it starts from any."""
+        start = self.settings("pretrain").start_from
+        return checkpoint_identity(start) if start else None
 
     def start(self, run: StageRun) -> tuple[LanguageWorldModelProcessor, Any]:
         """A fresh policy, or the language model that the recipe starts from."""
@@ -143,7 +146,7 @@ class TextKind(WorldKind):
     def build_processor(self) -> LanguageWorldModelProcessor:
         """The processor of the recipe, with the tokenizer trained in the run, or that of the recipe."""
         source = self.settings("tokenizer").source
-        place = self.recipe.output_dir / TEXT_TOKENIZER if source == SCRATCH else source
+        place = checkpoint_folder(self.recipe, TEXT_TOKENIZER) if source == SCRATCH else source
         template = getattr(world_module(self.recipe), "PROMPT_TEMPLATE", None)
         return LanguageWorldModelProcessor(AutoTokenizer.from_pretrained(place), prompt_template=template)
 
@@ -190,7 +193,7 @@ class TextKind(WorldKind):
         """Right and wrong answers of the last checkpoint, with those of the others, as `examples.md`."""
         if not run.settings.examples:
             return []
-        file = self.recipe.output_dir / "examples.md"
+        file = run.folder / "examples.md"
         file.write_text(self.examples(run.settings, pipelines), encoding="utf-8")
         return [file]
 

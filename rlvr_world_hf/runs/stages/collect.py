@@ -24,6 +24,10 @@ from ..stage import StageRun, stage
 from ..world import world_source
 
 
+REVISION = 1
+"""Raised when other episodes come of the same settings, see [`~rlvr_world_hf.runs.stage.Stage`]."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectSettings:
     """What to record."""
@@ -41,7 +45,7 @@ class CollectSettings:
 
 
 def _contents(recipe: Recipe) -> Any:
-    """Identifies recorded data by their content; `None` for a world that the run records."""
+    """What recorded data consist of; `None` for a world that the run records."""
     return kind_of(recipe).contents()
 
 
@@ -58,6 +62,7 @@ def _check_length(recipe: Recipe, settings: CollectSettings) -> None:
 
 @stage(
     settings=CollectSettings,
+    revision=REVISION,
     forwards_to=world_source,
     # It follows from the windows, see `WorldKind.needs`.
     reserved=("min_frames",),

@@ -15,9 +15,12 @@ from ..keys import key
 from ..kinds import WorldKind, kind_of
 from ..named_parts import build_metrics, build_rewards
 from ..recipe import Recipe
-from ..stage import StageRun, stage
+from ..stage import StageRun, checkpoint_folder, stage
 from .grpo import grpo
 
+
+REVISION = 1
+"""Raised when other numbers come of the same checkpoints, see [`~rlvr_world_hf.runs.stage.Stage`]."""
 
 CHECKPOINTS = ("base", "control", "rlvr")
 """The checkpoints of a run, as folders of its output and as rows of its table."""
@@ -67,7 +70,7 @@ class EvaluateSettings:
         )
 
 
-@stage(settings=EvaluateSettings, after=("control",))
+@stage(settings=EvaluateSettings, revision=REVISION, after=("control",))
 def evaluate(run: StageRun) -> list[Path]:
     """
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
@@ -83,9 +86,11 @@ def evaluate(run: StageRun) -> list[Path]:
     Returns:
         `list[Path]`: `results.json`.
     """
-    folder = run.recipe.output_dir
-    checkpoints = {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS}
-    return [write_results(measure_checkpoints(run.recipe, checkpoints), folder / "results.json")]
+    checkpoints = {
+        name: load_world_model(checkpoint_folder(run.recipe, name), device=run.processes.device)
+        for name in CHECKPOINTS
+    }
+    return [write_results(measure_checkpoints(run.recipe, checkpoints), run.folder / "results.json")]
 
 
 def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any]]) -> Results:

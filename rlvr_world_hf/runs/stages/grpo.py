@@ -13,10 +13,14 @@ from ..keys import key
 from ..kinds import kind_of
 from ..named_parts import build_rewards, reward_weights
 from ..precision import BF16, Bfloat16, use_bfloat16
-from ..progress import write_json
+from ..progress import HISTORY, write_json
 from ..recipe import Recipe
-from ..stage import StageRun, stage
+from ..stage import StageRun, checkpoint_folder, stage
 from .pretrain import PretrainSettings, pretrain
+
+
+REVISION = 1
+"""Raised when another checkpoint comes of the same settings, see [`~rlvr_world_hf.runs.stage.Stage`]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,14 @@ def config_class(recipe: Recipe) -> Callable[..., Any]:
     return WorldModelGRPOConfig
 
 
-@stage(settings=GrpoSettings, after=("pretrain",), forwards_to=config_class, shares_processes=True)
+@stage(
+    settings=GrpoSettings,
+    revision=REVISION,
+    after=("pretrain",),
+    makes=("rlvr",),
+    forwards_to=config_class,
+    shares_processes=True,
+)
 def grpo(run: StageRun) -> list[Path]:
     """
     Train the base checkpoint with verifiable rewards and save it as `rlvr/`.
@@ -75,7 +86,7 @@ def grpo(run: StageRun) -> list[Path]:
             **settings.arguments,
         }
     )
-    model, processor = load_world_model(recipe.output_dir / "base", device=run.processes.device)
+    model, processor = load_world_model(checkpoint_folder(recipe, "base"), device=run.processes.device)
     trainer = WorldModelGRPOTrainer(
         model,
         rewards,
@@ -88,7 +99,7 @@ def grpo(run: StageRun) -> list[Path]:
     )
     run.clock.continue_from(trained_seconds(run.folder))
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
-    checkpoint, history = recipe.output_dir / "rlvr", run.folder / "history.json"
+    checkpoint, history = run.folder / "rlvr", run.folder / HISTORY
     if run.processes.is_first:
         # Among several processes, accelerate has wrapped the model.
         save_world_model(checkpoint, trainer.accelerator.unwrap_model(trainer.model), processor)

@@ -12,9 +12,13 @@ from ...hub import save_world_model
 from ..keys import key
 from ..kinds import kind_of
 from ..precision import BF16, Bfloat16, use_bfloat16
-from ..progress import write_json
+from ..progress import HISTORY, write_json
 from ..recipe import Recipe
 from ..stage import StageRun, stage
+
+
+REVISION = 1
+"""Raised when another checkpoint comes of the same settings, see [`~rlvr_world_hf.runs.stage.Stage`]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +91,9 @@ def _start_identity(recipe: Recipe) -> Any:
 
 @stage(
     settings=PretrainSettings,
+    revision=REVISION,
     after=("collect", "tokenizer"),
+    makes=("base",),
     forwards_to=_likelihood_arguments,
     made_from=_start_identity,
     shares_processes=True,
@@ -130,7 +136,7 @@ def likelihood_training(
         settings (`PretrainSettings`):
             Settings of the training.
         checkpoint (`str`):
-            Folder of the run's output to save the best checkpoint in.
+            Folder of the stage to save the best checkpoint in.
         limits (`dict[str, Any]`):
             Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of
             `training.LikelihoodConfig`.
@@ -159,7 +165,7 @@ def likelihood_training(
 
 
 def _save(run: StageRun, checkpoint: str, model: Any, processor: Any, history: dict[str, Any]) -> list[Path]:
-    outputs = [run.recipe.output_dir / checkpoint, run.folder / "history.json"]
+    outputs = [run.folder / checkpoint, run.folder / HISTORY]
     if run.processes.is_first:
         save_world_model(outputs[0], model, processor)
         write_json(outputs[1], history)

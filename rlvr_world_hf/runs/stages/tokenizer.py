@@ -17,6 +17,10 @@ from ..recipe import Recipe
 from ..stage import StageRun, stage
 
 
+REVISION = 1
+"""Raised when another tokenizer comes of the same settings, see [`~rlvr_world_hf.runs.stage.Stage`]."""
+
+
 logger = logging.getLogger(__name__)
 
 
@@ -56,7 +60,9 @@ def _source(recipe: Recipe) -> str:
 
 @stage(
     settings=TokenizerSettings,
+    revision=REVISION,
     after=("collect",),
+    makes=("codec", "text_tokenizer"),
     forwards_to=_training_keys,
     reserved=("texts",),
     made_from=_source,
