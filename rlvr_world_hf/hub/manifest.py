@@ -78,13 +78,31 @@ def damaged(place: Path, description: Mapping[str, Mapping[str, Any]]) -> list[s
 
 
 def file_hash(file: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
+    """
+    SHA-256 of a file.
+
+    Args:
+        file (`Path`):
+            The file; it is read in pieces.
+
+    Returns:
+        `str`: 64 hexadecimal digits.
+    """
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def file_times(file: Path) -> list[int]:
-    """When a file was last modified, and last changed in any way, in nanoseconds; the second cannot be set by hand."""
+    """
+    When a file was last modified, and last changed in any way.
+
+    Args:
+        file (`Path`):
+            The file.
+
+    Returns:
+        `list[int]`: two times in nanoseconds; the second cannot be set by hand.
+    """
     stat = file.stat()
     return [stat.st_mtime_ns, stat.st_ctime_ns]
 

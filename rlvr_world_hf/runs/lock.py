@@ -39,6 +39,9 @@ def locked(folder: Path) -> Iterator[None]:
         folder (`Path`):
             The run's folder; it is made if it is not there.
 
+    Returns:
+        `ContextManager`: the block in which it is held.
+
     Raises:
         RunInUseError: If another process holds it, saying which.
 
