@@ -9,9 +9,11 @@ from pathlib import Path
 from ...hub import load_world_model
 from ..keys import key
 from ..kinds import kind_of
+from ..named_parts import refuse_below
 from ..progress import read_json
+from ..recipe import Recipe
 from ..stage import StageRun, stage, stage_folder
-from .pretrain import likelihood_training, pretrain
+from .pretrain import likelihood_training, pretrain, try_training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,15 @@ class ControlSettings:
     )
 
 
-@stage(settings=ControlSettings, after=("pretrain", "grpo"), shares_processes=True)
+def _try(recipe: Recipe, settings: ControlSettings) -> None:
+    """The trainer's arguments, which differ from those of pretrain in where training ends."""
+    refuse_below({"max_steps": 0, "times_rl": 0}, settings, where="control")
+    seconds = 0.0 if settings.max_steps else 1.0  # how long RL takes is not known yet
+    earlier = pretrain.read(recipe)
+    try_training(recipe, earlier, "control", max_steps=max(1, settings.max_steps), minimum_seconds=seconds)
+
+
+@stage(settings=ControlSettings, after=("pretrain", "grpo"), tries=_try, shares_processes=True)
 def control(run: StageRun) -> list[Path]:
     """
     Continue likelihood training from the last pretrain checkpoint, its optimizer included, and save it as `control/`.

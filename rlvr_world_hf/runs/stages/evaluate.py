@@ -13,7 +13,7 @@ from ...evaluation.results import Results, write_results
 from ...hub import load_world_model
 from ..keys import key
 from ..kinds import WorldKind, kind_of
-from ..named_parts import build_metrics, build_rewards
+from ..named_parts import build_metrics, build_rewards, refuse_below, refuse_unknown, try_parts
 from ..recipe import Recipe
 from ..stage import StageRun, stage
 from .grpo import grpo
@@ -49,6 +49,8 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         self.draws()  # raises before anything is trained, if the settings cannot be used
+        least = {"windows": 0, "validation_windows": 1, "max_new_tokens": 1, "batch_size": 1}
+        refuse_below(least, self, where="evaluate")
 
     def sampling(self) -> Sampling:
         """Sampling settings of the rows without best sampling."""
@@ -67,7 +69,19 @@ class EvaluateSettings:
         )
 
 
-@stage(settings=EvaluateSettings, after=("control",))
+def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
+    """The metrics, and what names one of them or a checkpoint."""
+    kind = kind_of(recipe)
+    rewards, _ = build_rewards(grpo.read(recipe).rewards)
+    metrics = build_metrics(settings.metrics, where="evaluate.metrics")
+    try_parts(metrics, kinds=kind.states(), where="evaluate.metrics")
+    refuse_unknown(settings.best_sampling, CHECKPOINTS, where="evaluate.best_sampling")
+    if settings.choose_by:
+        names = [metric.name for metric in kind.measured(rewards, metrics)]
+        refuse_unknown([settings.choose_by], names, where="evaluate.choose_by")
+
+
+@stage(settings=EvaluateSettings, after=("control",), tries=_try)
 def evaluate(run: StageRun) -> list[Path]:
     """
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
