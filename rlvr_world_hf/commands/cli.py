@@ -115,9 +115,10 @@ def _finding_job(name: str, words: dict[str, Words]) -> Callable[[], Any]:
 
         check_options(name, overrides)
         return partial(measure_application, name, folder=folder, **overrides)
-    from ..findings.finding import load_finding, measure_finding
+    from ..findings.finding import load_finding, measure_finding, try_finding
 
     finding = load_finding(name, overrides=overrides)
+    try_finding(finding)
     return partial(measure_finding, finding, folder=folder, is_whole=not overrides)
 
 

@@ -60,8 +60,13 @@ def build_part(entry: Mapping[str, Any], *, where: str, example: str) -> Any:
             f"{where}: expected `path` to name a class that can be imported, such as {example}, got {path!r}: {error}."
         ) from error
     settings = {name: value for name, value in entry.items() if name != "path"}
-    check_known(settings, [*inspect.signature(part_class).parameters, "path"], where=f"{where}: {name}")
-    with named_setting(where, f"{name} refuses its settings", "Change or leave out the key that is meant."):
+    refused = named_setting(where, f"{name} refuses its settings", "Change or leave out the key that is meant.")
+    try:
+        known = inspect.signature(part_class).parameters
+    except (TypeError, ValueError) as error:  # no callable, or one that Python knows no arguments of
+        raise ValueError(f"{where}: expected `path` to name a class such as {example}, got {path!r}.") from error
+    check_known(settings, [*known, "path"], where=f"{where}: {name}")
+    with refused:
         return part_class(**settings)
 
 

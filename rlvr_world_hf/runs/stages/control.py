@@ -32,6 +32,12 @@ def _try(recipe: Recipe, settings: ControlSettings) -> None:
     refuse_below({"max_steps": 0, "times_rl": 0}, settings, where="control")
     seconds = 0.0 if settings.max_steps else 1.0  # how long RL takes is not known yet
     earlier = pretrain.read(recipe)
+    schedule = str(earlier.arguments.get("lr_scheduler_type", "constant"))
+    if seconds and not schedule.startswith("constant"):
+        raise ValueError(
+            f"control.max_steps: expected a number of updates, on which pretrain.lr_scheduler_type {schedule!r} "
+            "depends, got 0, for as many as fit into RL's time; give a number, or a constant schedule."
+        )
     try_training(recipe, earlier, "control", max_steps=max(1, settings.max_steps), minimum_seconds=seconds)
 
 
