@@ -20,8 +20,9 @@ from ..evaluation.json_files import write_json
 from ..evaluation.results import merge_results, summarize
 from ..hub import load_world_model
 from ..runs.echo import echo
-from ..runs.keys import fill, key
+from ..runs.keys import SettingTypeError, check_known, convert, fill, key, keys_of
 from ..runs.locations import finding_path
+from ..runs.named_parts import refuse_unknown
 from ..runs.progress import DONE
 from ..runs.recipe import Recipe, load_recipe
 from ..runs.reproduce import SEEDS, check_seeds, is_checkout
@@ -34,8 +35,9 @@ from ..runs.stage import (
     run_stages,
     stage_folder,
     stage_that_makes,
+    try_stages,
 )
-from ..runs.stages.evaluate import evaluate, measure_checkpoints
+from ..runs.stages.evaluate import evaluate, measure_checkpoints, measured_names
 from ..runs.yaml_text import read_yaml
 from .figures import draw_finding
 from .page import renew_evidence
@@ -116,8 +118,8 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
 
     Raises:
         FileNotFoundError: If there is no such finding.
-        ValueError: If a key or checkpoint is unknown, in a row's recipe too; if a seed is given twice, or the file has
-            fewer than 3 seeds and no reason.
+        ValueError: If a key or checkpoint is unknown, in a row's recipe too; if the plot could not be drawn; if a seed
+            is given twice, or the file has fewer than 3 seeds and no reason.
 
     Example:
 
@@ -150,6 +152,7 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
         # An error in the last row is raised now, and not after the others were trained.
         for stage in needed_stages([*recipe.sections]):
             find_stage(stage).read(recipe)
+    _check_plot(finding)
     check_seeds(finding.seeds, where=str(path))
     if len(finding.seeds) < len(SEEDS) and not finding.reason:
         # Whoever gives seeds on the command line asks for these; a file must say why they are few.
@@ -159,6 +162,28 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
             )
         finding = dataclasses.replace(finding, reason=reason_for_few(finding.seeds))
     return finding
+
+
+def try_finding(finding: Finding) -> None:
+    """
+    Try every setting of every row, before any is trained.
+
+    Args:
+        finding (`Finding`):
+            The finding.
+
+    Raises:
+        ValueError, SettingTypeError, FileNotFoundError: As [`~rlvr_world_hf.runs.stage.try_stages`], naming the row.
+    """
+    for name, row in finding.rows.items():
+        recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
+        try:
+            try_stages(recipe, [stage_that_makes(row.checkpoint)])
+            # Evaluation needs no control here, which other rows train.
+            find_stage("evaluate").try_settings(recipe)
+        except (ValueError, SettingTypeError, FileNotFoundError) as error:
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{finding.name}: {name}: {error}") from error
 
 
 def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: bool = True) -> Path:
@@ -178,6 +203,7 @@ def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: b
         `rewarded`, `higher_is_better`, `settings` of each row, and `rows` (row -> metric -> `mean`, `std`, `values`,
         one a training seed; `train_seconds` among them).
     """
+    try_finding(finding)
     folder = folder or Path("outputs/findings") / finding.name
     homes = {seed: _home(finding, seed, folder) for seed in finding.seeds}
     store = Pieces(folder=folder / "pieces", revision=evaluate.revision)
@@ -192,6 +218,30 @@ def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: b
         renew_evidence(file, [*finding.plot["metrics"], "train_seconds"])
     echo(str(file))
     return file
+
+
+def _check_plot(finding: Finding) -> None:
+    """Raise a ValueError if the plot could not be drawn of what the rows will have."""
+    where = f"{finding.name}: plot"
+    known = keys_of(draw_finding)
+    check_known(finding.plot, known, where=where)
+    plot = {name: convert(value, known[name].hint, where=f"{where}.{name}") for name, value in finding.plot.items()}
+    metrics = plot.get("metrics")
+    if not metrics or not isinstance(metrics, list) or not all(isinstance(metric, str) for metric in metrics):
+        raise ValueError(f"{where}.metrics: expected a list of metrics, got {metrics!r}; give some such as [mae].")
+    rows = [*finding.rows, *YARDSTICKS]
+    if plot.get("gains_over"):
+        refuse_unknown([plot["gains_over"]], rows, where=f"{where}.gains_over")
+    places = [row.x for row in finding.rows.values() if row.x is not None]
+    if plot.get("log_axis") and any(place <= 0 for place in places):
+        raise ValueError(
+            f"{where}.log_axis: expected rows with an `x` above 0, got {min(places)}; leave `log_axis` out."
+        )
+    measured: dict[str, None] = {}
+    for row in finding.rows.values():
+        recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
+        measured |= dict.fromkeys(measured_names(recipe))
+    refuse_unknown(metrics, [*measured, "train_seconds"], where=f"{where}.metrics")
 
 
 def _home(finding: Finding, seed: int, folder: Path) -> Recipe:

@@ -46,7 +46,7 @@ def codec_place(recipe: Recipe, source: str) -> Path | str:
         return checkpoint_folder(recipe, "codec")
     if source == BUNDLED:
         return bundled_path(f"{recipe.world}-codec")
-    return _found(source)
+    return find_place(source)
 
 
 def load_codec(place: Path | str) -> Any:
@@ -65,11 +65,11 @@ def load_codec(place: Path | str) -> Any:
             settings declare.
         OSError: If there is no codec.
     """
-    name = str(_found(str(place)))
+    name = str(find_place(str(place)))
     if find_official(name) is not None:
         return load_official_tokenizer(local_folder(name)).float().eval()
     # Codecs that ship with the library are stored in bfloat16; all are computed with in float32.
-    return load_whole_codec(_codec_class(name), name).float().eval()
+    return load_whole_codec(codec_class(name), name).float().eval()
 
 
 def take_weights(codec: torch.nn.Module, place: str) -> None:
@@ -126,15 +126,52 @@ def weights_identity(codec: torch.nn.Module | None) -> str:
     return fingerprint(sums)
 
 
-def _found(place: str) -> Path | str:
-    """A folder, also of a bundled codec by its name; anything else as it is."""
+def find_place(place: str) -> Path | str:
+    """
+    Where a checkpoint that a recipe names is.
+
+    Args:
+        place (`str`):
+            A folder, the name of a bundled checkpoint, or a Hub id.
+
+    Returns:
+        `Path` or `str`: the folder, also of a bundled checkpoint; anything else as it is.
+
+    Example:
+
+    ```python
+    >>> find_place("pusht-codec").name, find_place("owner/name")
+    ('pusht-codec', 'owner/name')
+
+    ```
+    """
     if Path(place).is_dir():
         return Path(place)
     return bundled_path(place) if place in bundled_names() else place
 
 
-def _codec_class(place: str) -> Any:
-    """The class that the `config.json` of a codec names, if it is a model of a trusted package."""
+def codec_class(place: str) -> Any:
+    """
+    The class that the `config.json` of a codec names, if it is a model of a trusted package.
+
+    Args:
+        place (`str`):
+            Its folder or Hub id.
+
+    Returns:
+        `type`: a subclass of `diffusers.ModelMixin`.
+
+    Raises:
+        ValueError: If the class is none.
+
+    Example:
+
+    ```python
+    >>> codec_class(str(find_place("pusht-codec"))).__name__
+    'CompressiveTokenizer'
+
+    ```
+    """
     # `AutoModel` does not find this library's classes by their name; here it only reads it.
     from diffusers import AutoModel, ModelMixin
 

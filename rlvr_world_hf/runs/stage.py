@@ -133,6 +133,9 @@ class Stage:
     check: Callable[[Recipe, Any], None] | None
     """Raises a ValueError if its settings do not fit the rest of the recipe; `None` if there is nothing to check."""
 
+    tries: Callable[[Recipe, Any], None] | None
+    """Builds from its settings what the stage will build, as far as that is cheap, and raises what that raises."""
+
     answers: Callable[[Recipe], bool] | None
     """Whether a recipe asks it for an answer on the terminal, given each time and kept nowhere; `None`: never."""
 
@@ -184,6 +187,14 @@ class Stage:
         if self.check is not None:
             self.check(recipe, settings)
         return settings
+
+    def try_settings(self, recipe: Recipe) -> None:
+        """Raise now, and not hours later, what a setting or a missing file would cause; nothing is written."""
+        settings = self.read(recipe)
+        if self.tries is not None:
+            self.tries(recipe, settings)
+        if self.made_from is not None:
+            self.made_from(recipe)
 
     def fingerprint(self, recipe: Recipe) -> str:
         """Changes with all that shapes the result, in this stage or in one that it needs, and with nothing else."""
@@ -238,6 +249,7 @@ def stage(
     reserved: tuple[str, ...] = (),
     made_from: Callable[[Recipe], Any] | None = None,
     check: Callable[[Recipe, Any], None] | None = None,
+    tries: Callable[[Recipe, Any], None] | None = None,
     answers: Callable[[Recipe], bool] | None = None,
     shares_seeds: bool = False,
     shares_processes: bool = False,
@@ -256,6 +268,7 @@ def stage(
             reserved=reserved,
             made_from=made_from,
             check=check,
+            tries=tries,
             answers=answers,
             shares_seeds=shares_seeds,
             shares_processes=shares_processes,
@@ -315,9 +328,44 @@ def settle(recipe: Recipe, names: Iterable[str]) -> Recipe:
     return dataclasses.replace(recipe, sections=sections)
 
 
+def try_stages(recipe: Recipe, names: Iterable[str]) -> None:
+    """
+    Try every setting of some stages and of those they need, before anything is written, trained or deleted.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+        names (`Iterable[str]`):
+            The stages.
+
+    Raises:
+        ValueError: If a stage could not use a setting.
+        SettingTypeError: If a value has another type than its key.
+        FileNotFoundError: If a file or folder that the recipe names is not there.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.runs.recipe import load_recipe
+    >>> try_stages(load_recipe("pusht/debug"), ["grpo"])
+
+    ```
+    """
+    stages = [find_stage(name) for name in needed_stages(names)]
+    for stage in stages:
+        stage.read(recipe)  # the cheap check of all comes first
+    processes = Processes()
+    try:
+        for stage in stages:
+            stage.try_settings(recipe)
+    except Exception:
+        processes.part()
+        raise
+
+
 def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
     """
-    Check the settings of some stages and of those they need, and what they name, then run what is not finished.
+    Try the settings of some stages and of those they need, then run what is not finished.
 
     Args:
         recipe (`Recipe`):
@@ -329,11 +377,9 @@ def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
         RunInUseError: If there is something to run, and another process works in the run's folder.
         RunFolderError: If a user's own file lies where a checkpoint of the run would be shown.
     """
-    stages = [find_stage(name) for name in needed_stages(names)]
-    for stage in stages:
-        stage.read(recipe)
-        if stage.made_from is not None:
-            stage.made_from(recipe)  # raises now, and not hours later, if a file that the recipe names is missing
+    names = needed_stages(names)
+    try_stages(recipe, names)
+    stages = [find_stage(name) for name in names]
     first = Processes().is_first
     works = any(stage.needs_work(recipe) for stage in stages)
     # Reading a finished run needs no lock; of several processes, the first holds it for all.

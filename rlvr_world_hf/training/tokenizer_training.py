@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from ..data.augmentation import ClipAugmentation
 from ..data.episode import Episode
-from ..rewards.perceptual import load_lpips
+from ..rewards.perceptual import TRUNKS, find_trunk, load_lpips
 from .discriminator import Adversary
 from .parallel import average_gradients, is_first_process, process_part
 from .tokenizer_losses import Reconstruction, TokenizerLoss, reconstruction_errors
@@ -287,6 +287,26 @@ class TokenizerTrainingConfig:
 
     validation_batch_size: int = 16
     """Contexts in each of them."""
+
+    def __post_init__(self) -> None:
+        counts = ("max_steps", "batch_size", "horizon", "save_steps", "validation_batches", "validation_batch_size")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"Expected `{name}` of 1 or more, got {getattr(self, name)}; raise it.")
+        if not 1 <= self.drawn_later_frames <= self.horizon:
+            raise ValueError(
+                f"Expected `later_frames` from 1 to the horizon, {self.horizon}, got {self.later_frames}; lower it."
+            )
+        if self.learning_rate < 0 or self.perceptual_net not in TRUNKS:
+            raise ValueError(
+                f"Expected a `learning_rate` of 0 or more and a `perceptual_net` among {', '.join(TRUNKS)}, got "
+                f"{self.learning_rate} and {self.perceptual_net!r}."
+            )
+
+    def check_files(self) -> None:
+        """Raise a FileNotFoundError if LPIPS has a weight and the file of its trunk is not there."""
+        if self.perceptual_weight:
+            find_trunk(self.perceptual_net, trunk_path=self.perceptual_trunk)
 
     @property
     def drawn_later_frames(self) -> int:

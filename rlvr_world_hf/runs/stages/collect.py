@@ -21,7 +21,7 @@ from ..kinds.kind import SPLITS
 from ..progress import cached
 from ..recipe import Recipe
 from ..stage import StageRun, stage
-from ..world import world_source
+from ..world import is_recorded, world_source
 
 
 REVISION = 1
@@ -60,6 +60,12 @@ def _check_length(recipe: Recipe, settings: CollectSettings) -> None:
         )
 
 
+def _try(recipe: Recipe, settings: CollectSettings) -> None:
+    """Of a world that the run records, the number of episodes of each split must be given."""
+    if not is_recorded(world_source(recipe)):
+        _seeds(settings)
+
+
 @stage(
     settings=CollectSettings,
     revision=REVISION,
@@ -68,6 +74,7 @@ def _check_length(recipe: Recipe, settings: CollectSettings) -> None:
     reserved=("min_frames",),
     made_from=_contents,
     check=_check_length,
+    tries=_try,
     shares_seeds=True,
 )
 def collect(run: StageRun) -> list[Path]:

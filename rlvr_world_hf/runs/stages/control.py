@@ -9,9 +9,11 @@ from pathlib import Path
 from ...hub import load_world_model
 from ..keys import key
 from ..kinds import kind_of
+from ..named_parts import refuse_below
 from ..progress import DONE, HISTORY, read_json
+from ..recipe import Recipe
 from ..stage import StageRun, checkpoint_folder, stage, stage_folder
-from .pretrain import likelihood_training, pretrain
+from .pretrain import likelihood_training, pretrain, try_training
 
 
 REVISION = 1
@@ -29,8 +31,27 @@ class ControlSettings:
     )
 
 
+def _try(recipe: Recipe, settings: ControlSettings) -> None:
+    """The trainer's arguments, which differ from those of pretrain in where training ends."""
+    refuse_below({"max_steps": 0, "times_rl": 0}, settings, where="control")
+    seconds = 0.0 if settings.max_steps else 1.0  # how long RL takes is not known yet
+    earlier = pretrain.read(recipe)
+    schedule = str(earlier.arguments.get("lr_scheduler_type", "constant"))
+    if seconds and not schedule.startswith("constant"):
+        raise ValueError(
+            f"control.max_steps: expected a number of updates, on which pretrain.lr_scheduler_type {schedule!r} "
+            "depends, got 0, for as many as fit into RL's time; give a number, or a constant schedule."
+        )
+    try_training(recipe, earlier, "control", max_steps=max(1, settings.max_steps), minimum_seconds=seconds)
+
+
 @stage(
-    settings=ControlSettings, revision=REVISION, after=("pretrain", "grpo"), makes=("control",), shares_processes=True
+    settings=ControlSettings,
+    revision=REVISION,
+    after=("pretrain", "grpo"),
+    makes=("control",),
+    tries=_try,
+    shares_processes=True,
 )
 def control(run: StageRun) -> list[Path]:
     """

@@ -11,11 +11,11 @@ from typing import Any
 from ...hub import load_world_model, save_world_model
 from ..keys import key
 from ..kinds import kind_of
-from ..named_parts import build_rewards, reward_weights
+from ..named_parts import build_rewards, named_setting, reward_weights, try_parts
 from ..precision import BF16, Bfloat16, use_bfloat16
 from ..progress import HISTORY, write_json
 from ..recipe import Recipe
-from ..stage import StageRun, checkpoint_folder, stage
+from ..stage import Processes, StageRun, checkpoint_folder, stage, stage_folder
 from .pretrain import PretrainSettings, pretrain
 
 
@@ -56,12 +56,39 @@ def config_class(recipe: Recipe) -> Callable[..., Any]:
     return WorldModelGRPOConfig
 
 
+def make_config(recipe: Recipe, settings: GrpoSettings, weights: list[float], device: Any) -> Any:
+    """The `WorldModelGRPOConfig` of the stage."""
+    return config_class(recipe)(
+        **{
+            "output_dir": str(stage_folder(recipe, "grpo")),
+            "seed": recipe.seed,
+            "report_to": recipe.report_to,
+            "reward_weights": weights,
+            "bf16": use_bfloat16(settings.bf16, device),
+            **settings.arguments,
+        }
+    )
+
+
+def _try(recipe: Recipe, settings: GrpoSettings) -> None:
+    """The rewards, the adapter and the trainer's config."""
+    kind = kind_of(recipe)
+    rewards, weights = build_rewards(settings.rewards)
+    try_parts(rewards, kinds=kind.states(), where="grpo.rewards")
+    with named_setting("grpo", "WorldModelGRPOConfig refuses the settings", "Change the keys that it names."):
+        config = make_config(recipe, settings, weights, Processes().device)
+        config.refuse_for_world(rewards, fixed_length=kind.fixed_length)
+    with named_setting("grpo", "peft.LoraConfig refuses the settings", "Change lora_rank or lora_alpha."):
+        settings.adapter(pretrain.read(recipe))
+
+
 @stage(
     settings=GrpoSettings,
     revision=REVISION,
     after=("pretrain",),
     makes=("rlvr",),
     forwards_to=config_class,
+    tries=_try,
     shares_processes=True,
 )
 def grpo(run: StageRun) -> list[Path]:
@@ -76,16 +103,7 @@ def grpo(run: StageRun) -> list[Path]:
 
     recipe, settings, kind = run.recipe, run.settings, kind_of(run.recipe)
     rewards, weights = build_rewards(settings.rewards)
-    config = config_class(recipe)(
-        **{
-            "output_dir": str(run.folder),
-            "seed": recipe.seed,
-            "report_to": recipe.report_to,
-            "reward_weights": weights,
-            "bf16": use_bfloat16(settings.bf16, run.processes.device),
-            **settings.arguments,
-        }
-    )
+    config = make_config(recipe, settings, weights, run.processes.device)
     model, processor = load_world_model(checkpoint_folder(recipe, "base"), device=run.processes.device)
     trainer = WorldModelGRPOTrainer(
         model,

@@ -13,10 +13,12 @@ from ..card import write_card
 from ..echo import echo
 from ..keys import key
 from ..kinds import kind_of
+from ..named_parts import refuse_below, refuse_unknown
 from ..progress import HISTORY, read_json
 from ..recipe import Recipe
 from ..stage import StageRun, checkpoint_folder, stage, stage_folder
 from ..world import is_text
+from .evaluate import CHECKPOINTS
 
 
 REVISION = 1
@@ -42,6 +44,10 @@ class PredictSettings:
 
     def __post_init__(self) -> None:
         Sampling(temperature=self.temperature)  # raises before anything is trained, if it cannot be used
+        refuse_below({"examples": 0, "scale": 1}, self, where="predict")
+        refuse_unknown(self.checkpoints, CHECKPOINTS, where="predict.checkpoints")
+        if not self.checkpoints:
+            raise ValueError(f"predict.checkpoints: expected some of {', '.join(CHECKPOINTS)}, got none; give one.")
 
 
 def _asks(recipe: Recipe) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from ..codec import BUNDLED, SCRATCH
 from ..keys import key
 from ..kinds import kind_of
+from ..named_parts import build_metrics, try_parts
 from ..precision import BF16, Bfloat16
 from ..recipe import Recipe
 from ..stage import StageRun, stage
@@ -58,6 +59,15 @@ def _source(recipe: Recipe) -> str:
     return kind_of(recipe).tokenizer_source()
 
 
+def _try(recipe: Recipe, settings: TokenizerSettings) -> None:
+    """What the training builds, and the metrics; without a source of weights, what is to be loaded."""
+    kind = kind_of(recipe)
+    kind.try_tokenizer(settings)
+    try_parts(
+        build_metrics(settings.metrics, where="tokenizer.metrics"), kinds=kind.states(), where="tokenizer.metrics"
+    )
+
+
 @stage(
     settings=TokenizerSettings,
     revision=REVISION,
@@ -66,6 +76,7 @@ def _source(recipe: Recipe) -> str:
     forwards_to=_training_keys,
     reserved=("texts",),
     made_from=_source,
+    tries=_try,
     shares_processes=True,
 )
 def tokenizer(run: StageRun) -> list[Path]:
