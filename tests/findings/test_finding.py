@@ -10,7 +10,7 @@ from rlvr_world_hf.findings import page as page_module
 from rlvr_world_hf.findings.finding import load_finding, measure_finding
 from rlvr_world_hf.runs.locations import finding_names, is_finding, recipe_path
 from rlvr_world_hf.runs.recipe import load_recipe
-from rlvr_world_hf.runs.stage import find_stage, needed_stages
+from rlvr_world_hf.runs.stage import find_stage, needed_stages, stage_that_makes
 from tests.small_runs import SMALL
 
 
@@ -20,14 +20,14 @@ def test_every_row_of_a_shipped_finding_is_a_recipe_that_can_run(name):
     assert finding.question.endswith("?") and len({*finding.seeds}) >= 3
     for row in finding.rows.values():
         recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
-        for stage in needed_stages([finding_module.STAGE_OF[row.checkpoint], "evaluate"]):
+        for stage in needed_stages([stage_that_makes(row.checkpoint), "evaluate"]):
             find_stage(stage).read(recipe)
         if row.at and row.checkpoint == "control":
             earlier, section = recipe.sections["pretrain"], recipe.sections["control"]
             assert row.at % earlier["eval_steps"] == 0 and section["save_total_limit"] is None
             assert earlier["max_steps"] < row.at <= earlier["max_steps"] + section["max_steps"]
         elif row.at:
-            section = recipe.sections[finding_module.STAGE_OF[row.checkpoint]]
+            section = recipe.sections[stage_that_makes(row.checkpoint)]
             assert row.at % section["save_steps"] == 0 and row.at < section["max_steps"]
 
 

@@ -17,29 +17,14 @@ from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run, summary
 from rlvr_world_hf.runs.stage import find_stage, try_stages
 from tests.local_hub import Repository
+from tests.recorded_outputs import hold_against_records
+from tests.small_runs import SMALL_TEXT, small_text_recipe
 from tests.tiny import text_tokenizer, tiny_language_model
-
-
-FEW_UPDATES = {
-    "collect.train": 3,
-    "collect.validation": 1,
-    "collect.test": 1,
-    "collect.length": 8,
-    "collect.processes": 1,
-    "pretrain.max_steps": 4,
-    "pretrain.eval_steps": 2,
-    "control.max_steps": 2,
-    "grpo.max_steps": 2,
-}
-
-
-def small(folder: Path, **changes: object) -> Recipe:
-    return load_recipe("textworld/debug", overrides={**FEW_UPDATES, "output_dir": str(folder), **changes})
 
 
 @pytest.fixture(scope="module")
 def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    recipe = small(tmp_path_factory.mktemp("text"))
+    recipe = small_text_recipe(tmp_path_factory.mktemp("text"))
     run(recipe)
     return recipe
 
@@ -55,6 +40,10 @@ def test_results_card_and_examples(finished: Recipe) -> None:
     card = (folder / "README.md").read_text()
     assert "pipeline_tag: text-generation" in card and "## Examples" in card
     assert "fact_f1_changed ↑" in summary(finished)
+
+
+def test_every_stage_makes_what_its_revision_made(finished: Recipe) -> None:
+    hold_against_records(finished)
 
 
 def test_games_of_a_split_are_in_no_other(finished: Recipe) -> None:
@@ -73,7 +62,7 @@ def test_a_state_and_an_action_are_answered(finished: Recipe) -> None:
 
 def test_predict_prints_an_answer(finished: Recipe, capsys: pytest.CaptureFixture) -> None:
     words = ["predict", "textworld/debug", "--output_dir", str(finished.output_dir)]
-    words += [word for key, value in FEW_UPDATES.items() for word in (f"--{key}", str(value))]
+    words += [word for key, value in SMALL_TEXT.items() for word in (f"--{key}", str(value))]
     before = {file: file.stat().st_mtime_ns for file in finished.output_dir.rglob("*")}
     pipeline = WorldModelPipeline.from_pretrained(finished.output_dir / "rlvr")
     # YAML would fold the lines, read the object, and take the action for false.
@@ -98,7 +87,7 @@ def test_an_adapter_goes_through_all_stages(cache: Path, finished: Recipe, tmp_p
         "pretrain.start_from": str(finished.output_dir / "base"),
         "tokenizer.source": str(finished.output_dir / "base"),
     }
-    recipe = small(tmp_path / "lora", **start, **{"pretrain.lora_rank": 2, "pretrain.lora_alpha": 4})
+    recipe = small_text_recipe(tmp_path / "lora", **start, **{"pretrain.lora_rank": 2, "pretrain.lora_alpha": 4})
     run(recipe)
     for name in ("base", "control", "rlvr"):
         assert not list((recipe.output_dir / name).glob("adapter*")), "adapters are merged"
@@ -117,7 +106,7 @@ def language_model(tmp_path: Path) -> Path:
 
 
 def from_language_model(folder: Path, start: str) -> Any:
-    recipe = small(folder / "run", **{"pretrain.start_from": start, "tokenizer.source": start})
+    recipe = small_text_recipe(folder / "run", **{"pretrain.start_from": start, "tokenizer.source": start})
     kind = kind_of(recipe)
     try_stages(recipe, ["pretrain"])
     return kind.build_policy(kind.build_processor())
@@ -174,7 +163,7 @@ def test_stages_name_what_text_takes() -> None:
 
 @pytest.mark.browser
 def test_pages_go_through_all_stages(cache: Path, tmp_path: Path) -> None:
-    changes = {name: value for name, value in FEW_UPDATES.items() if "length" not in name}
+    changes = {name: value for name, value in SMALL_TEXT.items() if "length" not in name}
     recipe = load_recipe("webpages/debug", overrides={**changes, "output_dir": str(tmp_path / "run")})
     run(recipe)
     rows = read_results(recipe.output_dir / "results.json")["rows"]
