@@ -2,7 +2,7 @@
 What each stage made of small debug runs, held against what is recorded in `recorded_outputs.json`.
 
 A stage that makes something else of the same settings must say so by a raised `REVISION`, or finished runs of users
-would be taken for what they are not. After that, `python -m tests.recorded_outputs` renews the records of this machine.
+would be taken for what they are not. `python -m tests.recorded_outputs` then renews the records of this machine.
 """
 
 import json
