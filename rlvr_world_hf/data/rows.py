@@ -471,7 +471,8 @@ def stream_window_rows(
         `datasets.IterableDataset`: The rows; its `shuffle` shuffles them within a buffer.
 
     Raises:
-        UnusableEpisodesError: When an episode cannot be used.
+        UnusableEpisodesError: If a needed key of the source is not given, such as its alignment; as rows are read,
+            when an episode cannot be used.
 
     Example:
 
@@ -485,6 +486,8 @@ def stream_window_rows(
 
     ```
     """
+    # `scan` does not ask for an alignment, and without one the actions could be off by a step.
+    source.refuse_incomplete()
     cut = {"context_frames": context_frames, "observed_steps": observed_steps, "horizon": horizon, "stride": stride}
 
     def rows() -> Iterator[dict]:
