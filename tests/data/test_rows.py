@@ -209,3 +209,9 @@ def test_streamed_windows_ask_for_the_alignment_as_episodes_do(tmp_path: Path) -
         window_rows(source.read(), horizon=2)
     with pytest.raises(UnusableEpisodesError, match="alignment"):
         stream_window_rows(source, horizon=2)
+
+
+@pytest.mark.parametrize("share", [-1, -0.5, 1.5, float("nan"), float("inf")])
+def test_a_share_that_is_none_is_refused(number, share: float) -> None:
+    with pytest.raises(ValueError, match=r"a share in \(0, 1\), or a whole number of 0 or more, got"):
+        split_episodes([number(str(name), 3) for name in range(5)], validation=share, test=0)
