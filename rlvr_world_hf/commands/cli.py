@@ -17,8 +17,7 @@ from ..data.folder import UnusableEpisodesError
 from ..findings.applications import application_names
 from ..runs.echo import echo
 from ..runs.keys import SettingTypeError, Words, convert
-from ..runs.locations import is_finding, recipe_names
-from ..runs.progress import cache_folder
+from ..runs.locations import cache_root, is_finding, recipe_names
 from ..runs.recipe import STAGES, Recipe, load_recipe, parse_overrides
 from ..runs.stage import Processes, find_stage, settle
 from .disk import DISK_ERRORS, disk_trouble
@@ -158,7 +157,7 @@ def _folders(output: Path = OUTPUTS) -> dict[Path, str]:
     """The folders that commands write to, and how to choose others."""
     return {
         output: "`--output_dir PATH`",
-        cache_folder("episodes", "").parent: "the environment variable RLVR_WORLD_CACHE",
+        cache_root(): "the environment variable RLVR_WORLD_CACHE",
         Path(gettempdir()): "the environment variable TMPDIR",
     }
 

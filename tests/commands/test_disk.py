@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from rlvr_world_hf.commands import cli
 from rlvr_world_hf.commands.disk import disk_trouble
-from rlvr_world_hf.runs.progress import cache_folder
+from rlvr_world_hf.runs.locations import cache_root
 
 
 FOLDERS = {Path("/data/run"): "`--output_dir PATH`", Path("/home/me/cache"): "the variable CACHE"}
@@ -134,6 +134,6 @@ def test_an_output_folder_that_is_a_file_ends_with_one_sentence(cache: Path, tmp
 def test_a_cache_that_is_a_file_ends_with_one_sentence(tmp_path: Path, monkeypatch, capsys) -> None:
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("RLVR_WORLD_CACHE", str(tmp_path / "file"))
-    assert cache_folder("episodes", "a").parent.parent == tmp_path / "file"
+    assert cache_root() == tmp_path / "file"
     assert cli.main(["collect", "pendulum/debug", "--output_dir", str(tmp_path / "run")]) == 2
     assert "choose another folder by the environment variable RLVR_WORLD_CACHE" in capsys.readouterr().err
