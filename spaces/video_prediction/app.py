@@ -7,6 +7,8 @@ import gradio as gr
 import numpy as np
 import torch
 
+from rlvr_world_hf.playground.answering import AnsweringPage
+
 
 METRIC = evaluate.load(str(Path(__file__).with_name("video_prediction.py")))
 
@@ -26,9 +28,13 @@ def measure(predicted: np.ndarray | None, recorded: np.ndarray | None) -> dict[s
         raise gr.Error(str(error), print_exception=False) from error
 
 
+class Page(AnsweringPage, gr.Interface):
+    """A page that answers in words, and only through its queue."""
+
+
 def build_page() -> gr.Interface:
     """The page."""
-    return gr.Interface(
+    page = Page(
         measure,
         inputs=[gr.Image(label="Predicted frame", type="numpy"), gr.Image(label="Recorded frame", type="numpy")],
         outputs=gr.JSON(label="Errors and similarities"),
@@ -37,6 +43,7 @@ def build_page() -> gr.Interface:
         api_name="measure",
         flagging_mode="never",
     )
+    return page.queue()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,23 +34,56 @@ def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / "pusht", folder / "text"]
 
 
+METRICS = """
+import runpy, sys, threading
+for app, port in zip(sys.argv[1::2], sys.argv[2::2]):
+    runpy.run_path(app)["build_page"]().launch(server_port=int(port), prevent_thread_lock=True, quiet=True)
+threading.Event().wait()
+"""
+
+
 @pytest.fixture(scope="session")
 def served(repository: Path, tiny_runs: list[Path]) -> Iterator[str]:
-    """The address of the page."""
+    """The address of the playground."""
+    app, port = repository / "spaces" / "world_model_playground" / "app.py", _free_port()
+    with _process([str(app), *map(str, tiny_runs)], [port], tiny_runs[0].parent) as (address,):
+        yield address
+
+
+@pytest.fixture(scope="session")
+def served_metrics(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The addresses of the pages of metrics, by name, all from one process."""
+    apps = [
+        app
+        for app in sorted((repository / "spaces").glob("*/app.py"))
+        if (app.parent / f"{app.parent.name}.py").is_file()
+    ]
+    ports = [_free_port() for _ in apps]
+    words = [str(word) for pair in zip(apps, ports, strict=True) for word in pair]
+    with _process(["-c", METRICS, *words], ports, tmp_path_factory.mktemp("metrics")) as addresses:
+        yield dict(zip([app.parent.name for app in apps], addresses, strict=True))
+
+
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    app = repository / "spaces" / "world_model_playground" / "app.py"
-    log = tiny_runs[0].parent / "log"
-    command = [sys.executable, str(app), *map(str, tiny_runs)]
-    settings = {"GRADIO_SERVER_PORT": str(port), "PYTHONPATH": str(repository)}
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def _process(words: list[str], ports: list[int], folder: Path) -> Iterator[list[str]]:
+    """The addresses of pages that Python serves."""
+    log = folder / "log"
+    settings = {"GRADIO_SERVER_PORT": str(ports[0]), "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     with log.open("w") as file:
         process = subprocess.Popen(
-            command, cwd=tiny_runs[0].parent, env={**os.environ, **settings}, stdout=file, stderr=subprocess.STDOUT
+            [sys.executable, *words], cwd=folder, env={**os.environ, **settings}, stdout=file, stderr=subprocess.STDOUT
         )
+        addresses = [f"http://127.0.0.1:{port}/" for port in ports]
         try:
-            _wait_for(f"http://127.0.0.1:{port}/", process, log)
-            yield f"http://127.0.0.1:{port}/"
+            for address in addresses:
+                _wait_for(address, process, log)
+            yield addresses
         finally:
             process.terminate()
             process.wait()
