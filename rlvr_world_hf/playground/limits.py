@@ -146,7 +146,8 @@ def _refuse_large_settings(settings: Mapping[str, Any], *, name: str, place: str
         elif not UNBOUNDED.fullmatch(key):
             most = next((most for pattern, most in NAMED if pattern.fullmatch(key)), MAX_SIZE)
             _refuse_more(name, f"{key}", abs(value), most, where=f" in {place}")
-    sides, stem = settings.get("image_size"), settings.get("stem_patch_size")
+    sides: Any = settings.get("image_size")
+    stem: Any = settings.get("stem_patch_size")
     if _are_numbers(sides) and _are_numbers([stem]) and stem > 0:
         cells = math.prod(side / stem for side in sides)
         _refuse_more(name, "patches of stem_patch_size in image_size", cells, MAX_CELLS, where=f" in {place}")

@@ -11,6 +11,7 @@ from rlvr_world_hf.playground.answering import AnsweringPage
 
 
 METRIC = evaluate.load(str(Path(__file__).with_name("video_prediction.py")))
+MAX_PIXELS = 1024 * 1024
 
 
 def measure(predicted: np.ndarray | None, recorded: np.ndarray | None) -> dict[str, float]:
@@ -20,6 +21,11 @@ def measure(predicted: np.ndarray | None, recorded: np.ndarray | None) -> dict[s
     if predicted.shape != recorded.shape:
         raise gr.Error(
             f"The frames differ in size: {predicted.shape[:2]} and {recorded.shape[:2]}.", print_exception=False
+        )
+    if predicted.shape[0] * predicted.shape[1] > MAX_PIXELS:
+        raise gr.Error(
+            f"Expected frames of at most {MAX_PIXELS} pixels, got {predicted.shape[:2]}; make them smaller.",
+            print_exception=False,
         )
     frames = [torch.from_numpy(frame).permute(2, 0, 1)[None, None] for frame in (predicted, recorded)]
     try:

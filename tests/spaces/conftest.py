@@ -34,34 +34,31 @@ def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / "pusht", folder / "text"]
 
 
-METRICS = """
-import runpy, sys, threading
-for app, port in zip(sys.argv[1::2], sys.argv[2::2]):
+SERVE = """
+import runpy, sys
+metrics, sys.argv = sys.argv[1].split(","), sys.argv[2:]
+for app, port in (metric.rsplit(":", 1) for metric in metrics):
     runpy.run_path(app)["build_page"]().launch(server_port=int(port), prevent_thread_lock=True, quiet=True)
-threading.Event().wait()
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
+"""All pages in one process, as the libraries that they import take long."""
 
 
 @pytest.fixture(scope="session")
-def served(repository: Path, tiny_runs: list[Path]) -> Iterator[str]:
+def served_pages(repository: Path, tiny_runs: list[Path]) -> Iterator[dict[str, str]]:
+    """The addresses of the playground and of the pages of metrics, by name."""
+    apps = {app.parent.name: app for app in sorted((repository / "spaces").glob("*/app.py"))}
+    playground = apps.pop("world_model_playground")
+    ports = {name: _free_port() for name in (*apps, "playground")}
+    metrics = ",".join(f"{app}:{ports[name]}" for name, app in apps.items())
+    with _process(["-c", SERVE, metrics, str(playground), *map(str, tiny_runs)], ports, tiny_runs[0].parent) as pages:
+        yield pages
+
+
+@pytest.fixture(scope="session")
+def served(served_pages: dict[str, str]) -> str:
     """The address of the playground."""
-    app, port = repository / "spaces" / "world_model_playground" / "app.py", _free_port()
-    with _process([str(app), *map(str, tiny_runs)], [port], tiny_runs[0].parent) as (address,):
-        yield address
-
-
-@pytest.fixture(scope="session")
-def served_metrics(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The addresses of the pages of metrics, by name, all from one process."""
-    apps = [
-        app
-        for app in sorted((repository / "spaces").glob("*/app.py"))
-        if (app.parent / f"{app.parent.name}.py").is_file()
-    ]
-    ports = [_free_port() for _ in apps]
-    words = [str(word) for pair in zip(apps, ports, strict=True) for word in pair]
-    with _process(["-c", METRICS, *words], ports, tmp_path_factory.mktemp("metrics")) as addresses:
-        yield dict(zip([app.parent.name for app in apps], addresses, strict=True))
+    return served_pages["playground"]
 
 
 def _free_port() -> int:
@@ -71,17 +68,17 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _process(words: list[str], ports: list[int], folder: Path) -> Iterator[list[str]]:
-    """The addresses of pages that Python serves."""
+def _process(words: list[str], ports: dict[str, int], folder: Path) -> Iterator[dict[str, str]]:
+    """The addresses of pages that Python serves, by name."""
     log = folder / "log"
-    settings = {"GRADIO_SERVER_PORT": str(ports[0]), "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    settings = {"GRADIO_SERVER_PORT": str(ports["playground"]), "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     with log.open("w") as file:
         process = subprocess.Popen(
             [sys.executable, *words], cwd=folder, env={**os.environ, **settings}, stdout=file, stderr=subprocess.STDOUT
         )
-        addresses = [f"http://127.0.0.1:{port}/" for port in ports]
+        addresses = {name: f"http://127.0.0.1:{port}/" for name, port in ports.items()}
         try:
-            for address in addresses:
+            for address in addresses.values():
                 _wait_for(address, process, log)
             yield addresses
         finally:

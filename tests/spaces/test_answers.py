@@ -102,8 +102,8 @@ def is_sentence(said: Any) -> bool:
 
 
 @pytest.fixture(scope="module")
-def pages(served: str, served_metrics: dict[str, str]) -> dict[str, Page]:
-    return {name: Page(address) for name, address in {"playground": served, **served_metrics}.items()}
+def pages(served_pages: dict[str, str]) -> dict[str, Page]:
+    return {name: Page(address) for name, address in served_pages.items()}
 
 
 @pytest.fixture(params=PAGES)

@@ -10,7 +10,6 @@ import dataclasses
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,10 @@ from ...rollouts.sliding import window_after
 from .form import common_form
 from .policies import MARGIN, REACH, WORLD_SIZE, within_reach
 from .simulator import Recording, record_policy
+
+
+NUMBERS = (int, float, np.integer, np.floating)
+"""Types of a target's coordinates."""
 
 
 class Playground:
@@ -276,10 +279,12 @@ class Playground:
 
 
 def _as_point(target: Any) -> np.ndarray:
-    values = list(target) if isinstance(target, list | tuple | np.ndarray) else []
+    is_list = isinstance(target, list | tuple) or (isinstance(target, np.ndarray) and target.ndim == 1)
+    values: list[Any] = list(target) if is_list else []
+    numbers: list[Any] = [x for x in values if isinstance(x, NUMBERS) and not isinstance(x, bool)]
     # Compared, as a whole number may be too long for a float; NaN is not within, either.
-    are_finite = [isinstance(x, Real) and not isinstance(x, bool) and abs(x) <= sys.float_info.max for x in values]
-    if len(values) != 2 or not all(are_finite):
+    finite = [x for x in numbers if abs(x) <= sys.float_info.max]
+    if len(values) != 2 or len(finite) != 2:
         raise ValueError(
             f"Expected a target as two numbers (x, y) in world units, got {SHORT.repr(target)}; give it as "
             f"[x, y], from 0 to {WORLD_SIZE:g}."
