@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
-from fastapi import Request
-from fastapi.responses import JSONResponse
 from gradio.route_utils import FnIndexInferError
+from gradio.routes import JSONResponse  # FastAPI's, which a page requires through Gradio alone
 
 from .values import SHORT
 
@@ -152,12 +151,12 @@ def _names_of(handler: Any) -> list[str]:
     return [getattr(block, "label", None) or block.get_block_name() for block in handler.inputs]
 
 
-def _unknown(request: Request, error: Exception) -> JSONResponse:
+def _unknown(request: Any, error: Exception) -> JSONResponse:
     """404."""
     words = f"Expected the name of a public endpoint, got {request.url.path[:120]}; the page's API lists them."
     return JSONResponse({"error": words}, status_code=404)
 
 
-def _unusable(request: Request, error: Exception) -> JSONResponse:
+def _unusable(request: Any, error: Exception) -> JSONResponse:
     """422."""
     return JSONResponse({"error": f"Expected the arguments that the page's API lists: {error}"}, status_code=422)
