@@ -5,7 +5,7 @@ API names; and nothing where no endpoint is meant to be.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +102,11 @@ def is_sentence(said: Any) -> bool:
 
 
 @pytest.fixture(scope="module")
-def pages(served_pages: dict[str, str]) -> dict[str, Page]:
-    return {name: Page(address) for name, address in served_pages.items()}
+def pages(served_pages: dict[str, str]) -> Iterator[dict[str, Page]]:
+    opened = {name: Page(address) for name, address in served_pages.items()}
+    yield opened
+    for page in opened.values():
+        page.client.close()
 
 
 @pytest.fixture(params=PAGES)
