@@ -10,6 +10,7 @@ from typing import Any
 from ...evaluation.draws import BestSampling, Draws
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results, write_results
+from ...evaluation.sharing import ALONE, Share
 from ...hub import load_world_model
 from ..keys import key
 from ..kinds import WorldKind, kind_of
@@ -67,7 +68,7 @@ class EvaluateSettings:
         )
 
 
-@stage(settings=EvaluateSettings, after=("control",))
+@stage(settings=EvaluateSettings, after=("control",), shares_processes=True)
 def evaluate(run: StageRun) -> list[Path]:
     """
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
@@ -85,10 +86,14 @@ def evaluate(run: StageRun) -> list[Path]:
     """
     folder = run.recipe.output_dir
     checkpoints = {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS}
-    return [write_results(measure_checkpoints(run.recipe, checkpoints), folder / "results.json")]
+    results = measure_checkpoints(run.recipe, checkpoints, share=run.processes.share)
+    file = folder / "results.json"
+    return [write_results(results, file) if run.processes.is_first else file]
 
 
-def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any]]) -> Results:
+def measure_checkpoints(
+    recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any]], *, share: Share = ALONE
+) -> Results:
     """
     Measure any checkpoints as the stage `evaluate` of a recipe does.
 
@@ -97,6 +102,9 @@ def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any
             Gives episodes, windows, rewards and evaluation; its collect stage must be finished.
         checkpoints (`Mapping[str, tuple]`):
             Row -> model and processor.
+        share ([`~rlvr_world_hf.evaluation.sharing.Share`], *optional*):
+            The batches of this process, where several measure together; each returns the whole record. All batches by
+            default.
 
     Returns:
         `dict`: The record of one training seed, see `evaluation/results.py`.
@@ -104,4 +112,4 @@ def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any
     settings = evaluate.read(recipe)
     rewards, _ = build_rewards(grpo.read(recipe).rewards)
     own = build_metrics(settings.metrics, where="evaluate.metrics")
-    return kind_of(recipe).evaluate(settings, checkpoints, rewards, own)
+    return kind_of(recipe).evaluate(settings, checkpoints, rewards, own, share=share)
