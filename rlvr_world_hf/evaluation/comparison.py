@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from ..rewards.base import VerifiableReward
 from .draws import BestSampling, Draws
+from .flicker import measure_flicker
 from .metrics import measure, metric_of, metrics_of_processor, summarize_predictions
 from .predictions import (
     UNRESTRICTED,
@@ -165,6 +166,9 @@ def evaluate_tokenizer(
     """
     What a visual tokenizer loses: the rows `copy_last` and `tokenizer_floor`, without a model, as a `results.json`.
 
+    The floor of frames has a column `flicker`, see [`~rlvr_world_hf.evaluation.flicker.measure_flicker`]: the least
+    `tolerance` for [`~rlvr_world_hf.rewards.RepetitionReward`] with this tokenizer.
+
     Args:
         processor (`WorldModelProcessor`):
             Holds the tokenizer.
@@ -198,6 +202,9 @@ def evaluate_tokenizer(
     metrics = metrics_of_processor(processor) if metrics is None else metrics
     measure_rows = partial(measure_predictor, metrics=metrics, batch_size=batch_size)
     table = _yardsticks(processor, rows, measure_rows, device=processor.device)
+    flicker = measure_flicker(processor.codec, rows)
+    if flicker is not None:
+        table["tokenizer_floor"]["flicker"] = [flicker]
     return make_results(
         table,
         recipe=recipe,
