@@ -1,7 +1,6 @@
 """Where a run stands: its last complete checkpoint, its updates and its seconds of training."""
 
 import json
-import os
 from pathlib import Path
 
 from peft import PeftModel, set_peft_model_state_dict
@@ -10,6 +9,8 @@ from safetensors.torch import load_file, load_model
 from transformers import PreTrainedModel, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
+
+from ..data.drafts import whole_file
 
 
 SECONDS_FILE = "seconds.json"
@@ -98,9 +99,8 @@ def write_seconds(output_dir: str | Path, step: int, seconds: float) -> None:
     # Later counts are of a run that was cut off behind this checkpoint, whose updates are made once more.
     earlier = {at: count for at, count in _read_seconds(output_dir).items() if int(at) < step}
     file = Path(output_dir, SECONDS_FILE)
-    draft = file.with_suffix(".draft")
-    draft.write_text(json.dumps(earlier | {str(step): seconds}), encoding="utf-8")
-    os.replace(draft, file)  # a kill leaves the old or the new one, never a piece
+    with whole_file(file) as draft:
+        draft.write_text(json.dumps(earlier | {str(step): seconds}), encoding="utf-8")
 
 
 def load_weights(model: PreTrainedModel | PeftModel, checkpoint: str | Path) -> None:

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +25,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from tqdm import tqdm
 
 from ..data.augmentation import ClipAugmentation
+from ..data.drafts import whole_file
 from ..data.episode import Episode
 from ..rewards.perceptual import load_lpips
 from .discriminator import Adversary
@@ -411,14 +410,6 @@ class TokenizerRun:
         if self.adversary is not None:
             self.adversary.load_state_dict(state["adversary"])
         self.step, self.history = state["step"], json.loads(state["history"])
-
-
-@contextmanager
-def whole_file(file: Path) -> Iterator[Path]:
-    """A draft that becomes `file` at the end of the block: a kill leaves the old or the new one, never a piece."""
-    draft = file.with_name(file.name + ".draft")
-    yield draft
-    os.replace(draft, file)
 
 
 def train_tokenizer(
