@@ -24,6 +24,7 @@ from ...evaluation.comparison import evaluate as compare
 from ...evaluation.figures import sensor_lines, strip
 from ...evaluation.metrics import metrics_of_processor
 from ...evaluation.results import Results, write_results
+from ...evaluation.sharing import ALONE, Share
 from ...hub import load_world_model
 from ...hub.checkpoint import choose_attention
 from ...processors.base import state_columns
@@ -338,7 +339,13 @@ class StepBlockKind(WorldKind):
         return VideoWorldModelProcessor.from_codec(codec, **arguments)
 
     def evaluate(
-        self, settings: Any, checkpoints: Mapping[str, tuple[Any, Any]], rewards: list[Any], metrics: list[Any]
+        self,
+        settings: Any,
+        checkpoints: Mapping[str, tuple[Any, Any]],
+        rewards: list[Any],
+        metrics: list[Any],
+        *,
+        share: Share = ALONE,
     ) -> Results:
         """See [`~rlvr_world_hf.evaluation.evaluate`]."""
         _, processor = next(iter(checkpoints.values()))
@@ -352,6 +359,7 @@ class StepBlockKind(WorldKind):
             best_sampling=settings.best(self),
             metrics=[*metrics_of_processor(processor, rewarded=rewards), *metrics],
             batch_size=settings.batch_size,
+            share=share,
         )
 
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:

@@ -27,6 +27,7 @@ from ...data.transition import save_transitions
 from ...evaluation.answers import evaluate_answers, measure_answers, predict_answers
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
+from ...evaluation.sharing import ALONE, Share
 from ...hub.checkpoint import choose_attention
 from ...hub.transformer import load_transformer
 from ...processors.text import LanguageWorldModelProcessor
@@ -219,7 +220,13 @@ class TextKind(WorldKind):
         return [answer(state, **asked) for state in states]
 
     def evaluate(
-        self, settings: Any, checkpoints: Mapping[str, tuple[Any, Any]], rewards: list[Any], metrics: list[Any]
+        self,
+        settings: Any,
+        checkpoints: Mapping[str, tuple[Any, Any]],
+        rewards: list[Any],
+        metrics: list[Any],
+        *,
+        share: Share = ALONE,
     ) -> Results:
         """See [`~rlvr_world_hf.evaluation.answers.evaluate_answers`]."""
         named = {metric.name: metric for metric in (*rewards, *metrics)}
@@ -237,6 +244,7 @@ class TextKind(WorldKind):
             best_sampling=settings.best(self),
             max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
+            share=share,
         )
 
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
