@@ -28,7 +28,9 @@ def test_the_card_of_what_ships_loads_it_by_its_name(whole_run, tmp_path, monkey
     folder = tmp_path / "model_cards" / "pusht"
     folder.mkdir(parents=True)
     shutil.copyfile(whole_run.output_dir / "results.json", folder / "results.json")
-    text = write_card(whole_run, checkpoint=whole_run.output_dir / "rlvr", folder=folder).read_text()
+    results, checkpoint = folder / "results.json", whole_run.output_dir / "rlvr"
+    (written,) = write_card(whole_run, checkpoint=checkpoint, results=results, folder=folder)
+    text = written.read_text()
     assert 'from_pretrained("pusht-rlvr")' in text
 
 
@@ -47,7 +49,10 @@ def test_a_dataset_of_the_hub_and_the_model_it_starts_from_are_named(whole_run, 
     monkeypatch.setattr(card, "hub_dataset", lambda recipe: "owner/pushes")
     sections = {**whole_run.sections, "pretrain": {"start_from": "owner/base"}}
     recipe = dataclasses.replace(whole_run, sections=sections)
-    text = write_card(recipe, checkpoint=whole_run.output_dir / "rlvr", folder=tmp_path).read_text()
+    checkpoint = whole_run.output_dir / "rlvr"
+    files = write_card(recipe, checkpoint=checkpoint, results=tmp_path / "results.json", folder=tmp_path)
+    assert files == [tmp_path / "README.md", tmp_path / EVAL_RESULTS]
+    text = files[0].read_text()
     head = yaml.safe_load(text.split("---")[1])
     assert (head["datasets"], head["base_model"]) == (["owner/pushes"], "owner/base")
     (entry, *_) = yaml.safe_load((tmp_path / EVAL_RESULTS / "pushes.yaml").read_text())

@@ -47,6 +47,12 @@ from .kind import SPLITS, LikelihoodParts, WorldKind
 TOKENS_REVISION = 1
 """Raised when the same rows become other tokens."""
 
+NO_SENSOR_BINS = (
+    "pretrain.sensor_bins: expected a number of bins, as without a tokenizer the sensors are all there is to predict, "
+    "got {}; give one such as 256."
+)
+"""What is said of a world of sensors without bins."""
+
 MEASURED_WINDOWS = 512
 """Validation windows on which a trained codec is measured; all if there are fewer."""
 
@@ -111,10 +117,10 @@ class StepBlockKind(WorldKind):
         else:
             windows, states = self.recipe.windows, self.states()
             frames, contexts = int("frames" in states), int(windows.context_frames > 0)
+            if "sensors" in states and settings.sensor_bins < 1:
+                raise ValueError(NO_SENSOR_BINS.format(settings.sensor_bins))
             refusal = "a policy of these sizes cannot be built"
             with named_setting("pretrain", refusal, "Change the size that is meant."), torch.device("meta"):
-                if "sensors" in states and settings.sensor_bins < 1:
-                    raise ValueError(f"expected `sensor_bins` of 1 or more, got {settings.sensor_bins}")
                 layout = TokenLayout(
                     context_codebook_size=frames * contexts,
                     dynamics_codebook_size=frames,
@@ -332,10 +338,7 @@ class StepBlockKind(WorldKind):
             arguments |= _ranges("state", [episode.states for episode in episodes])
             arguments["sensor_bins"] = settings.sensor_bins
         elif codec is None:
-            raise ValueError(
-                "pretrain.sensor_bins: expected a number of bins, as without a tokenizer the sensors are all there is "
-                "to predict, got 0; give one such as 256."
-            )
+            raise ValueError(NO_SENSOR_BINS.format(0))
         if codec is None:
             return SensorWorldModelProcessor.from_ranges(**arguments)
         return VideoWorldModelProcessor.from_codec(codec, **arguments)
