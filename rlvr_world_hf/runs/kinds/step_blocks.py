@@ -35,7 +35,7 @@ from ..named_parts import build_metrics, build_part
 from ..precision import use_bfloat16
 from ..progress import cached, fingerprint
 from ..stage import StageRun, find_stage
-from ..world import world_source
+from ..world import check_law, processor_settings, world_source
 from .kind import SPLITS, LikelihoodParts, WorldKind
 
 
@@ -184,6 +184,7 @@ class StepBlockKind(WorldKind):
         place = self._bundled_base() if settings.start_from == BUNDLED else settings.start_from
         # Bundled weights are bfloat16, in which small updates would be lost.
         model, processor = load_world_model(place, device=device, dtype=torch.float32)
+        check_law(self.recipe, processor, settings=self.settings("collect").arguments, place=str(place))
         return processor, choose_attention(model)
 
     def restart(self, model: Any, processor: Any) -> Any:
@@ -233,6 +234,7 @@ class StepBlockKind(WorldKind):
             "action_bins": settings.action_bins,
             "observed_steps": self.recipe.windows.observed_steps,
             "fps": episodes[0].fps,
+            **processor_settings(self.recipe, settings=self.settings("collect").arguments),
         }
         if settings.sensor_bins:
             arguments |= _ranges("state", [episode.states for episode in episodes])

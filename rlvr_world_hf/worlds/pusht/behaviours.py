@@ -107,7 +107,9 @@ def random(rng: np.random.Generator) -> Behaviour:
 
 def near_block(rng: np.random.Generator) -> Behaviour:
     """
-    Takes a new random target at each control step, near the block, as stable-worldmodel's policy for collecting does.
+    Takes a new random target at each control step, near the block and on the table.
+
+    It is stable-worldmodel's policy for collecting, whose targets are kept near the block alone.
 
     Args:
         rng (`numpy.random.Generator`):
@@ -118,7 +120,8 @@ def near_block(rng: np.random.Generator) -> Behaviour:
     """
 
     def act(world: Recording) -> np.ndarray:
-        return _kept(world, rng.uniform(-1, 1, world.action_dims), world.block - NEAR, world.block + NEAR)
+        low, high = (np.clip(world.block + side, MARGIN, WORLD_SIZE - MARGIN) for side in (-NEAR, NEAR))
+        return _kept(world, rng.uniform(-1, 1, world.action_dims), low, high)
 
     return act
 
@@ -128,7 +131,7 @@ def smooth(rng: np.random.Generator) -> Behaviour:
     Follows sequences of Gaussian noise, as planners such as CEM draw them, one after the other.
 
     A sequence has a scale, a correlation in time, and in half of the cases a mean towards the block. Nothing keeps the
-    agent on the table; where it left it, the next sequence leads back.
+    agent on the table; where a frame finds it beyond, it walks back, and another sequence begins.
 
     Args:
         rng (`numpy.random.Generator`):
@@ -141,6 +144,9 @@ def smooth(rng: np.random.Generator) -> Behaviour:
 
     def act(world: Recording) -> np.ndarray:
         nonlocal sequence
+        if (world.agent < 0).any() or (world.agent > WORLD_SIZE).any():
+            sequence = sequence[:0]
+            return world.aim(np.clip(world.block, MARGIN, WORLD_SIZE - MARGIN))
         if not len(sequence):
             sequence = _draw_sequence(rng, world)
         action, sequence = sequence[: world.control_steps], sequence[world.control_steps :]
@@ -204,7 +210,7 @@ def draw_policy(seed: int, shares: Mapping[str, float]) -> str:
 
     ```python
     >>> [draw_policy(seed, {"scripted": 1, "still": 1}) for seed in range(3)]
-    ['scripted', 'still', 'scripted']
+    ['scripted', 'scripted', 'still']
 
     ```
     """
@@ -222,12 +228,10 @@ def _kept(world: Recording, action: np.ndarray, low: float | np.ndarray, high: f
 def _draw_sequence(rng: np.random.Generator, world: Recording) -> np.ndarray:
     """Targets of the control steps of one sequence `(SEQUENCE_STEPS * C, 2)`, in `[-1, 1]`."""
     scale, correlation = rng.uniform(*SCALES), rng.choice(SMOOTHNESS)
-    pull, is_pulled = rng.uniform(0, LARGEST_PULL), rng.random() < 0.5
+    pull = rng.uniform(0, LARGEST_PULL) * (rng.random() < 0.5)
     noise = rng.normal(size=(SEQUENCE_STEPS * world.control_steps, 2))
     # Each step keeps the variance 1: x_t = r x_{t-1} + sqrt(1 - r^2) e_t, from x_0 = e_0.
     noise[1:] *= np.sqrt(1 - correlation**2)
     smoothed = lfilter([1.0], [1.0, -correlation], noise, axis=0)
-    to_block = (world.block - world.agent) / ACTION_SCALE
-    is_away = bool((world.agent < MARGIN).any() or (world.agent > WORLD_SIZE - MARGIN).any())
-    mean = np.clip(to_block, -LARGEST_PULL, LARGEST_PULL) if is_away else pull * is_pulled * np.clip(to_block, -1, 1)
+    mean = pull * np.clip((world.block - world.agent) / ACTION_SCALE, -1, 1)
     return np.clip(mean + scale * smoothed, -1, 1)

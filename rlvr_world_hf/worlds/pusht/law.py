@@ -133,7 +133,7 @@ def follow_actions(agent: np.ndarray, velocity: np.ndarray, actions: np.ndarray)
     ```python
     >>> at, velocity = follow_actions(np.array([100.0, 100.0]), np.zeros(2), np.array([1.0, 0.0] * 5))
     >>> at.round().tolist()
-    [289.0, 100.0]
+    [292.0, 100.0]
 
     ```
     """

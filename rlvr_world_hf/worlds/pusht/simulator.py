@@ -25,13 +25,13 @@ from .law import (
     PHYSICS_SECONDS,
     PHYSICS_STEPS,
     STIFFNESS,
-    UNNAMED_LAW,
     ActionLaw,
     aim_at,
     check_law,
     count_action_dims,
     count_control_steps,
 )
+from .law import UNNAMED_LAW as UNNAMED_LAW
 from .policies import REACH, WORLD_SIZE, ExploringPolicy, PushingPolicy
 
 
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 CARD = {
     "world": "PushT",
-    "data": "Episodes of [gym-pusht](https://github.com/huggingface/gym-pusht) (Apache 2.0). With the recipe's "
-    "`action_law: absolute` they are recorded with a scripted policy, and `exploration` is the share of steps in which "
-    "it does something else; else by several policies, in the shares that `policies` gives.",
+    "data": "Episodes of [gym-pusht](https://github.com/huggingface/gym-pusht) (Apache 2.0), recorded with a scripted "
+    "policy; `exploration` in the recipe is the share of steps in which it does something else. Without `action_law: "
+    "absolute` several policies record them, in the shares that `policies` in the recipe gives.",
 }
 """What a model card says of the world."""
 
@@ -289,8 +289,8 @@ class Recording:
         action = np.asarray(action)
         if action.shape != (self.action_dims,):
             raise ValueError(
-                f"Expected an {self.action_law} action of shape ({self.action_dims},), got {action.shape}; see "
-                "`action_law`."
+                f"Expected an action of shape ({self.action_dims},) by the {self.action_law} law, got {action.shape}; "
+                "`aim` makes one of a target."
             )
         if self.action_law == "relative":
             action = action.astype(np.float32)
