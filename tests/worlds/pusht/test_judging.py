@@ -5,7 +5,7 @@ import torch
 from rlvr_world_hf.worlds.pusht.agent import locate_agent
 from rlvr_world_hf.worlds.pusht.block import locate_block
 from rlvr_world_hf.worlds.pusht.form import PushTForm
-from rlvr_world_hf.worlds.pusht.goal_policies import GOAL, GoalPushingPolicy, StillPolicy
+from rlvr_world_hf.worlds.pusht.goal_policies import GOAL, GoalPushingPolicy, Policy, StillPolicy
 from rlvr_world_hf.worlds.pusht.judging import (
     FIRST_SEED,
     PredictedWorld,
@@ -145,7 +145,12 @@ def test_a_target_is_reached_by_relative_actions_from_where_the_agent_is_seen() 
     world = SimulatedWorld(SCENES, FORM)
     goal = np.array([[64.0, 440.0], [448.0, 64.0]])
     chosen = iter(goal)
-    play(world, lambda rng, at=chosen: (lambda agent, block, to=next(at): to), SCENES, steps=6)
+
+    def make(rng: np.random.Generator) -> Policy:
+        target = next(chosen)
+        return lambda agent, block: target
+
+    play(world, make, SCENES, steps=6)
     reached = np.stack([recording.agent for recording in world.recordings])
     assert reached == pytest.approx(goal, abs=6), "as exact as an agent is located, without drift"
     actions = world.recordings[0].actions

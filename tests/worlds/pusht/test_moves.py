@@ -23,9 +23,7 @@ def attempts(decide: Callable[[PushTTask], Decide], law: ActionLaw = "relative")
     return [attempt(task, decide(task), decisions=3) for task in tasks]
 
 
-@pytest.mark.parametrize(
-    ("law", "settings"), [("relative", {}), ("relative", {"freely": True}), ("absolute", {})]
-)
+@pytest.mark.parametrize(("law", "settings"), [("relative", {}), ("relative", {"freely": True}), ("absolute", {})])
 def test_planning_in_the_true_simulator_beats_chance(law: ActionLaw, settings: dict[str, bool]) -> None:
     planner = CrossEntropyPlanner(horizon=2, candidates=12, elites=3)
 

@@ -164,7 +164,9 @@ def test_play_goes_on_from_where_it_is(playground: Playground, play: Play) -> No
     frames = [recording.frame().transpose(1, 2, 0) for recording in replay(on.actions)]
     assert np.array_equal(on.now, frames[-1])
     assert np.array_equal(on.predicted["base"][:, :5], play.predicted["base"])
-    again = playground.pipelines["base"](list(play.predicted["base"][0, -2:]), on.actions[5:6], horizon=1, temperature=0.0)
+    again = playground.pipelines["base"](
+        list(play.predicted["base"][0, -2:]), on.actions[5:6], horizon=1, temperature=0.0
+    )
     shown = on.predicted["base"][0, 5].transpose(2, 0, 1) / 255
     assert np.abs(again[0, 0].numpy() - shown).max() <= 0.5 / 255 + 1e-6
 

@@ -187,7 +187,9 @@ def test_a_relative_target_counts_from_the_agent_at_each_control_step() -> None:
     for action in actions:
         recording.act(action)
         agent, velocity = follow_actions(agent, velocity, action)
-    assert recording.agent == pytest.approx(agent, abs=1e-9) and recording.velocity == pytest.approx(velocity, abs=1e-9)
+    assert recording.agent == pytest.approx(agent, abs=1e-9) and recording.velocity == pytest.approx(
+        velocity, abs=1e-9
+    )
     assert np.array_equal(recording.episode().actions, actions)
 
 

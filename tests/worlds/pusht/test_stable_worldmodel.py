@@ -149,7 +149,7 @@ def test_difference_by_precision_of_actions(theirs: Any) -> None:
 
 
 def test_difference_by_the_goal_that_their_reset_visits(theirs: Any) -> None:
-    """Their reset puts the world into the state of the goal first; a block touched there is still pushed afterwards."""
+    """Their reset visits the state of the goal first; a block touched there is still pushed afterwards."""
     start, actions = make_case("near_block", 9)
     apart = start.copy()
     apart[:2] = np.where(start[2:4] > 256, 60.0, 450.0)

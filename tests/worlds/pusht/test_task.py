@@ -7,7 +7,15 @@ import torch
 from rlvr_world_hf.worlds.pusht.law import ActionLaw, follow_actions
 from rlvr_world_hf.worlds.pusht.policies import MARGIN, WORLD_SIZE
 from rlvr_world_hf.worlds.pusht.simulator import record_policy
-from rlvr_world_hf.worlds.pusht.task import GOAL_STEPS, MOVES, PushTTask, actions_after, attempt, distances, targets_after
+from rlvr_world_hf.worlds.pusht.task import (
+    GOAL_STEPS,
+    MOVES,
+    PushTTask,
+    actions_after,
+    attempt,
+    distances,
+    targets_after,
+)
 
 
 @pytest.fixture(scope="module", params=["relative", "absolute"])
