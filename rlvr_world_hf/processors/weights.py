@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import torch
@@ -25,6 +25,9 @@ CODEC_WEIGHTS = "diffusion_pytorch_model"
 
 LAYERS = re.compile(r"(num|n|encoder|decoder)(_hidden|_encoder|_decoder)?_layers?|layers_per_block")
 """Settings that are numbers of layers: `num_hidden_layers`, `n_layer`, `encoder_layers` and the like."""
+
+BUFFERS = 2**30
+"""Bytes of buffers that any model may have."""
 
 SHOWN = 3
 """Names of tensors in an error; the rest is counted."""
@@ -56,7 +59,7 @@ def stored_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
 
     Raises:
         FileNotFoundError: If the index names a file that is not there.
-        ValueError: If a file is damaged.
+        ValueError: If a file is damaged, or the index names one outside the folder.
 
     Example:
         >>> import tempfile
@@ -70,8 +73,7 @@ def stored_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
     if file.is_file():
         files = [file]
     elif index.is_file():
-        parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        files = [folder / part for part in sorted(set(parts.values()))]
+        files = [folder / part for part in _parts_of(index)]
     else:
         return {}
     found = {}
@@ -122,7 +124,7 @@ def refuse_excessive_sizes(
     declared: torch.nn.Module, stored: Mapping[str, StoredTensor], *, place: Path, kind: str
 ) -> None:
     """
-    Raises where a model has more parameters than the files hold numbers.
+    Raises where a model has more parameters than the files hold numbers, or needs far more memory beside them.
 
     Args:
         declared (`torch.nn.Module`):
@@ -135,8 +137,10 @@ def refuse_excessive_sizes(
             What the settings say it is.
 
     Raises:
-        ValueError: If it has more.
+        ValueError: If it has more, or its buffers, such as a mask of the longest sequence squared, take more than the
+            weights in float32 and `BUFFERS`.
     """
+    beside = sum(buffer.numel() * buffer.dtype.itemsize for buffer in declared.buffers())
     expected = sum(parameter.numel() for parameter in declared.parameters())  # tied ones once
     given = sum(math.prod(tensor.shape) for tensor in stored.values())
     if expected > given:
@@ -146,6 +150,12 @@ def refuse_excessive_sizes(
             f"Expected in {place} the weights of the {kind} that its config.json declares, {expected} numbers, got "
             f"files of {given}{'; none has the shape of ' + _some(lacking) if lacking else ''}. Save or download it "
             "again, with its own config.json."
+        )
+    if beside > BUFFERS + 4 * given:
+        raise ValueError(
+            f"Expected of the {kind} that config.json declares in {place} at most {BUFFERS + 4 * given} bytes beside "
+            f"its weights, got {beside}; its longest sequence may be wrong. Save or download it again, with its own "
+            "config.json."
         )
 
 
@@ -317,6 +327,29 @@ def cached_codec_folder(place: str | Path, **source: Any) -> Path:
         cached = try_to_load_from_cache(str(place), file, **given)
         folder = Path(cached).parent if isinstance(cached, str) else folder
     return folder
+
+
+def _parts_of(index: Path) -> list[str]:
+    """The files that the index of sharded weights names; all lie beside it or below."""
+    try:
+        parts = sorted({*json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # the last: no JSON, or not UTF-8
+        raise ValueError(
+            f"Expected in {index} a `weight_map` from tensors to files, got none that can be read "
+            f"({type(error).__name__}: {error}). Save or download it again."
+        ) from error
+    outside = [part for part in parts if not isinstance(part, str) or _leads_out(part)]
+    if outside:
+        raise ValueError(
+            f"Expected in {index} files of its own folder, got {_some([repr(part) for part in outside])}, which would "
+            "lie outside. Save or download it again from a source that you trust."
+        )
+    return parts
+
+
+def _leads_out(path: str) -> bool:
+    # By its text: in the Hub's cache, a file beside the index is a link to another folder.
+    return any(kind(path).anchor or ".." in kind(path).parts for kind in (PurePosixPath, PureWindowsPath))
 
 
 def _numbers(settings: Any) -> Iterator[tuple[str, float]]:

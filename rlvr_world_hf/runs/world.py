@@ -91,15 +91,15 @@ def processor_settings(recipe: Recipe, *, settings: Mapping[str, Any]) -> dict[s
     return {} if told is None else told(**settings)
 
 
-def check_law(recipe: Recipe, processor: Any, *, settings: Mapping[str, Any], place: str) -> None:
+def check_law(recipe: Recipe, spoken: str | None, *, settings: Mapping[str, Any], place: str) -> None:
     """
     Raises if a world model means other things by actions than the episodes of a recipe.
 
     Args:
         recipe (`Recipe`):
             The recipe.
-        processor (`StepBlockProcessor`):
-            That of the world model. Without a law of its own, it speaks its world's `UNNAMED_LAW`.
+        spoken (`str`, *optional*):
+            `action_law` of the world model's processor. One without a law speaks its world's `UNNAMED_LAW`.
         settings (`Mapping[str, Any]`):
             Arguments of the source.
         place (`str`):
@@ -109,7 +109,7 @@ def check_law(recipe: Recipe, processor: Any, *, settings: Mapping[str, Any], pl
         ValueError: If both have a law, and these differ.
     """
     law = processor_settings(recipe, settings=settings).get("action_law")
-    spoken = processor.action_law or getattr(world_module(recipe), "UNNAMED_LAW", None)
+    spoken = spoken or getattr(world_module(recipe), "UNNAMED_LAW", None)
     if law != spoken and None not in (law, spoken):
         raise ValueError(
             f"pretrain.start_from: {place} speaks the {spoken} law of actions, and the episodes have {law} ones; "

@@ -17,7 +17,6 @@ from rlvr_world_hf.worlds.pusht.judging import PredictedWorld
 from rlvr_world_hf.worlds.pusht.playground import Playground
 from rlvr_world_hf.worlds.pusht.simulator import policy_of
 from tests.small_runs import SMALL, small_recipe
-from tests.tiny import tiny_processor
 
 
 RELATIVE = {"collect.action_law": "relative", "collect.policies": {"scripted": 1, "smooth": 1}}
@@ -53,21 +52,23 @@ def test_sensors_and_relative_actions_go_into_a_processor(cache: Path, tmp_path:
 def test_a_world_model_of_another_law_is_not_trained_on(tmp_path: Path) -> None:
     relative = {"action_law": "relative"}
     recipe = small_recipe(tmp_path, **RELATIVE)
-    check_law(recipe, tiny_processor(action_law="relative"), settings=relative, place="mine")
-    check_law(recipe, tiny_processor(), settings={"action_law": "absolute"}, place="mine")
+    check_law(recipe, "relative", settings=relative, place="mine")
+    check_law(recipe, None, settings={"action_law": "absolute"}, place="mine")
     # The bundled base names no law, as there was no other when it was trained.
     with pytest.raises(
         ValueError, match="mine speaks the absolute law of actions, and the episodes have relative ones"
     ):
-        check_law(recipe, tiny_processor(), settings=relative, place="mine")
-    check_law(load_recipe("pendulum/debug"), tiny_processor(), settings={}, place="mine")
+        check_law(recipe, None, settings=relative, place="mine")
+    check_law(load_recipe("pendulum/debug"), None, settings={}, place="mine")
 
 
-def test_training_from_the_bundled_base_needs_its_law(cache: Path, tmp_path: Path) -> None:
+def test_training_from_the_bundled_base_needs_its_law(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RLVR_WORLD_CACHE", str(tmp_path / "cache"))
     changes = {**SMALL, "output_dir": str(tmp_path), "collect.action_law": "relative", "collect.exploration": None}
     recipe = load_recipe("pusht/quickstart", overrides=changes)
     with pytest.raises(ValueError, match="--collect.action_law absolute"):
         run_stages(recipe, ["collect", "tokenizer", "pretrain"])
+    assert not [*tmp_path.rglob("*.arrow")], "refused before anything is recorded"
 
 
 def test_policies_of_a_recipe_are_checked(tmp_path: Path) -> None:
