@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.signal import lfilter
 
 from .law import ACTION_SCALE, keep_within
 from .policies import MARGIN, WORLD_SIZE, ExploringPolicy, PushingPolicy
@@ -231,7 +230,7 @@ def _draw_sequence(rng: np.random.Generator, world: Recording) -> np.ndarray:
     pull = rng.uniform(0, LARGEST_PULL) * (rng.random() < 0.5)
     noise = rng.normal(size=(SEQUENCE_STEPS * world.control_steps, 2))
     # Each step keeps the variance 1: x_t = r x_{t-1} + sqrt(1 - r^2) e_t, from x_0 = e_0.
-    noise[1:] *= np.sqrt(1 - correlation**2)
-    smoothed = lfilter([1.0], [1.0, -correlation], noise, axis=0)
+    for step in range(1, len(noise)):
+        noise[step] = correlation * noise[step - 1] + np.sqrt(1 - correlation**2) * noise[step]
     mean = pull * np.clip((world.block - world.agent) / ACTION_SCALE, -1, 1)
-    return np.clip(mean + scale * smoothed, -1, 1)
+    return np.clip(mean + scale * noise, -1, 1)
