@@ -10,7 +10,7 @@ from rlvr_world_hf.worlds.pusht.simulator import collect_episode, record_policy
 from rlvr_world_hf.worlds.pusht.task import MOVES, targets_after
 
 
-physics = {"image_size": 64, "frame_interval": 0.5}
+physics = {"image_size": 64, "frame_interval": 0.5, "action_law": "absolute"}  # an action is a target, in world units
 episode = collect_episode(seed=7_000_000, length=6, **physics)  # its second frame is the start, its last the goal
 world = WorldModelPipeline.from_pretrained(sys.argv[1] if len(sys.argv) > 1 else "pusht-rlvr")
 

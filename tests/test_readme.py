@@ -67,7 +67,7 @@ def test_plan_is_carried_out_in_the_real_physics(
     monkeypatch.setattr(sys, "argv", ["plan.py", str(trained / "outputs" / "quickstart" / "rlvr")])
     done = runpy.run_path(str(repository / "examples" / "plan.py"))
     assert done["plan"].cost == pytest.approx(float(done["objective"](done["plan"].actions[None])))
-    assert len(done["real"].targets) == 1 + 4 and len(done["rewards"]) == 4
+    assert len(done["real"].actions) == 1 + 4 and len(done["rewards"]) == 4
     assert np.array_equal(done["real"].episode().frames[:2], done["episode"].frames[:2]), "another start"
     assert f"reached {done['errors']['reached']:.4f}" in capsys.readouterr().out
 

@@ -14,12 +14,16 @@ from rlvr_world_hf.tokenizers.modeling_compressive_tokenizer import CompressiveT
 from rlvr_world_hf.training.language import build_language_policy, train_text_tokenizer
 
 
-def tiny_processor(*, image_size: int = 16, observed_steps: int = 0) -> VideoWorldModelProcessor:
+def tiny_processor(
+    *, image_size: int = 16, observed_steps: int = 0, action_law: str | None = None
+) -> VideoWorldModelProcessor:
+    """Of one target in [0, 512] an action, or of five relative ones."""
     torch.manual_seed(0)
+    low, high = ([-1.0] * 10, [1.0] * 10) if action_law == "relative" else ([0.0, 0.0], [512.0, 512.0])
     size = (image_size, image_size)
     codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=size)
     return VideoWorldModelProcessor.from_codec(
-        codec, [0.0, 0.0], [512.0, 512.0], action_bins=8, observed_steps=observed_steps, fps=2.0
+        codec, low, high, action_bins=8, observed_steps=observed_steps, fps=2.0, action_law=action_law
     )
 
 

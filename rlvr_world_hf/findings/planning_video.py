@@ -39,7 +39,7 @@ def draw_videos(attempts: Mapping[str, list[list[Piece]]], task: Callable[[int],
         to_move or range(len(judged)),
         key=lambda number: (
             not judged[number]["is_success"],
-            len(judged[number]["targets"]),
+            len(judged[number]["actions"]),
             judged[number]["position_distance"],
         ),
     )
@@ -49,7 +49,7 @@ def draw_videos(attempts: Mapping[str, list[list[Piece]]], task: Callable[[int],
         for row in (*MODELS, "simulator"):
             if row in attempts:
                 piece = attempts[row][0][number]
-                films[f"{row}: {'reached' if piece['is_success'] else 'missed'}"] = _film(goal, piece["targets"])
+                films[f"{row}: {'reached' if piece['is_success'] else 'missed'}"] = _film(goal, piece["actions"])
         images = list(_panels(films))
         images[0].save(
             folder / f"planning_{name}.gif",
@@ -61,12 +61,12 @@ def draw_videos(attempts: Mapping[str, list[list[Piece]]], task: Callable[[int],
         )
 
 
-def _film(task: PushTTask, targets: Sequence[Sequence[float]]) -> np.ndarray:
+def _film(task: PushTTask, actions: Sequence[Sequence[float]]) -> np.ndarray:
     """The frames `(1 + T, 3, H, W)` of an attempt, from its start on."""
     world = task.start()
-    for target in targets:
-        world.hold(np.asarray(target))
-    return world.seen(len(targets) + 1)
+    for action in actions:
+        world.act(np.asarray(action))
+    return world.seen(len(actions) + 1)
 
 
 def _panels(films: Mapping[str, np.ndarray]) -> Iterator[Image.Image]:

@@ -35,8 +35,11 @@ class Plan:
     targets: tuple[Target, ...] = ()
     """The targets walked to, in world units; those beyond the last step are left out."""
 
+    aims: np.ndarray
+    """Where each step aims, shape `(S, 2)`, in world units."""
+
     actions: np.ndarray
-    """What to do, shape `(S, 2)`, float64 in world units."""
+    """What to do, shape `(S, A)`, float64, in the unit of the data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +53,13 @@ class Play:
     """The frames that the models were given, shape `(K, H, W, 3)`, uint8 RGB; the last one is the start."""
 
     before: np.ndarray
-    """What the scripted policy did up to the start, shape `(B, 2)`, float64 in world units."""
+    """What the scripted policy did up to the start, shape `(B, A)`, float64, in the unit of the data."""
 
     agent: np.ndarray
     """Where the agent stands now, shape `(2,)`, in world units."""
 
     actions: np.ndarray
-    """What was done since the start, shape `(S, 2)`, float64 in world units: the same for all."""
+    """What was done since the start, shape `(S, A)`, float64, in the unit of the data: the same for all."""
 
     truth: np.ndarray
     """What happened in the simulator, shape `(S, H, W, 3)`, uint8 RGB."""

@@ -37,6 +37,9 @@ class SensorWorldModelProcessor(StepBlockProcessor):
             Highest value of each action dimension.
         fps (`float`, *optional*):
             Steps a second of the data.
+        action_law (`str`, *optional*):
+            What an action means, where the world has a choice, in that world's words; the processor does not use it:
+            it is kept for its users. None for checkpoints from before there was a choice.
 
     Raises:
         ValueError: if tokenizer or ranges do not fit the layout, or the layout has frames.
@@ -63,6 +66,7 @@ class SensorWorldModelProcessor(StepBlockProcessor):
         action_low: Sequence[float],
         action_high: Sequence[float],
         fps: float | None = None,
+        action_law: str | None = None,
     ) -> None:
         super().__init__(
             tokenizer,
@@ -72,6 +76,7 @@ class SensorWorldModelProcessor(StepBlockProcessor):
             state_low=state_low,
             state_high=state_high,
             fps=fps,
+            action_law=action_law,
         )
         if self.layout.dynamics_length:
             raise ValueError(
@@ -91,6 +96,7 @@ class SensorWorldModelProcessor(StepBlockProcessor):
         action_bins: int = 256,
         observed_steps: int = 1,
         fps: float | None = None,
+        action_law: str | None = None,
     ) -> "SensorWorldModelProcessor":
         """
         Builds a processor, with the layout and the tokenizer for the ranges of states and actions.
@@ -105,6 +111,7 @@ class SensorWorldModelProcessor(StepBlockProcessor):
             observed_steps (`int`, *optional*, defaults to 1): states given in the prompt, `M`. One is enough where
                 the state holds velocities; two or more where they must be read from differences.
             fps (`float`, *optional*): steps a second of the data.
+            action_law (`str`, *optional*): what an action means, see the class.
 
         Returns:
             [`SensorWorldModelProcessor`]
@@ -121,7 +128,8 @@ class SensorWorldModelProcessor(StepBlockProcessor):
             action_dims=len(action_low),
             action_bins=action_bins,
         )
-        return cls(build_tokenizer(layout), layout, state_low, state_high, action_low, action_high, fps=fps)
+        ranges = (state_low, state_high, action_low, action_high)
+        return cls(build_tokenizer(layout), layout, *ranges, fps=fps, action_law=action_law)
 
     def encode_prompt(self, context: Array, actions: Array) -> torch.Tensor:
         """

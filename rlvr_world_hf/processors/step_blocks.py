@@ -44,6 +44,9 @@ class StepBlockProcessor(WorldModelProcessor):
             Highest value of each sensor dimension.
         fps (`float`, *optional*):
             Steps a second of the data.
+        action_law (`str`, *optional*):
+            What an action means, where the world has a choice, in that world's words; the processor does not use it:
+            it is kept for its users. None for checkpoints from before there was a choice.
 
     Raises:
         ValueError: if tokenizer or ranges do not fit the layout.
@@ -65,6 +68,7 @@ class StepBlockProcessor(WorldModelProcessor):
         state_low: Sequence[float] | None,
         state_high: Sequence[float] | None,
         fps: float | None,
+        action_law: str | None = None,
     ) -> None:
         self.layout = layout if isinstance(layout, TokenLayout) else TokenLayout.from_dict(layout)
         # Lists of floats, as these arguments are saved as JSON.
@@ -74,14 +78,15 @@ class StepBlockProcessor(WorldModelProcessor):
         self.state_low = None if state_low is None else [float(value) for value in state_low]
         self.state_high = None if state_high is None else [float(value) for value in state_high]
         self.fps = fps
+        self.action_law = action_law
         sensor_dims = [len(ends or ()) for ends in (self.state_low, self.state_high)]
         _check_fit(self.layout, words=len(tokenizer), action_dims=len(self.action_low), sensor_dims=sensor_dims)
         super().__init__(tokenizer)
 
     def to_dict(self) -> dict[str, Any]:
-        """As [`WorldModelProcessor.to_dict`]; without sensors, their ranges are left out."""
-        settings = super().to_dict()
-        return {name: value for name, value in settings.items() if value is not None or "state_" not in name}
+        """As [`WorldModelProcessor.to_dict`]; the ranges of sensors and the law of actions are left out if unknown."""
+        left_out = {"state_low", "state_high", "action_law"}
+        return {name: value for name, value in super().to_dict().items() if value is not None or name not in left_out}
 
     def __call__(
         self,

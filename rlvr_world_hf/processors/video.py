@@ -51,6 +51,9 @@ class VideoWorldModelProcessor(StepBlockProcessor):
             Lowest value of each sensor dimension, if the layout has sensors.
         state_high (`Sequence[float]` of length `P`, *optional*):
             Highest value of each sensor dimension. Values outside the range fall into the outermost bins.
+        action_law (`str`, *optional*):
+            What an action means, where the world has a choice, in that world's words; the processor does not use it:
+            it is kept for its users. None for checkpoints from before there was a choice.
 
     Raises:
         ValueError: if codec, tokenizer or ranges do not fit the layout.
@@ -78,6 +81,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
         fps: float | None = None,
         state_low: Sequence[float] | None = None,
         state_high: Sequence[float] | None = None,
+        action_law: str | None = None,
     ) -> None:
         layout = layout if isinstance(layout, TokenLayout) else TokenLayout.from_dict(layout)
         _check_fit(layout, codec)
@@ -91,6 +95,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
             state_low=state_low,
             state_high=state_high,
             fps=fps,
+            action_law=action_law,
         )
         if layout.sensor_dims:
             self.predicts = ("frames", "sensors")
@@ -110,6 +115,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
         state_low: Sequence[float] | None = None,
         state_high: Sequence[float] | None = None,
         sensor_bins: int = 256,
+        action_law: str | None = None,
     ) -> "VideoWorldModelProcessor":
         """
         Builds a processor, with the layout and the tokenizer for a codec.
@@ -125,6 +131,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
                 sensors are predicted beside the frames.
             state_high (`Sequence[float]` of length `P`, *optional*): highest value of each sensor dimension.
             sensor_bins (`int`, *optional*, defaults to 256): bins of each sensor dimension.
+            action_law (`str`, *optional*): what an action means, see the class.
 
         Returns:
             [`VideoWorldModelProcessor`]
@@ -138,8 +145,8 @@ class VideoWorldModelProcessor(StepBlockProcessor):
             sensor_dims=len(state_low or ()),
             sensor_bins=sensor_bins if state_low else 0,
         )
-        ranges: dict[str, Any] = {"state_low": state_low, "state_high": state_high}
-        return cls(build_tokenizer(layout), codec, layout, action_low, action_high, fps=fps, **ranges)
+        beside: dict[str, Any] = {"state_low": state_low, "state_high": state_high, "action_law": action_law}
+        return cls(build_tokenizer(layout), codec, layout, action_low, action_high, fps=fps, **beside)
 
     @torch.no_grad()
     def encode_prompt(self, context: Array, actions: Array, context_states: Array | None = None) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -58,9 +59,62 @@ def world_module(recipe: Recipe) -> ModuleType:
             The recipe.
 
     Returns:
-        `ModuleType`: it may have `CARD`, and in a world of text `PROMPT_TEMPLATE` and `nothing_changes`.
+        `ModuleType`: it may have `CARD`, in a world of text `PROMPT_TEMPLATE` and `nothing_changes`, and where
+        actions may mean several things `processor_settings` and `UNNAMED_LAW`.
     """
     return import_module(world_source(recipe).__module__)
+
+
+def processor_settings(recipe: Recipe, *, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    What the world of a recipe tells a processor beside what its episodes show.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+        settings (`Mapping[str, Any]`):
+            Arguments of the source.
+
+    Returns:
+        `dict[str, Any]`: arguments of the processor; none where the world's module has no `processor_settings`.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.runs.recipe import load_recipe
+    >>> processor_settings(load_recipe("pusht/quickstart"), settings={"action_law": "absolute"})
+    {'action_law': 'absolute'}
+
+    ```
+    """
+    told = getattr(world_module(recipe), "processor_settings", None)
+    return {} if told is None else told(**settings)
+
+
+def check_law(recipe: Recipe, spoken: str | None, *, settings: Mapping[str, Any], place: str) -> None:
+    """
+    Raises if a world model means other things by actions than the episodes of a recipe.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+        spoken (`str`, *optional*):
+            `action_law` of the world model's processor. One without a law speaks its world's `UNNAMED_LAW`.
+        settings (`Mapping[str, Any]`):
+            Arguments of the source.
+        place (`str`):
+            What the error calls the world model.
+
+    Raises:
+        ValueError: If both have a law, and these differ.
+    """
+    law = processor_settings(recipe, settings=settings).get("action_law")
+    spoken = spoken or getattr(world_module(recipe), "UNNAMED_LAW", None)
+    if law != spoken and None not in (law, spoken):
+        raise ValueError(
+            f"pretrain.start_from: {place} speaks the {spoken} law of actions, and the episodes have {law} ones; "
+            f"give `--collect.action_law {spoken}`, or another world model."
+        )
 
 
 def is_text(recipe: Recipe) -> bool:

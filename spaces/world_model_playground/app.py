@@ -212,8 +212,8 @@ def build_video(page: gr.Blocks, checkpoints: Checkpoints, measured: gr.HTML) ->
         start: int, targets: list[list[float]], temperature: float = 0.0, samples: int = 1, seed: int = 0
     ) -> dict[str, Any]:
         """
-        Walk from a start to targets, at most 12 steps, in the simulator and in each model. Returns the actions (x, y)
-        in world units; metrics and repetition of each model, by sample and step; and films, PNGs of the frames side by
+        Walk from a start to targets, at most 12 steps, in the simulator and in each model. Returns the actions, by the
+        models' law; metrics and repetition of each model, by sample and step; and films, PNGs of the frames side by
         side.
         """
         play = playground.start(start)

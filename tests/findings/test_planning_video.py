@@ -15,8 +15,8 @@ def test_best_and_worst_show_goal_and_ways_to_decide(tmp_path: Path, with_ceilin
     path = 50.0 * has_to_move
 
     def piece(start: int, *, steps: int, is_success: bool) -> dict[str, object]:
-        targets = tasks[start].solution[:steps].tolist()
-        attempt = {"is_success": is_success, "position_distance": 9.0, "block_path": path, "targets": targets}
+        actions = tasks[start].solution[:steps].tolist()
+        attempt = {"is_success": is_success, "position_distance": 9.0, "block_path": path, "actions": actions}
         return {"start": start, **attempt}
 
     names = ["base", "rlvr", *["simulator"] * with_ceiling]
@@ -37,8 +37,8 @@ def test_a_start_whose_block_is_there_already_is_not_shown(tmp_path: Path) -> No
     task = PushTTask(1, image_size=32, lead=2, goal_steps=2)
 
     def piece(path: float, *, steps: int) -> dict[str, object]:
-        targets = task.solution[:steps].tolist()
-        return {"start": 1, "is_success": True, "position_distance": 9.0, "block_path": path, "targets": targets}
+        actions = task.solution[:steps].tolist()
+        return {"start": 1, "is_success": True, "position_distance": 9.0, "block_path": path, "actions": actions}
 
     draw_videos(
         {name: [[piece(5.0, steps=1), piece(50.0, steps=2)]] for name in ("base", "rlvr")}, lambda _: task, tmp_path

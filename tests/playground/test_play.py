@@ -48,7 +48,7 @@ def test_a_play_is_not_changed_but_followed_by_another() -> None:
 
 
 def test_a_plan_may_have_steps_without_targets() -> None:
-    assert Plan(actions=np.zeros((2, 2))).targets == ()
+    assert Plan(aims=np.zeros((2, 2)), actions=np.zeros((2, 10))).targets == ()
 
 
 def test_frames_are_measured_by_the_rewards() -> None:

@@ -125,14 +125,18 @@ def goal_cost(goal_frame: np.ndarray) -> GoalCost:
 
 
 def _form(pipeline: WorldModelPipeline) -> dict[str, Any]:
-    """Size and interval of the frames that a model of PushT was trained on."""
+    """Size and interval of the frames that a model of PushT was trained on, and its law of actions."""
     form = PushTForm.of(pipeline.processor)
     if form.frame_interval != FRAME_INTERVAL:
         raise ValueError(
             f"Expected frames {FRAME_INTERVAL} s apart, as goals lie {GOAL_STEPS} decisions of that length ahead, got "
             f"a model of frames {form.frame_interval:g} s apart; give the run of a recipe such as pusht/quickstart."
         )
-    return {"image_size": form.image_size, "frame_interval": form.frame_interval}
+    return {
+        "image_size": form.image_size,
+        "frame_interval": form.frame_interval,
+        "action_law": form.action_law,
+    }
 
 
 def _metrics_of(piece: Piece) -> dict[str, float]:
@@ -144,7 +148,7 @@ def _metrics_of(piece: Piece) -> dict[str, float]:
         **moves,
         "position_distance": piece["position_distance"],
         "angle_distance": piece["angle_distance"],
-        "decisions": float(len(piece["targets"])),
+        "decisions": float(len(piece["actions"])),
         "seconds_per_decision": mean_seconds(piece),
     }
 

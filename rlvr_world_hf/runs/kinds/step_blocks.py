@@ -40,7 +40,7 @@ from ..places import check_codec, check_world_model
 from ..precision import use_bfloat16
 from ..progress import cached, fingerprint, read_json
 from ..stage import Processes, StageRun, find_stage, stage_folder
-from ..world import world_source
+from ..world import check_law, processor_settings, world_source
 from .kind import SPLITS, LikelihoodParts, WorldKind
 
 
@@ -110,10 +110,13 @@ class StepBlockKind(WorldKind):
         """A fresh policy of a few ids: its sizes do not depend on their number."""
         from ...training.pretraining import build_policy
 
-        if settings.start_from == BUNDLED:
-            self._bundled_base()
-        elif settings.start_from:
-            check_world_model(settings.start_from, where="pretrain.start_from")
+        if settings.start_from:
+            if settings.start_from != BUNDLED:
+                check_world_model(settings.start_from, where="pretrain.start_from")
+            place = self._bundled_base() if settings.start_from == BUNDLED else find_place(settings.start_from)
+            # That of a Hub repository is checked once it is here.
+            if saved := read_json(Path(place) / "processor_config.json"):
+                self._check_law(saved.get("action_law"), place)
         else:
             windows, states = self.recipe.windows, self.states()
             frames, contexts = int("frames" in states), int(windows.context_frames > 0)
@@ -284,6 +287,7 @@ class StepBlockKind(WorldKind):
             return processor, choose_attention(model, device)
         # Bundled weights are bfloat16, in which small updates would be lost.
         model, processor = load_world_model(place, device=device, dtype=torch.float32)
+        self._check_law(processor.action_law, place)
         return processor, choose_attention(model)
 
     def restart(self, model: Any, processor: Any) -> Any:
@@ -333,6 +337,7 @@ class StepBlockKind(WorldKind):
             "action_bins": settings.action_bins,
             "observed_steps": self.recipe.windows.observed_steps,
             "fps": episodes[0].fps,
+            **processor_settings(self.recipe, settings=self.settings("collect").arguments),
         }
         if settings.sensor_bins:
             arguments |= _ranges("state", [episode.states for episode in episodes])
@@ -394,6 +399,10 @@ class StepBlockKind(WorldKind):
         """Where the world model lies that training starts from; `None` for a fresh policy."""
         start = self.settings("pretrain").start_from
         return self._bundled_base() if start == BUNDLED else start or None
+
+    def _check_law(self, spoken: str | None, place: Path | str) -> None:
+        """Refuse a world model whose processor saves another law of actions than that of the recipe's episodes."""
+        check_law(self.recipe, spoken, settings=self.settings("collect").arguments, place=str(place))
 
     def _bundled_base(self) -> Path:
         source = self.settings("tokenizer").source

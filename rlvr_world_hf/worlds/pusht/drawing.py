@@ -54,7 +54,7 @@ def draw_plan(play: Play, plan: Plan, size: int) -> np.ndarray:
     """
     picture = Image.fromarray(enlarge(play.now, size))
     draw, unit = ImageDraw.Draw(picture), size / WORLD_SIZE
-    way = [(x * unit, y * unit) for x, y in (play.agent, *plan.actions)]
+    way = [(x * unit, y * unit) for x, y in (play.agent, *plan.aims)]
     draw.line(way, fill=INK, width=round(3 * unit))
     for point in way[1:]:
         draw.circle(point, 5 * unit, fill=INK)

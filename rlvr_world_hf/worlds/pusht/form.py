@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .law import UNNAMED_LAW, ActionLaw, check_law, count_action_dims, count_control_steps
 from .policies import WORLD_SIZE
 from .simulator import Recording, record_policy
 
@@ -25,6 +26,8 @@ class PushTForm:
     >>> form = PushTForm(image_size=32, frame_interval=0.5, given_frames=2, prompt_actions=1)
     >>> form.record(seed=0).seen(form.given_frames).shape
     (2, 3, 32, 32)
+    >>> form.action_law, form.action_dims
+    ('relative', 10)
 
     ```
     """
@@ -33,13 +36,26 @@ class PushTForm:
     """Height and width of a frame in pixels."""
 
     frame_interval: float
-    """Seconds between two frames; an action is held for so long."""
+    """Seconds between two frames; an action is what is done between them."""
 
     given_frames: int
     """Frames before the first decision, the present one included."""
 
     prompt_actions: int
     """Actions before the first predicted frame: those between the observed frames, and the first decision."""
+
+    action_law: ActionLaw = "relative"
+    """What an action means, see `law.py`. Checkpoints whose processor names no law speak the absolute one."""
+
+    @property
+    def action_dims(self) -> int:
+        """Numbers of an action."""
+        return count_action_dims(self.action_law, self.frame_interval)
+
+    @property
+    def control_steps(self) -> int:
+        """Control steps between two frames."""
+        return count_control_steps(self.frame_interval)
 
     @classmethod
     def of(cls, processor: Any, *, name: str = "the model") -> PushTForm:
@@ -61,8 +77,8 @@ class PushTForm:
         if (found := _difference(processor)) is not None:
             raise ValueError(
                 f"Expected {name} to be a world model of PushT, with square frames alone whose size divides "
-                f"{WORLD_SIZE:.0f}, a frame rate and 2 action dimensions, got {found}; give a checkpoint of a recipe "
-                "such as pusht/quickstart."
+                f"{WORLD_SIZE:.0f}, a frame rate and the action dimensions of its law, got {found}; give a checkpoint "
+                "of a recipe such as pusht/quickstart."
             )
         layout = processor.layout
         return cls(
@@ -70,6 +86,7 @@ class PushTForm:
             frame_interval=1 / processor.fps,
             given_frames=layout.context_frames + layout.observed_steps,
             prompt_actions=layout.prompt_actions,
+            action_law=_law(processor),
         )
 
     def record(self, seed: int) -> Recording:
@@ -85,7 +102,11 @@ class PushTForm:
         """
         # At least one step, as an episode of none has nothing to stack.
         return record_policy(
-            seed, length=max(1, self.given_frames - 1), image_size=self.image_size, frame_interval=self.frame_interval
+            seed,
+            length=max(1, self.given_frames - 1),
+            image_size=self.image_size,
+            frame_interval=self.frame_interval,
+            action_law=self.action_law,
         )
 
 
@@ -135,8 +156,15 @@ def _difference(processor: Any) -> str | None:
     if processor.predicts != ("frames",):
         return f"one that predicts {' and '.join(processor.predicts)}"
     height, width = processor.codec.config.image_size
-    dims = processor.layout.action_dims
-    if height == width and WORLD_SIZE % height == 0 and processor.fps and dims == 2:
+    dims, law = processor.layout.action_dims, _law(processor)
+    check_law(law)
+    has_frames = height == width and WORLD_SIZE % height == 0 and processor.fps
+    if has_frames and dims == count_action_dims(law, 1 / processor.fps):
         return None
     rate = f"{processor.fps:g} frames a second" if processor.fps else "no frame rate"
-    return f"frames of {height}x{width}, {rate} and {dims} action dimensions"
+    return f"frames of {height}x{width}, {rate} and {dims} action dimensions of the {law} law"
+
+
+def _law(processor: Any) -> ActionLaw:
+    """The law of actions that a processor names, or else that of those which name none."""
+    return processor.action_law or UNNAMED_LAW

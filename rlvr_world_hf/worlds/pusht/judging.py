@@ -2,7 +2,8 @@
 A policy of PushT acts in the simulator or in a world model; it is shown frames alone, in the same form by both.
 
     scene     an episode's seed; the data's scripted policy plays the steps that the model's first window needs
-    play      at each step agent and block are found in the frame, and the policy chooses the next target
+    play      at each step agent and block are found in the frame, and the policy chooses the next target; it is turned
+              into an action from where the agent is seen, by the model's law of actions
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .agent import locate_agent
 from .block import locate_block
 from .form import PushTForm
 from .goal_policies import GOAL, Policy
+from .law import aim_at, follow_actions
 from .policies import WORLD_SIZE
 from .simulator import Recording
 
@@ -36,11 +38,17 @@ SEEDS_APART = 100_000
 class World(Protocol):
     """Scenes that go on together."""
 
+    form: PushTForm
+    """What a model is given, and the law of its actions."""
+
+    velocities: np.ndarray
+    """Of the agents at the first decision, shape `(E, 2)`, in world units a second."""
+
     def frames(self) -> torch.Tensor:
         """The present frames `(E, 3, H, W)`, float32 in `[0, 1]`."""
 
-    def act(self, targets: np.ndarray) -> None:
-        """Takes targets `(E, 2)`, in world units."""
+    def act(self, actions: np.ndarray) -> None:
+        """Takes actions `(E, A)`, by the law of the form."""
 
 
 class SimulatedWorld:
@@ -55,7 +63,9 @@ class SimulatedWorld:
     """
 
     def __init__(self, scenes: Sequence[int], form: PushTForm) -> None:
+        self.form = form
         self.recordings = [form.record(scene) for scene in scenes]
+        self.velocities = np.stack([recording.velocity for recording in self.recordings])
         for recording in self.recordings:
             recording.records_frames = False  # each present frame is drawn once, when it is asked for
 
@@ -63,16 +73,16 @@ class SimulatedWorld:
         """See [`World`]."""
         return torch.from_numpy(np.stack([recording.frame() for recording in self.recordings])).float() / 255
 
-    def act(self, targets: np.ndarray) -> None:
+    def act(self, actions: np.ndarray) -> None:
         """See [`World`]."""
-        for recording, target in zip(self.recordings, targets, strict=True):
-            recording.hold(target)
+        for recording, action in zip(self.recordings, actions, strict=True):
+            recording.act(action)
 
 
 class PredictedWorld:
     """
-    The same scenes in a world model, all predicted together. Targets beyond the range of actions that the model was
-    trained on are clipped to it, as there are no tokens for them.
+    The same scenes in a world model, all predicted together. Actions beyond the range that the model was trained on
+    are clipped to it, as there are no tokens for them.
 
     Args:
         pipeline ([`WorldModelPipeline`]):
@@ -86,9 +96,11 @@ class PredictedWorld:
     """
 
     def __init__(self, pipeline: Any, scenes: Sequence[int], *, noise: int = 0, **settings: Any) -> None:
-        form = PushTForm.of(pipeline.processor)
+        self.form = form = PushTForm.of(pipeline.processor)
         self.low, self.high = pipeline.processor.action_low, pipeline.processor.action_high
-        starts = [_start(form.record(scene), form) for scene in scenes]
+        recordings = [form.record(scene) for scene in scenes]
+        self.velocities = np.stack([recording.velocity for recording in recordings])
+        starts = [_start(recording, form) for recording in recordings]
         self.env = WorldModelVectorEnv(pipeline, starts, num_envs=len(starts), **settings)
         # Mixed and not added: scene 1 with noise 0 must not have the noise of scene 0 with noise 1.
         seeds = [int(np.random.SeedSequence([scene, noise]).generate_state(1)[0]) for scene in scenes]
@@ -98,9 +110,9 @@ class PredictedWorld:
         """See [`World`]."""
         return rearrange(torch.from_numpy(self.observations), "e h w c -> e c h w").float() / 255
 
-    def act(self, targets: np.ndarray) -> None:
+    def act(self, actions: np.ndarray) -> None:
         """See [`World`]."""
-        self.observations, *_ = self.env.step(np.clip(targets, self.low, self.high).astype(np.float32))
+        self.observations, *_ = self.env.step(np.clip(actions, self.low, self.high).astype(np.float32))
 
 
 def find_scenes(count: int, *, seed: int, nearest: float, farthest: float, form: PushTForm) -> list[int]:
@@ -161,11 +173,17 @@ def play(world: World, make: PolicyMaker, scenes: Sequence[int], *, steps: int) 
     """
     policies = [make(np.random.default_rng([scene, 2])) for scene in scenes]
     seen = np.full((2, len(policies), 2), WORLD_SIZE / 2)  # of agent and block, where they were seen last
+    velocities = world.velocities
     for _ in range(steps):
         frames = world.frames()
         found = np.stack([locate(frames).numpy() * WORLD_SIZE for locate in (locate_agent, locate_block)])
         seen = np.where(np.isnan(found), seen, found)
-        world.act(np.stack([policy(agent, block) for policy, agent, block in zip(policies, *seen, strict=True)]))
+        actions = np.stack([policy(agent, block) for policy, agent, block in zip(policies, *seen, strict=True)])
+        if world.form.action_law == "relative":
+            actions = aim_at(seen[0], velocities, actions, control_steps=world.form.control_steps)
+            # A frame shows no velocity, but it follows from what was done, wherever the agent is.
+            _, velocities = follow_actions(seen[0], velocities, actions)
+        world.act(actions)
     return distances_to_goal(world.frames())
 
 

@@ -2,8 +2,8 @@
 Ways to decide in PushT: at random, as the scripted policy, by a world model's predictions, by the true physics.
 
 The two that plan use the same cost, which compares frames with the goal frame, so they differ only in what they know
-of the world. Both are given the agent's position, from which moves are counted, as DINO-WM's planner is given
-proprioception.
+of the world. Both are given the agent's position and velocity, from which moves are counted, as DINO-WM's
+planner is given proprioception.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 from ...pipeline import WorldModelPipeline
 from ...planning.controller import RecedingHorizonController
 from ...planning.imagination import ImaginedCost
-from ...planning.planner import Objective, Planner
+from ...planning.planner import ActionBox, Objective, Planner
 from .policies import PushingPolicy
 from .simulated_cost import SimulatedCost
 from .simulator import Recording
-from .task import MOVE, MOVES, Decide, targets_after
+from .task import MOVES, RELATIVE_MOVES, Decide, actions_after
 
 
 Cost = Callable[[torch.Tensor], torch.Tensor]
@@ -37,13 +37,14 @@ def random_moves(seed: int) -> Decide:
             Of the draws.
 
     Returns:
-        `Callable`: gives the next target.
+        `Callable`: gives the next action.
     """
     rng = np.random.default_rng([seed, 3])
 
     def decide(world: Recording) -> np.ndarray:
-        moves = torch.from_numpy(rng.uniform(-MOVE, MOVE, (1, 1, 2)).astype(np.float32))
-        return targets_after(world.agent, moves)[0, 0].numpy()
+        box = _box(world, freely=False)
+        moves = torch.from_numpy(rng.uniform(box.low, box.high, (1, 1, 2)).astype(np.float32))
+        return _to_actions(world, freely=False)(moves)[0, 0].numpy()
 
     return decide
 
@@ -57,10 +58,10 @@ def scripted_moves(seed: int) -> Decide:
             Of its noise, which is not that of the episode.
 
     Returns:
-        `Callable`: gives the next target.
+        `Callable`: gives the next action.
     """
     policy = PushingPolicy(np.random.default_rng([seed, 4]))
-    return lambda world: policy(world.agent, world.block)
+    return lambda world: world.aim(policy(world.agent, world.block))
 
 
 def imagined_moves(
@@ -71,6 +72,7 @@ def imagined_moves(
     seed: int,
     window: int | None = None,
     temperature: float = 0.0,
+    freely: bool = False,
 ) -> Decide:
     """
     Decides by planning in a world model.
@@ -88,9 +90,12 @@ def imagined_moves(
             As of [`ImaginedCost`].
         temperature (`float`, *optional*, defaults to 0.0):
             As of [`ImaginedCost`].
+        freely (`bool`, *optional*, defaults to `False`):
+            Whether to plan all numbers of relative actions, as stable-worldmodel does, and not two for each decision:
+            a move.
 
     Returns:
-        `Callable`: gives the next target.
+        `Callable`: gives the next action.
     """
     layout = pipeline.processor.layout
     given = layout.context_frames + layout.observed_steps
@@ -100,17 +105,17 @@ def imagined_moves(
             pipeline,
             world.seen(given),
             cost,
-            past_actions=world.targets,
+            past_actions=world.actions,
             to_actions=to_actions,
             window=window,
             temperature=temperature,
             seed=seed + step,
         )
 
-    return _planned(imagine, planner, seed)
+    return _planned(imagine, planner, seed, freely=freely)
 
 
-def simulated_moves(cost: Cost, planner: Planner, *, seed: int) -> Decide:
+def simulated_moves(cost: Cost, planner: Planner, *, seed: int, freely: bool = False) -> Decide:
     """
     Decides by planning in the true physics: what a perfect model of the world would give.
 
@@ -121,27 +126,52 @@ def simulated_moves(cost: Cost, planner: Planner, *, seed: int) -> Decide:
             Finds moves.
         seed (`int`):
             Of the planner.
+        freely (`bool`, *optional*, defaults to `False`):
+            As of [`imagined_moves`].
 
     Returns:
-        `Callable`: gives the next target.
+        `Callable`: gives the next action.
     """
-    return _planned(lambda world, to_actions, step: SimulatedCost(world, cost, to_actions), planner, seed)
+    return _planned(
+        lambda world, to_actions, step: SimulatedCost(world, cost, to_actions), planner, seed, freely=freely
+    )
 
 
 def _planned(
-    imagine: Callable[[Recording, Callable[[torch.Tensor], torch.Tensor], int], Objective], planner: Planner, seed: int
+    imagine: Callable[[Recording, Callable[[torch.Tensor], torch.Tensor], int], Objective],
+    planner: Planner,
+    seed: int,
+    *,
+    freely: bool,
 ) -> Decide:
     controller = RecedingHorizonController(planner)
     first: int | None = None
 
     def decide(world: Recording) -> np.ndarray:
         nonlocal first
-        # Steps count from the first decision: the scripted policy's targets before it are no decisions.
-        done = len(world.targets)
+        # Steps count from the first decision: the scripted policy's actions before it are no decisions.
+        done = len(world.actions)
         first = done if first is None else first
         step = done - first
-        to_actions = partial(targets_after, world.agent.copy())
-        plan = controller.decide(imagine(world, to_actions, step), MOVES, seed=seed + step)
+        to_actions = _to_actions(world, freely=freely)
+        plan = controller.decide(imagine(world, to_actions, step), _box(world, freely=freely), seed=seed + step)
         return to_actions(plan.actions[None])[0, 0].numpy()
 
     return decide
+
+
+def _box(world: Recording, *, freely: bool) -> ActionBox:
+    """What may be planned in a world: its moves, or all numbers of its actions."""
+    if not freely:
+        return MOVES if world.action_law == "absolute" else RELATIVE_MOVES
+    if world.action_law == "absolute":
+        raise ValueError("Expected relative actions to plan freely, got a world of absolute ones; plan moves there.")
+    return ActionBox(low=(-1.0,) * world.action_dims, high=(1.0,) * world.action_dims)
+
+
+def _to_actions(world: Recording, *, freely: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Turns what is planned `(N, H, D)`, from where the agent now is, into actions `(N, H, A)`."""
+    if freely:
+        return lambda actions: actions
+    now = (world.agent.copy(), world.velocity)
+    return partial(actions_after, *now, action_law=world.action_law, control_steps=world.control_steps)

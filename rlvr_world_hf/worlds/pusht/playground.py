@@ -2,7 +2,8 @@
 PushT in play: a start, targets to walk to, and what simulator and models make of the same actions.
 
     start     an episode's seed; the scripted policy of the data plays the first seconds, which give the first frames
-    plan      targets; the agent walks there in steps of at most `REACH`, one a frame interval, as in the training data
+    plan      targets; the agent walks there in steps of at most `REACH`, one a frame interval, by the models' law of
+              actions
     advance   the planned actions, or recorded ones, for the true simulator and each model on its own predicted frames
 """
 
@@ -123,7 +124,7 @@ class Playground:
             given=rearrange(recording.seen(self.form.given_frames), "t c h w -> t h w c"),
             before=recording.episode().actions.astype(np.float64),
             agent=recording.agent.copy(),
-            actions=np.zeros((0, 2)),
+            actions=np.zeros((0, self.form.action_dims)),
             truth=still,
             predicted=dict.fromkeys(self.pipelines, still[None]),  # one sample of no step, which branches
             metrics={name: {metric.name: np.zeros((1, 0)) for metric in METRICS} for name in self.pipelines},
@@ -153,6 +154,7 @@ class Playground:
             )
         recording = self._simulator(play)
         walked: list[Target] = []
+        aims: list[np.ndarray] = []
         actions: list[np.ndarray] = []
         for target in targets:
             left = min(self.max_steps, self.max_total - play.steps) - len(actions)
@@ -162,11 +164,16 @@ class Playground:
             # A target where the agent already stands is a step of rest.
             steps = max(1, math.ceil(np.linalg.norm(waypoint - recording.agent) / REACH))
             for _ in range(min(steps, left)):
-                actions.append(within_reach(recording.agent, waypoint, REACH))
-                recording.hold(actions[-1])
+                aims.append(within_reach(recording.agent, waypoint, REACH))
+                actions.append(recording.aim(aims[-1]))
+                recording.act(actions[-1])
             walked.append((float(waypoint[0]), float(waypoint[1])))
-        # Without a step the array is `(0,)`, and a plan's is `(0, 2)`.
-        return Plan(targets=tuple(walked), actions=np.array(actions).reshape(-1, 2))
+        # Without a step the arrays are `(0,)`, and a plan's have two dimensions.
+        return Plan(
+            targets=tuple(walked),
+            aims=np.array(aims).reshape(-1, 2),
+            actions=np.array(actions, np.float64).reshape(-1, self.form.action_dims),
+        )
 
     def recorded_actions(self, play: Play) -> np.ndarray:
         """
@@ -177,8 +184,8 @@ class Playground:
                 What was done so far; it says how many recorded actions were replayed already.
 
         Returns:
-            `numpy.ndarray` of shape `(S, 2)`, float64 in world units: at most `max_steps`, none where the recording
-            or the play ends.
+            `numpy.ndarray` of shape `(S, A)`, float64 in the unit of the data: at most `max_steps`, none where the
+            recording or the play ends.
         """
         recorded = self._record(play.seed, self.scripted_steps + self.recorded_steps, frames=False)
         first = self.scripted_steps + play.replayed
@@ -201,8 +208,8 @@ class Playground:
         Args:
             play ([`Play`]):
                 What was done so far.
-            actions (`numpy.ndarray` of shape `(S, 2)`):
-                What to do, in world units; at most `max_steps`.
+            actions (`numpy.ndarray` of shape `(S, A)`):
+                What to do, by the models' law of actions; at most `max_steps`.
             samples (`int`, *optional*, defaults to 1):
                 Predictions of each model, in `[1, MAX_SAMPLES]`. New ones branch off from those there are.
             temperature (`float`, *optional*, defaults to 0.0):
@@ -227,7 +234,7 @@ class Playground:
         for step, action in enumerate(actions):
             if step % self.horizon == 0:
                 done = play.steps  # a window begins with the frames as shown
-            recording.hold(action)
+            recording.act(action)
             play = dataclasses.replace(
                 play,
                 agent=recording.agent.copy(),
@@ -246,14 +253,20 @@ class Playground:
 
     def _record(self, seed: int, length: int, *, frames: bool = True) -> Recording:
         """So many steps of the scripted policy."""
-        size, interval = self.form.image_size, self.form.frame_interval
-        return record_policy(seed, length=length, image_size=size, frame_interval=interval, frames=frames)
+        return record_policy(
+            seed,
+            length=length,
+            image_size=self.form.image_size,
+            frame_interval=self.form.frame_interval,
+            frames=frames,
+            action_law=self.form.action_law,
+        )
 
     def _simulator(self, play: Play) -> Recording:
         """The world after what was done, by doing it again."""
         recording = self._record(play.seed, self.scripted_steps, frames=False)
         for action in play.actions:
-            recording.hold(action)
+            recording.act(action)
         return recording
 
     def _predict(

@@ -25,7 +25,7 @@ class SimulatedCost:
         cost (`Callable`):
             Costs `(N,)` of frames `(N, S, 3, H, W)`, float in `[0, 1]`.
         to_actions (`Callable`):
-            Turns candidates `(N, H, D)` into targets `(N, H, 2)` in world units.
+            Turns candidates `(N, H, D)` into actions `(N, H, A)` by the law of the recording.
 
     Example:
 
@@ -33,9 +33,8 @@ class SimulatedCost:
     >>> from rlvr_world_hf.planning import GoalCost
     >>> from rlvr_world_hf import MAEReward
     >>> recording = Recording(0, image_size=32, frame_interval=0.5)
-    >>> stay = torch.as_tensor(recording.agent).float()[None, None]  # (1, 1, 2)
-    >>> objective = SimulatedCost(recording, GoalCost(recording.frame(), {MAEReward(): 1.0}), lambda targets: targets)
-    >>> objective(stay)
+    >>> objective = SimulatedCost(recording, GoalCost(recording.frame(), {MAEReward(): 1.0}), lambda actions: actions)
+    >>> objective(torch.zeros(1, 1, 10))  # stays
     tensor([0.])
 
     ```
@@ -67,21 +66,22 @@ class SimulatedCost:
             `torch.Tensor` of shape `(N, H, 3, H, W)`: float32 in `[0, 1]`, RGB.
         """
         # Double as in `attempt`, so that the physics agree to the last bit.
-        targets = self.to_actions(candidates).double().numpy()
-        frames = np.stack([np.stack(list(self._follow(sequence))) for sequence in targets])
+        actions = self.to_actions(candidates).double().numpy()
+        frames = np.stack([np.stack(list(self._follow(sequence))) for sequence in actions])
         return torch.from_numpy(frames).float() / 255
 
-    def _follow(self, targets: np.ndarray) -> Iterator[np.ndarray]:
-        """The frame after each of the targets `(H, 2)`."""
+    def _follow(self, actions: np.ndarray) -> Iterator[np.ndarray]:
+        """The frame after each of the actions `(H, A)`."""
         again = Recording(
             self.recording.seed,
             image_size=self.recording.image_size,
             frame_interval=self.recording.frame_interval,
             frames=False,
+            action_law=self.recording.action_law,
         )
         # Played again, as gym-pusht restores no velocities.
-        for target in self.recording.targets:
-            again.hold(target)
-        for target in targets:
-            again.hold(target)
+        for action in self.recording.actions:
+            again.act(action)
+        for action in actions:
+            again.act(action)
             yield again.frame()

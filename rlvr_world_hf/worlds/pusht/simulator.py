@@ -2,13 +2,14 @@
 Episodes of PushT: a round agent pushes a T-shaped block (gym-pusht: pymunk physics, pygame rendering).
 
 The world is the one of Diffusion Policy (https://huggingface.co/papers/2303.04137) and of the second version of
-RLVR-World (https://huggingface.co/papers/2505.13934). It runs headless and needs no download.
+RLVR-World (https://huggingface.co/papers/2505.13934). What an action means is said in `law.py`; with relative actions
+the states are those of PushT in stable-worldmodel, to the last bit. It runs headless and needs no download.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -17,6 +18,20 @@ import numpy as np
 from ...data.episode import Episode
 from ...data.opencv import load_opencv
 from ...data.recording import record_episodes
+from .behaviours import BEHAVIOURS, SHARES, check_shares, draw_policy
+from .law import (
+    ACTION_SCALE,
+    DAMPING,
+    PHYSICS_SECONDS,
+    PHYSICS_STEPS,
+    STIFFNESS,
+    ActionLaw,
+    aim_at,
+    check_law,
+    count_action_dims,
+    count_control_steps,
+)
+from .law import UNNAMED_LAW as UNNAMED_LAW
 from .policies import REACH, WORLD_SIZE, ExploringPolicy, PushingPolicy
 
 
@@ -26,12 +41,10 @@ if TYPE_CHECKING:
 CARD = {
     "world": "PushT",
     "data": "Episodes of [gym-pusht](https://github.com/huggingface/gym-pusht) (Apache 2.0), recorded with a scripted "
-    "policy; `exploration` in the recipe is the share of steps in which it does something else.",
+    "policy; `exploration` in the recipe is the share of steps in which it does something else. Without `action_law: "
+    "absolute` several policies record them, in the shares that `policies` in the recipe gives.",
 }
 """What a model card says of the world."""
-
-CONTROL_HZ = 10
-"""Control steps a second of gym-pusht; an action is held for the control steps of one frame interval."""
 
 States = Literal["agent", "agent_and_block"]
 """What a state holds: the agent's position (x, y); or that and the block's pose (x, y, cosine, sine of its angle)."""
@@ -64,22 +77,61 @@ def render_frame(world: PushTEnv, image_size: int) -> np.ndarray:
 
 
 def make_world() -> PushTEnv:
-    """A headless `gym_pusht` world. To save time, its steps draw nothing, and the score of the task is always 0."""
+    """A headless `gym_pusht` world, whose drawing and physics are used; its own `step` would score the task, too."""
     # Before gym-pusht imports pygame, which greets when it is imported.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     load_opencv()  # gym-pusht imports it, too; where that fails, this names the remedy
     from gym_pusht.envs.pusht import PushTEnv
 
-    class UnscoredPushT(PushTEnv):
-        # gym-pusht intersects polygons for the score, at each control step.
-        def _get_coverage(self) -> float:
-            return 0.0
-
+    class UncountedPushT(PushTEnv):
         def _handle_collision(self, *args: Any) -> None:
-            """Contacts are not counted."""
+            """Contacts are not counted, which saves time."""
 
-    return UnscoredPushT(obs_type="state")
+    return UncountedPushT(obs_type="state")
+
+
+def set_state(world: PushTEnv, state: np.ndarray) -> None:
+    """
+    Put agent and block somewhere, in the order of stable-worldmodel's PushT, with one step of physics after it.
+
+    Its `reset` does this twice, first with the state of the goal. A block that the agent touches there is still pushed
+    when it is put elsewhere, as its velocity is not set.
+
+    Args:
+        world (`gym_pusht.envs.pusht.PushTEnv`):
+            A world after its reset.
+        state (`numpy.ndarray` of shape `(7,)`):
+            Position of the agent, position and angle of the block, velocity of the agent; in world units, radians, and
+            world units a second.
+    """
+    world.agent.velocity = (float(state[5]), float(state[6]))
+    world.agent.position = (float(state[0]), float(state[1]))
+    # Before the position, as it turns the block about its centre of mass, which is not the body's origin.
+    world.block.angle = float(state[4])
+    world.block.position = (float(state[2]), float(state[3]))
+    world.space.step(PHYSICS_SECONDS)
+
+
+def pull_agent(world: PushTEnv, target: tuple[float, float]) -> None:
+    """
+    One control step towards a target.
+
+    Args:
+        world (`gym_pusht.envs.pusht.PushTEnv`):
+            The world.
+        target (`tuple[float, float]`):
+            In world units.
+    """
+    # As gym-pusht's `step`, to the last bit, but with plain numbers, which takes half the time.
+    agent, space = world.agent, world.space
+    for _ in range(PHYSICS_STEPS):
+        (x, y), (along_x, along_y) = agent.position, agent.velocity
+        agent.velocity = (
+            along_x + (STIFFNESS * (target[0] - x) + DAMPING * (0 - along_x)) * PHYSICS_SECONDS,
+            along_y + (STIFFNESS * (target[1] - y) + DAMPING * (0 - along_y)) * PHYSICS_SECONDS,
+        )
+        space.step(PHYSICS_SECONDS)
 
 
 class Recording:
@@ -100,35 +152,46 @@ class Recording:
             `"agent"` or `"agent_and_block"`; see `States`.
         frames (`bool`, *optional*, defaults to `True`):
             Whether frames are recorded. Without them, recording costs physics alone.
+        action_law (`str`, *optional*, defaults to `"relative"`):
+            What an action means, see `law.py`.
 
     Raises:
         ValueError: If the interval is no multiple of the control step, the size does not divide the drawing, or there
-            are no such states.
+            are no such states, or no such law.
 
     Example:
 
     ```python
     >>> recording = Recording(0, image_size=32, frame_interval=0.5)
     >>> recording.hold(recording.agent + 20)
-    >>> recording.episode().frames.shape, recording.frame().shape
-    ((1, 3, 32, 32), (3, 32, 32))
+    >>> recording.act(np.zeros(10))
+    >>> episode = recording.episode()
+    >>> episode.frames.shape, episode.actions.shape, recording.frame().shape
+    ((2, 3, 32, 32), (2, 10), (3, 32, 32))
 
     ```
     """
 
     def __init__(
-        self, seed: int, *, image_size: int, frame_interval: float, states: States = "agent", frames: bool = True
+        self,
+        seed: int,
+        *,
+        image_size: int,
+        frame_interval: float,
+        states: States = "agent",
+        frames: bool = True,
+        action_law: ActionLaw = "relative",
     ) -> None:
         if states not in get_args(States):
             raise ValueError(f"Expected `states` to be one of {', '.join(get_args(States))}, got {states!r}.")
-        self.control_steps = round(frame_interval * CONTROL_HZ)
-        if self.control_steps < 1 or abs(self.control_steps - frame_interval * CONTROL_HZ) > 1e-6:
-            raise ValueError(
-                f"Expected `frame_interval` to be a multiple of {1 / CONTROL_HZ} s, got {frame_interval}."
-            )
+        check_law(action_law)
+        self.control_steps = count_control_steps(frame_interval)
         if image_size < 1 or WORLD_SIZE % image_size:
             raise ValueError(f"Expected `image_size` to divide {WORLD_SIZE:.0f}, got {image_size}.")
         self.seed = seed
+        self.policy: str | None = None
+        self.action_law = action_law
+        self.action_dims = count_action_dims(action_law, frame_interval)
         self.image_size = image_size
         self.frame_interval = frame_interval
         self.recorded_states = states
@@ -146,6 +209,11 @@ class Recording:
         return self._observation[:2]
 
     @property
+    def velocity(self) -> np.ndarray:
+        """Present velocity of the agent `(2,)`, in world units a second."""
+        return np.array(self.world.agent.velocity)
+
+    @property
     def block(self) -> np.ndarray:
         """Present position of the block `(2,)`, in world units."""
         return self._observation[2:4]
@@ -160,10 +228,10 @@ class Recording:
         return np.concatenate([self.agent, self.block, [np.cos(angle), np.sin(angle)]])
 
     @property
-    def targets(self) -> np.ndarray:
-        """What was held since the start `(T, 2)`, in world units, in double precision."""
-        # Not rounded to float32 as in `episode`: replayed, they must lead to the same state.
-        return np.array(self._actions, dtype=np.float64).reshape(-1, 2)
+    def actions(self) -> np.ndarray:
+        """What was done since the start `(T, A)`, in double precision."""
+        # Targets are not rounded to float32 as in `episode`: replayed, they must lead to the same state.
+        return np.array(self._actions, dtype=np.float64).reshape(-1, self.action_dims)
 
     def seen(self, count: int) -> np.ndarray:
         """
@@ -189,19 +257,60 @@ class Recording:
         """The present state as a frame `(3, image_size, image_size)`, uint8 RGB, which is not recorded."""
         return render_frame(self.world, self.image_size)
 
+    def aim(self, target: np.ndarray) -> np.ndarray:
+        """
+        The action that leads the agent to a target, or towards it, by the law of the recording.
+
+        Args:
+            target (`numpy.ndarray` of shape `(2,)`): in world units.
+
+        Returns:
+            `numpy.ndarray` of shape `(A,)`: what [`act`] takes.
+        """
+        if self.action_law == "absolute":
+            return target
+        return aim_at(self.agent, self.velocity, target, control_steps=self.control_steps)
+
     def hold(self, target: np.ndarray) -> None:
-        """Record the present frame and the action `target` `(2,)` in world units, and hold it for one interval."""
+        """Record the present frame and walk towards `target` `(2,)`, in world units, for one interval."""
+        self.act(self.aim(target))
+
+    def act(self, action: np.ndarray) -> None:
+        """
+        Record the present frame and an action, and do it.
+
+        Args:
+            action (`numpy.ndarray` of shape `(A,)`): by the law of the recording; a relative one is rounded to
+                float32, as an episode holds it.
+
+        Raises:
+            ValueError: for another shape, or relative targets beyond `[-1, 1]`.
+        """
+        action = np.asarray(action)
+        if action.shape != (self.action_dims,):
+            raise ValueError(
+                f"Expected an action of shape ({self.action_dims},) by the {self.action_law} law, got {action.shape}; "
+                "`aim` makes one of a target."
+            )
+        if self.action_law == "relative":
+            action = action.astype(np.float32)
+            if not (np.abs(action) <= 1).all():
+                raise ValueError(f"Expected relative targets within [-1, 1], got {action.tolist()}; clip them.")
         if self.records_frames:
             self._frames.append(self.frame())
-        self._actions.append(target)
+        self._actions.append(action)
         self._states.append(self.state)
-        for _ in range(self.control_steps):
-            self._observation, *_ = self.world.step(target)
+        for x, y in np.resize(action.astype(np.float64), (self.control_steps, 2)).tolist():
+            if self.action_law == "relative":
+                at = self.world.agent.position
+                x, y = at[0] + x * ACTION_SCALE, at[1] + y * ACTION_SCALE
+            pull_agent(self.world, (x, y))
+        self._observation = self.world.get_obs()
 
     def episode(self) -> Episode:
-        """What was recorded: frames, actions (target position) and states in world units."""
+        """What was recorded: frames, actions, and states in world units; its name has that of the policy, if known."""
         return Episode(
-            episode_id=f"pusht-{self.seed}",
+            episode_id="-".join(filter(None, ("pusht", self.policy, str(self.seed)))),
             frames=np.stack(self._frames) if self.records_frames else None,
             actions=np.stack(self._actions).astype(np.float32),
             fps=1 / self.frame_interval,
@@ -217,11 +326,13 @@ def record_policy(
     frame_interval: float,
     states: States = "agent",
     frames: bool = True,
-    reach: float = REACH,
-    exploration: float = 0.0,
+    action_law: ActionLaw = "relative",
+    policy: str = "scripted",
+    reach: float | None = None,
+    exploration: float | None = None,
 ) -> Recording:
     """
-    Record `length` frames of the scripted policy and leave the world where the last action led.
+    Record `length` frames of a policy and leave the world where the last action led.
 
     Args:
         seed (`int`):
@@ -236,21 +347,46 @@ def record_policy(
             See [`Recording`].
         frames (`bool`, *optional*, defaults to `True`):
             See [`Recording`].
-        reach (`float`, *optional*, defaults to 72):
-            See [`PushingPolicy`].
-        exploration (`float`, *optional*, defaults to 0.0):
-            Expected share of steps that explore, see [`ExploringPolicy`].
+        action_law (`str`, *optional*, defaults to `"relative"`):
+            What an action means, see `law.py`.
+        policy (`str`, *optional*, defaults to `"scripted"`):
+            One of [`~rlvr_world_hf.worlds.pusht.behaviours.BEHAVIOURS`]; with absolute actions there is the scripted
+            one alone.
+        reach (`float`, *optional*):
+            With absolute actions only; see [`PushingPolicy`], 72 by default.
+        exploration (`float`, *optional*):
+            With absolute actions only: expected share of steps that explore, see [`ExploringPolicy`], 0 by default.
 
     Returns:
         `Recording`: of these frames; more actions can be recorded with it.
+
+    Raises:
+        ValueError: As [`Recording`] and [`ExploringPolicy`], or for settings of the other law.
     """
-    recording = Recording(seed, image_size=image_size, frame_interval=frame_interval, states=states, frames=frames)
-    # A second number tells the streams of one seed apart; judging has 2, planning 3 and 4. So the pushing policy
-    # draws the same numbers with exploration and without.
-    pushing = PushingPolicy(np.random.default_rng([seed, 1]), reach=reach)
-    policy = ExploringPolicy(pushing, np.random.default_rng([seed, 5]), share=exploration, reach=reach)
+    recording = Recording(
+        seed, image_size=image_size, frame_interval=frame_interval, states=states, frames=frames, action_law=action_law
+    )
+    # A second number tells the streams of one seed apart; judging has 2, planning 3 and 4, the choice of a policy 6.
+    rng = np.random.default_rng([seed, 1])
+    if action_law == "absolute":
+        if policy != "scripted":
+            raise ValueError(f"Expected the policy 'scripted' with absolute actions, got {policy!r}.")
+        # So the pushing policy draws the same numbers with exploration and without.
+        pushing, reach = PushingPolicy(rng, reach=REACH if reach is None else reach), REACH if reach is None else reach
+        targets = ExploringPolicy(pushing, np.random.default_rng([seed, 5]), share=exploration or 0.0, reach=reach)
+        for _ in range(length):
+            recording.hold(targets(recording.agent, recording.block))
+        return recording
+    if reach is not None or exploration is not None:
+        raise ValueError(
+            f"Expected no `reach` and no `exploration` with relative actions, got {reach} and {exploration}; choose "
+            "`policies`, or `action_law: absolute`."
+        )
+    check_shares({policy: 1.0})
+    recording.policy = policy
+    behaviour = BEHAVIOURS[policy](rng)
     for _ in range(length):
-        recording.hold(policy(recording.agent, recording.block))
+        recording.act(behaviour(recording))
     return recording
 
 
@@ -262,46 +398,59 @@ def collect_episode(
     frame_interval: float,
     states: States = "agent",
     frames: bool = True,
-    reach: float = REACH,
-    exploration: float = 0.0,
+    action_law: ActionLaw = "relative",
+    policies: Mapping[str, float] | None = None,
+    reach: float | None = None,
+    exploration: float | None = None,
 ) -> Episode:
     """
-    Record one episode of the scripted policy.
+    Record one episode of the policy that its seed draws.
 
     Args:
         seed (`int`):
-            Decides the start and the policy's noise; the same seed gives the same episode.
+            Decides the policy, the start, and the policy's noise; the same seed gives the same episode.
         length (`int`):
             Number of frames.
         image_size (`int`):
             Height and width of a frame in pixels.
         frame_interval (`float`):
-            Seconds between two frames; the target position is held for so long. A multiple of 0.1 s.
+            Seconds between two frames, a multiple of 0.1 s.
         states (`str`, *optional*, defaults to `"agent"`):
             See [`Recording`].
         frames (`bool`, *optional*, defaults to `True`):
             See [`Recording`].
-        reach (`float`, *optional*, defaults to 72):
-            See [`PushingPolicy`].
-        exploration (`float`, *optional*, defaults to 0.0):
-            Expected share of steps that explore, see [`ExploringPolicy`].
+        action_law (`str`, *optional*, defaults to `"relative"`):
+            What an action means, see `law.py`.
+        policies (`Mapping[str, float]`, *optional*):
+            With relative actions only: policy -> its share of the episodes, see
+            [`~rlvr_world_hf.worlds.pusht.behaviours.SHARES`], which is the default.
+        reach (`float`, *optional*):
+            With absolute actions only; see [`PushingPolicy`], 72 by default.
+        exploration (`float`, *optional*):
+            With absolute actions only: expected share of steps that explore, see [`ExploringPolicy`], 0 by default.
 
     Returns:
-        `Episode`: With actions (target position) `(length, 2)` and states `(length, 2)` or `(length, 6)`, positions in
-        world units.
+        `Episode`: With actions `(length, A)` and states `(length, 2)` or `(length, 6)`, positions in world units. Its
+        name holds the policy's, if actions are relative; see [`policy_of`].
 
     Raises:
-        `ValueError`: As [`Recording`] and [`ExploringPolicy`].
+        `ValueError`: As [`record_policy`].
 
     Example:
 
     ```python
     >>> episode = collect_episode(0, length=2, image_size=32, frame_interval=0.5)
     >>> episode.episode_id, episode.frames.shape, episode.actions.shape
-    ('pusht-0', (2, 3, 32, 32), (2, 2))
+    ('pusht-...-0', (2, 3, 32, 32), (2, 10))
 
     ```
     """
+    if policies is not None and action_law == "absolute":
+        raise ValueError(
+            f"Expected no `policies` with absolute actions, got {dict(policies)}; choose `exploration` instead."
+        )
+    shares = SHARES if policies is None else policies
+    check_shares(shares)
     return record_policy(
         seed,
         length=length,
@@ -309,9 +458,35 @@ def collect_episode(
         frame_interval=frame_interval,
         states=states,
         frames=frames,
+        action_law=action_law,
+        policy="scripted" if action_law == "absolute" else draw_policy(seed, shares),
         reach=reach,
         exploration=exploration,
     ).episode()
+
+
+def policy_of(episode_id: str) -> str:
+    """
+    The policy that recorded an episode.
+
+    Args:
+        episode_id (`str`):
+            Name of the episode, which is the column `episode` of a row.
+
+    Returns:
+        `str`: one of [`~rlvr_world_hf.worlds.pusht.behaviours.BEHAVIOURS`]. Names without a policy are those of
+        absolute actions, which the scripted one chose, with or without exploration.
+
+    Example:
+
+    ```python
+    >>> policy_of("pusht-smooth-12"), policy_of("pusht-12")
+    ('smooth', 'scripted')
+
+    ```
+    """
+    _, *policy, _ = episode_id.split("-")
+    return policy[0] if policy else "scripted"
 
 
 def collect_episodes(
@@ -322,8 +497,10 @@ def collect_episodes(
     frame_interval: float = 0.5,
     states: States = "agent",
     frames: bool = True,
-    reach: float = REACH,
-    exploration: float = 0.0,
+    action_law: ActionLaw = "relative",
+    policies: dict[str, float] | None = None,
+    reach: float | None = None,
+    exploration: float | None = None,
     processes: int = 1,
 ) -> Iterator[Episode]:
     """
@@ -342,12 +519,18 @@ def collect_episodes(
             `"agent"`, its position; or `"agent_and_block"`, that and the block's x, y, cosine and sine of its angle.
         frames (`bool`, *optional*, defaults to `True`):
             Whether to record frames; without them the world is one of sensors.
-        reach (`float`, *optional*, defaults to 72):
+        action_law (`str`, *optional*, defaults to `"relative"`):
+            What an action means: `"relative"`, a target for each control step, in hundreds of world units from the
+            agent, as in stable-worldmodel; or `"absolute"`, one target held for the whole interval.
+        policies (`dict[str, float]`, *optional*):
+            Shares of the policies that record episodes, each an episode of its own: scripted, exploring, still,
+            random, near_block, smooth. For relative actions; they need not add up to 1.
+        reach (`float`, *optional*):
             Largest distance of a target from the agent before noise is added, in world units. With a smaller one the
-            agent moves more slowly.
-        exploration (`float`, *optional*, defaults to 0.0):
+            agent moves more slowly. For absolute actions, 72 by default.
+        exploration (`float`, *optional*):
             Expected share of steps in which the agent does something else than pushing: stands still, or walks
-            anywhere. See [`ExploringPolicy`].
+            anywhere. For absolute actions, 0 by default; see [`ExploringPolicy`].
         processes (`int`, *optional*, defaults to 1):
             Processes that share the work. The episodes do not depend on it.
 
@@ -362,7 +545,7 @@ def collect_episodes(
     ```python
     >>> episode = next(collect_episodes([0], length=2, image_size=32))
     >>> episode.frames.shape, episode.actions.shape, episode.states.shape
-    ((2, 3, 32, 32), (2, 2), (2, 2))
+    ((2, 3, 32, 32), (2, 10), (2, 2))
 
     ```
     """
@@ -373,7 +556,41 @@ def collect_episodes(
         frame_interval=frame_interval,
         states=states,
         frames=frames,
+        action_law=action_law,
+        policies=policies,
         reach=reach,
         exploration=exploration,
     )
     return record_episodes(record, seeds, processes=processes)
+
+
+def processor_settings(
+    *, action_law: ActionLaw = "relative", frame_interval: float = 0.5, **others: Any
+) -> dict[str, Any]:
+    """
+    What a processor of this world is told beside what its episodes show.
+
+    Args:
+        action_law (`str`, *optional*, defaults to `"relative"`):
+            As of [`collect_episodes`].
+        frame_interval (`float`, *optional*, defaults to 0.5):
+            As of [`collect_episodes`].
+        others (`dict[str, Any]`):
+            Other settings of it, which say nothing more.
+
+    Returns:
+        `dict[str, Any]`: the law, and the range of relative actions, whose ends episodes hardly reach.
+
+    Example:
+
+    ```python
+    >>> processor_settings(action_law="absolute"), processor_settings(frame_interval=0.1)
+    ({'action_law': 'absolute'},
+     {'action_law': 'relative', 'action_low': [-1.0, -1.0], 'action_high': [1.0, 1.0]})
+
+    ```
+    """
+    if action_law == "absolute":
+        return {"action_law": action_law}
+    dims = count_action_dims(action_law, frame_interval)
+    return {"action_law": action_law, "action_low": [-1.0] * dims, "action_high": [1.0] * dims}

@@ -2,7 +2,7 @@
 PushT as a task of planning, by DINO-WM's protocol (https://huggingface.co/papers/2411.04983).
 
 The world starts somewhere in an episode of the scripted policy, and the goal is the frame that this policy reached 25
-control steps later; so it can be reached. A decision is a target held for 5 control steps, and it takes at most 10.
+control steps later; so it can be reached. A decision is an action of 5 control steps, and it takes at most 10.
 The goal is reached where, as in DINO-WM's code, the positions of agent and block together are less than 20 world units
 from those of the goal and the block's angle less than 20 degrees. The planner sees frames; success is read
 from the state of the true world.
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from ...planning.planner import ActionBox
+from .law import ACTION_SCALE, ActionLaw, aim_at, follow_actions
 from .policies import MARGIN, REACH, WORLD_SIZE
 from .simulator import Recording, record_policy
 
@@ -45,8 +46,11 @@ MOVE = REACH / math.sqrt(2)
 MOVES = ActionBox(low=(-MOVE, -MOVE), high=(MOVE, MOVE))
 """What is planned: how far from one target to the next."""
 
+RELATIVE_MOVES = ActionBox(low=(-ACTION_SCALE, -ACTION_SCALE), high=(ACTION_SCALE, ACTION_SCALE))
+"""The same for relative actions, with which models see the agent go farther."""
+
 Decide = Callable[[Recording], np.ndarray]
-"""Looks at the world and gives the next target `(2,)`, in world units."""
+"""Looks at the world and gives the next action `(A,)`, by the law of the world."""
 
 
 class PushTTask:
@@ -64,18 +68,20 @@ class PushTTask:
             Frames of the episode before the start.
         goal_steps (`int`, *optional*, defaults to 5):
             Decisions of the scripted policy from start to goal.
+        action_law (`str`, *optional*, defaults to `"relative"`):
+            What an action means, see `law.py`.
 
     Attributes:
         goal_frame (`numpy.ndarray` of shape `(3, H, W)`): uint8 RGB.
         goal_state (`numpy.ndarray` of shape `(6,)`): agent x, y, block x, y, cosine and sine of the block's angle.
-        solution (`numpy.ndarray` of shape `(goal_steps, 2)`): the targets that lead from start to goal.
+        solution (`numpy.ndarray` of shape `(goal_steps, A)`): the actions that lead from start to goal.
 
     Example:
 
     ```python
     >>> task = PushTTask(0, image_size=32, lead=2, goal_steps=1)
     >>> world = task.start()
-    >>> world.hold(task.solution[0])
+    >>> world.act(task.solution[0])
     >>> distances(world.state, task.goal_state)
     (0.0, 0.0)
 
@@ -90,18 +96,20 @@ class PushTTask:
         frame_interval: float = FRAME_INTERVAL,
         lead: int = 8,
         goal_steps: int = GOAL_STEPS,
+        action_law: ActionLaw = "relative",
     ) -> None:
         self.seed = seed
         self._episode: dict[str, Any] = {
             "image_size": image_size,
             "frame_interval": frame_interval,
             "states": "agent_and_block",
+            "action_law": action_law,
         }
         self.lead = lead
         # Only the last of its frames is looked at.
         goal = record_policy(seed, length=lead + goal_steps, **self._episode, frames=False)
         self.goal_frame, self.goal_state = goal.frame(), goal.state
-        self.solution = goal.targets[lead:]
+        self.solution = goal.actions[lead:]
 
     def start(self) -> Recording:
         """The world at the start, with the frames that led there."""
@@ -127,8 +135,8 @@ class Attempt:
     block_path: float
     """How far the block is from its place in the goal at the start, in world units: 0 where it need not be moved."""
 
-    targets: tuple[tuple[float, float], ...]
-    """The decisions, in world units."""
+    actions: tuple[tuple[float, ...], ...]
+    """The decisions, by the law of the world."""
 
     seconds: tuple[float, ...]
     """Seconds that each decision took."""
@@ -169,7 +177,7 @@ def attempt(task: PushTTask, decide: Decide, *, decisions: int = DECISIONS) -> A
         task ([`PushTTask`]):
             Start and goal.
         decide (`Callable`):
-            Gives the next target.
+            Gives the next action.
         decisions (`int`, *optional*, defaults to 10):
             Most decisions.
 
@@ -180,24 +188,24 @@ def attempt(task: PushTTask, decide: Decide, *, decisions: int = DECISIONS) -> A
 
     ```python
     >>> task = PushTTask(0, image_size=32, lead=2, goal_steps=2)
-    >>> targets = iter(task.solution)
-    >>> attempt(task, lambda world: next(targets), decisions=2).is_success
+    >>> actions = iter(task.solution)
+    >>> attempt(task, lambda world: next(actions), decisions=2).is_success
     True
 
     ```
     """
     world = task.start()
     block_path = float(np.linalg.norm(world.state[2:4] - task.goal_state[2:4]))
-    targets: list[tuple[float, float]] = []
+    actions: list[tuple[float, ...]] = []
     seconds: list[float] = []
     position, angle = distances(world.state, task.goal_state)
     is_success = False
-    while len(targets) < decisions and not is_success:
+    while len(actions) < decisions and not is_success:
         begin = time.perf_counter()
-        target = np.asarray(decide(world), dtype=np.float64)
+        action = np.asarray(decide(world), dtype=np.float64)
         seconds.append(time.perf_counter() - begin)
-        world.hold(target)
-        targets.append((float(target[0]), float(target[1])))
+        world.act(action)
+        actions.append(tuple(action.tolist()))
         position, angle = distances(world.state, task.goal_state)
         is_success = position < POSITION_TOLERANCE and angle < ANGLE_TOLERANCE
     return Attempt(
@@ -206,7 +214,7 @@ def attempt(task: PushTTask, decide: Decide, *, decisions: int = DECISIONS) -> A
         position_distance=position,
         angle_distance=angle,
         block_path=block_path,
-        targets=tuple(targets),
+        actions=tuple(actions),
         seconds=tuple(seconds),
     )
 
@@ -239,3 +247,44 @@ def targets_after(agent: np.ndarray, moves: torch.Tensor) -> torch.Tensor:
         place = (place + move).clamp(MARGIN, WORLD_SIZE - MARGIN)
         targets.append(place)
     return torch.stack(targets, dim=1)
+
+
+def actions_after(
+    agent: np.ndarray, velocity: np.ndarray, moves: torch.Tensor, *, action_law: ActionLaw, control_steps: int
+) -> torch.Tensor:
+    """
+    Actions that walk to the targets of moves, see [`targets_after`].
+
+    Args:
+        agent (`numpy.ndarray` of shape `(2,)`):
+            Where the agent is, in world units.
+        velocity (`numpy.ndarray` of shape `(2,)`):
+            Its velocity, in world units a second.
+        moves (`torch.Tensor` of shape `(N, H, 2)`):
+            Moves, in world units.
+        action_law (`str`):
+            `"relative"` or `"absolute"`.
+        control_steps (`int`):
+            Control steps of an action.
+
+    Returns:
+        `torch.Tensor` of shape `(N, H, A)`: float32; with absolute actions, the targets themselves.
+
+    Example:
+
+    ```python
+    >>> rest, move = np.zeros(2), torch.tensor([[[50.0, 0.0]]])
+    >>> actions_after(np.array([100.0, 100.0]), rest, move, action_law="relative", control_steps=2)
+    tensor([[[0.5000, 0.0000, 0.3522, 0.0000]]])
+
+    ```
+    """
+    targets = targets_after(agent, moves)
+    if action_law == "absolute":
+        return targets
+    places, velocities = (np.broadcast_to(start, (len(moves), 2)) for start in (agent, velocity))
+    actions = []
+    for target in targets.double().unbind(dim=1):
+        actions.append(aim_at(places, velocities, target.numpy(), control_steps=control_steps))
+        places, velocities = follow_actions(places, velocities, actions[-1])
+    return torch.from_numpy(np.stack(actions, axis=1))

@@ -13,7 +13,7 @@ def test_plan_shows_where_the_steps_lead() -> None:
     plan = playground.plan(play, [(100.0, 400.0), (450.0, 60.0)])
     plain, drawn = enlarge(play.now, 256), draw_plan(play, plan, 256)
     assert drawn.shape == (256, 256, 3)
-    for x, y in plan.actions[:3] / 2:
+    for x, y in plan.aims[:3] / 2:
         assert tuple(drawn[round(y), round(x)]) == INK
     x, y = np.array(plan.targets[0]) / 2
     assert tuple(drawn[round(y) - 6, round(x)]) == INK  # beside the number

@@ -5,7 +5,7 @@ import torch
 from rlvr_world_hf.worlds.pusht.agent import locate_agent
 from rlvr_world_hf.worlds.pusht.block import locate_block
 from rlvr_world_hf.worlds.pusht.form import PushTForm
-from rlvr_world_hf.worlds.pusht.goal_policies import GOAL, GoalPushingPolicy, StillPolicy
+from rlvr_world_hf.worlds.pusht.goal_policies import GOAL, GoalPushingPolicy, Policy, StillPolicy
 from rlvr_world_hf.worlds.pusht.judging import (
     FIRST_SEED,
     PredictedWorld,
@@ -34,28 +34,33 @@ def painted(centre: np.ndarray) -> torch.Tensor:
 class RecordedWorld:
     """Shows given frames, then the last one again and again, and keeps what is done."""
 
+    form = FORM
+    velocities = np.zeros((1, 2))
+
     def __init__(self, frames: list[torch.Tensor]) -> None:
         self.shown = frames
-        self.targets: list[np.ndarray] = []
+        self.actions: list[np.ndarray] = []
 
     def frames(self) -> torch.Tensor:
-        return self.shown[min(len(self.targets), len(self.shown) - 1)][None]
+        return self.shown[min(len(self.actions), len(self.shown) - 1)][None]
 
-    def act(self, targets: np.ndarray) -> None:
-        self.targets.append(targets)
+    def act(self, actions: np.ndarray) -> None:
+        self.actions.append(actions)
 
 
-def test_simulator_and_model_begin_with_the_same_frame() -> None:
-    pipeline = make_pipeline(tiny_processor(image_size=64, observed_steps=1))
+@pytest.mark.parametrize("law", ["relative", "absolute"])
+def test_simulator_and_model_begin_with_the_same_frame(law: str) -> None:
+    pipeline = make_pipeline(tiny_processor(image_size=64, observed_steps=1, action_law=law))
     predicted = PredictedWorld(pipeline, SCENES, temperature=0.0)
     simulated = SimulatedWorld(SCENES, PushTForm.of(pipeline.processor))
     assert torch.equal(predicted.frames(), simulated.frames())
     window = predicted.env.envs[0].window
     assert window is not None and torch.equal(window.given["context"][-1], simulated.frames()[0])
     assert not torch.equal(window.given["context"][0], window.given["context"][1]), "the world had begun to move"
-    targets = np.full((2, 2), 256.0)
-    predicted.act(targets)
-    simulated.act(targets)
+    assert np.array_equal(predicted.velocities, simulated.velocities)
+    actions = np.full((2, 2), 256.0) if law == "absolute" else np.full((2, 10), 0.5)
+    predicted.act(actions)
+    simulated.act(actions)
     assert predicted.frames().shape == simulated.frames().shape and not torch.equal(
         predicted.frames(), simulated.frames()
     )
@@ -131,6 +136,22 @@ def test_the_good_policy_brings_the_block_to_the_goal() -> None:
 
 def test_the_agent_is_found_where_the_simulator_has_it() -> None:
     world = SimulatedWorld(SCENES, FORM)
-    world.act(np.stack([recording.agent + [REACH, 0] for recording in world.recordings]))
+    world.act(np.stack([recording.aim(recording.agent + [REACH, 0]) for recording in world.recordings]))
     found = locate_agent(world.frames()).numpy() * WORLD_SIZE
     assert found == pytest.approx(np.stack([recording.agent for recording in world.recordings]), abs=4)
+
+
+def test_a_target_is_reached_by_relative_actions_from_where_the_agent_is_seen() -> None:
+    world = SimulatedWorld(SCENES, FORM)
+    goal = np.array([[64.0, 440.0], [448.0, 64.0]])
+    chosen = iter(goal)
+
+    def make(rng: np.random.Generator) -> Policy:
+        target = next(chosen)
+        return lambda agent, block: target
+
+    play(world, make, SCENES, steps=6)
+    reached = np.stack([recording.agent for recording in world.recordings])
+    assert reached == pytest.approx(goal, abs=6), "as exact as an agent is located, without drift"
+    actions = world.recordings[0].actions
+    assert actions.shape[1] == 10 and np.abs(actions).max() <= 1

@@ -8,6 +8,7 @@ import torch
 
 from rlvr_world_hf.pipeline import WorldModelPipeline
 from rlvr_world_hf.playground.play import Play
+from rlvr_world_hf.worlds.pusht.law import ActionLaw
 from rlvr_world_hf.worlds.pusht.playground import Playground
 from rlvr_world_hf.worlds.pusht.policies import MARGIN, REACH, WORLD_SIZE
 from rlvr_world_hf.worlds.pusht.simulator import Recording, record_policy
@@ -15,9 +16,17 @@ from tests.tiny import tiny_model, tiny_processor
 
 
 PROCESSOR = tiny_processor(observed_steps=1)
-PIPELINES = {
-    name: WorldModelPipeline(tiny_model(PROCESSOR, seed=seed), PROCESSOR) for seed, name in enumerate(("base", "rlvr"))
-}
+
+
+def pipelines(processor: Any) -> dict[str, WorldModelPipeline]:
+    return {
+        name: WorldModelPipeline(tiny_model(processor, seed=seed), processor)
+        for seed, name in enumerate(("base", "rlvr"))
+    }
+
+
+PIPELINES = pipelines(PROCESSOR)
+"""Of one target an action, as those that name no law."""
 SEED, FAR = 3, [(100.0, 400.0), (450.0, 60.0)]
 
 
@@ -33,9 +42,10 @@ class Recorder:
         return torch.full((len(frames), 1, horizon, 3, 16, 16), 20 * len(self.calls) / 255)
 
 
-@pytest.fixture(scope="module")
-def playground() -> Playground:
-    return Playground(PIPELINES, horizon=2, max_steps=5, max_total=12, scripted_steps=3, recorded_steps=7)
+@pytest.fixture(scope="module", params=[None, "relative"])
+def playground(request: pytest.FixtureRequest) -> Playground:
+    of = pipelines(tiny_processor(observed_steps=1, action_law=request.param)) if request.param else PIPELINES
+    return Playground(of, horizon=2, max_steps=5, max_total=12, scripted_steps=3, recorded_steps=7)
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +66,20 @@ def play(playground: Playground, start: Play) -> Play:
 
 def replay(actions: np.ndarray) -> Iterator[Recording]:
     """The world at the start and after each action."""
-    recording = record_policy(SEED, length=3, image_size=16, frame_interval=0.5)
+    law: ActionLaw = "absolute" if actions.shape[1] == 2 else "relative"
+    recording = record_policy(SEED, length=3, image_size=16, frame_interval=0.5, action_law=law)
     yield recording
     for action in actions:
-        recording.hold(action)
+        recording.act(action)
         yield recording
 
 
 def test_start_shows_the_first_frames_and_nothing_done(start: Play) -> None:
-    (recording,) = replay(np.zeros((0, 2)))
+    dims = start.actions.shape[1]
+    (recording,) = replay(start.actions)
     assert np.array_equal(start.now, recording.frame().transpose(1, 2, 0))
     assert np.array_equal(start.given[0], recording.episode().frames[-1].transpose(1, 2, 0))
-    assert start.given.shape == (2, 16, 16, 3) and start.steps == 0 and start.before.shape == (3, 2)
+    assert start.given.shape == (2, 16, 16, 3) and start.steps == 0 and start.before.shape == (3, dims)
     assert start.predicted["rlvr"].shape == (1, 0, 16, 16, 3) and start.metrics["rlvr"]["mae"].shape == (1, 0)
 
 
@@ -82,7 +94,11 @@ def test_a_far_target_is_walked_to_in_steps_within_reach(playground: Playground,
     agents = np.stack([recording.agent.copy() for recording in replay(plan.actions)])
     assert np.array_equal(agents[0], start.agent)
     assert 1 < len(plan.actions) == np.ceil(np.linalg.norm(target - agents[0]) / REACH)
-    assert np.linalg.norm(plan.actions - agents[:-1], axis=1).max() <= REACH + 1e-2
+    assert np.linalg.norm(plan.aims - agents[:-1], axis=1).max() <= REACH + 1e-2
+    if plan.actions.shape[1] == 2:
+        assert np.array_equal(plan.actions, plan.aims)
+    else:
+        assert plan.actions.shape[1] == 10 and np.abs(plan.actions).max() <= REACH / 100
     assert np.linalg.norm(agents[-1] - target) < np.linalg.norm(agents[0] - target) - 100
 
 
@@ -90,7 +106,7 @@ def test_plan_ends_at_the_last_step_and_leaves_the_other_targets_out(playground:
     plan, longer = (playground.plan(start, FAR * many) for many in (1, 10))
     assert len(plan.actions) == 5 and plan.targets == tuple(FAR)
     assert longer.targets == plan.targets and np.array_equal(longer.actions, plan.actions)
-    assert playground.plan(start, []).actions.shape == (0, 2)
+    assert playground.plan(start, []).actions.shape == start.actions.shape
 
 
 def test_targets_beyond_the_walls_lie_at_them(playground: Playground, start: Play) -> None:
@@ -115,13 +131,13 @@ def test_every_step_is_shown_as_soon_as_it_is_there(playground: Playground, star
 
 
 def test_a_window_is_what_the_pipeline_predicts_at_once(playground: Playground, start: Play, play: Play) -> None:
-    whole = PIPELINES["rlvr"](list(start.given), play.actions[:2], horizon=2, temperature=0.0)
+    whole = playground.pipelines["rlvr"](list(start.given), play.actions[:2], horizon=2, temperature=0.0)
     shown = torch.from_numpy(play.predicted["rlvr"][0, :2]).permute(0, 3, 1, 2).float() / 255
     assert (whole[0] - shown).abs().max() <= 0.5 / 255 + 1e-6
 
 
-def test_models_predict_in_windows_on_their_own_frames(start: Play) -> None:
-    recorder = Recorder()
+def test_models_predict_in_windows_on_their_own_frames(playground: Playground, start: Play) -> None:
+    recorder = Recorder(playground.pipelines["rlvr"].processor)
     own = Playground({"rlvr": recorder}, horizon=2, max_steps=5, scripted_steps=3)  # type: ignore[dict-item]
     begun = own.start(SEED)
     actions = own.plan(begun, FAR).actions
@@ -148,7 +164,9 @@ def test_play_goes_on_from_where_it_is(playground: Playground, play: Play) -> No
     frames = [recording.frame().transpose(1, 2, 0) for recording in replay(on.actions)]
     assert np.array_equal(on.now, frames[-1])
     assert np.array_equal(on.predicted["base"][:, :5], play.predicted["base"])
-    again = PIPELINES["base"](list(play.predicted["base"][0, -2:]), on.actions[5:6], horizon=1, temperature=0.0)
+    again = playground.pipelines["base"](
+        list(play.predicted["base"][0, -2:]), on.actions[5:6], horizon=1, temperature=0.0
+    )
     shown = on.predicted["base"][0, 5].transpose(2, 0, 1) / 255
     assert np.abs(again[0, 0].numpy() - shown).max() <= 0.5 / 255 + 1e-6
 
@@ -162,7 +180,8 @@ def test_more_samples_branch_off_from_those_there_are(playground: Playground, pl
 
 
 def test_recorded_actions_are_those_of_the_episode(playground: Playground, start: Play) -> None:
-    episode = record_policy(SEED, length=10, image_size=16, frame_interval=0.5).episode()
+    law = playground.form.action_law
+    episode = record_policy(SEED, length=10, image_size=16, frame_interval=0.5, action_law=law).episode()
     first = playground.recorded_actions(start)
     assert np.array_equal(first, episode.actions[3:8])
     *_, play = playground.advance(start, first, replayed=True)
@@ -195,7 +214,7 @@ def test_a_play_has_an_end_and_bounds(playground: Playground, start: Play, play:
         play = walk(playground, play, FAR * 2)
     assert play.steps == 12 and not len(playground.plan(play, FAR).actions)
     assert not len(playground.recorded_actions(play))
-    action = np.full((1, 2), 256.0)
+    action = np.zeros((1, playground.form.action_dims))
     for settings, words in (
         ({"samples": 5}, "number of samples to be a"),
         ({"temperature": 9.0}, "temperature to be a"),

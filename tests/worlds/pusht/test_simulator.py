@@ -1,15 +1,20 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from rlvr_world_hf.data.episode import Episode
 from rlvr_world_hf.worlds.pusht.agent import locate_agent
+from rlvr_world_hf.worlds.pusht.law import follow_actions
 from rlvr_world_hf.worlds.pusht.policies import MARGIN, WORLD_SIZE
 from rlvr_world_hf.worlds.pusht.simulator import (
     Recording,
     collect_episode,
     collect_episodes,
     make_world,
+    policy_of,
+    processor_settings,
     record_policy,
     render_frame,
 )
@@ -17,7 +22,7 @@ from rlvr_world_hf.worlds.pusht.simulator import (
 
 @pytest.fixture(scope="module")
 def episode() -> Episode:
-    return collect_episode(3, length=16, image_size=64, frame_interval=0.5)
+    return collect_episode(3, length=16, image_size=64, frame_interval=0.5, action_law="absolute")
 
 
 def assert_equal(first: Episode, second: Episode) -> None:
@@ -34,8 +39,9 @@ def test_an_episode_has_frames_actions_and_the_agents_position(episode: Episode)
 
 
 def test_the_same_seed_gives_the_same_episode(episode: Episode) -> None:
-    assert_equal(collect_episode(3, length=16, image_size=64, frame_interval=0.5), episode)
-    other = collect_episode(4, length=16, image_size=64, frame_interval=0.5)
+    settings = {"length": 16, "image_size": 64, "frame_interval": 0.5, "action_law": "absolute"}
+    assert_equal(collect_episode(3, **settings), episode)
+    other = collect_episode(4, **settings)
     assert not np.array_equal(other.frames, episode.frames)
 
 
@@ -65,7 +71,8 @@ def test_things_move_and_the_agent_follows_its_actions(episode: Episode) -> None
 
 def test_the_block_is_pushed() -> None:
     """The inside of the block is drawn in (143, 163, 184), which nothing else is; its centre moves by pixels."""
-    frames = collect_episode(0, length=24, image_size=64, frame_interval=0.5).frames.astype(int)
+    settings = {"length": 24, "image_size": 64, "frame_interval": 0.5, "action_law": "absolute"}
+    frames = collect_episode(0, **settings).frames.astype(int)
     block = np.abs(frames - np.array([143, 163, 184])[:, None, None]).sum(axis=1) < 30  # (T, 64, 64)
     centres = np.array([np.argwhere(mask).mean(axis=0) for mask in block])
     assert np.abs(centres - centres[0]).max() > 3
@@ -95,7 +102,9 @@ def test_a_frame_is_the_whole_drawing_averaged() -> None:
 
 def test_with_less_reach_the_agent_moves_more_slowly() -> None:
     fast, slow = (
-        collect_episode(3, length=24, image_size=64, frame_interval=0.1, frames=False, reach=reach)
+        collect_episode(
+            3, length=24, image_size=64, frame_interval=0.1, frames=False, reach=reach, action_law="absolute"
+        )
         for reach in (72, 16)
     )
     way, short = (np.linalg.norm(np.diff(made.states, axis=0), axis=1).sum() for made in (fast, slow))
@@ -103,7 +112,7 @@ def test_with_less_reach_the_agent_moves_more_slowly() -> None:
 
 
 def test_exploring_episodes_are_others_and_as_reproducible(episode: Episode) -> None:
-    settings = {"length": 16, "image_size": 64, "frame_interval": 0.5, "exploration": 0.5}
+    settings = {"length": 16, "image_size": 64, "frame_interval": 0.5, "exploration": 0.5, "action_law": "absolute"}
     exploring = collect_episode(3, **settings)
     assert np.array_equal(exploring.frames[0], episode.frames[0])
     assert not np.array_equal(exploring.actions, episode.actions)
@@ -113,13 +122,13 @@ def test_exploring_episodes_are_others_and_as_reproducible(episode: Episode) -> 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_a_share_that_is_none_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=r"share of exploration to be within \[0, 1\]"):
-        collect_episode(0, length=1, image_size=64, frame_interval=0.5, exploration=share)
+        collect_episode(0, length=1, image_size=64, frame_interval=0.5, exploration=share, action_law="absolute")
 
 
 def test_a_recording_goes_on_where_the_policy_stopped(episode: Episode) -> None:
-    recording = record_policy(3, length=10, image_size=64, frame_interval=0.5)
+    recording = record_policy(3, length=10, image_size=64, frame_interval=0.5, action_law="absolute")
     for target in episode.actions[10:]:
-        recording.hold(target)
+        recording.act(target)
     again = recording.episode()
     assert np.array_equal(recording.episode().frames[:11], episode.frames[:11])
     assert np.abs(again.states - episode.states).max() < 1e-2  # the recorded actions are rounded to float32
@@ -134,7 +143,8 @@ def test_a_frame_can_be_looked_at_without_being_recorded() -> None:
 
 
 def test_states_hold_the_blocks_pose_and_frames_may_be_left_out(episode: Episode) -> None:
-    sensors = collect_episode(3, length=16, image_size=64, frame_interval=0.5, states="agent_and_block", frames=False)
+    settings = {"image_size": 64, "frame_interval": 0.5, "action_law": "absolute"}
+    sensors = collect_episode(3, length=16, **settings, states="agent_and_block", frames=False)
     assert sensors.frames is None and sensors.states.shape == (16, 6) and len(sensors) == 16
     assert np.array_equal(sensors.actions, episode.actions)
     assert np.array_equal(sensors.states[:, :2], episode.states)
@@ -144,11 +154,108 @@ def test_states_hold_the_blocks_pose_and_frames_may_be_left_out(episode: Episode
 
 
 def test_what_was_seen_ends_with_the_present_frame(episode: Episode) -> None:
-    recording = record_policy(3, length=10, image_size=64, frame_interval=0.5)
+    recording = record_policy(3, length=10, image_size=64, frame_interval=0.5, action_law="absolute")
     assert np.array_equal(recording.seen(3), episode.frames[8:11])
     assert np.array_equal(recording.seen(11), episode.frames[:11])
     assert np.array_equal(recording.seen(1)[0], recording.frame())
-    assert np.array_equal(recording.targets.astype(np.float32), episode.actions[:10])
+    assert np.array_equal(recording.actions.astype(np.float32), episode.actions[:10])
     for count in (0, 12):
         with pytest.raises(ValueError, match=f"at most 11 frames.*got {count}"):
             recording.seen(count)
+
+
+def test_absolute_actions_move_as_those_of_gym_pusht() -> None:
+    """To the last bit, so that old checkpoints are measured on the episodes they were trained on."""
+    from gym_pusht.envs.pusht import PushTEnv
+
+    recording = record_policy(
+        17, length=12, image_size=64, frame_interval=0.5, states="agent_and_block", frames=False, action_law="absolute"
+    )
+    own = PushTEnv(obs_type="state")
+    observed, _ = own.reset(seed=17)
+    for target in recording.actions:
+        for _ in range(5):
+            observed, *_ = own.step(target)
+    assert np.array_equal(observed[:4], recording.state[:4])
+    assert np.array_equal([np.cos(observed[4]), np.sin(observed[4])], recording.state[4:])
+
+
+def test_a_relative_target_counts_from_the_agent_at_each_control_step() -> None:
+    recording = Recording(3, image_size=32, frame_interval=0.5, frames=False)
+    agent, velocity = recording.agent.copy(), recording.velocity
+    actions = np.random.default_rng(0).uniform(-1, 1, (4, 10)).astype(np.float32)
+    for action in actions:
+        recording.act(action)
+        agent, velocity = follow_actions(agent, velocity, action)
+    assert recording.agent == pytest.approx(agent, abs=1e-9) and recording.velocity == pytest.approx(
+        velocity, abs=1e-9
+    )
+    assert np.array_equal(recording.episode().actions, actions)
+
+
+def test_a_target_nearby_is_walked_to_as_if_it_was_held() -> None:
+    held, walked = (
+        Recording(3, image_size=32, frame_interval=0.5, states="agent_and_block", frames=False, action_law=law)
+        for law in ("absolute", "relative")
+    )
+    for way in ([60.0, 20.0], [-80.0, 0.0], [-30.0, -70.0]):
+        target = held.agent + way
+        held.hold(target)
+        walked.hold(target)
+        assert walked.state == pytest.approx(held.state, abs=1e-4)
+
+
+def test_replayed_relative_actions_lead_to_the_same_frames() -> None:
+    recording = record_policy(11, length=8, image_size=64, frame_interval=0.5, states="agent_and_block")
+    episode = recording.episode()
+    again = Recording(11, image_size=64, frame_interval=0.5, states="agent_and_block")
+    for action in episode.actions:
+        again.act(action)
+    assert np.array_equal(again.episode().frames, episode.frames) and np.array_equal(again.state, recording.state)
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        (np.zeros(2), r"shape \(10,\) by the relative law, got \(2,\)"),
+        (np.full(10, 1.5), r"within \[-1, 1\]"),
+        (np.full(10, np.nan), r"within \[-1, 1\]"),
+    ],
+)
+def test_what_is_no_relative_action_is_refused(action: np.ndarray, words: str) -> None:
+    recording = Recording(0, image_size=32, frame_interval=0.5)
+    with pytest.raises(ValueError, match=words):
+        recording.act(action)
+    assert not len(recording.actions)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"action_law": "polar"}, "one of relative, absolute, got 'polar'"),
+        ({"reach": 16.0}, "no `reach` and no `exploration` with relative actions, got 16.0 and None"),
+        ({"exploration": 0.5}, "got None and 0.5; choose `policies`"),
+        ({"action_law": "absolute", "policies": {"still": 1.0}}, "no `policies` with absolute actions"),
+        ({"policies": {"mad": 1.0}}, "among scripted, exploring, still, random, near_block, smooth, got 'mad'"),
+        ({"policies": {"still": 0.0}}, "not all 0, got {'still': 0.0}"),
+        ({"policies": {"still": -1.0, "smooth": 2.0}}, "shares of `policies` of at least 0"),
+    ],
+)
+def test_settings_of_the_other_law_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        collect_episode(0, length=1, image_size=32, frame_interval=0.5, **settings)
+
+
+def test_an_episode_is_named_after_its_policy() -> None:
+    episode = collect_episode(7, length=1, image_size=32, frame_interval=0.5, policies={"near_block": 1})
+    assert episode.episode_id == "pusht-near_block-7" and policy_of(episode.episode_id) == "near_block"
+    assert policy_of("pusht-7") == "scripted"
+
+
+def test_a_processor_is_told_law_and_range() -> None:
+    assert processor_settings(length=40, image_size=64) == {
+        "action_law": "relative",
+        "action_low": [-1.0] * 10,
+        "action_high": [1.0] * 10,
+    }
+    assert processor_settings(action_law="absolute", exploration=0.5) == {"action_law": "absolute"}

@@ -4,35 +4,52 @@ import numpy as np
 import pytest
 import torch
 
+from rlvr_world_hf.worlds.pusht.law import ActionLaw, follow_actions
 from rlvr_world_hf.worlds.pusht.policies import MARGIN, WORLD_SIZE
 from rlvr_world_hf.worlds.pusht.simulator import record_policy
-from rlvr_world_hf.worlds.pusht.task import GOAL_STEPS, MOVES, PushTTask, attempt, distances, targets_after
+from rlvr_world_hf.worlds.pusht.task import (
+    GOAL_STEPS,
+    MOVES,
+    PushTTask,
+    actions_after,
+    attempt,
+    distances,
+    targets_after,
+)
+
+
+@pytest.fixture(scope="module", params=["relative", "absolute"])
+def law(request: pytest.FixtureRequest) -> ActionLaw:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def task() -> PushTTask:
-    return PushTTask(11, image_size=64, lead=4)
+def task(law: ActionLaw) -> PushTTask:
+    return PushTTask(11, image_size=64, lead=4, action_law=law)
 
 
-def test_the_goal_is_a_later_frame_of_the_episode(task: PushTTask) -> None:
-    later = record_policy(11, length=4 + GOAL_STEPS, image_size=64, frame_interval=0.5, states="agent_and_block")
+def test_the_goal_is_a_later_frame_of_the_episode(task: PushTTask, law: ActionLaw) -> None:
+    settings = {"image_size": 64, "frame_interval": 0.5, "states": "agent_and_block", "action_law": law}
+    later = record_policy(11, length=4 + GOAL_STEPS, **settings)
     assert np.array_equal(task.goal_frame, later.frame())
     assert np.array_equal(task.goal_state, later.state)
-    assert task.solution.shape == (5, 2)
+    assert task.solution.shape == (5, 10 if law == "relative" else 2)
 
 
 def test_what_the_policy_did_reaches_it(task: PushTTask) -> None:
-    targets = iter(task.solution)
-    done = attempt(task, lambda world: next(targets), decisions=GOAL_STEPS)
+    actions = iter(task.solution)
+    done = attempt(task, lambda world: next(actions), decisions=GOAL_STEPS)
     assert done.is_success and done.position_distance < 20
-    assert len(done.targets) == len(done.seconds) <= GOAL_STEPS
+    assert len(done.actions) == len(done.seconds) <= GOAL_STEPS
 
 
 def test_an_attempt_that_stays_away_ends_after_its_decisions(task: PushTTask) -> None:
     corner = np.array([MARGIN, MARGIN])
-    done = attempt(task, lambda world: corner, decisions=3)
+    done = attempt(task, lambda world: world.aim(corner), decisions=3)
     assert not done.is_success and done.position_distance > 20
-    assert done.targets == ((MARGIN, MARGIN),) * 3 and min(done.seconds) >= 0
+    assert len(done.actions) == 3 and min(done.seconds) >= 0
+    if len(done.actions[0]) == 2:
+        assert done.actions == ((MARGIN, MARGIN),) * 3
     start = task.start().state
     assert done.block_path == np.linalg.norm(start[2:4] - task.goal_state[2:4])
 
@@ -59,3 +76,17 @@ def test_targets_follow_each_other_within_the_walls() -> None:
 def test_a_move_is_no_longer_than_those_that_were_recorded() -> None:
     low, high = MOVES.ends
     assert torch.equal(low, -high) and float(high.norm()) == pytest.approx(72.0)
+
+
+def test_relative_actions_walk_to_the_targets_of_moves() -> None:
+    agent, velocity = np.array([256.0, 200.0]), np.array([30.0, 0.0])
+    moves = torch.tensor([[[60.0, -20.0], [0.0, 80.0]], [[-90.0, 0.0], [-90.0, 0.0]]])
+    targets = targets_after(agent, moves)
+    actions = actions_after(agent, velocity, moves, action_law="relative", control_steps=5)
+    assert actions.shape == (2, 2, 10) and actions.dtype == torch.float32 and actions.abs().max() <= 1
+    for way, sequence in zip(targets.numpy(), actions.numpy(), strict=True):
+        at, speed = agent, velocity
+        for target, action in zip(way, sequence, strict=True):
+            at, speed = follow_actions(at, speed, action)
+            assert np.linalg.norm(at - target) < 6
+    assert torch.equal(actions_after(agent, velocity, moves, action_law="absolute", control_steps=5), targets)
