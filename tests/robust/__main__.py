@@ -1,0 +1,63 @@
+"""`python -m tests.robust [SUBJECT ...]`: the campaign, or some of its subjects; only a whole one is written down."""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.robust.campaign import Place, Tally, subjects
+from tests.robust.forks import Forks
+from tests.robust.page import record_of, table_of, write_page
+
+
+def main() -> int:
+    found = subjects()
+    parser = argparse.ArgumentParser(prog="python -m tests.robust", description=__doc__)
+    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of {', '.join(found)}; all by default")
+    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn")
+    parser.add_argument("--quick", action="store_true", help="only the part that `make test` runs")
+    parser.add_argument("--keep", action="store_true", help="keep the folder in which it works")
+    asked = parser.parse_args()
+    unknown = sorted(set(asked.subjects) - found.keys())
+    if unknown:
+        parser.error(f"no subject {', '.join(unknown)}; there are {', '.join(found)}")
+    begun = time.monotonic()
+    root = Path(tempfile.mkdtemp(prefix="rlvr_world_robust_"))
+    (root / "forks").mkdir()
+    forks = Forks(root / "forks")
+    tallies: dict[str, Tally] = {}
+    seconds: dict[str, float] = {}
+    try:
+        for name in asked.subjects or found:
+            start = time.monotonic()
+            tallies[name] = tally = Tally()
+            place = Place(root / name, seed=asked.seed, is_quick=asked.quick, forks=forks)
+            found[name].check(place, tally)
+            seconds[name] = time.monotonic() - start
+            shutil.rmtree(root / name, ignore_errors=True)
+            counts = ", ".join(f"{count} {kind}" for kind, count in tally.counts().items())
+            say(f"{name}: {counts} in {seconds[name]:.0f} s")
+            for fault in tally.faults:
+                say(f"  {fault.kind}: {fault.case}: {fault.what}")
+            for reason, count in tally.skipped.items():
+                say(f"  skipped {count}: {reason}")
+    finally:
+        forks.close()
+        if not asked.keep:
+            shutil.rmtree(root, ignore_errors=True)
+    record = record_of(tallies, seconds, seed=asked.seed)
+    say(f"\n{table_of(record)}\n\n{time.monotonic() - begun:.0f} s in all")
+    if not asked.subjects and not asked.quick:
+        write_page(record)
+    return 1 if any(tally.faults for tally in tallies.values()) else 0
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

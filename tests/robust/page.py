@@ -1,0 +1,69 @@
+"""The record of a campaign and its table, between the markers of docs/reliability.md."""
+
+import json
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+from rlvr_world_hf.evaluation.provenance import commit
+from tests.robust.campaign import KINDS, Tally
+
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+RECORD, PAGE = DOCS / "reliability.json", DOCS / "reliability.md"
+COLUMNS = ("tried", *KINDS, "skipped")
+BEGIN, END = "<!-- campaign -->", "<!-- end of campaign -->"
+
+
+def record_of(tallies: dict[str, Tally], seconds: dict[str, float], *, seed: int) -> dict[str, Any]:
+    """What is written down of a campaign."""
+    return {
+        "commit": commit(),
+        "machine": f"{_processor()}, one core, Python {platform.python_version()}",
+        "seed": seed,
+        "seconds": round(sum(seconds.values())),
+        "subjects": {
+            name: {
+                **tally.counts(),
+                "seconds": round(seconds[name]),
+                "faults": [{"kind": f.kind, "case": f.case, "what": f.what} for f in tally.faults],
+                "reasons": dict(tally.skipped),
+            }
+            for name, tally in tallies.items()
+        },
+    }
+
+
+def table_of(record: dict[str, Any]) -> str:
+    """The table of a record, with the reasons of what was skipped below it."""
+    lines = [f"| subject | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
+    for name, of in record["subjects"].items():
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(f'{of[column]:,}' for column in COLUMNS)} |")
+    reasons = [
+        f"- {name.replace('_', ' ')}, {count} skipped: {reason}"
+        for name, of in record["subjects"].items()
+        for reason, count in of["reasons"].items()
+    ]
+    lines += ["", *(["Skipped:", "", *reasons, ""] if reasons else [])]
+    lines.append(
+        f"Commit `{record['commit']}`, seed {record['seed']}, {record['seconds']} seconds on {record['machine']}."
+    )
+    return "\n".join(lines)
+
+
+def write_page(record: dict[str, Any]) -> None:
+    """Write the record, and its table into the page."""
+    RECORD.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    between = f"{BEGIN}\n\n{table_of(record)}\n\n{END}"
+    PAGE.write_text(
+        re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: between, page, flags=re.DOTALL), encoding="utf-8"
+    )
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
+    return names[0] if names else platform.machine()
