@@ -32,15 +32,13 @@ def main() -> int:
     try:
         for name in asked.subjects or found:
             start = time.monotonic()
-            tallies[name] = tally = Tally()
+            tallies[name] = tally = Tally(say)
             place = Place(root / name, seed=asked.seed, is_quick=asked.quick, forks=forks)
             found[name].check(place, tally)
             seconds[name] = time.monotonic() - start
             shutil.rmtree(root / name, ignore_errors=True)
             counts = ", ".join(f"{count} {kind}" for kind, count in tally.counts().items())
             say(f"{name}: {counts} in {seconds[name]:.0f} s")
-            for fault in tally.faults:
-                say(f"  {fault.kind}: {fault.case}: {fault.what}")
             for reason, count in tally.skipped.items():
                 say(f"  skipped {count}: {reason}")
     finally:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,8 +32,8 @@ finished work deleted or a user's file changed; a value out of range, other weig
 taken for a whole one, or a refusal that does not name what it refuses.
 """
 
-PATIENCE = 60.0
-"""Seconds that a run of the debug recipe may take; it takes eight."""
+PATIENCE = 40.0
+"""Seconds of computing that a run of the debug recipe may take; it takes eight."""
 
 RECIPE = "pusht/debug"
 STAGES = ("collect", "tokenizer", "pretrain", "grpo", "control", "evaluate", "predict")
@@ -58,7 +58,8 @@ class Fault:
 class Tally:
     """What came of a subject."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], object] = str) -> None:
+        self._say = say
         self.tried = 0
         self.faults: list[Fault] = []
         self.skipped: Counter[str] = Counter()
@@ -66,6 +67,7 @@ class Tally:
     def fault(self, kind: str, case: str, what: str) -> None:
         """Count a case that went wrong."""
         self.faults.append(Fault(kind=kind, case=case, what=" ".join(what.split())[:300]))
+        self._say(f"  {kind}: {case}: {self.faults[-1].what}")
 
     def skip(self, reason: str, count: int = 1) -> None:
         """Count cases that cannot be tried here."""
@@ -125,13 +127,15 @@ class Place:
             forks.close()
 
     def start(self, folder: Path, cache: Path, *words: str, command: str = "run") -> Command:
-        """Start the debug recipe."""
+        """Start the debug recipe, or one stage of it."""
         given = (command, RECIPE, "--output_dir", str(folder), *words)
         return self.forks.start(*given, environment={"RLVR_WORLD_CACHE": str(cache)})
 
-    def run(self, folder: Path, cache: Path, *words: str, patience: float = PATIENCE) -> Ended | None:
-        """Run the debug recipe."""
-        return self.start(folder, cache, *words).wait(patience)
+    def run(
+        self, folder: Path, cache: Path, *words: str, command: str = "run", patience: float = PATIENCE
+    ) -> Ended | None:
+        """Run the debug recipe, or one stage of it, to its end."""
+        return self.start(folder, cache, *words, command=command).wait(patience)
 
     @cached_property
     def finished(self) -> Finished:
@@ -166,16 +170,25 @@ class Finished:
         found = (path for path in self.place.rglob("*") if path.is_file() and not path.is_symlink())
         return sorted({path.resolve().relative_to(self.place.resolve()) for path in found})
 
+    @cached_property
+    def made(self) -> set[Path]:
+        """Those of the files that the run is for: what is found in its folder without its stages, links followed."""
+        entries = (entry for entry in self.folder.iterdir() if entry.name != "stages")
+        found = (path for entry in entries for path in ([entry] if entry.is_file() else entry.resolve().rglob("*")))
+        return {path.resolve().relative_to(self.place.resolve()) for path in found if path.is_file()}
+
     def stage_folder(self, name: str) -> Path:
         """The folder with the records of a stage, in either layout."""
         return next((self.folder / "stages" / name).rglob("started.json")).parent
 
-    def results(self) -> dict[str, str]:
-        """Digests of the final weights, and of the numbers measured with them."""
+    def results(self, only: tuple[str, ...] = ()) -> dict[str, str]:
+        """Digests of the final weights, and of the numbers measured with them; or only of some checkpoints."""
         found = {}
-        for name in CHECKPOINTS:
+        for name in only or CHECKPOINTS:
             for path in sorted((self.folder / name).rglob("*.safetensors")):
                 found[str(path.relative_to(self.folder))] = digest(path)
+        if only:
+            return found
         rows = json.loads((self.folder / "results.json").read_text(encoding="utf-8"))["rows"]
         return {**found, "results.json": json.dumps(rows, sort_keys=True)}
 
@@ -208,14 +221,15 @@ def leftovers(tally: Tally, case: str, *places: Path) -> None:
                 tally.fault(WRONG, case, f"a draft is left: {path.relative_to(place)}")
 
 
-def compare(tally: Tally, case: str, run: Finished, expected: dict[str, str]) -> None:
-    """Count a run whose weights or numbers are not the expected ones, bit for bit."""
+def compare(tally: Tally, case: str, run: Finished, expected: dict[str, str], *, only: tuple[str, ...] = ()) -> None:
+    """Count a run whose weights or numbers, or `only` those of some checkpoints, differ in a bit from the expected."""
     try:
-        found = run.results()
-    except (OSError, ValueError, KeyError) as error:
+        found = run.results(only)
+    except (OSError, ValueError, KeyError, TypeError) as error:
         tally.fault(WRONG, case, f"ended well without whole results: {type(error).__name__}: {error}")
         return
-    differing = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    asked = {name: value for name, value in expected.items() if not only or name.split("/")[0] in only}
+    differing = sorted(name for name in asked.keys() | found.keys() if asked.get(name) != found.get(name))
     if differing:
         tally.fault(WRONG, case, f"ended well, but other than expected: {', '.join(differing)}")
 

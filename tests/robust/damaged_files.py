@@ -3,9 +3,11 @@
 import json
 import re
 import shutil
+import time
 from pathlib import Path
 
-from tests.robust.campaign import HUNG, WRONG, Finished, Place, Tally, compare, digest, lost
+from tests.robust.campaign import CRASHED, HUNG, PATIENCE, WRONG, Finished, Place, Tally, compare, digest, lost
+from tests.robust.forks import Ended
 
 
 PROMISE = (
@@ -17,23 +19,36 @@ DAMAGES = ("truncated", "emptied", "garbage", "missing")
 NOT_READ_AGAIN = ("README.md", "strip.png", "strip.gif", "learning_curves.png", "examples.md")
 """A user may edit the card, and nothing reads the pictures: these must only be there."""
 
-RESUMED = ("tokenizer", "pretrain", "grpo", "control")
-"""Stages that are resumed from checkpoints."""
+RESUMED = {"grpo": ("rlvr",), "pretrain": ("base",), "control": ("control",)}
+"""Stages that are resumed from checkpoints, and what they make."""
+
+CHIEF = ("done.json", "started.json", "model.safetensors", "config.json", "results.json", "data-00000-of-00001.arrow")
+CHIEF += ("diffusion_pytorch_model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json", "resume.pt")
+"""Files that are damaged in all four ways; of the others one is missing and one is damaged in a way that is drawn."""
+
+QUICK = ("base/model.safetensors truncated", "model.safetensors truncated grpo", "optimizer.pt garbage grpo")
 
 
 def check(place: Place, tally: Tally) -> None:
     finished = place.finished
     expected = finished.results()
-    cases = [(path, damage, None) for path, damage in _of_a_finished_run(place, finished)]
-    cases += [(path, damage, stage) for stage, path, damage in _of_an_interrupted_run(place, finished)]
+    cases: list[tuple[Path, str, str | None]] = [
+        *((path, damage, None) for path, damage in _of_a_finished_run(place, finished)),
+        *((path, damage, stage) for stage, path, damage in _of_an_interrupted_run(place, finished)),
+    ]
     if place.is_quick:
-        wanted = ("done.json truncated", "base/model.safetensors truncated", "optimizer.pt garbage")
-        cases = [case for name in wanted for case in cases if f"{case[0].as_posix()} {case[1]}".endswith(name)][:4]
+        cases = [case for case in cases if _name(*case) in QUICK]
     for number, (path, damage, stage) in enumerate(cases):
         with finished.copied(place.folder / str(number)) as run:
             if stage is not None:
                 interrupt(run, stage)
             _try(place, tally, run, path, damage, expected=expected, stage=stage)
+    if not place.is_quick:
+        _damage_a_tokenizer(place, tally)
+
+
+def _name(path: Path, damage: str, stage: str | None) -> str:
+    return f"{path.parent.name if path.parent.name == 'base' else ''}/{path.name} {damage} {stage or ''}".strip(" /")
 
 
 def kind_of(path: Path) -> str:
@@ -58,11 +73,13 @@ def _of_a_finished_run(place: Place, finished: Finished) -> list[tuple[Path, str
     chosen = [place.random.choice(paths) for _, paths in sorted(kinds.items())]
     base = next(path for path in finished.files if path.as_posix().endswith("base/model.safetensors"))
     chosen += [] if base in chosen else [base]
-    return [(path, damage) for path in chosen for damage in DAMAGES if _matters(path, damage)]
+    return [(path, damage) for path in chosen for damage in _damages(place, path)]
 
 
-def _matters(path: Path, damage: str) -> bool:
-    return damage == "missing" or path.name not in NOT_READ_AGAIN
+def _damages(place: Place, path: Path) -> tuple[str, ...]:
+    if path.name in CHIEF:
+        return DAMAGES
+    return ("missing",) if path.name in NOT_READ_AGAIN else ("missing", place.random.choice(DAMAGES[:3]))
 
 
 def _of_an_interrupted_run(place: Place, finished: Finished) -> list[tuple[str, Path, str]]:
@@ -71,33 +88,48 @@ def _of_an_interrupted_run(place: Place, finished: Finished) -> list[tuple[str, 
     for stage in RESUMED:
         folder = finished.stage_folder(stage)
         checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-        files = [path for path in (checkpoints[-1].iterdir() if checkpoints else folder.iterdir()) if path.is_file()]
-        files += [folder / name for name in ("started.json", "seconds.json", "history.json")]
-        for path in sorted(set(files)):
-            if path.exists() and path.name != "done.json":
-                damages = DAMAGES if stage == "grpo" else [place.random.choice(DAMAGES)]
+        paths = [*checkpoints[-1].iterdir(), *(folder / name for name in ("started.json", "seconds.json"))]
+        for path in sorted(paths):
+            damages = _damages(place, path) if stage == "grpo" else [place.random.choice(DAMAGES)]
+            if stage == "grpo" or path.name in CHIEF:
                 cases += [(stage, path.relative_to(finished.place), damage) for damage in damages]
     return cases
 
 
 def interrupt(run: Finished, stage: str) -> None:
-    """Make a copy look as if it had been killed at the end of a stage, before its results were written."""
-    order = {"tokenizer": ("base", "control", "rlvr", "codec"), "pretrain": ("base", "control", "rlvr")}
-    later = list(run.stage_folder(stage).parents[0].parents[0].glob("*"))
+    """Make a copy look as if a stage had been killed after its last checkpoint: without its record and its results."""
     folder = run.stage_folder(stage)
     (folder / "done.json").unlink()
-    made = order.get(stage, ("rlvr",) if stage == "grpo" else ("control",))
-    names = [*made, "results.json"]
-    stages = ("collect", "tokenizer", "pretrain", "grpo", "control", "evaluate", "predict")
-    for name in stages[stages.index(stage) + 1 :]:
-        # Control follows grpo in order, and needs it only for its length.
-        shutil.rmtree(run.folder / "stages" / name, ignore_errors=True)
-    for name in names:
-        for path in (run.folder / name, *(place / name for place in [folder, *later])):
-            if path.is_symlink() or path.is_file():
+    for name in RESUMED[stage]:
+        for path in (run.folder / name, folder / name):
+            if path.is_symlink():
                 path.unlink()
-            elif path.is_dir():
-                shutil.rmtree(path)
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _damage_a_tokenizer(place: Place, tally: Tally) -> None:
+    """Damage what a tokenizer is resumed from, which is gone when it is finished: in a run that is killed."""
+    words = ("--tokenizer.save_steps", "2")
+    whole, killed = Finished(place.folder / "tokenizer"), Finished(place.folder / "killed")
+    if not tally.succeeded("tokenizer", place.run(whole.folder, whole.cache, *words, command="tokenizer")):
+        return
+    expected = whole.results(("codec",))
+    command = place.start(killed.folder, killed.cache, *words, command="tokenizer")
+    while not command.poll() and not any(killed.folder.rglob("resume.pt")):
+        time.sleep(0.002)
+    command.kill()
+    command.wait(PATIENCE)
+    if not any(killed.folder.rglob("resume.pt")):
+        tally.skip("the tokenizer was done before it could be killed", len(DAMAGES))
+        return
+    for damage in DAMAGES:
+        with killed.copied(place.folder / f"resume-{damage}") as run:
+            path = next(run.folder.rglob("resume.pt"))
+            damage_file(place, path, damage)
+            case = f"{path.relative_to(run.place)} {damage}"
+            ended = place.run(run.folder, run.cache, *words, command="tokenizer")
+            _judge(tally, case, run, ended, path, expected, only=("codec",))
 
 
 def damage_file(place: Place, path: Path, damage: str) -> None:
@@ -130,33 +162,46 @@ def _try(
         return
     planted = run.plant()
     damage_file(place, target, damage)
-    tally.tried += 1
-    ended = place.run(run.folder, run.cache)
-    if ended is None:
-        tally.fault(HUNG, case, "did not end in time")
-    elif ended.crash:
-        tally.fault("crashed", case, ended.crash)
-    elif ended.code:
-        names = (path.name, path.parent.name)
-        if not ended.sentence or not any(name in ended.sentence for name in names):
-            tally.fault(WRONG, case, f"exit code {ended.code}, names no file: {ended.sentence or ended.text[-200:]!r}")
-    else:
-        compare(tally, case, run, expected)
-        _still_damaged(tally, case, target, whole, stage)
+    only = () if stage is None else RESUMED[stage]
+    ended = place.run(run.folder, run.cache, command=stage or "run")
+    ended_well = _judge(tally, case, run, ended, target, expected, only=only)
+    if ended_well and stage is None and path in place.finished.made:
+        _still_damaged(tally, case, target, whole)
     lost(tally, case, planted)
 
 
-def _still_damaged(tally: Tally, case: str, path: Path, whole: str, stage: str | None) -> None:
+def _judge(
+    tally: Tally,
+    case: str,
+    run: Finished,
+    ended: Ended | None,
+    path: Path,
+    expected: dict[str, str],
+    *,
+    only: tuple[str, ...],
+) -> bool:
+    """Count what came of a damaged file; returns whether the command ended well."""
+    tally.tried += 1
+    if ended is None:
+        tally.fault(HUNG, case, "did not end in time")
+    elif ended.crash:
+        tally.fault(CRASHED, case, ended.crash)
+    elif ended.code:
+        if not any(name in ended.sentence for name in (path.name, path.parent.name)):
+            tally.fault(WRONG, case, f"exit code {ended.code}, names no file: {ended.sentence or ended.text[-200:]!r}")
+    else:
+        compare(tally, case, run, expected, only=only)
+        return True
+    return False
+
+
+def _still_damaged(tally: Tally, case: str, path: Path, whole: str) -> None:
     """Count a result that is as damaged as before although the run says that it is finished."""
-    if stage is not None or "cache" in case.split("/")[0]:
-        return
     if not path.exists():
         tally.fault(WRONG, case, "said to be finished, and the file is still missing")
-    elif path.suffix == ".json" and not isinstance(_parsed(path), dict | list):
-        tally.fault(WRONG, case, "said to be finished, and the file is still damaged")
     elif path.suffix == ".safetensors" and digest(path) != whole:
         tally.fault(WRONG, case, "said to be finished, and the file is still damaged")
-    elif path.suffix == ".json" and _parsed(path) == [] and path.name != "history.json":
+    elif path.suffix == ".json" and not _parsed(path):
         tally.fault(WRONG, case, "said to be finished, and the file is still damaged")
 
 

@@ -86,8 +86,12 @@ HOSTILE: tuple[Callable[[Random, str], str], ...] = (
     lambda draw, right: right.replace("1", draw.choice(("1e999", "-1e999", "9" * 5000, "1" * 400, "0x1", "1e-999"))),
     lambda draw, right: right.replace("true", draw.choice(("NaN", "Infinity", "-Infinity", "null", "[]", "{}", "1"))),
     lambda draw, right: right.replace('"', draw.choice(("'", "“", "", '""', '\\"'))),
-    lambda draw, right: draw.choice(("null", "true", "3", "-0", '"text"', "[]", "{}", "[[]]", "{}{}", "NaN", "[null]")),
-    lambda draw, right: draw.choice(("\ud800", "\x00", "\u202e", "é", "１２", "\ufeff", "\x1b[31m", "٣", "🎲")) * 9 + right,
+    lambda draw, right: draw.choice(
+        ("null", "true", "3", "-0", '"text"', "[]", "{}", "[[]]", "{}{}", "NaN", "[null]")
+    ),
+    lambda draw, right: (
+        draw.choice(("\ud800", "\x00", "\u202e", "é", "１２", "\ufeff", "\x1b[31m", "٣", "🎲")) * 9 + right
+    ),
     lambda draw, right: right + draw.choice(("\ud800", "\x00", "\u2028", "\r", "\x85", "\v")) + right,
     lambda draw, right: " " * draw.randrange(64_000) + right,
     lambda draw, right: "\n" * draw.randrange(64_000) + right,
@@ -97,7 +101,7 @@ HOSTILE: tuple[Callable[[Random, str], str], ...] = (
     lambda draw, right: "+ " * draw.randrange(1, 9000) + "open(door)",
     lambda draw, right: "open(" * draw.randrange(1, 9000) + ")" * draw.randrange(1, 9000),
     lambda draw, right: "1|a|B|" + ";".join(f"p{n}={n}" for n in range(draw.randrange(1, 3000))),
-    lambda draw, right: "\n".join(f"{draw.randrange(-5, 10**draw.randrange(1, 30))}|+isOn" for _ in range(300)),
+    lambda draw, right: "\n".join(f"{draw.randrange(-5, 10 ** draw.randrange(1, 30))}|+isOn" for _ in range(300)),
     lambda draw, right: "Updated items:\n" + f"[{'9' * draw.randrange(1, 6000)}] link ''\n" * draw.randrange(1, 9),
     lambda draw, right: json.dumps({"modified": draw.choice((1, None, "x", [1], [[]], {}, [{}])), "removed": 7}),
 )
@@ -258,7 +262,9 @@ def _other_value(draw: Random, value: Any) -> Any:
     if isinstance(value, list) and value and draw.random() < 0.8:
         place = draw.randrange(len(value))
         return [*value[:place], _other_value(draw, value[place]), *value[place + 1 :]]
-    return draw.choice((None, True, 0, -1, 1e308, 10**30, float("nan"), float("inf"), "", "x" * 99, [], {}, [value] * 2))
+    return draw.choice(
+        (None, True, 0, -1, 1e308, 10**30, float("nan"), float("inf"), "", "x" * 99, [], {}, [value] * 2)
+    )
 
 
 def _batches(draw: Random, reads: str, count: int) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -210,5 +210,7 @@ def _judge(tally: Tally, case: str, what: str, folder: Path, ended: Ended | None
         tally.fault(CRASHED, case, ended.crash)
     elif ended.code == 0 and what not in (*MAY_BE_READ, *OUTSIDE):
         tally.fault(WRONG, case, "was accepted")
-    elif ended.code and "bad" not in ended.text and what not in ("frames of another size", "another number of actions"):
+    elif (
+        ended.code and "bad" not in ended.text and what not in ("frames of another size", "another number of actions")
+    ):
         tally.fault(WRONG, case, f"exit code {ended.code}, names no file: {ended.text[-200:]!r}")
