@@ -14,11 +14,13 @@ from typing import Any
 
 from ..data.folder import UnusableEpisodesError
 from ..findings.applications import application_names
+from ..hub.manifest import DamagedFileError
 from ..runs.echo import echo
 from ..runs.keys import SettingTypeError, Words, convert
 from ..runs.locations import is_finding, recipe_names
+from ..runs.lock import RunFolderError
 from ..runs.recipe import STAGES, Recipe, load_recipe, parse_overrides
-from ..runs.stage import Processes, find_stage, settle
+from ..runs.stage import Processes, find_stage, settle, try_stages
 from .help import TOOLS, WHOLE_RUNS, help_of, usage
 
 
@@ -92,14 +94,17 @@ def _named_recipe_of(command: str, name: str, overrides: dict[str, Words]) -> Re
 
 
 def _recipe_of(command: str, name: str, overrides: dict[str, Words]) -> Recipe:
-    """The recipe of a stage or of a whole run, all of its settings checked."""
+    """The recipe of a stage or of a whole run, all of its settings checked and tried."""
     stage = command if command in STAGES else None
     recipe = load_recipe(_full_name(name), overrides=overrides, stage=stage)
     if command == "reproduce" and "output_dir" not in overrides:
         recipe = dataclasses.replace(recipe, output_dir=recipe.reproduction_dir)
     if stage is None and not recipe.sections:
         raise ValueError(f"{name}: expected stages to run, got none; add some of {', '.join(STAGES)}.")
-    return settle(recipe, recipe.sections if stage is None else [stage])
+    names = recipe.sections if stage is None else [stage]
+    recipe = settle(recipe, names)
+    try_stages(recipe, names)
+    return recipe
 
 
 def _finding_job(name: str, words: dict[str, Words]) -> Callable[[], Any]:
@@ -112,9 +117,10 @@ def _finding_job(name: str, words: dict[str, Words]) -> Callable[[], Any]:
 
         check_options(name, overrides)
         return partial(measure_application, name, folder=folder, **overrides)
-    from ..findings.finding import load_finding, measure_finding
+    from ..findings.finding import load_finding, measure_finding, try_finding
 
     finding = load_finding(name, overrides=overrides)
+    try_finding(finding)
     return partial(measure_finding, finding, folder=folder, is_whole=not overrides)
 
 
@@ -126,6 +132,9 @@ def _finish(job: Callable[[], Any]) -> int:
     except UnusableEpisodesError as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
         return 1
+    except (DamagedFileError, RunFolderError) as error:
+        sys.stderr.write(f"rlvr-world: {error}\n")
+        return 2
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted; the same command resumes from the last checkpoint.\n")
         return 130

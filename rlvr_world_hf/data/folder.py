@@ -252,13 +252,11 @@ class RecordedEpisodes:
         arrays = (path for path in files if path.suffix == ".npz" and path.with_suffix("") not in videos)
         return sorted([*arrays, *(path for path in files if path.suffix == ".mp4")])
 
-    def contents(self) -> list[tuple[str, int, int]]:
-        """Name, size and modification time of each file, which change with the data. Empty without a folder."""
+    def contents(self) -> dict[str, Path]:
+        """The files that are read, by name: a run counts each by its content. Empty without a folder."""
         if self.folder is None or not self.folder.is_dir():
-            return []
-        # To hash gigabytes of frames before every run would take minutes.
-        stats = {path: path.stat() for path in self._all_files()}
-        return [(self._name(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats.items()]
+            return {}
+        return {self._name(path): path for path in self._all_files()}
 
     def _refuse_incomplete(self) -> None:
         if self.folder is None:

@@ -106,7 +106,7 @@ class RecordedEpisodes(folder.RecordedEpisodes):
         return [Path(name) for name in self._tables().episodes]
 
     def contents(self) -> Any:
-        """Name, size and modification time of each file, or the name and revision of the dataset on the Hub."""
+        """The files that are read, by name, or the name and revision of the dataset on the Hub."""
         if self.folder is None:
             return [self.repo_id, self.revision]
         # `super()` fails here: `slots=True` makes a new class, and `super()` still refers to the one before it.

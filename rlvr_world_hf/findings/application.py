@@ -21,7 +21,7 @@ from ..runs.keys import check_known, convert
 from ..runs.progress import read_json
 from ..runs.recipe import load_recipe
 from ..runs.reproduce import SEEDS, check_seeds, is_checkout
-from ..runs.stage import Processes, run_stages
+from ..runs.stage import Processes, run_stages, try_stages
 from .applications import application_names
 from .figures import draw_intervals
 from .page import renew_evidence
@@ -136,8 +136,8 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
         `dict`: Those for its `measure`, converted to the types of its arguments.
 
     Raises:
-        ValueError: If there is no such application or option, a number is below 1, or seeds are missing or given
-            twice.
+        ValueError: If there is no such application or option, a number is below 1, seeds are missing or given twice,
+            or a stage of the recipe could not use a setting.
         TypeError: If a value is of another type than the option's.
         FileNotFoundError: If there is no such recipe.
 
@@ -151,7 +151,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     application = find_application(name)
     check_known(options, ["recipe", "seeds", *application.options], where=name)
-    load_recipe(options.get("recipe", application.recipe))
+    try_stages(load_recipe(options.get("recipe", application.recipe)), ["evaluate"])
     check_seeds(convert(options.get("seeds", SEEDS), tuple[int, ...], where=f"{name}.seeds"), where=name)
     hints = get_type_hints(application.measure)
     given = {

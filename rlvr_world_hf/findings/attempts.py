@@ -61,6 +61,9 @@ class Comparison:
     protocol: Mapping[str, Any]
     """Settings that all attempts depend on."""
 
+    revision: int = 1
+    """Raised when attempts of the same settings go another way."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -112,7 +115,7 @@ def measure_agents(
         ValueError: If there is no run or start.
     """
     rows = _rows(comparison, find_checkpoints(runs, starts), seed)
-    attempts = make_attempts(rows, range(first_start, first_start + starts), Pieces(folder=Path(folder, "pieces")))
+    attempts = make_attempts(rows, range(first_start, first_start + starts), _pieces(comparison, folder))
     means = {name: mean_by_start(of_seeds, comparison.metrics_of) for name, of_seeds in attempts.items()}
     recipe, training_seeds = recipe_and_seeds(runs)
     reason = reason_for_few(training_seeds)
@@ -128,6 +131,10 @@ def measure_agents(
     )
     path = write_json({**record, **summarize_rows(means)}, Path(folder, f"{comparison.finding}.json"))
     return path, attempts
+
+
+def _pieces(comparison: Comparison, folder: Path | str) -> Pieces:
+    return Pieces(folder=Path(folder, "pieces"), revision=comparison.revision)
 
 
 def _rows(comparison: Comparison, checkpoints: Mapping[str, Sequence[Path]], seed: int) -> list[Row]:

@@ -20,13 +20,24 @@ from ..evaluation.json_files import write_json
 from ..evaluation.results import merge_results, summarize
 from ..hub import load_world_model
 from ..runs.echo import echo
-from ..runs.keys import fill, key
+from ..runs.keys import SettingTypeError, check_known, convert, fill, key, keys_of
 from ..runs.locations import finding_path
-from ..runs.progress import Progress, read_json
+from ..runs.named_parts import refuse_unknown
+from ..runs.progress import DONE
 from ..runs.recipe import Recipe, load_recipe
 from ..runs.reproduce import SEEDS, check_seeds, is_checkout
-from ..runs.stage import Processes, find_stage, needed_stages, run_stages, stage_folder
-from ..runs.stages.evaluate import evaluate, measure_checkpoints
+from ..runs.stage import (
+    Processes,
+    checkpoint_folder,
+    find_stage,
+    finished_seconds,
+    needed_stages,
+    run_stages,
+    stage_folder,
+    stage_that_makes,
+    try_stages,
+)
+from ..runs.stages.evaluate import evaluate, measure_checkpoints, measured_names
 from ..runs.yaml_text import read_yaml
 from .figures import draw_finding
 from .page import renew_evidence
@@ -34,8 +45,8 @@ from .pieces import Piece, Pieces
 from .record import finding_record, reason_for_few
 
 
-STAGE_OF = {"base": "pretrain", "control": "control", "rlvr": "grpo"}
-"""The stage that makes a checkpoint."""
+MEASURED = ("base", "control", "rlvr")
+"""Checkpoints that a row may measure."""
 
 YARDSTICKS = ("copy_last", "tokenizer_floor", "nothing_changes", "oracle")
 """Rows of every measurement that use no checkpoint."""
@@ -107,8 +118,8 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
 
     Raises:
         FileNotFoundError: If there is no such finding.
-        ValueError: If a key or checkpoint is unknown, in a row's recipe too; if a seed is given twice, or the file has
-            fewer than 3 seeds and no reason.
+        ValueError: If a key or checkpoint is unknown, in a row's recipe too; if the plot could not be drawn; if a seed
+            is given twice, or the file has fewer than 3 seeds and no reason.
 
     Example:
 
@@ -131,16 +142,17 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
     finding = dataclasses.replace(finding, rows=rows)
     if not rows:
         raise ValueError(f"{path}: expected `rows`, each with a checkpoint and the keys it sets, got none.")
-    unknown = {row.checkpoint for row in rows.values()} - {*STAGE_OF}
+    unknown = {row.checkpoint for row in rows.values()} - {*MEASURED}
     if unknown:
         raise ValueError(
-            f"{path}: expected checkpoints among {', '.join(STAGE_OF)}, got {', '.join(sorted(unknown))}."
+            f"{path}: expected checkpoints among {', '.join(MEASURED)}, got {', '.join(sorted(unknown))}."
         )
     for row in rows.values():
         recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
         # An error in the last row is raised now, and not after the others were trained.
         for stage in needed_stages([*recipe.sections]):
             find_stage(stage).read(recipe)
+    _check_plot(finding)
     check_seeds(finding.seeds, where=str(path))
     if len(finding.seeds) < len(SEEDS) and not finding.reason:
         # Whoever gives seeds on the command line asks for these; a file must say why they are few.
@@ -150,6 +162,28 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
             )
         finding = dataclasses.replace(finding, reason=reason_for_few(finding.seeds))
     return finding
+
+
+def try_finding(finding: Finding) -> None:
+    """
+    Try every setting of every row, before any is trained.
+
+    Args:
+        finding (`Finding`):
+            The finding.
+
+    Raises:
+        ValueError, SettingTypeError, FileNotFoundError: As [`~rlvr_world_hf.runs.stage.try_stages`], naming the row.
+    """
+    for name, row in finding.rows.items():
+        recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
+        try:
+            try_stages(recipe, [stage_that_makes(row.checkpoint)])
+            # Evaluation needs no control here, which other rows train.
+            find_stage("evaluate").try_settings(recipe)
+        except (ValueError, SettingTypeError, FileNotFoundError) as error:
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{finding.name}: {name}: {error}") from error
 
 
 def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: bool = True) -> Path:
@@ -169,9 +203,10 @@ def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: b
         `rewarded`, `higher_is_better`, `settings` of each row, and `rows` (row -> metric -> `mean`, `std`, `values`,
         one a training seed; `train_seconds` among them).
     """
+    try_finding(finding)
     folder = folder or Path("outputs/findings") / finding.name
     homes = {seed: _home(finding, seed, folder) for seed in finding.seeds}
-    store = Pieces(folder=folder / "pieces")
+    store = Pieces(folder=folder / "pieces", revision=evaluate.revision)
     pieces: dict[str, list[Piece]] = {row: [] for row in finding.rows}
     for home in homes.values():
         for row, of_seeds in pieces.items():
@@ -183,6 +218,30 @@ def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: b
         renew_evidence(file, [*finding.plot["metrics"], "train_seconds"])
     echo(str(file))
     return file
+
+
+def _check_plot(finding: Finding) -> None:
+    """Raise a ValueError if the plot could not be drawn of what the rows will have."""
+    where = f"{finding.name}: plot"
+    known = keys_of(draw_finding)
+    check_known(finding.plot, known, where=where)
+    plot = {name: convert(value, known[name].hint, where=f"{where}.{name}") for name, value in finding.plot.items()}
+    metrics = plot.get("metrics")
+    if not metrics or not isinstance(metrics, list) or not all(isinstance(metric, str) for metric in metrics):
+        raise ValueError(f"{where}.metrics: expected a list of metrics, got {metrics!r}; give some such as [mae].")
+    rows = [*finding.rows, *YARDSTICKS]
+    if plot.get("gains_over"):
+        refuse_unknown([plot["gains_over"]], rows, where=f"{where}.gains_over")
+    places = [row.x for row in finding.rows.values() if row.x is not None]
+    if plot.get("log_axis") and any(place <= 0 for place in places):
+        raise ValueError(
+            f"{where}.log_axis: expected rows with an `x` above 0, got {min(places)}; leave `log_axis` out."
+        )
+    measured: dict[str, None] = {}
+    for row in finding.rows.values():
+        recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
+        measured |= dict.fromkeys(measured_names(recipe))
+    refuse_unknown(metrics, [*measured, "train_seconds"], where=f"{where}.metrics")
 
 
 def _home(finding: Finding, seed: int, folder: Path) -> Recipe:
@@ -200,7 +259,7 @@ def _home(finding: Finding, seed: int, folder: Path) -> Recipe:
 
 def _recipe_of(finding: Finding, row: str, home: Recipe, folder: Path) -> Recipe:
     """The recipe of a row; if the row changes nothing in training, its run is that of all rows."""
-    stage = STAGE_OF[finding.rows[row].checkpoint]
+    stage = stage_that_makes(finding.rows[row].checkpoint)
     changed = {**finding.set, **finding.rows[row].set, "seed": home.seed}
     recipe = load_recipe(finding.recipe, overrides=changed)
     own = folder / "runs" / f"{stage}-{find_stage(stage).fingerprint(recipe)}"
@@ -215,7 +274,7 @@ def _made_alike(one: Recipe, other: Recipe, stage: str) -> bool:
 def _measure(finding: Finding, name: str, recipe: Recipe, home: Recipe, pieces: Pieces) -> Piece:
     """The piece of a row and training seed; where it is not there, the row is trained and measured."""
     row = finding.rows[name]
-    stage = STAGE_OF[row.checkpoint]
+    stage = stage_that_makes(row.checkpoint)
     settings = {
         "row": name,
         "stage": find_stage(stage).fingerprint(recipe),
@@ -240,10 +299,11 @@ def _load(row: FindingRow, recipe: Recipe) -> tuple[Any, float]:
     """Model and processor of a row, and for how many seconds its stage trained it."""
     from ..training.checkpoints import load_weights, trained_seconds
 
-    stage = stage_folder(recipe, STAGE_OF[row.checkpoint])
-    load = partial(load_world_model, recipe.output_dir / row.checkpoint, device=Processes().device)
+    name = stage_that_makes(row.checkpoint)
+    stage = stage_folder(recipe, name)
+    load = partial(load_world_model, checkpoint_folder(recipe, row.checkpoint), device=Processes().device)
     if not row.at:
-        return load(), read_json(stage / "done.json")["seconds"]
+        return load(), finished_seconds(recipe, name)
     model, processor = load()
     checkpoint = stage / f"checkpoint-{row.at}"
     if not checkpoint.is_dir():
@@ -258,30 +318,28 @@ def _load(row: FindingRow, recipe: Recipe) -> tuple[Any, float]:
 
 def borrow_stages(lender: Recipe, borrower: Recipe, names: list[str]) -> None:
     """
-    Copy finished stages from another run of the same settings, without their checkpoints for resuming.
+    Copy finished stages from another run, without their checkpoints for resuming.
 
     Args:
         lender (`Recipe`):
             Recipe of the run that may have finished them; stages that it has not are left out.
         borrower (`Recipe`):
-            Recipe of the run that needs them; stages that it has finished stay as they are.
+            Recipe of the run that needs them, with the same settings of these stages; stages that it has finished stay
+            as they are.
         names (`list[str]`):
             Names of the stages, in the order of a run.
     """
     if lender.output_dir == borrower.output_dir:
         return
-    checkpoint_of = {stage: checkpoint for checkpoint, stage in STAGE_OF.items()}
     for name in names:
-        wanted = find_stage(name).fingerprint(borrower)
-        source, target = stage_folder(lender, name), stage_folder(borrower, name)
-        if not Progress(folder=source, fingerprint=wanted).is_done() or (target / "done.json").exists():
+        target = find_stage(name).progress(borrower)
+        lent = dataclasses.replace(target, folder=lender.output_dir / target.folder.relative_to(borrower.output_dir))
+        if not lent.is_done() or target.is_done():
             continue  # the lender has not finished it, or the borrower has
-        if name in checkpoint_of:
-            given = checkpoint_of[name]
-            shutil.copytree(lender.output_dir / given, borrower.output_dir / given, dirs_exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("checkpoint-*", "done.json"))
-        shutil.copyfile(source / "done.json", target / "done.json")  # last, because it says that the copy is complete
+        target.folder.mkdir(parents=True, exist_ok=True)
+        without = shutil.ignore_patterns("checkpoint-*", DONE)
+        shutil.copytree(lent.folder, target.folder, ignore=without, dirs_exist_ok=True)
+        shutil.copyfile(lent.folder / DONE, target.folder / DONE)  # last, because it says that the copy is complete
 
 
 def _merge(finding: Finding, pieces: Mapping[str, Sequence[Piece]]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Pieces:
     >>> pieces = Pieces(folder=Path(tempfile.mkdtemp()))
     >>> piece = pieces.get("base-seed-0", {"windows": 8}, lambda: {"mae": 0.5})
     >>> sorted(piece), piece["settings"]
-    (['commit', 'machine', 'mae', 'settings'], {'windows': 8})
+    (['commit', 'machine', 'mae', 'settings'], {'revision': 1, 'windows': 8})
     >>> pieces.get("base-seed-0", {"windows": 8}, lambda: {"mae": 0.0})["mae"]  # it is read, not measured again
     0.5
 
@@ -45,6 +45,9 @@ class Pieces:
 
     folder: Path
     """Where their files are."""
+
+    revision: int = 1
+    """Raised when the same settings are measured otherwise: pieces of an earlier revision stay and are not read."""
 
     def get(
         self, name: str, settings: Mapping[str, Any], measure: Callable[[], Mapping[str, Any]], *, part: str = ""
@@ -70,6 +73,7 @@ class Pieces:
             `ValueError`: If a measured number is not finite.
         """
         # The commit is recorded and not part of the name: a later commit uses the piece again.
+        settings = {"revision": self.revision, **settings}
         own_name = f"{name}-{fingerprint(settings)}"
         file = self.folder / own_name / f"{part}.json" if part else self.folder / f"{own_name}.json"
         if piece := read_json(file):

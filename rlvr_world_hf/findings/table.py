@@ -82,7 +82,8 @@ def _interval(summary: Mapping[str, Any], name: str) -> str:
 def _provenance(record: Mapping[str, Any]) -> str:
     training, sampling = (", ".join(map(str, record[name])) for name in ("training_seeds", "sampling_seeds"))
     reason = f" {record['reason'].capitalize().rstrip('.')}." if record.get("reason") else ""
+    uncommitted = " Measured on changes that were not committed." if "-dirty" in record["commit"] else ""
     return (
         f"{record['n']} samples; training seeds {training}; sampling seeds {sampling}; recipe `{record['recipe']}`; "
-        f"commit `{short_commits(record['commit'])}`.{reason}"
+        f"commit `{short_commits(record['commit'])}`.{uncommitted}{reason}"
     )

@@ -233,7 +233,21 @@ def _replace(target: Path, new: Path) -> None:
 
 
 def refuse_incomplete(folder: Path, *, name: str, not_downloaded: Callable[[], list[str]] = list) -> None:
-    """Raises where a folder lacks what a world model needs; `not_downloaded` names files that were left on the Hub."""
+    """
+    Raises where a folder lacks what a world model needs.
+
+    Args:
+        folder (`Path`):
+            The folder.
+        name (`str`):
+            What the checkpoint is called in the error.
+        not_downloaded (`Callable[[], list[str]]`, *optional*):
+            Names files that were left on the Hub; none by default.
+
+    Raises:
+        `FileNotFoundError`: If a file is missing; the error names it.
+        `ValueError`: If its weights are pickled.
+    """
     has_codec = holds_codec(folder)
     model = "adapter_config.json" if (folder / "adapter_config.json").is_file() else "config.json"
     for needed in (model, "processor_config.json", *(["codec/config.json"] if has_codec else [])):

@@ -5,9 +5,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
+    EntryNotFoundError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -57,6 +59,69 @@ def local_folder(
 
     ```
     """
+    folder = _without_hub(folder_or_repo)
+    if folder is not None:
+        return folder
+    name = str(folder_or_repo)
+    blobs = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"), "blobs")
+    known = {blob.name for blob in blobs.glob("*")}
+    try:
+        snapshot = Path(snapshot_download(name, revision=revision, token=token, ignore_patterns=list(ignored)))
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise FileNotFoundError(
+            f"{name} is no folder here, and the Hub did not give it either: {_reason(error, revision)}"
+        ) from error
+    _refuse_damaged(name, snapshot, known)
+    return snapshot
+
+
+def find_file(folder_or_repo: str | os.PathLike[str], file: str) -> Path:
+    """
+    One small file of a checkpoint, which tells whether there is a checkpoint, without the weights.
+
+    Args:
+        folder_or_repo (`str` or `PathLike`):
+            As of [`local_folder`].
+        file (`str`):
+            The file's name, such as `"config.json"`.
+
+    Returns:
+        `Path`: the file; of a Hub repository in the cache, where it is looked for first.
+
+    Raises:
+        `FileNotFoundError`: If there is no such checkpoint, or it has no such file, or it is not in the cache and the
+            Hub cannot be asked.
+
+    Example:
+
+    ```python
+    >>> find_file("pusht-base", "config.json").name
+    'config.json'
+
+    ```
+    """
+    folder, name = _without_hub(folder_or_repo), str(folder_or_repo)
+    if folder is not None:
+        if not (folder / file).is_file():
+            raise FileNotFoundError(f"{name} has no {file}; give the folder of a checkpoint.")
+        return folder / file
+    try:
+        cached = try_to_load_from_cache(name, file)
+        return Path(cached if isinstance(cached, str) else hf_hub_download(name, file))
+    except EntryNotFoundError as error:
+        # Where the Hub cannot be asked, too: then it is not in the cache.
+        told = str(error) if isinstance(error, LocalEntryNotFoundError) else f"it has no {file} there."
+        raise FileNotFoundError(
+            f"{name} is no folder here, and the Hub did not give its {file} either: {told}"
+        ) from error
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise FileNotFoundError(
+            f"{name} is no folder here, and the Hub did not give its {file} either: {_reason(error, None)}"
+        ) from error
+
+
+def _without_hub(folder_or_repo: str | os.PathLike[str]) -> Path | None:
+    """The folder of a checkpoint on this machine; `None` if the name is one of the Hub."""
     folder = Path(folder_or_repo)
     if folder.is_dir():
         return folder
@@ -69,16 +134,7 @@ def local_folder(
     # `outputs/run` looks like a repository, too; where `outputs` is a folder here, a run is what is meant.
     if not looks_like_repository or folder.parent.is_dir():
         raise FileNotFoundError(f"There is no checkpoint folder {name}; `rlvr-world run RECIPE` makes one.")
-    blobs = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=name, repo_type="model"), "blobs")
-    known = {blob.name for blob in blobs.glob("*")}
-    try:
-        snapshot = Path(snapshot_download(name, revision=revision, token=token, ignore_patterns=list(ignored)))
-    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise FileNotFoundError(
-            f"{name} is no folder here, and the Hub did not give it either: {_reason(error, revision)}"
-        ) from error
-    _refuse_damaged(name, snapshot, known)
-    return snapshot
+    return None
 
 
 def _reason(error: Exception, revision: str | None) -> str:

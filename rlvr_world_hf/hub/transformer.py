@@ -88,7 +88,7 @@ def load_transformer(
     folder = Path(place)
     stored: dict[str, StoredTensor] = {}
     if folder.is_dir():
-        stored = _refuse_other_weights(folder, only_safetensors=only_safetensors)
+        stored = refuse_other_weights(folder, only_safetensors=only_safetensors)
     model, report = AutoModelForCausalLM.from_pretrained(
         place,
         dtype=dtype,
@@ -181,8 +181,23 @@ def refuse_small_vocabulary(model: PreTrainedModel, processor: Any, *, name: str
         )
 
 
-def _refuse_other_weights(folder: Path, *, only_safetensors: bool) -> dict[str, StoredTensor]:
-    """Tensors in a folder's files; raises before anything is built that the files cannot fill."""
+def refuse_other_weights(folder: Path, *, only_safetensors: bool = True) -> dict[str, StoredTensor]:
+    """
+    Raises before anything is built that a folder's files cannot fill.
+
+    Args:
+        folder (`Path`):
+            The folder.
+        only_safetensors (`bool`, *optional*, defaults to `True`):
+            Whether pickled weights are refused.
+
+    Returns:
+        `dict[str, StoredTensor]`: the tensors in its files, by name.
+
+    Raises:
+        `FileNotFoundError`: If a file of weights is missing.
+        `ValueError`: If the settings are of no causal language model, or declare more than the files hold.
+    """
     stored = stored_tensors(folder, WEIGHTS)
     if only_safetensors and not stored:
         raise FileNotFoundError(f"{folder} has no {WEIGHTS}.safetensors. Save or download it again.")

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ def stored_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
 
     Raises:
         FileNotFoundError: If the index names a file that is not there.
-        ValueError: If a file is damaged.
+        ValueError: If a file is damaged, or the index names one outside the folder.
 
     Example:
         >>> import tempfile
@@ -70,8 +70,7 @@ def stored_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
     if file.is_file():
         files = [file]
     elif index.is_file():
-        parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        files = [folder / part for part in sorted(set(parts.values()))]
+        files = [folder / part for part in _parts_of(index)]
     else:
         return {}
     found = {}
@@ -317,6 +316,29 @@ def cached_codec_folder(place: str | Path, **source: Any) -> Path:
         cached = try_to_load_from_cache(str(place), file, **given)
         folder = Path(cached).parent if isinstance(cached, str) else folder
     return folder
+
+
+def _parts_of(index: Path) -> list[str]:
+    """The files that the index of sharded weights names; all lie beside it or below."""
+    try:
+        parts = sorted({*json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # the last: no JSON, or not UTF-8
+        raise ValueError(
+            f"Expected in {index} a `weight_map` from tensors to files, got none that can be read "
+            f"({type(error).__name__}: {error}). Save or download it again."
+        ) from error
+    outside = [part for part in parts if not isinstance(part, str) or _leads_out(part)]
+    if outside:
+        raise ValueError(
+            f"Expected in {index} files of its own folder, got {_some([repr(part) for part in outside])}, which would "
+            "lie outside. Save or download it again from a source that you trust."
+        )
+    return parts
+
+
+def _leads_out(path: str) -> bool:
+    # By its text: in the Hub's cache, a file beside the index is a link to another folder.
+    return any(kind(path).anchor or ".." in kind(path).parts for kind in (PurePosixPath, PureWindowsPath))
 
 
 def _numbers(settings: Any) -> Iterator[tuple[str, float]]:

@@ -63,6 +63,8 @@ class VerifiableReward(ABC):
         reads (`str`):
             Kind of states it compares: `"frames"` by default, or `"sensors"`. In a world with both, sensor states are
             in the columns `predicted_states`, `reference_states` and `context_states`.
+        diagnoses (`tuple[str, ...]`):
+            Names of what [`~VerifiableReward.diagnose`] reports; none by default.
         alone (`str`):
             What goes wrong where it is the only reward, with the remedy; the trainer warns of it. Empty by default.
 
@@ -93,6 +95,7 @@ class VerifiableReward(ABC):
     best: float
     floor: float
     reads: str = "frames"
+    diagnoses: tuple[str, ...] = ()
     alone: str = ""
 
     # Defaults on the class, as a subclass may have a constructor that does not call this one.

@@ -105,6 +105,11 @@ class LPIPSReward(PixelReward):
         self.batch_size = batch_size
         self._model: LPIPS | None = None
 
+    def check_files(self) -> None:
+        """Raise now what the first use would raise if the trunk's file is not there."""
+        if self.trunk == "pretrained":
+            find_trunk(self.net, trunk_path=self.trunk_path)
+
     @property
     def model(self) -> LPIPS:
         """The `lpips.LPIPS` module in evaluation mode, without gradients of its own; built at the first use."""

@@ -21,23 +21,24 @@ EVAL_RESULTS = ".eval_results"
 """Folder of a model repository in which the Hub looks for numbers on its datasets."""
 
 
-def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
+def write_card(recipe: Recipe, *, checkpoint: Path, results: Path, folder: Path) -> list[Path]:
     """
-    Write the README beside a `results.json` and a picture. If the data are a dataset on the Hub, also write
-    `.eval_results/<dataset>.yaml`.
+    Write the README beside a picture. If the data are a dataset on the Hub, also write `.eval_results/<dataset>.yaml`.
 
     Args:
         recipe (`Recipe`):
             The recipe of the run.
         checkpoint (`Path`):
             The checkpoint that the card describes.
+        results (`Path`):
+            Its `results.json`.
         folder (`Path`):
-            Folder with `results.json` and the picture; the card is written there.
+            Folder with the picture; the card is written there.
 
     Returns:
-        `Path`: The card.
+        `list[Path]`: The card, and the folder `.eval_results` if it was written.
     """
-    results = read_results(folder / "results.json")
+    record = read_results(results)
     _, processor = load_world_model(checkpoint)
     dataset = hub_dataset(recipe)
     text = card_text(
@@ -50,18 +51,19 @@ def write_card(recipe: Recipe, *, checkpoint: Path, folder: Path) -> Path:
             base_model=_base_model(recipe),
             **about_world(recipe),
         ),
-        measured=CardResults(results=results, table=markdown_table(results) + group_table(results)),
+        measured=CardResults(results=record, table=markdown_table(record) + group_table(record)),
         recipe=recipe.to_dict(),
         picture=next((name for name in PICTURES if (folder / name).exists()), None),
         examples=(folder / "examples.md").read_text(encoding="utf-8") if (folder / "examples.md").exists() else None,
     )
     card = folder / "README.md"
     card.write_text(text, encoding="utf-8")
-    if dataset is not None:
-        measured = folder / EVAL_RESULTS / f"{dataset.split('/')[-1]}.yaml"
-        measured.parent.mkdir(exist_ok=True)
-        measured.write_text(eval_results_text(results, dataset=dataset), encoding="utf-8")
-    return card
+    if dataset is None:
+        return [card]
+    measured = folder / EVAL_RESULTS / f"{dataset.split('/')[-1]}.yaml"
+    measured.parent.mkdir(exist_ok=True)
+    measured.write_text(eval_results_text(record, dataset=dataset), encoding="utf-8")
+    return [card, measured.parent]
 
 
 def _loaded_as(recipe: Recipe, folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..processors.weights import load_whole_codec
 from .locations import bundled_names, bundled_path
 from .progress import fingerprint
 from .recipe import Recipe
+from .stage import checkpoint_folder
 
 
 logger = logging.getLogger(__name__)
@@ -43,10 +43,10 @@ def codec_place(recipe: Recipe, source: str) -> Path | str:
         FileNotFoundError: If none is bundled for the recipe's world.
     """
     if source == SCRATCH:
-        return recipe.output_dir / "codec"
+        return checkpoint_folder(recipe, "codec")
     if source == BUNDLED:
         return bundled_path(f"{recipe.world}-codec")
-    return _found(source)
+    return find_place(source)
 
 
 def load_codec(place: Path | str) -> Any:
@@ -65,11 +65,11 @@ def load_codec(place: Path | str) -> Any:
             settings declare.
         OSError: If there is no codec.
     """
-    name = str(_found(str(place)))
+    name = str(find_place(str(place)))
     if find_official(name) is not None:
         return load_official_tokenizer(local_folder(name)).float().eval()
     # Codecs that ship with the library are stored in bfloat16; all are computed with in float32.
-    return load_whole_codec(_codec_class(name), name).float().eval()
+    return load_whole_codec(codec_class(name), name).float().eval()
 
 
 def take_weights(codec: torch.nn.Module, place: str) -> None:
@@ -106,26 +106,6 @@ def take_weights(codec: torch.nn.Module, place: str) -> None:
     logger.info("tokenizer: weights of %s%s", place, f"; random: {left}" if left else "")
 
 
-def weights_hash(place: Path | str) -> str:
-    """
-    Identifies a checkpoint: a folder by its weights and configuration, any other by its name.
-
-    Args:
-        place (`Path` or `str`):
-            A folder or Hub id.
-
-    Returns:
-        `str`: sixteen hexadecimal digits, or the name.
-    """
-    if not Path(place).is_dir():
-        return str(place)
-    digest = hashlib.sha256()
-    # Not the card and the results beside them: they change while the codes stay the same.
-    for file in sorted([*Path(place).glob("*.safetensors"), *Path(place).glob("config.json")]):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
 def weights_identity(codec: torch.nn.Module | None) -> str:
     """
     Identifies the weights of a loaded codec.
@@ -146,15 +126,52 @@ def weights_identity(codec: torch.nn.Module | None) -> str:
     return fingerprint(sums)
 
 
-def _found(place: str) -> Path | str:
-    """A folder, also of a bundled codec by its name; anything else as it is."""
+def find_place(place: str) -> Path | str:
+    """
+    Where a checkpoint that a recipe names is.
+
+    Args:
+        place (`str`):
+            A folder, the name of a bundled checkpoint, or a Hub id.
+
+    Returns:
+        `Path` or `str`: the folder, also of a bundled checkpoint; anything else as it is.
+
+    Example:
+
+    ```python
+    >>> find_place("pusht-codec").name, find_place("owner/name")
+    ('pusht-codec', 'owner/name')
+
+    ```
+    """
     if Path(place).is_dir():
         return Path(place)
     return bundled_path(place) if place in bundled_names() else place
 
 
-def _codec_class(place: str) -> Any:
-    """The class that the `config.json` of a codec names, if it is a model of a trusted package."""
+def codec_class(place: str) -> Any:
+    """
+    The class that the `config.json` of a codec names, if it is a model of a trusted package.
+
+    Args:
+        place (`str`):
+            Its folder or Hub id.
+
+    Returns:
+        `type`: a subclass of `diffusers.ModelMixin`.
+
+    Raises:
+        ValueError: If the class is none.
+
+    Example:
+
+    ```python
+    >>> codec_class(str(find_place("pusht-codec"))).__name__
+    'CompressiveTokenizer'
+
+    ```
+    """
     # `AutoModel` does not find this library's classes by their name; here it only reads it.
     from diffusers import AutoModel, ModelMixin
 

@@ -328,9 +328,9 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
             return origin(convert(item, inner, where=where) for item in value)
     elif origin in (dict, Mapping):
         if isinstance(value, Mapping):
-            return value
+            return _finite(value, where)
     elif origin is not None or not isinstance(hint, type) or hint is Any:
-        return value
+        return _finite(value, where)
     elif hint is types.NoneType:
         if value is None:
             return None
@@ -339,23 +339,34 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
             return Path(value).expanduser()
     elif hint is float:
         number = _number(value)
-        if number is not None and math.isnan(number):
-            raise ValueError(f"{where}: expected a number, got {value!r}; give one.")
         if number is not None:
-            return number
+            return _finite(number, where)
     elif hint is int:
         number = _number(value)
         if number is not None and number.is_integer():
             return int(number)
     # Of any other class, such as an enumeration, the part that has the key makes its own check.
     elif hint not in (bool, str, list, tuple, dict) or isinstance(value, hint):
-        return value
+        return _finite(value, where)
     expected = hint.__name__ if isinstance(hint, type) else str(hint)
     if isinstance(value, Words):
         value = value.read(where)
     raise SettingTypeError(
         f"{where}: expected {expected}, got {value!r} ({type(value).__name__}); give a value of that type."
     )
+
+
+def _finite(value: Any, where: str) -> Any:
+    """The value, if all of its numbers are finite, however deep they are."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: expected a finite number, got {value!r}; give one.")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _finite(inner, f"{where}.{name}")
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _finite(inner, where)
+    return value
 
 
 def _is_literal(hint: Any) -> bool:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from .keys import check_known, convert
+from ..hub.transformer import CANNOT_BE_BUILT
+from ..rewards.pixel import PixelReward
+from .keys import SettingTypeError, check_known, convert
 
 
 EXAMPLE = "rlvr_world_hf.rewards.MAEReward"
@@ -35,7 +39,7 @@ def build_part(entry: Mapping[str, Any], *, where: str, example: str) -> Any:
         `Any`: The object.
 
     Raises:
-        ValueError: If the path cannot be imported, or the constructor does not take one of the keys.
+        ValueError: If the path cannot be imported, or the constructor refuses what it is given.
 
     Example:
 
@@ -56,8 +60,51 @@ def build_part(entry: Mapping[str, Any], *, where: str, example: str) -> Any:
             f"{where}: expected `path` to name a class that can be imported, such as {example}, got {path!r}: {error}."
         ) from error
     settings = {name: value for name, value in entry.items() if name != "path"}
-    check_known(settings, [*inspect.signature(part_class).parameters, "path"], where=f"{where}: {name}")
-    return part_class(**settings)
+    refused = named_setting(where, f"{name} refuses its settings", "Change or leave out the key that is meant.")
+    try:
+        known = inspect.signature(part_class).parameters
+    except (TypeError, ValueError) as error:  # no callable, or one that Python knows no arguments of
+        raise ValueError(f"{where}: expected `path` to name a class such as {example}, got {path!r}.") from error
+    check_known(settings, [*known, "path"], where=f"{where}: {name}")
+    with refused:
+        return part_class(**settings)
+
+
+@contextmanager
+def named_setting(where: str, refusal: str, remedy: str) -> Iterator[None]:
+    """
+    A block in which another part is built from settings: what it raises names the part of the recipe.
+
+    Args:
+        where (`str`):
+            Name of that part of the recipe.
+        refusal (`str`):
+            What it means if the part cannot be built.
+        remedy (`str`):
+            A sentence with what to do.
+
+    Raises:
+        ValueError: In place of any error by which classes refuse what they are given.
+
+    Example:
+
+    ```python
+    >>> with named_setting("tokenizer", "Codec refuses its settings", "Give a width."):
+    ...     {}["width"]
+    Traceback (most recent call last):
+    ...
+    ValueError: tokenizer: Codec refuses its settings: KeyError: 'width'. Give a width.
+
+    ```
+    """
+    try:
+        yield
+    except SettingTypeError:
+        raise
+    except (*CANNOT_BE_BUILT, ValueError) as error:
+        # The text of a KeyError is no sentence.
+        told = f"{error}" if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"{where}: {refusal}: {' '.join(told.split()).rstrip('.')}. {remedy}") from error
 
 
 def build_metrics(entries: Sequence[Mapping[str, Any]], *, where: str) -> list[Any]:
@@ -99,7 +146,7 @@ def build_rewards(entries: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list
         `tuple[list, list[float]]`: The rewards and their weights.
 
     Raises:
-        ValueError: If there is none, one cannot be built, or a weight is not finite.
+        ValueError: If there is none, one cannot be built, a weight is not finite, or all weights are 0.
         SettingTypeError: If a weight is not a number.
 
     Example:
@@ -121,7 +168,7 @@ def reward_weights(entries: Sequence[Mapping[str, Any]]) -> list[float]:
     The weights of a recipe's rewards; arguments and errors as in [`build_rewards`][].
 
     Returns:
-        `list[float]`: A finite weight for each reward.
+        `list[float]`: A finite weight for each reward, some of which is not 0.
 
     Example:
 
@@ -136,4 +183,119 @@ def reward_weights(entries: Sequence[Mapping[str, Any]]) -> list[float]:
     weights = [convert(entry.get("weight", 1.0), float, where="grpo.rewards.weight") for entry in entries]
     if not all(map(math.isfinite, weights)):
         raise ValueError(f"grpo.rewards.weight: expected finite weights, got {weights}; give finite ones.")
+    if not any(weights):
+        raise ValueError(
+            f"grpo.rewards.weight: expected a weight other than 0, got {weights}: nothing would be learned; give one."
+        )
     return weights
+
+
+def try_parts(parts: Sequence[Any], *, kinds: Collection[str], where: str) -> None:
+    """
+    Refuse rewards and metrics that could not measure a world, or lack a file that their first use needs.
+
+    Args:
+        parts (`Sequence`):
+            The rewards or metrics.
+        kinds (`Collection[str]`):
+            What the world's states are: `frames`, `sensors` or both; `text`.
+        where (`str`):
+            Name of that part of the recipe, for errors.
+
+    Raises:
+        ValueError: If one of them measures something else.
+        FileNotFoundError: If a file is not there.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.rewards import FactF1Reward
+    >>> try_parts([FactF1Reward()], kinds=["frames"], where="evaluate.metrics")
+    Traceback (most recent call last):
+    ...
+    ValueError: evaluate.metrics: expected rewards that compare frames, got FactF1Reward, which compares text; give ...
+
+    ```
+    """
+    for part in parts:
+        name = type(part).__name__
+        if not all(hasattr(part, needed) for needed in ("name", "metric", "higher_is_better", "floor")):
+            raise ValueError(
+                f"{where}: expected subclasses of VerifiableReward or TextReward, got {name}; give a reward such as "
+                f"{EXAMPLE}."
+            )
+        compared = "frames" if isinstance(part, PixelReward) else getattr(part, "reads", "text")
+        # Other rewards of the default kind, such as that of repetition, take sensors too.
+        fits = compared in kinds or (
+            "text" not in kinds and compared == "frames" and not isinstance(part, PixelReward)
+        )
+        if not fits:
+            raise ValueError(
+                f"{where}: expected rewards that compare {' or '.join(kinds)}, got {name}, which compares {compared}; "
+                "give one for this world."
+            )
+        if hasattr(part, "check_files"):
+            part.check_files()
+
+
+def refuse_below(least: Mapping[str, float], settings: Any, *, where: str) -> None:
+    """
+    Refuse numbers that are too small.
+
+    Args:
+        least (`Mapping[str, float]`):
+            Least value of each key.
+        settings (`Any`):
+            Object with the keys as attributes.
+        where (`str`):
+            Name of that part of the recipe, for errors.
+
+    Raises:
+        ValueError: If one is below.
+
+    Example:
+
+    ```python
+    >>> from types import SimpleNamespace
+    >>> refuse_below({"scale": 1}, SimpleNamespace(scale=0), where="predict")
+    Traceback (most recent call last):
+    ...
+    ValueError: predict.scale: expected 1 or more, got 0; raise it.
+
+    ```
+    """
+    for name, lowest in least.items():
+        if getattr(settings, name) < lowest:
+            raise ValueError(f"{where}.{name}: expected {lowest} or more, got {getattr(settings, name)}; raise it.")
+
+
+def refuse_unknown(names: Sequence[str], known: Sequence[str], *, where: str) -> None:
+    """
+    Refuse names of nothing.
+
+    Args:
+        names (`Sequence[str]`):
+            What was given.
+        known (`Sequence[str]`):
+            What there is.
+        where (`str`):
+            Key of the recipe, for errors.
+
+    Raises:
+        ValueError: If one is not among `known`.
+
+    Example:
+
+    ```python
+    >>> refuse_unknown(["bsae"], ["base", "rlvr"], where="predict.checkpoints")
+    Traceback (most recent call last):
+    ...
+    ValueError: predict.checkpoints: expected names among base, rlvr, got 'bsae'; did you mean 'base'?
+
+    ```
+    """
+    for name in names:
+        if name not in known:
+            nearest = get_close_matches(str(name), known, n=1, cutoff=0.0)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else "leave it out."
+            raise ValueError(f"{where}: expected names among {', '.join(known)}, got {name!r}; {hint}")

@@ -1,14 +1,16 @@
 """
-Records which stages are finished and which can be resumed: two small files in the folder of a stage.
+Where a stage of a run keeps its work, and whether it is finished.
 
-`started.json` is written before the work, with a fingerprint of the settings, and `done.json` after it. A folder with
-the same fingerprint and no `done.json` was interrupted and is resumed; one with another fingerprint is started afresh.
+Each set of settings has a folder of its own below the stage's, named by their fingerprint, so what was made with other
+settings stays. `started.json` is written before the work, with the settings, and `done.json` after it, with a
+description of every file that was made. A folder without `done.json`, or whose files were damaged, is taken up again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -17,20 +19,28 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from ..hub.manifest import DamagedFileError, damaged, describe
+
+
+logger = logging.getLogger(__name__)
+
+STARTED, DONE = "started.json", "done.json"
+"""Names of a stage's two records."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """
-    The state of one stage on disk.
+    The state of one stage, with some settings, on disk.
 
     Example:
 
     ```python
     >>> import tempfile
-    >>> progress = Progress(folder=Path(tempfile.mkdtemp()) / "collect", fingerprint="a1")
-    >>> progress.start(), progress.is_done()
+    >>> progress = Progress(folder=Path(tempfile.mkdtemp()) / "collect" / "a1", fingerprint="a1")
+    >>> progress.start({"train": 4}), progress.is_done()
     (False, False)
-    >>> progress.start()
+    >>> progress.start({"train": 4})
     True
     >>> progress.finish(seconds=1.0, outputs=[])
     >>> progress.is_done()
@@ -40,28 +50,43 @@ class Progress:
     """
 
     folder: Path
-    """Folder of the stage."""
+    """Folder of the stage with these settings."""
 
     fingerprint: str
     """Fingerprint of the settings of the stage and of those it needs."""
 
     def is_done(self) -> bool:
-        """Whether the stage finished with these settings and its outputs still exist."""
-        record = read_json(self.folder / "done.json")
-        return record.get("fingerprint") == self.fingerprint and all(
-            (self.folder / output).exists() or (not output.startswith("..") and Path(output).exists())
-            for output in record["outputs"]  # earlier versions wrote paths relative to the working directory
-        )
+        """Whether the stage finished with these settings and its outputs are as it wrote them; else a warning says."""
+        record = self.record()
+        if record.get("fingerprint") != self.fingerprint:
+            return False
+        losses = [
+            loss
+            for name, description in record["outputs"].items()
+            for loss in damaged(self.folder / name, description)  # an absolute name stays as it is
+        ]
+        if losses:
+            logger.warning("%s: made again, as %s.", self.folder, "; ".join(losses))
+        return not losses
 
-    def start(self) -> bool:
-        """Prepare the folder; returns whether it holds an interrupted run to resume."""
-        # A finished stage that runs again has other settings or lost its outputs: there is nothing to resume.
-        finished = (self.folder / "done.json").exists()
-        resumes = not finished and read_json(self.folder / "started.json").get("fingerprint") == self.fingerprint
-        if not resumes:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            write_json(self.folder / "started.json", {"fingerprint": self.fingerprint})
+    def record(self) -> dict[str, Any]:
+        """What `done.json` says; empty before the stage is finished, and, with a warning, where it cannot be read."""
+        file = self.folder / DONE
+        try:
+            record = read_json(file)
+        except DamagedFileError as error:
+            logger.warning("%s The stage is taken up from its last checkpoint.", error)
+            return {}
+        if record and not isinstance(record.get("outputs"), dict):
+            return {}
+        return record
+
+    def start(self, settings: Mapping[str, Any]) -> bool:
+        """Prepare the folder and note the settings; returns whether earlier work in it is taken up."""
+        resumes = (self.folder / STARTED).exists()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / DONE).unlink(missing_ok=True)
+        write_json(self.folder / STARTED, {"fingerprint": self.fingerprint, "settings": settings})
         return resumes
 
     def finish(self, *, seconds: float, outputs: Iterable[Path]) -> None:
@@ -72,15 +97,23 @@ class Progress:
             "fingerprint": self.fingerprint,
             "seconds": round(seconds, 1),
             "commit": commit(),
-            "outputs": [self._seen_from_here(output) for output in outputs],
+            "outputs": {self._seen_from_here(output): describe(output) for output in outputs},
         }
-        write_json(self.folder / "done.json", record)
+        write_json(self.folder / DONE, record)
+
+    def published(self) -> list[str]:
+        """Names of the outputs that a run shows: those in the stage's folder, its own records left out."""
+        names = [name for name in self.record().get("outputs", {}) if not Path(name).is_absolute()]
+        return [name for name in names if name != HISTORY]
 
     def _seen_from_here(self, output: Path) -> str:
-        """A path within the run relative to the stage's folder, so that the run may be moved; any other in full."""
+        """The name of an output of the stage, so that the run may be moved; of any other, its whole path."""
         here, place = self.folder.resolve(), output.resolve()
-        within = place.is_relative_to(here.parent.parent)
-        return os.path.relpath(place, here) if within else str(place)
+        return str(place.relative_to(here)) if place.is_relative_to(here) else str(place)
+
+
+HISTORY = "history.json"
+"""Curves of a stage that trains, in its folder."""
 
 
 def fingerprint(content: Mapping[str, Any]) -> str:
@@ -108,7 +141,7 @@ def fingerprint(content: Mapping[str, Any]) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     """
-    The content of a JSON file.
+    The content of a JSON file that holds a mapping.
 
     Args:
         path (`Path`):
@@ -116,8 +149,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Returns:
         `dict`: empty if there is no such file.
+
+    Raises:
+        DamagedFileError: If the file holds anything else.
     """
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    # What is not UTF-8 is a ValueError, too.
+    except ValueError as error:
+        raise DamagedFileError(f"{path}: expected JSON, and cannot read it: {error}; delete the file.") from error
+    if not isinstance(content, dict):
+        raise DamagedFileError(f"{path}: expected a JSON mapping, got {type(content).__name__}; delete the file.")
+    return content
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -138,7 +183,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
     """
-    A folder in the user's cache, built once.
+    A folder in the user's cache, built once, and again if it was damaged.
 
     Args:
         kind (`str`):
@@ -152,6 +197,11 @@ def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
         `Path`: The folder, below the environment variable `RLVR_WORLD_CACHE` (default `~/.cache/rlvr_world_hf`).
     """
     folder = cache_folder(kind, name)
+    if folder.exists() and not _is_intact(folder):
+        # Renamed first: a kill while it is deleted leaves nothing under its name.
+        rest = Path(mkdtemp(prefix=f".{name}-", dir=folder.parent))
+        os.replace(folder, rest / name)
+        shutil.rmtree(rest, ignore_errors=True)
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         # In the same folder: only within a file system is a rename atomic.
@@ -159,6 +209,7 @@ def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
         try:
             build(draft)
             if not folder.exists():  # another process may have built it meanwhile
+                write_json(_manifest(folder), describe(draft))
                 os.replace(draft, folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -169,3 +220,18 @@ def cache_folder(kind: str, name: str) -> Path:
     """Folder in which [`cached`][] keeps a content of that kind and name."""
     root = os.environ.get("RLVR_WORLD_CACHE") or Path.home() / ".cache" / "rlvr_world_hf"
     return Path(root).expanduser() / kind / name
+
+
+def _is_intact(folder: Path) -> bool:
+    try:
+        losses = damaged(folder, read_json(_manifest(folder)))
+    except DamagedFileError as error:  # without its description it cannot be trusted
+        losses = [str(error)]
+    if losses:
+        logger.warning("%s: made again, as %s.", folder, "; ".join(losses))
+    return not losses
+
+
+def _manifest(folder: Path) -> Path:
+    """Description of a cached folder, beside it: what reads the folder need not know of it."""
+    return folder.with_name(f"{folder.name}.json")

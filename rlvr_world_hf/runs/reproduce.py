@@ -55,7 +55,7 @@ def reproduce(recipe: Recipe, *, seeds: tuple[int, ...] = SEEDS) -> Path:
         write_results(results, folder / "results.json")
         for picture in filter(lambda name: (folders[0] / name).exists(), PICTURES):
             shutil.copyfile(folders[0] / picture, folder / picture)
-        write_card(recipe, checkpoint=folders[0] / "rlvr", folder=folder)
+        write_card(recipe, checkpoint=folders[0] / "rlvr", results=folder / "results.json", folder=folder)
     if recipe.card and is_checkout():
         renew_page(CHECKOUT / "README.md", recipe.card, readme_table(results))
     echo(markdown_table(results))

@@ -7,9 +7,8 @@ from pathlib import Path
 from ..evaluation.results import Results, read_results
 from ..evaluation.table import markdown_table
 from .echo import echo
-from .progress import read_json
 from .recipe import Recipe
-from .stage import Processes, run_stages, stage_folder
+from .stage import Processes, finished_seconds, run_stages
 
 
 RESULT_FILES = (
@@ -52,8 +51,7 @@ def summary(recipe: Recipe) -> str:
     results = recipe.output_dir / "results.json"
     lines = ["", _table(read_results(results)) if results.exists() else ""]
     lines += [f"  {path}" for path in (recipe.output_dir / name for name in RESULT_FILES) if path.exists()]
-    seconds = {name: read_json(stage_folder(recipe, name) / "done.json").get("seconds") for name in recipe.sections}
-    timed = {name: value for name, value in seconds.items() if value is not None}
+    timed = {name: finished_seconds(recipe, name) for name in recipe.sections}
     times = ", ".join(f"{name} {value:.0f}" for name, value in timed.items())
     lines.append(f"wall time in seconds: {times}; in all {sum(timed.values()) / 60:.1f} minutes")
     return "\n".join(lines)

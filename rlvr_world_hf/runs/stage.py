@@ -25,10 +25,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from . import outputs
 from .clock import Clock
-from .keys import keys_of, settled
-from .progress import Progress, fingerprint, read_json
-from .recipe import Recipe
+from .content import module_sources, own_sources, with_content
+from .keys import settled
+from .lock import locked
+from .progress import Progress, fingerprint
+from .recipe import STAGES, Recipe
+from .result_settings import settings_of_result
 
 
 logger = logging.getLogger(__name__)
@@ -79,7 +83,7 @@ class StageRun:
     """The stage's part of the recipe, an object of its settings dataclass."""
 
     folder: Path
-    """The stage's folder; holds an interrupted run's checkpoints when there are any."""
+    """The stage's folder for these settings, for all that it makes; holds an interrupted run's checkpoints."""
 
     clock: Clock
     """How long the stage has computed."""
@@ -89,7 +93,7 @@ class StageRun:
 
     def stage_seconds(self, name: str) -> float:
         """Seconds that the finished stage `name` computed."""
-        return read_json(stage_folder(self.recipe, name) / "done.json")["seconds"]
+        return finished_seconds(self.recipe, name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +106,14 @@ class Stage:
     settings: type
     """Dataclass of its part of a recipe."""
 
+    revision: int
+    """Raised when the stage makes something else of the same settings: what an earlier revision made stays apart."""
+
     after: tuple[str, ...]
     """Names of the stages whose results it uses."""
+
+    makes: tuple[str, ...]
+    """Names of the checkpoints that it may make, as folders of the run's output."""
 
     work: Callable[[StageRun], list[Path]]
     """The function that does its work and returns what it made."""
@@ -115,10 +125,16 @@ class Stage:
     """Keys of `forwards_to` that the stage sets itself."""
 
     made_from: Callable[[Recipe], Any] | None
-    """Identifies what else the result depends on, such as files that the recipe names; `None` if there is nothing."""
+    """
+    What else the result depends on, such as files that the recipe names: each `Path` in it counts by its content.
+    `None` if there is nothing.
+    """
 
     check: Callable[[Recipe, Any], None] | None
     """Raises a ValueError if its settings do not fit the rest of the recipe; `None` if there is nothing to check."""
+
+    tries: Callable[[Recipe, Any], None] | None
+    """Builds from its settings what the stage will build, as far as that is cheap, and raises what that raises."""
 
     answers: Callable[[Recipe], bool] | None
     """Whether a recipe asks it for an answer on the terminal, given each time and kept nowhere; `None`: never."""
@@ -136,8 +152,7 @@ class Stage:
 
     def run_alone(self, recipe: Recipe) -> None:
         """Run the stage unless it is finished. The stages that it needs must be finished."""
-        progress = Progress(folder=stage_folder(recipe, self.name), fingerprint=self.fingerprint(recipe))
-        processes = Processes()
+        progress, processes = self.progress(recipe), Processes()
         processes.wait()
         if self.answers is not None and self.answers(recipe):
             if processes.is_first:
@@ -149,6 +164,22 @@ class Stage:
         # The next stage reads what the first process has written here.
         processes.wait()
 
+    def progress(self, recipe: Recipe) -> Progress:
+        """How far it is with the settings of a recipe."""
+        name = self.fingerprint(recipe)
+        return Progress(folder=recipe.output_dir / "stages" / self.name / name, fingerprint=name)
+
+    def needs_work(self, recipe: Recipe) -> bool:
+        """Whether it has something to write: all but finished stages, and those that only answer on the terminal."""
+        return not (self.answers is not None and self.answers(recipe)) and not self.progress(recipe).is_done()
+
+    def publish(self, recipe: Recipe) -> None:
+        """Point the run's output folder to what it made with the settings of a recipe."""
+        progress = self.progress(recipe)
+        if progress.folder.is_dir():
+            outputs.note_current(progress.folder)
+            outputs.publish(recipe.output_dir, progress.folder, progress.published())
+
     def read(self, recipe: Recipe) -> Any:
         """Read and check its settings in a recipe."""
         forwards_to = self.forwards_to(recipe) if self.forwards_to else None
@@ -157,19 +188,37 @@ class Stage:
             self.check(recipe, settings)
         return settings
 
+    def try_settings(self, recipe: Recipe) -> None:
+        """Raise now, and not hours later, what a setting or a missing file would cause; nothing is written."""
+        settings = self.read(recipe)
+        if self.tries is not None:
+            self.tries(recipe, settings)
+        if self.made_from is not None:
+            self.made_from(recipe)
+
     def fingerprint(self, recipe: Recipe) -> str:
-        """Changes with every setting, of this stage or of one that it needs, that affects the result."""
-        content: dict[str, Any] = {"stage": self.name, "world": recipe.world}
+        """Changes with all that shapes the result, in this stage or in one that it needs, and with nothing else."""
+        return fingerprint(self.result_settings(recipe))
+
+    def result_settings(self, recipe: Recipe) -> dict[str, Any]:
+        """All that shapes the result, as `started.json` keeps it; of stages that it needs, their fingerprints."""
+        settings = self.read(recipe)
+        content: dict[str, Any] = {"stage": self.name, "revision": self.revision, "world": recipe.world}
         if self.name != "collect":  # episodes are stored whole, whatever the windows
             content["windows"] = dataclasses.asdict(recipe.windows)
         if not self.shares_seeds:
             content["seed"] = recipe.seed
-        made_from = None if self.made_from is None else self.made_from(recipe)
+        made_from = None if self.made_from is None else with_content(self.made_from(recipe))
         if made_from is not None:
             content["made_from"] = made_from
-        content["settings"] = _settings_of_result(self.read(recipe))
-        content["after"] = [find_stage(earlier).fingerprint(recipe) for earlier in self.after]
-        return fingerprint(content)
+        content["settings"] = settings_of_result(settings)
+        if "bf16" in content["settings"]:
+            content["settings"]["bf16"] = _resolved_precision(settings.bf16)
+        sources = own_sources(content) | (module_sources(recipe.world) if "." in recipe.world else {})
+        if sources:
+            content["sources"] = sources
+        content["after"] = {earlier: find_stage(earlier).fingerprint(recipe) for earlier in self.after}
+        return content
 
     def _prepare(self, recipe: Recipe, progress: Progress, processes: Processes) -> StageRun:
         return StageRun(
@@ -179,24 +228,28 @@ class Stage:
     def _run(self, recipe: Recipe, progress: Progress, processes: Processes) -> None:
         run = self._prepare(recipe, progress, processes)
         if processes.is_first:
-            resumes = progress.start()
+            resumes = progress.start(self.result_settings(recipe))
+            outputs.note_current(progress.folder)
             logger.info("%s: %s in %s", self.name, "resuming" if resumes else "running", progress.folder)
         if self.shares_processes:
-            # `start` may empty the folder, so no process works in it before that.
+            # The first process makes the folder, so no other works in it before that.
             processes.wait()
-        outputs = self.work(run)
+        made = self.work(run)
         if processes.is_first:
-            progress.finish(seconds=run.clock.seconds, outputs=outputs)
+            progress.finish(seconds=run.clock.seconds, outputs=made)
 
 
 def stage(
     *,
     settings: type,
+    revision: int = 1,
     after: tuple[str, ...] = (),
+    makes: tuple[str, ...] = (),
     forwards_to: Callable[[Recipe], Callable[..., Any]] | None = None,
     reserved: tuple[str, ...] = (),
     made_from: Callable[[Recipe], Any] | None = None,
     check: Callable[[Recipe, Any], None] | None = None,
+    tries: Callable[[Recipe, Any], None] | None = None,
     answers: Callable[[Recipe], bool] | None = None,
     shares_seeds: bool = False,
     shares_processes: bool = False,
@@ -207,12 +260,15 @@ def stage(
         return Stage(
             name=work.__name__,
             settings=settings,
+            revision=revision,
             after=after,
+            makes=makes,
             work=work,
             forwards_to=forwards_to,
             reserved=reserved,
             made_from=made_from,
             check=check,
+            tries=tries,
             answers=answers,
             shares_seeds=shares_seeds,
             shares_processes=shares_processes,
@@ -272,23 +328,69 @@ def settle(recipe: Recipe, names: Iterable[str]) -> Recipe:
     return dataclasses.replace(recipe, sections=sections)
 
 
-def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
+def try_stages(recipe: Recipe, names: Iterable[str]) -> None:
     """
-    Check the settings of some stages and of those they need, and what they name, then run what is not finished.
+    Try every setting of some stages and of those they need, before anything is written, trained or deleted.
 
     Args:
         recipe (`Recipe`):
             The recipe.
         names (`Iterable[str]`):
             The stages.
+
+    Raises:
+        ValueError: If a stage could not use a setting.
+        SettingTypeError: If a value has another type than its key.
+        FileNotFoundError: If a file or folder that the recipe names is not there.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.runs.recipe import load_recipe
+    >>> try_stages(load_recipe("pusht/debug"), ["grpo"])
+
+    ```
     """
     stages = [find_stage(name) for name in needed_stages(names)]
     for stage in stages:
-        stage.read(recipe)
-        if stage.made_from is not None:
-            stage.made_from(recipe)  # raises now, and not hours later, if a file that the recipe names is missing
-    for stage in stages:
-        stage.run_alone(recipe)
+        stage.read(recipe)  # the cheap check of all comes first
+    processes = Processes()
+    try:
+        for stage in stages:
+            stage.try_settings(recipe)
+    except Exception:
+        processes.part()
+        raise
+
+
+def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
+    """
+    Try the settings of some stages and of those they need, then run what is not finished.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+        names (`Iterable[str]`):
+            The stages.
+
+    Raises:
+        RunInUseError: If there is something to run, and another process works in the run's folder.
+        RunFolderError: If a user's own file lies where a checkpoint of the run would be shown.
+    """
+    names = needed_stages(names)
+    try_stages(recipe, names)
+    stages = [find_stage(name) for name in names]
+    first = Processes().is_first
+    works = any(stage.needs_work(recipe) for stage in stages)
+    # Reading a finished run needs no lock; of several processes, the first holds it for all.
+    with locked(recipe.output_dir) if first and works else nullcontext():
+        if first and works:
+            outputs.adopt(recipe.output_dir)
+            outputs.refuse_occupied(recipe.output_dir, [name for stage in stages for name in stage.makes])
+        for stage in stages:
+            stage.run_alone(recipe)
+            if first:
+                stage.publish(recipe)
 
 
 def find_stage(name: str) -> Any:
@@ -307,7 +409,7 @@ def find_stage(name: str) -> Any:
 
 def stage_folder(recipe: Recipe, name: str) -> Path:
     """
-    Where a stage of a run keeps its own files; what a run is for lies above, in `output_dir`.
+    Where a stage of a run keeps what it makes with the settings of a recipe; the run's output folder points to it.
 
     Args:
         recipe (`Recipe`):
@@ -316,9 +418,63 @@ def stage_folder(recipe: Recipe, name: str) -> Path:
             The stage.
 
     Returns:
-        `Path`: the folder.
+        `Path`: the folder, `stages/<stage>/<fingerprint>` in the run's.
     """
-    return recipe.output_dir / "stages" / name
+    return find_stage(name).progress(recipe).folder
+
+
+def checkpoint_folder(recipe: Recipe, checkpoint: str) -> Path:
+    """
+    Where a checkpoint of a run lies, made with the settings of a recipe.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+        checkpoint (`str`):
+            `codec`, `text_tokenizer`, `base`, `control` or `rlvr`.
+
+    Returns:
+        `Path`: the folder; it exists when the stage that makes it is finished.
+    """
+    return stage_folder(recipe, stage_that_makes(checkpoint)) / checkpoint
+
+
+def stage_that_makes(checkpoint: str) -> str:
+    """
+    The stage that makes a checkpoint.
+
+    Args:
+        checkpoint (`str`):
+            Its name.
+
+    Returns:
+        `str`: the stage's name.
+
+    Example:
+
+    ```python
+    >>> stage_that_makes("rlvr")
+    'grpo'
+
+    ```
+    """
+    return next(name for name in STAGES if checkpoint in find_stage(name).makes)
+
+
+def finished_seconds(recipe: Recipe, name: str) -> float:
+    """
+    How long a finished stage computed.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+        name (`str`):
+            The stage.
+
+    Returns:
+        `float`: seconds; interrupted attempts count up to their last checkpoint.
+    """
+    return find_stage(name).progress(recipe).record()["seconds"]
 
 
 def _process_state() -> Any:
@@ -330,11 +486,7 @@ def _process_state() -> Any:
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
 
 
-def _settings_of_result(settings: Any) -> dict[str, Any]:
-    """Settings that affect the result."""
-    # Forwarded keys always count: their dataclass does not say which of them affect the result.
-    content = dataclasses.asdict(settings)
-    for name, known in keys_of(type(settings)).items():
-        if not known.affects_result:
-            del content[name]
-    return content
+def _resolved_precision(setting: Any) -> bool:
+    from .precision import use_bfloat16
+
+    return use_bfloat16(setting, Processes().device)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, wait_for_everyone
 from datasets import Dataset
 from einops import rearrange
 from PIL import Image
@@ -19,10 +19,11 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..processors.base import WorldModelProcessor, state_columns
 from ..rollouts import rollout
-from .checkpoints import trained_seconds, write_seconds
+from .checkpoints import trained_seconds, write_manifest, write_seconds
 
 
 ENDLESS = 10**9  # updates; transformers' `Trainer` needs a limit, also where a clock decides
@@ -136,7 +137,9 @@ class Clock(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Writes the count, and leaves the saving out."""
+        wait_for_everyone()  # each process writes files of its own
         if state.is_world_process_zero:
+            write_manifest(Path(args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"))
             write_seconds(args.output_dir, state.global_step, self.seconds)
         self.mark = time.perf_counter()
 

@@ -1,23 +1,40 @@
-"""Where a run stands: its last complete checkpoint, its updates and its seconds of training."""
+"""Where a run stands: its last intact checkpoint, its updates and its seconds of training."""
 
 import json
+import logging
 import os
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel, set_peft_model_state_dict
 from peft.utils import SAFETENSORS_WEIGHTS_NAME as ADAPTER_WEIGHTS
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, load_model
 from transformers import PreTrainedModel, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from ..hub.manifest import DamagedFileError, damaged, describe
+
+
+logger = logging.getLogger(__name__)
 
 SECONDS_FILE = "seconds.json"
+
+MANIFEST = "manifest.json"
+"""In a checkpoint: what each of its files held when it was written."""
+
+NEEDED = ("optimizer.pt", "scheduler.pt")
+"""Files without which transformers would go on from a checkpoint with a fresh optimizer, and say nothing."""
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
     """
-    The last checkpoint of a run that was written to its end; one that a kill left in pieces is passed over.
+    The newest checkpoint of a run from which training can go on, with the best one that it names.
+
+    One that a kill left in pieces is passed over; so is one whose files were damaged, with a warning that names them.
 
     Args:
         output_dir (`str` or `Path`):
@@ -37,7 +54,89 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
     """
     # By number: as text, `checkpoint-1000` comes before `checkpoint-200`.
     folders = sorted(Path(output_dir).glob("checkpoint-*"), key=lambda folder: -int(folder.name.split("-")[-1]))
-    return next((str(folder) for folder in folders if _is_complete(folder)), None)
+    for folder in folders:
+        losses = damages(folder)
+        best = best_checkpoint(folder)
+        if not losses and best != folder:
+            losses = damages(best)
+        if not losses:
+            return str(folder)
+        logger.warning("Passing over %s: %s.", folder, "; ".join(losses))
+    return None
+
+
+def best_checkpoint(checkpoint: str | Path) -> Path:
+    """
+    The best checkpoint up to one: what its trainer recorded, found again if the run's folder was moved since.
+
+    Args:
+        checkpoint (`str` or `Path`):
+            Folder of the checkpoint.
+
+    Returns:
+        `Path`: Its folder; `checkpoint` itself where none was recorded.
+    """
+    try:
+        recorded = checkpoint_state(checkpoint).best_model_checkpoint
+    except (OSError, ValueError, TypeError):
+        recorded = None
+    if recorded is None:
+        return Path(checkpoint)
+    return Path(recorded) if Path(recorded).is_dir() else Path(checkpoint).parent / Path(recorded).name
+
+
+def damages(checkpoint: str | Path) -> list[str]:
+    """
+    What is damaged or missing in a checkpoint.
+
+    Args:
+        checkpoint (`str` or `Path`):
+            Its folder.
+
+    Returns:
+        `list[str]`: A sentence for each file, without its full stop; empty if the checkpoint is intact.
+    """
+    folder = Path(checkpoint)
+    manifest = _read_mapping(folder / MANIFEST)
+    if manifest:
+        return damaged(folder, manifest)
+    # Of an earlier version, or killed before the manifest was written: each file must be readable.
+    return list(_unreadable(folder))
+
+
+def write_manifest(checkpoint: str | Path) -> None:
+    """
+    Describes the files of a checkpoint, in it, so that damage is found before training goes on from it.
+
+    Args:
+        checkpoint (`str` or `Path`):
+            Its folder, written whole.
+    """
+    file = Path(checkpoint, MANIFEST)
+    file.unlink(missing_ok=True)  # of a checkpoint that was here before
+    text = json.dumps(describe(Path(checkpoint)))
+    draft = file.with_suffix(".draft")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, file)
+
+
+def refuse_damaged(checkpoint: str | Path, *, remedy: str) -> None:
+    """
+    Refuses a damaged checkpoint.
+
+    Args:
+        checkpoint (`str` or `Path`):
+            Its folder.
+        remedy (`str`):
+            What to do, for the error.
+
+    Raises:
+        DamagedFileError: Naming what is damaged.
+    """
+    if losses := damages(checkpoint):
+        raise ValueError(
+            f"{checkpoint}: expected the checkpoint as it was written, but {'; '.join(losses)}; {remedy}."
+        )
 
 
 def checkpoint_state(checkpoint: str | Path) -> TrainerState:
@@ -122,13 +221,49 @@ def load_weights(model: PreTrainedModel | PeftModel, checkpoint: str | Path) -> 
 
 def _read_seconds(output_dir: str | Path) -> dict[str, float]:
     file = Path(output_dir, SECONDS_FILE)
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if not file.exists():
+        return {}
+    counts = _read_mapping(file)
+    if not all(isinstance(seconds, (int, float)) and at.isdigit() for at, seconds in counts.items()) or not counts:
+        raise DamagedFileError(
+            f"{file}: expected the seconds of training at each checkpoint as JSON, and cannot read it; delete the "
+            "file: training goes on from its last checkpoint, and the seconds until then are not counted."
+        )
+    return counts
 
 
-def _is_complete(checkpoint: Path) -> bool:
-    # The trainer's state is what is written last.
+def _read_mapping(file: Path) -> dict[str, Any]:
+    """A mapping of a JSON file; empty where there is none, or none that can be read."""
     try:
-        json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return False
-    return True
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _unreadable(folder: Path) -> Iterator[str]:
+    # The trainer's state is what is written last.
+    if not _read_mapping(folder / TRAINER_STATE_NAME):
+        yield f"{folder / TRAINER_STATE_NAME} is missing or cannot be read"
+    weights = list(folder.glob("*.safetensors"))
+    # Weights and optimizers that are spread over devices lie in folders of their own.
+    if not any(path.is_dir() for path in folder.glob("*")):
+        yield from (f"{folder / name} is gone" for name in NEEDED if not (folder / name).is_file())
+        if not weights:
+            yield f"{folder} has no weights such as {SAFE_WEIGHTS_NAME}"
+    for file in weights:
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            yield f"{file} cannot be read: {error}"
+    for file in [*folder.glob("*.pt"), *folder.glob("*.pth")]:
+        # Files of `torch.save` are archives with a checksum for each part.
+        try:
+            with zipfile.ZipFile(file) as archive:
+                broken = archive.testzip()
+        except (OSError, zipfile.BadZipFile) as error:
+            yield f"{file} cannot be read: {error}"
+        else:
+            if broken is not None:
+                yield f"{file} is damaged in {broken}"

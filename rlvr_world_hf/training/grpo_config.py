@@ -1,7 +1,9 @@
 """Settings of [`WorldModelGRPOTrainer`]: TRL's, with the paper's values as defaults, and a few of our own."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from transformers.trainer_utils import HubStrategy
@@ -172,9 +174,36 @@ class WorldModelGRPOConfig(GRPOConfig):
         )
         return all(getattr(self, name) == WITHOUT_MEANING[name] for name in only_host_can)
 
+    def refuse_for_world(self, rewards: Sequence[Any], *, fixed_length: bool) -> None:
+        """
+        Holds the settings to a kind of world and to its rewards; called by the trainer.
+
+        Args:
+            rewards (`Sequence[Callable]`):
+                The rewards.
+            fixed_length (`bool`):
+                Whether completions have fixed lengths, as in worlds of frames and sensors; `False` for text.
+
+        Raises:
+            ValueError: if `credit` asks for rewards by step that there are not, or an option is set that only the
+                other kind of world has a use for.
+        """
+        whole = [getattr(reward, "__name__", reward) for reward in rewards if not hasattr(reward, "score_steps")]
+        if self.credit == "reward_to_go" and whole:
+            raise ValueError(
+                f"`credit='reward_to_go'` needs the reward of each step, which {whole} does not give; make it a "
+                "`VerifiableReward`, or leave `credit` at 'completion'."
+            )
+        if fixed_length:
+            self.refuse_what_has_no_meaning()
+        elif self.credit == "reward_to_go":
+            raise ValueError("`credit='reward_to_go'` needs steps of known length, which text has not; leave it out.")
+        elif self.likelihood_weight:
+            raise ValueError("`likelihood_weight` is for worlds of frames and sensors; leave it at 0 for text.")
+
     def refuse_what_has_no_meaning(self) -> None:
         """
-        Holds the settings to worlds whose completions have fixed lengths; called by the trainer of one.
+        Holds the settings to worlds whose completions have fixed lengths.
 
         Raises:
             ValueError: if an option is set that only free text has a use for.

@@ -171,21 +171,12 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         if train_dataset is None:
             raise ValueError("Expected `train_dataset`, got None; make one with `window_rows`.")
         functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
-        whole = [getattr(f, "__name__", f) for f in functions if not hasattr(f, "score_steps")]
-        if args.credit == "reward_to_go" and whole:
-            raise ValueError(
-                f"`credit='reward_to_go'` needs the reward of each step, which {whole} does not give; make it a "
-                "`VerifiableReward`, or leave `credit` at 'completion'."
-            )
+        args.refuse_for_world(functions, fixed_length=processing_class.fixed_length)
         _warn_of_lone_reward(functions, args)
         self.processor = processing_class
         self._range_head: RangeHead | None = None
         if processing_class.fixed_length:
             self._fix_lengths(args, horizon=len(next(iter(train_dataset))["reference"]))
-        elif args.credit == "reward_to_go":
-            raise ValueError("`credit='reward_to_go'` needs steps of known length, which text has not; leave it out.")
-        if args.likelihood_weight and not processing_class.fixed_length:
-            raise ValueError("`likelihood_weight` is for worlds of frames and sensors; leave it at 0 for text.")
         in_memory = args.beta != 0.0 and peft_config is None and isinstance(model, PreTrainedModel)
         with _reference_copied_from(model) if in_memory else nullcontext():
             super().__init__(
@@ -211,7 +202,6 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     def _fix_lengths(self, args: WorldModelGRPOConfig, *, horizon: int) -> None:
         """What is known of a completion beforehand, in a world of step blocks; of text, nothing is."""
-        args.refuse_what_has_no_meaning()
         mask = self.processor.model_token_mask(horizon)
         args.max_completion_length = len(mask)
         self.horizon, self._env_mask = horizon, mask.int().tolist()

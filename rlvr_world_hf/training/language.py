@@ -1,6 +1,6 @@
 """Likelihood training of a language world model: a tokenizer of its own text, a small policy, TRL's `SFTTrainer`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,15 @@ FinetuningConfig = SFTConfig
 LENGTH_STEP = 32
 """Batches are padded to multiples of it: a CPU keeps kernels and buffers for every shape it has met, in
 bfloat16 40 of them took 1.6 GB."""
+
+OF_TEXT: Mapping[str, Any] = {
+    "gradient_checkpointing": None,  # on by TRL's default, which costs a second forward pass
+    "max_length": None,  # TRL would cut; `tokenize_transitions` has left out what is too long
+    "pad_to_multiple_of": LENGTH_STEP,
+    "dataset_kwargs": {"skip_prepare_dataset": True},  # TRL would tokenize text; these are tokens, with labels
+    "train_sampling_strategy": "group_by_length",  # states differ in length by far: less is padded
+}
+"""Fields of [`~trl.SFTConfig`] that [`finetune`] sets, unless a recipe does."""
 
 END = "<|endoftext|>"
 """End token of a tokenizer that [`train_text_tokenizer`] trains; it also pads."""
@@ -241,13 +250,7 @@ def finetune(
             callbacks=list(callbacks),
         )
 
-    settings = args.trainer_settings(
-        gradient_checkpointing=None,  # on by TRL's default, which costs a second forward pass
-        max_length=None,  # TRL would cut; `tokenize_transitions` has left out what is too long
-        pad_to_multiple_of=LENGTH_STEP,
-        dataset_kwargs={"skip_prepare_dataset": True},  # TRL would tokenize text; these are tokens, with labels
-        train_sampling_strategy="group_by_length",  # states differ in length by far: less is padded
-    )
+    settings = args.complete_settings(output_dir=output_dir, **OF_TEXT)
     return train_by_likelihood(
         model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks
     )

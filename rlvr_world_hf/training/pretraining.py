@@ -24,7 +24,7 @@ from transformers import (
 from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
 from .callbacks import ENDLESS, Clock, ProgressLine
-from .checkpoints import checkpoint_state, last_checkpoint, load_weights, trained_seconds
+from .checkpoints import best_checkpoint, checkpoint_state, last_checkpoint, load_weights, trained_seconds
 from .range_head import RangeHead, accept_range_head
 
 
@@ -95,6 +95,57 @@ class LikelihoodConfig:
             "seed": self.seed,
         }
         return chosen | defaults | dict(self.training_arguments)
+
+    def complete_settings(self, *, output_dir: str | Path, **defaults: Any) -> dict[str, Any]:
+        """
+        All fields of the trainer's config that a training sets.
+
+        Args:
+            output_dir (`str` or `Path`):
+                Folder for checkpoints; it is not made here.
+            defaults (`Any`, *optional*):
+                As of [`trainer_settings`].
+
+        Returns:
+            `dict`: Keyword arguments of [`~transformers.TrainingArguments`] or a subclass.
+
+        Raises:
+            ValueError: if `minimum_seconds` comes with a schedule of the learning rate that depends on `max_steps`, or
+                `training_arguments` hold a field that decides where training starts, ends and saves.
+        """
+        settings = self.trainer_settings(**defaults)
+        settings = {
+            "lr_scheduler_type": "constant_with_warmup",
+            "logging_steps": min(settings["eval_steps"], 50),
+            "save_total_limit": 2,  # the best and the last
+            "report_to": "none",
+            "use_cpu": not torch.accelerator.is_available(),
+            **settings,
+        }
+        if self.minimum_seconds and not str(settings["lr_scheduler_type"]).startswith("constant"):
+            raise ValueError(
+                f"`minimum_seconds={self.minimum_seconds}` leaves the number of updates open, which the schedule "
+                f"{settings['lr_scheduler_type']!r} needs; use 'constant_with_warmup' or 'constant'."
+            )
+        fixed = {
+            "output_dir": str(output_dir),
+            # Trainer stops at `max_steps` whatever callbacks say: where time decides, the clock must be what stops it.
+            "max_steps": ENDLESS if self.minimum_seconds else self.max_steps,
+            "eval_strategy": "steps",
+            "save_strategy": "steps",
+            "save_steps": settings["eval_steps"],
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "loss",
+            "greater_is_better": False,
+            "prediction_loss_only": True,
+        }
+        twice = sorted(fixed.keys() & settings.keys())
+        if twice:
+            raise ValueError(
+                f"Expected `training_arguments` without {', '.join(twice)}, which the training sets itself, got "
+                f"{[settings[name] for name in twice]}; leave it out. Checkpoints are saved every `eval_steps`."
+            )
+        return settings | fixed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +320,7 @@ def pretrain(
         [`Pretraining`]: History, checkpoints and seconds.
 
     Raises:
-        ValueError: if `minimum_seconds` comes with a schedule of the learning rate that depends on `max_steps`.
+        ValueError: as [`LikelihoodConfig.complete_settings`].
 
     Example:
 
@@ -310,8 +361,9 @@ def pretrain(
             callbacks=list(callbacks),
         )
 
+    settings = args.complete_settings(output_dir=output_dir)
     return train_by_likelihood(
-        model, make_trainer, output_dir=output_dir, args=args, settings=args.trainer_settings(), callbacks=callbacks
+        model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks
     )
 
 
@@ -337,45 +389,16 @@ def train_by_likelihood(
         args ([`LikelihoodConfig`]):
             Where training starts and ends.
         settings (`Mapping[str, Any]`):
-            Training arguments of the trainer, see [`LikelihoodConfig.trainer_settings`].
+            Training arguments of the trainer, see [`LikelihoodConfig.complete_settings`].
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
 
     Returns:
         [`Pretraining`]: History, checkpoints and seconds.
-
-    Raises:
-        ValueError: as [`pretrain`].
     """
     max_steps, minimum_seconds = args.max_steps, args.minimum_seconds
-    settings = {
-        "lr_scheduler_type": "constant_with_warmup",
-        "logging_steps": min(settings["eval_steps"], 50),
-        "save_total_limit": 2,  # the best and the last
-        "report_to": "none",
-        "use_cpu": not torch.accelerator.is_available(),
-        **settings,
-    }
-    if minimum_seconds and not str(settings["lr_scheduler_type"]).startswith("constant"):
-        raise ValueError(
-            f"`minimum_seconds={minimum_seconds}` leaves the number of updates open, which the schedule "
-            f"{settings['lr_scheduler_type']!r} needs; use 'constant_with_warmup' or 'constant'."
-        )
     clock = Clock(minimum_steps=max_steps, minimum_seconds=minimum_seconds)
-    trainer = make_trainer(
-        [clock, *callbacks],
-        output_dir=str(output_dir),
-        # Trainer stops at `max_steps` whatever callbacks say: where time decides, the clock must be what stops it.
-        max_steps=ENDLESS if minimum_seconds else max_steps,
-        eval_strategy="steps",
-        save_strategy="steps",
-        save_steps=settings["eval_steps"],
-        load_best_model_at_end=True,
-        metric_for_best_model="loss",
-        greater_is_better=False,
-        prediction_loss_only=True,
-        **settings,
-    )
+    trainer = make_trainer([clock, *callbacks], **settings)
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(ProgressLine("loss", "eval_loss"))
@@ -385,8 +408,7 @@ def train_by_likelihood(
         trainer.train(resume_from_checkpoint=checkpoint or (args.continue_from and str(args.continue_from)))
         trainer.accelerator.wait_for_everyone()
         checkpoint = str(last_checkpoint(output_dir))
-    state = checkpoint_state(checkpoint)
-    best = state.best_model_checkpoint or checkpoint
+    state, best = checkpoint_state(checkpoint), str(best_checkpoint(checkpoint))
     # Trainer has loaded the best weights only where it trained; a run that was finished before holds its first ones.
     load_weights(model, best)
     return Pretraining(

@@ -12,8 +12,10 @@ run that was cut off ends with the parameters of one that was not.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,11 +30,13 @@ from tqdm import tqdm
 
 from ..data.augmentation import ClipAugmentation
 from ..data.episode import Episode
-from ..rewards.perceptual import load_lpips
+from ..rewards.perceptual import TRUNKS, find_trunk, load_lpips
 from .discriminator import Adversary
 from .parallel import average_gradients, is_first_process, process_part
 from .tokenizer_losses import Reconstruction, TokenizerLoss, reconstruction_errors
 
+
+logger = logging.getLogger(__name__)
 
 SHOWN = ("mae", "mae_moving", "dynamics_codes", "context_codes")
 """Values of the last validation that stand in the progress line."""
@@ -284,6 +288,26 @@ class TokenizerTrainingConfig:
     validation_batch_size: int = 16
     """Contexts in each of them."""
 
+    def __post_init__(self) -> None:
+        counts = ("max_steps", "batch_size", "horizon", "save_steps", "validation_batches", "validation_batch_size")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"Expected `{name}` of 1 or more, got {getattr(self, name)}; raise it.")
+        if not 1 <= self.drawn_later_frames <= self.horizon:
+            raise ValueError(
+                f"Expected `later_frames` from 1 to the horizon, {self.horizon}, got {self.later_frames}; lower it."
+            )
+        if self.learning_rate < 0 or self.perceptual_net not in TRUNKS:
+            raise ValueError(
+                f"Expected a `learning_rate` of 0 or more and a `perceptual_net` among {', '.join(TRUNKS)}, got "
+                f"{self.learning_rate} and {self.perceptual_net!r}."
+            )
+
+    def check_files(self) -> None:
+        """Raise a FileNotFoundError if LPIPS has a weight and the file of its trunk is not there."""
+        if self.perceptual_weight:
+            find_trunk(self.perceptual_net, trunk_path=self.perceptual_trunk)
+
     @property
     def drawn_later_frames(self) -> int:
         """Later frames that are drawn for a context: `later_frames`, or its default."""
@@ -385,21 +409,27 @@ class TokenizerRun:
         return torch.autocast(self.codec.device.type, torch.bfloat16, enabled=self.bf16)
 
     def save(self, file: Path) -> None:
-        """Write everything to `file`."""
+        """Write everything to `file`; what was there before is kept beside it, see [`previous_of`][]."""
         state = {"codec": self.codec.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
         if self.adversary is not None:
             state["adversary"] = self.adversary.state_dict()
         with whole_file(file) as draft:
             torch.save(state | {"history": json.dumps(self.history)}, draft)
+            if file.exists():  # kept until the next one, in case this one is damaged
+                os.replace(file, previous_of(file))
 
     def restore(self, file: Path) -> None:
         """
         Go on from `file` as if the run had never stopped.
 
         Raises:
+            `UnreadableStateError`: If the file was damaged; the run is as it was.
             `ValueError`: If one of the run and the file has an adversary and the other has none.
         """
-        state = torch.load(file, map_location="cpu", weights_only=True)  # a pickle could otherwise run code
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)  # a pickle could otherwise run code
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise UnreadableStateError(f"{file} was damaged and cannot be read: {error}.") from error
         # Without this the discriminator would begin anew, or be lost, in the middle of a run.
         if ("adversary" in state) != (self.adversary is not None):
             raise ValueError(
@@ -411,6 +441,36 @@ class TokenizerRun:
         if self.adversary is not None:
             self.adversary.load_state_dict(state["adversary"])
         self.step, self.history = state["step"], json.loads(state["history"])
+
+
+class UnreadableStateError(ValueError):
+    """The saved state of a run was damaged."""
+
+
+def previous_of(file: Path) -> Path:
+    """Where [`TokenizerRun.save`][] keeps what a file of its held before."""
+    return file.with_name(f"{file.stem}.previous{file.suffix}")
+
+
+def restore_newest(run: TokenizerRun, file: Path) -> None:
+    """
+    Go on from the newest state that can be read, with a warning that names one that cannot.
+
+    Args:
+        run (`TokenizerRun`):
+            Changed in place; it starts from its first step where there is no such state.
+        file (`Path`):
+            What [`TokenizerRun.save`][] wrote.
+    """
+    for place in (file, previous_of(file)):
+        if not place.exists():
+            continue
+        try:
+            run.restore(place)
+        except UnreadableStateError as error:
+            logger.warning("Passing over a saved state: %s", error)
+        else:
+            return
 
 
 @contextmanager
@@ -454,6 +514,7 @@ def train_tokenizer(
 
     Raises:
         `ValueError`: If the episodes differ in frame size or are too short, or `resume.pt` is of another kind of run.
+            If it was damaged, training goes on from the one saved before it, with a warning.
         `FileNotFoundError`: If LPIPS is asked for and the weights of its trunk are missing; it says where to get them.
     """
     args = TokenizerTrainingConfig() if args is None else args
@@ -477,8 +538,7 @@ def train_tokenizer(
         bf16=args.bf16,
         adversary=args.make_adversary(codec.device),
     )
-    if resume.exists():
-        run.restore(resume)
+    restore_newest(run, resume)
     _train(
         run,
         args,
@@ -497,7 +557,8 @@ def train_tokenizer(
         codec.save_pretrained(output_dir)
         with whole_file(output_dir / "history.json") as draft:
             draft.write_text(json.dumps(run.history, indent=1) + "\n", encoding="utf-8")
-        resume.unlink(missing_ok=True)  # last, so that a kill before it only writes the files above again
+        for place in (previous_of(resume), resume):  # last, so that a kill before only writes the files above again
+            place.unlink(missing_ok=True)
     return run.history
 
 

@@ -55,7 +55,7 @@ def test_a_stage_without_a_recipe_shows_its_help_and_fails(capsys):
             ["run", "pusht/debug", "--grpo.rewards", "[{path: a.B, weight: .nan}]"],
             "debug: grpo.rewards.weight: expected",
         ),
-        (["run", "pusht/debug", "--evaluate.temperature", ".nan"], "evaluate.temperature: expected a number"),
+        (["run", "pusht/debug", "--evaluate.temperature", ".nan"], "evaluate.temperature: expected a finite number"),
         (["run", "pusht/debug", "--predict.temperature", "1e-300"], "predict: Expected a temperature"),
         (["run", "pusht/debug", "--evaluate.num_samples", "-2"], "evaluate: Expected"),
         (["run", "pusht/debug", "--output_dir", ""], "output_dir: expected Path"),

@@ -10,7 +10,7 @@ from rlvr_world_hf.findings import page as page_module
 from rlvr_world_hf.findings.finding import load_finding, measure_finding
 from rlvr_world_hf.runs.locations import finding_names, is_finding, recipe_path
 from rlvr_world_hf.runs.recipe import load_recipe
-from rlvr_world_hf.runs.stage import find_stage, needed_stages
+from rlvr_world_hf.runs.stage import find_stage, needed_stages, stage_that_makes
 from tests.small_runs import SMALL
 
 
@@ -20,14 +20,14 @@ def test_every_row_of_a_shipped_finding_is_a_recipe_that_can_run(name):
     assert finding.question.endswith("?") and len({*finding.seeds}) >= 3
     for row in finding.rows.values():
         recipe = load_recipe(finding.recipe, overrides={**finding.set, **row.set})
-        for stage in needed_stages([finding_module.STAGE_OF[row.checkpoint], "evaluate"]):
+        for stage in needed_stages([stage_that_makes(row.checkpoint), "evaluate"]):
             find_stage(stage).read(recipe)
         if row.at and row.checkpoint == "control":
             earlier, section = recipe.sections["pretrain"], recipe.sections["control"]
             assert row.at % earlier["eval_steps"] == 0 and section["save_total_limit"] is None
             assert earlier["max_steps"] < row.at <= earlier["max_steps"] + section["max_steps"]
         elif row.at:
-            section = recipe.sections[finding_module.STAGE_OF[row.checkpoint]]
+            section = recipe.sections[stage_that_makes(row.checkpoint)]
             assert row.at % section["save_steps"] == 0 and row.at < section["max_steps"]
 
 
@@ -159,11 +159,30 @@ def test_a_whole_finding_renews_the_evidence_of_a_checkout(small_finding, tmp_pa
         ({"questoin": "?"}, "questoin"),
         ({"seeds": []}, r"expected training seeds, each once, got \[\]"),
         ({"seeds": [0, 0, 1]}, r"expected training seeds, each once, got \[0, 0, 1\]"),
+        ({"plot": {}}, r"plot\.metrics: expected a list of metrics, got None"),
+        ({"plot": {"metrics": "mae"}}, r"plot\.metrics: expected a list of metrics, got 'mae'"),
+        ({"plot": {"metrics": ["maee"]}}, r"plot\.metrics: .*got 'maee'; did you mean 'mae'"),
+        ({"plot": {"metrics": ["mae_best_of"]}}, r"plot\.metrics: .*got 'mae_best_of'"),  # of a single sample
+        ({"plot": {"metrics": ["mae"], "axes": "updates"}}, r"plot: unknown key 'axes'.*'axis'"),
+        ({"plot": {"metrics": ["mae"], "gains_over": "bsae"}}, r"plot\.gains_over: .*got 'bsae'; did you mean 'base'"),
+        (
+            {"plot": {"metrics": ["mae"], "log_axis": True}, "rows": {"a": {"x": 0.0}}},
+            r"plot\.log_axis: expected rows with an `x` above 0, got 0\.0",
+        ),
     ],
 )
 def test_a_finding_with_a_mistake_is_refused_before_anything_runs(small_finding, changed, message):
     with pytest.raises(ValueError, match=message):
         load_finding(small_finding(**changed))
+
+
+def test_a_setting_of_any_row_is_tried_before_any_is_trained(small_finding, tmp_path, capsys):
+    rows = {"base": {"checkpoint": "base"}, "G 3": {"set": {"grpo.num_generations": 3}}}
+    file, folder = small_finding(rows=rows), tmp_path / "out"
+    with pytest.raises(ValueError, match="small: G 3: grpo: .*divisible by num_generations"):
+        measure_finding(load_finding(file), folder=folder, is_whole=False)
+    assert main(["reproduce", str(file), "--output_dir", str(folder)]) == 2
+    assert "small: G 3: grpo" in capsys.readouterr().err and not folder.exists()
 
 
 def test_fewer_seeds_that_were_asked_for_are_named_in_the_record():

@@ -107,3 +107,26 @@ def test_whole_numbers_may_be_buffers(tmp_path: Path) -> None:
     stored = stored_tensors(tmp_path, "model")
     assert stored["num_batches_tracked"].dtype == "I64"
     refuse_unusable_numbers(layer, stored, place=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["../x.safetensors", "/x.safetensors", "a/../../x.safetensors", "C:\\x.safetensors", "..\\x.safetensors", 3],
+)
+def test_an_index_that_leads_out_of_its_folder_is_refused_by_name(tmp_path: Path, part: Any) -> None:
+    folder = tmp_path / "world"
+    folder.mkdir()
+    save_file({"weight": torch.zeros(1)}, tmp_path / "x.safetensors")  # it is there, and must not be read
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"weight": part}}))
+    with pytest.raises(
+        ValueError, match="model.safetensors.index.json files of its own folder, got .*outside"
+    ) as told:
+        stored_tensors(folder, "model")
+    assert repr(part) in str(told.value)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": ["x"]}', '{"weight_map": {"weight": {}}}'])
+def test_an_index_that_cannot_be_read_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ValueError, match="Expected in .*model.safetensors.index.json a `weight_map`"):
+        stored_tensors(tmp_path, "model")

@@ -128,7 +128,7 @@ def test_words_of_another_type_fail_naming_the_key(text, hint, expected):
 
 @pytest.mark.parametrize("value", [float("nan"), "nan", Words(".nan")])
 def test_what_is_not_a_number_is_no_value(value):
-    with pytest.raises(ValueError, match="grpo.beta: expected a number"):
+    with pytest.raises(ValueError, match="grpo.beta: expected a finite number"):
         convert(value, float | None, where="grpo.beta")
 
 
@@ -156,3 +156,19 @@ def test_keys_know_their_help_and_defaults():
     assert keys["steps"].help == "Updates."
     assert not keys["workers"].affects_result
     assert "arguments" not in keys
+
+
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (float("inf"), float),
+        (Words("-.inf"), float),
+        ([{"path": "a.B", "weight": float("nan")}], list[dict[str, Any]]),
+        ({"sizes": [1.0, [float("inf")]]}, dict[str, Any]),
+        (float("inf"), Any),
+        ([1.0, float("nan")], list[float]),
+    ],
+)
+def test_no_number_is_infinite_or_none_however_deep_it_is(value, hint):
+    with pytest.raises(ValueError, match=r"grpo\.beta.*: expected a finite number, got (nan|-?inf); give one"):
+        convert(value, hint, where="grpo.beta")

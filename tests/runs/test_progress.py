@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -5,42 +6,85 @@ import pytest
 from rlvr_world_hf.runs.progress import Progress, cached, fingerprint, read_json, write_json
 
 
+def made(folder: Path, text: str = "weights") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "model.safetensors"
+    file.write_text(text)
+    return folder
+
+
 def test_a_folder_is_fresh_then_interrupted_then_done(tmp_path):
-    progress = Progress(folder=tmp_path / "grpo", fingerprint="a")
-    assert not progress.start()
-    (progress.folder / "checkpoint").touch()
-    assert progress.start()
-    progress.finish(seconds=2.0, outputs=[progress.folder / "checkpoint"])
-    assert progress.is_done()
+    progress = Progress(folder=tmp_path / "grpo" / "a", fingerprint="a")
+    assert not progress.start({})
+    assert progress.start({}) and not progress.is_done()
+    progress.finish(seconds=2.0, outputs=[made(progress.folder / "rlvr")])
+    assert progress.is_done() and progress.published() == ["rlvr"]
     assert not Progress(folder=progress.folder, fingerprint="b").is_done()
-    (progress.folder / "checkpoint").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda file: file.unlink(), "model.safetensors is gone"),
+        (lambda file: file.write_text("weight"), "has 6 of its 7 bytes"),
+        (lambda file: file.write_text("weighty"), "holds other bytes than were written"),
+    ],
+)
+def test_a_stage_whose_outputs_were_damaged_is_not_done_and_keeps_its_checkpoints(tmp_path, caplog, damage, said):
+    progress = Progress(folder=tmp_path / "a", fingerprint="a")
+    progress.start({})
+    checkpoint = made(progress.folder / "checkpoint-8")
+    progress.finish(seconds=2.0, outputs=[made(progress.folder / "rlvr")])
+    damage(progress.folder / "rlvr" / "model.safetensors")
+    assert not progress.is_done() and said in caplog.text
+    assert progress.start({}) and (checkpoint / "model.safetensors").is_file()
+
+
+def test_a_card_that_was_edited_is_still_there(tmp_path):
+    progress = Progress(folder=tmp_path / "a", fingerprint="a")
+    progress.start({})
+    card = progress.folder / "README.md"
+    card.write_text("made")
+    progress.finish(seconds=2.0, outputs=[card])
+    card.write_text("edited by hand")
+    assert progress.is_done()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"fingerprint": "a", "outputs": []}', b"\xff"])
+def test_a_record_that_cannot_be_read_makes_the_stage_unfinished(tmp_path, content, caplog):
+    progress = Progress(folder=tmp_path / "a", fingerprint="a")
+    progress.start({})
+    progress.finish(seconds=2.0, outputs=[])
+    (progress.folder / "done.json").write_bytes(content if isinstance(content, bytes) else content.encode())
     assert not progress.is_done()
+    assert progress.start({})
+    assert "outputs" in str(content) or "done.json" in caplog.text
 
 
 def test_a_run_stays_finished_where_it_is_moved_and_wherever_it_is_asked_from(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    episodes = tmp_path / "cache" / "episodes"
-    episodes.mkdir(parents=True)
-    progress = Progress(folder=Path("outputs/run/stages/pretrain"), fingerprint="a")
-    progress.start()
-    base = Path("outputs/run/base")
-    base.mkdir()
-    progress.finish(seconds=2.0, outputs=[base, progress.folder, episodes])
-    assert progress.is_done()
+    episodes = made(tmp_path / "cache" / "episodes")
+    progress = Progress(folder=Path("outputs/run/stages/pretrain/a"), fingerprint="a")
+    progress.start({})
+    progress.finish(seconds=2.0, outputs=[made(progress.folder / "base"), episodes])
+    assert progress.is_done() and progress.published() == ["base"]
     (tmp_path / "outputs" / "run").rename(tmp_path / "moved")
     monkeypatch.chdir(tmp_path.parent)
-    moved = Progress(folder=tmp_path / "moved" / "stages" / "pretrain", fingerprint="a")
+    moved = Progress(folder=tmp_path / "moved" / "stages" / "pretrain" / "a", fingerprint="a")
     assert moved.is_done()
-    (tmp_path / "moved" / "base").rmdir()
+    copied = tmp_path / "copied"
+    shutil.copytree(tmp_path / "moved", copied)
+    assert Progress(folder=copied / "stages" / "pretrain" / "a", fingerprint="a").is_done()
+    (episodes / "model.safetensors").unlink()
     assert not moved.is_done()
 
 
-def test_a_finished_run_of_an_earlier_version_stays_finished(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "run" / "stages" / "pretrain"
-    folder.mkdir(parents=True)
-    write_json(folder / "done.json", {"fingerprint": "a", "outputs": ["run/stages"]})
-    assert Progress(folder=folder, fingerprint="a").is_done()
+def test_a_record_that_is_no_mapping_is_refused_with_file_and_remedy(tmp_path):
+    file = tmp_path / "history.json"
+    for content, expected in (("[]", "expected a JSON mapping, got list"), ("{", "expected JSON, and cannot read it")):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=f"history.json: {expected}.*delete the file"):
+            read_json(file)
 
 
 def test_a_fingerprint_follows_the_content_alone():
@@ -71,3 +115,21 @@ def test_a_cached_folder_is_built_once_and_never_in_part(tmp_path, monkeypatch):
     folders = [cached("episodes", "a", lambda folder: build(folder, fails=False)) for _ in range(2)]
     assert folders[0] == folders[1] == tmp_path / "episodes" / "a"
     assert len(built) == 2
+
+
+def test_a_cached_folder_that_was_damaged_is_built_again(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("RLVR_WORLD_CACHE", str(tmp_path))
+    folder = cached("tokens", "a", made)
+    assert cached("tokens", "a", lambda folder: pytest.fail("it is intact")) == folder
+    for damage in (lambda file: file.unlink(), lambda file: file.write_text("weight")):
+        damage(folder / "model.safetensors")
+        cached("tokens", "a", made)
+        assert (folder / "model.safetensors").read_text() == "weights"
+    assert "model.safetensors is gone" in caplog.text and "has 6 of its 7 bytes" in caplog.text
+    assert sorted(path.name for path in (tmp_path / "tokens").iterdir()) == ["a", "a.json"]
+
+
+def test_a_cached_folder_of_an_earlier_version_is_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLVR_WORLD_CACHE", str(tmp_path))
+    folder = made(tmp_path / "tokens" / "a")
+    assert cached("tokens", "a", lambda folder: pytest.fail("it is there")) == folder

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -8,7 +10,9 @@ from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.runs.kinds import step_blocks
 from rlvr_world_hf.runs.recipe import STAGES
 from rlvr_world_hf.runs.run import RESULT_FILES, run, summary
+from rlvr_world_hf.runs.stage import find_stage
 from rlvr_world_hf.runs.stages import evaluate as evaluate_module
+from tests.recorded_outputs import hold_against_records
 
 
 CHECKPOINTS = ("base", "control", "rlvr")
@@ -78,9 +82,32 @@ def test_a_run_killed_in_every_stage_ends_with_the_same_parameters(whole_run, sm
 
 
 def test_a_second_run_does_nothing(whole_run, caplog):
-    stages = sorted((whole_run.output_dir / "stages").glob("*/done.json"))
+    stages = sorted((whole_run.output_dir / "stages").glob("*/*/done.json"))
+    assert stages
     before = [path.read_text() for path in stages]
     with caplog.at_level("INFO", logger="rlvr_world_hf"):
         run(whole_run)
     assert [path.read_text() for path in stages] == before
     assert len([record for record in caplog.records if "already done" in record.getMessage()]) == len(STAGES)
+
+
+def test_every_stage_makes_what_its_revision_made(whole_run):
+    hold_against_records(whole_run)
+
+
+def test_what_was_finished_survives_harmless_invalid_and_other_settings(whole_run, small_recipe, tmp_path, caplog):
+    shutil.copytree(whole_run.output_dir, tmp_path / "run", symlinks=True)
+    before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*.safetensors")}
+    harmless = {"pretrain.logging_steps": 7, "grpo.run_name": "x", "pretrain.dataloader_num_workers": 1}
+    with caplog.at_level("INFO", logger="rlvr_world_hf"):
+        run(small_recipe(tmp_path / "run", **harmless))
+        with pytest.raises(ValueError, match="num_generations"):
+            run(small_recipe(tmp_path / "run", **{"grpo.num_generations": 1}))
+    assert "running" not in caplog.text
+    find_stage("pretrain")(small_recipe(tmp_path / "run", **{"pretrain.learning_rate": 1e-5}))
+    assert (tmp_path / "run" / "base" / "model.safetensors").read_bytes() not in before.values()
+    caplog.clear()
+    with caplog.at_level("INFO", logger="rlvr_world_hf"):
+        run(small_recipe(tmp_path / "run"))
+    assert "running" not in caplog.text and "resuming" not in caplog.text
+    assert {file: file.read_bytes() for file in before} == before

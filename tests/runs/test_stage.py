@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from dataclasses import dataclass
 
@@ -5,6 +6,8 @@ import pytest
 
 from rlvr_world_hf.runs import stage as stage_module
 from rlvr_world_hf.runs.keys import key
+from rlvr_world_hf.runs.lock import RunFolderError, RunInUseError, locked
+from rlvr_world_hf.runs.outputs import settings_folders
 from rlvr_world_hf.runs.recipe import Recipe
 from rlvr_world_hf.runs.stage import Processes, StageRun, stage
 
@@ -26,15 +29,15 @@ def calls(monkeypatch):
         checkpoint.touch()
         if done[-1][1] < 0 and not done[-1][2]:
             raise KeyboardInterrupt
-        output = run.recipe.output_dir / f"{name}.out"
-        output.touch()
+        output = run.folder / f"{name}.out"
+        output.write_text(str(run.settings.size))
         return [output]
 
     @stage(settings=FakeSettings, shares_seeds=True)
     def collect(run):
         return work(run, "collect")
 
-    @stage(settings=FakeSettings, after=("collect",))
+    @stage(settings=FakeSettings, after=("collect",), makes=("base",))
     def pretrain(run):
         return work(run, "pretrain")
 
@@ -53,7 +56,8 @@ def test_a_stage_runs_those_before_it_and_a_second_call_nothing(tmp_path, calls)
     assert [name for name, *_ in calls] == ["collect", "pretrain"]
     record = json.loads((folder / "done.json").read_text())
     assert record["seconds"] >= 0
-    assert [(folder / output).resolve() for output in record["outputs"]] == [tmp_path / "pretrain.out"]
+    assert [*record["outputs"]] == ["pretrain.out"]
+    assert (tmp_path / "pretrain.out").resolve() == (folder / "pretrain.out").resolve()
     run_pretrain(tmp_path)
     assert len(calls) == 2
 
@@ -88,16 +92,81 @@ def test_an_interrupted_stage_with_other_settings_starts_afresh(tmp_path, calls)
     assert calls[-1] == ("pretrain", 2, False)
 
 
-def test_a_lost_output_is_made_again(tmp_path, calls):
+def test_a_lost_output_is_made_again(tmp_path, calls, caplog):
     run_pretrain(tmp_path)
-    (tmp_path / "collect.out").unlink()
+    (tmp_path / "collect.out").resolve().unlink()
     run_pretrain(tmp_path)
     assert [name for name, *_ in calls[2:]] == ["collect"]
+    assert "collect.out is gone" in caplog.text
+
+
+def test_a_damaged_output_is_made_again_and_an_untouched_one_is_not(tmp_path, calls, caplog):
+    run_pretrain(tmp_path)
+    (tmp_path / "pretrain.out").resolve().write_text("2")
+    run_pretrain(tmp_path)
+    assert [name for name, *_ in calls[2:]] == ["pretrain"]
+    assert "pretrain.out holds other bytes than were written" in caplog.text
+    assert (tmp_path / "pretrain.out").read_text() == "1"
+
+
+def test_other_settings_leave_what_was_made_and_the_first_ones_train_nothing(tmp_path, calls):
+    run_pretrain(tmp_path)
+    (tmp_path / "stages" / "pretrain" / "notes.txt").write_text("mine")
+    before = {file: file.read_bytes() for file in (tmp_path / "stages").rglob("*.out")}
+    other = run_pretrain(tmp_path, pretrain={"size": 2})
+    assert (tmp_path / "pretrain.out").read_text() == "2"
+    assert {file: file.read_bytes() for file in before} == before
+    assert (tmp_path / "stages" / "pretrain" / "notes.txt").read_text() == "mine"
+    run_pretrain(tmp_path)
+    assert len(calls) == 3
+    assert (tmp_path / "pretrain.out").read_text() == "1"
+    assert {folder.folder: folder.is_current for folder in settings_folders(tmp_path)}[other] is False
+
+
+def test_a_run_in_use_is_refused_and_a_finished_one_can_be_asked_for(tmp_path, calls):
+    run_pretrain(tmp_path)
+    with locked(tmp_path):
+        run_pretrain(tmp_path)
+        with pytest.raises(RunInUseError, match="process"):
+            run_pretrain(tmp_path, pretrain={"size": 2})
+    assert len(calls) == 2
+
+
+def test_a_file_of_the_user_under_the_name_of_a_checkpoint_is_refused_before_anything_runs(tmp_path, calls):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match="base: expected nothing here.*folder of your own"):
+        run_pretrain(tmp_path)
+    assert calls == [] and (tmp_path / "base" / "notes.txt").read_text() == "mine"
+
+
+def test_a_raised_revision_runs_its_stage_and_the_later_ones(tmp_path, calls, monkeypatch):
+    run_pretrain(tmp_path)
+    find = stage_module.find_stage
+    raised = dataclasses.replace(find("collect"), revision=2)
+    monkeypatch.setattr(stage_module, "find_stage", lambda name: raised if name == "collect" else find(name))
+    run_pretrain(tmp_path)
+    assert [name for name, *_ in calls[2:]] == ["collect", "pretrain"]
+
+
+def test_what_a_stage_is_made_from_counts_by_its_content(tmp_path, calls, monkeypatch):
+    source = tmp_path / "weights.bin"
+    source.write_text("1")
+    find = stage_module.find_stage
+    made = dataclasses.replace(find("collect"), made_from=lambda recipe: {"weights": source})
+    monkeypatch.setattr(stage_module, "find_stage", lambda name: made if name == "collect" else find(name))
+    run_pretrain(tmp_path / "run")
+    source.touch()
+    run_pretrain(tmp_path / "run")
+    assert len(calls) == 2
+    source.write_text("2")
+    run_pretrain(tmp_path / "run")
+    assert [name for name, *_ in calls[2:]] == ["collect", "pretrain"]
 
 
 def test_an_answer_is_given_each_time_and_leaves_the_stage_as_it_was(tmp_path, calls, monkeypatch):
     run_pretrain(tmp_path)
-    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*.*") if file.is_file()}
     answered = []
 
     @stage(settings=FakeSettings, after=("collect",), answers=lambda recipe: True)
@@ -110,7 +179,7 @@ def test_an_answer_is_given_each_time_and_leaves_the_stage_as_it_was(tmp_path, c
     run_pretrain(tmp_path, pretrain={"size": 3})
     run_pretrain(tmp_path, pretrain={"size": 3})
     assert answered == [3, 3]
-    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*.*") if file.is_file()} == before
 
 
 def test_settings_that_do_not_fit_the_recipe_fail_when_they_are_read():

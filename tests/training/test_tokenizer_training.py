@@ -162,6 +162,30 @@ def test_a_kill_while_saving_leaves_the_state_before(tmp_path: Path, monkeypatch
     assert_equal(resumed, whole)
 
 
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+def test_a_damaged_state_is_named_and_the_one_before_it_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, content: bytes | None
+) -> None:
+    whole, _ = train(tmp_path / "whole")
+    folder = tmp_path / "killed"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_in_update(patch, 8)
+        train(folder)
+    state = (folder / "resume.pt").read_bytes()
+    (folder / "resume.pt").write_bytes(state[: len(state) // 2] if content is None else content)
+    with monkeypatch.context() as patch:
+        steps = []
+        update = TokenizerRun.update
+        patch.setattr(
+            TokenizerRun, "update", lambda run, *given, **named: steps.append(run.step) or update(run, *given, **named)
+        )
+        resumed, _ = train(folder, make_codec(seed=1))
+    assert steps == [3, 4, 5, 6, 7]
+    assert f"Passing over a saved state: {folder / 'resume.pt'} was damaged" in caplog.text
+    assert_equal(resumed, whole)
+    assert sorted(path.name for path in folder.glob("resume*")) == []
+
+
 def test_a_kill_after_the_last_step_only_writes_the_result_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,9 @@ from ..rank_agreement import STATISTICS, bootstrap_interval
 from ..record import finding_record, reason_for_few, recipe_and_seeds
 
 
+REVISION = 1
+"""Raised when the same settings are measured otherwise, see [`Pieces`][]."""
+
 SIMULATOR = "simulator"
 """Row of the true world, with which the models are compared."""
 
@@ -177,7 +180,8 @@ def evaluate_policies(
     """
     _refuse_impossible(checkpoints, training_seeds, reason, policies)
     protocol = protocol or PolicyProtocol()
-    store = Pieces(folder=Path(path).with_suffix("") if pieces is None else Path(pieces))
+    folder = Path(path).with_suffix("") if pieces is None else Path(pieces)
+    store = Pieces(folder=folder, revision=REVISION)
     measured: list[Piece] = []
 
     @cache

@@ -69,6 +69,31 @@ class WorldKind(ABC):
         """The settings of a stage of the recipe."""
         return find_stage(stage).read(self.recipe)
 
+    # What the preflight asks: each raises a ValueError, or a FileNotFoundError, where the stage would fail.
+
+    fixed_length: bool
+    """Whether completions have fixed lengths."""
+
+    @abstractmethod
+    def states(self) -> tuple[str, ...]:
+        """Kinds of states that rewards compare: `frames`, `sensors` or both; `text`."""
+
+    @abstractmethod
+    def measured(self, rewards: Sequence[Any], metrics: Sequence[Any]) -> list[Any]:
+        """The metrics that evaluation measures, given the recipe's rewards and further metrics."""
+
+    @abstractmethod
+    def try_tokenizer(self, settings: Any) -> None:
+        """Build what the tokenizer stage builds, and look for what it loads."""
+
+    @abstractmethod
+    def try_start(self, settings: Any) -> None:
+        """Build the policy without its numbers, or look for the one that the recipe starts from."""
+
+    @abstractmethod
+    def training_settings(self) -> Mapping[str, Any]:
+        """Fields of `likelihood_arguments` that the kind's likelihood training sets, unless a recipe does."""
+
     # Data: the stage collect, and all stages that read its output.
 
     def recorded(self) -> Any:
@@ -106,7 +131,7 @@ class WorldKind(ABC):
 
     @abstractmethod
     def contents(self) -> Any:
-        """Identifies recorded data by their content; `None` for a world that the run records."""
+        """What recorded data consist of, each file as its path; `None` for a world that the run records."""
 
     @abstractmethod
     def load(self, folder: Path) -> Any:
@@ -144,7 +169,7 @@ class WorldKind(ABC):
 
     @abstractmethod
     def start_identity(self) -> Any:
-        """Identifies the weights that likelihood training starts from, if they ship with the library."""
+        """Identifies the weights that likelihood training starts from; `None` for a fresh policy."""
 
     @abstractmethod
     def start(self, run: StageRun) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -26,18 +27,24 @@ from ...evaluation.results import Results, write_results
 from ...hub import load_world_model
 from ...hub.checkpoint import choose_attention
 from ...processors.base import state_columns
+from ...processors.layout import TokenLayout
 from ...processors.sensor import SensorWorldModelProcessor
 from ...processors.step_blocks import StepBlockProcessor
 from ...processors.video import VideoWorldModelProcessor
-from ..codec import BUNDLED, NONE, SCRATCH, codec_place, load_codec, take_weights, weights_hash, weights_identity
+from ..codec import BUNDLED, NONE, SCRATCH, codec_place, find_place, load_codec, take_weights, weights_identity
+from ..content import checkpoint_identity
 from ..locations import bundled_path
-from ..named_parts import build_metrics, build_part
+from ..named_parts import build_metrics, build_part, named_setting
+from ..places import check_codec, check_world_model
 from ..precision import use_bfloat16
-from ..progress import cached, fingerprint
-from ..stage import StageRun, find_stage
+from ..progress import cached, fingerprint, read_json
+from ..stage import Processes, StageRun, find_stage, stage_folder
 from ..world import world_source
 from .kind import SPLITS, LikelihoodParts, WorldKind
 
+
+TOKENS_REVISION = 1
+"""Raised when the same rows become other tokens."""
 
 MEASURED_WINDOWS = 512
 """Validation windows on which a trained codec is measured; all if there are fewer."""
@@ -56,6 +63,74 @@ class StepBlockKind(WorldKind):
 
     ```
     """
+
+    fixed_length = True
+
+    def states(self) -> tuple[str, ...]:
+        """Those of the codec and the sensors of the recipe; or, if it starts from a world model, of that model."""
+        pretrain = self.settings("pretrain")
+        if pretrain.start_from:
+            place = self._bundled_base() if pretrain.start_from == BUNDLED else find_place(pretrain.start_from)
+            saved = read_json(Path(place) / "processor_config.json")
+            if not saved:  # on the Hub: it may predict either
+                return ("frames", "sensors")
+            has_frames, has_sensors = bool(saved.get("codec")), bool(saved.get("layout", {}).get("sensor_dims"))
+        else:
+            has_frames, has_sensors = self.settings("tokenizer").source != NONE, bool(pretrain.sensor_bins)
+        return ("frames",) * has_frames + ("sensors",) * (has_sensors or not has_frames)
+
+    def measured(self, rewards: Sequence[Any], metrics: Sequence[Any]) -> list[Any]:
+        """See [`metrics_of_processor`]."""
+        # Which metrics there are does not depend on the ranges of sensors, known after collecting only.
+        like = SimpleNamespace(predicts=self.states(), state_low=[0.0], state_high=[1.0])
+        return [*metrics_of_processor(like, rewarded=rewards), *metrics, *rewards]
+
+    def try_tokenizer(self, settings: Any) -> None:
+        """The config of the training, the codec and the augmentation."""
+        if settings.source == SCRATCH:
+            refusal = "TokenizerTrainingConfig refuses the settings"
+            with named_setting("tokenizer", refusal, "Change the key that is meant."):
+                self.tokenizer_training(settings, Processes().device).check_files()
+            with torch.random.fork_rng():
+                self.new_codec(settings, on_meta=True)
+            if settings.start_from is not None:
+                check_codec(settings.start_from, where="tokenizer.start_from")
+        elif settings.source not in (BUNDLED, NONE):
+            check_codec(settings.source, where="tokenizer.source")
+        self.augmentation()
+
+    def try_start(self, settings: Any) -> None:
+        """A fresh policy of a few ids: its sizes do not depend on their number."""
+        from ...training.pretraining import build_policy
+
+        if settings.start_from == BUNDLED:
+            self._bundled_base()
+        elif settings.start_from:
+            check_world_model(settings.start_from, where="pretrain.start_from")
+        else:
+            windows, states = self.recipe.windows, self.states()
+            frames, contexts = int("frames" in states), int(windows.context_frames > 0)
+            refusal = "a policy of these sizes cannot be built"
+            with named_setting("pretrain", refusal, "Change the size that is meant."), torch.device("meta"):
+                if "sensors" in states and settings.sensor_bins < 1:
+                    raise ValueError(f"expected `sensor_bins` of 1 or more, got {settings.sensor_bins}")
+                layout = TokenLayout(
+                    context_codebook_size=frames * contexts,
+                    dynamics_codebook_size=frames,
+                    context_grid=(frames * contexts, frames * contexts),
+                    dynamics_grid=(frames, frames),
+                    action_bins=settings.action_bins,
+                    action_dims=1,
+                    context_frames=windows.context_frames if frames else 0,
+                    observed_steps=windows.observed_steps,
+                    sensor_dims=int("sensors" in states),
+                    sensor_bins=settings.sensor_bins,
+                )
+                build_policy(layout, **settings.policy_sizes(), seed=self.recipe.seed)
+
+    def training_settings(self) -> Mapping[str, Any]:
+        """None."""
+        return {}
 
     def needs(self) -> dict[str, Any]:
         """Episodes must be long enough for a window."""
@@ -113,21 +188,21 @@ class StepBlockKind(WorldKind):
         """The weights of the codec, or of the one from which its training starts."""
         settings = self.settings("tokenizer")
         if settings.source != SCRATCH:
-            return weights_hash(codec_place(self.recipe, settings.source))
+            return checkpoint_identity(codec_place(self.recipe, settings.source))
         # A codec to be trained has no weights yet: its settings and episodes identify it.
-        return SCRATCH if settings.start_from is None else weights_hash(settings.start_from)
+        return SCRATCH if settings.start_from is None else checkpoint_identity(settings.start_from)
 
     def train_tokenizer(self, run: StageRun) -> list[Path]:
         """Train a codec and measure what it loses, with `--tokenizer scratch`."""
         recipe, settings = self.recipe, run.settings
         if settings.source != SCRATCH:
             return []
-        from ...training.tokenizer_training import TokenizerTrainingConfig, train_tokenizer
+        from ...training.tokenizer_training import train_tokenizer
 
         # Layers draw their weights from torch's global generator, which stays as it was.
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            codec = build_part(settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer")
+            codec = self.new_codec(settings)
         if settings.start_from is not None:
             take_weights(codec, settings.start_from)
         train_tokenizer(
@@ -135,22 +210,38 @@ class StepBlockKind(WorldKind):
             self.stored("train"),
             self.stored("validation"),
             output_dir=run.folder,
-            args=TokenizerTrainingConfig(
-                seed=recipe.seed,
-                bf16=use_bfloat16(settings.bf16, run.processes.device),
-                # A recipe may train its codec on clips of another length.
-                **{"horizon": recipe.windows.horizon, **settings.arguments},
-            ),
+            args=self.tokenizer_training(settings, run.processes.device),
             augmentation=self.augmentation(),
         )
         if not run.processes.is_first:
             return []
-        folder = recipe.output_dir / "codec"
+        folder = run.folder / "codec"
         codec.save_pretrained(folder)
-        return [folder, self.write_codec_results()]
+        self.write_codec_results()
+        return [folder]
+
+    def new_codec(self, settings: Any, *, on_meta: bool = False) -> Any:
+        """The codec to train, with random weights; on the device meta without any, where its class can be there."""
+        build = partial(
+            build_part, settings.codec, where="tokenizer.codec", example="rlvr_world_hf.CompressiveTokenizer"
+        )
+        if not on_meta:
+            return build()
+        try:
+            with torch.device("meta"):
+                return build()
+        except ValueError:
+            return build()  # a class of one's own may need numbers; if not, this raises the same
+
+    def tokenizer_training(self, settings: Any, device: Any) -> Any:
+        """The `TokenizerTrainingConfig` of the recipe for a `torch.device`."""
+        bf16 = use_bfloat16(settings.bf16, device)
+        # A recipe may train its codec on clips of another length.
+        clips = {"horizon": self.recipe.windows.horizon, **settings.arguments}
+        return self.tokenizer_keys()(seed=self.recipe.seed, bf16=bf16, **clips)
 
     def write_codec_results(self) -> Path:
-        """Measure the codec of the recipe on its validation episodes, and write `results.json` beside its weights."""
+        """Measure the codec trained in the run on its validation episodes, and write `results.json` beside it."""
         processor = self.build_processor()
         own = build_metrics(self.settings("tokenizer").metrics, where="tokenizer.metrics")
         results = evaluate_tokenizer(
@@ -160,7 +251,7 @@ class StepBlockKind(WorldKind):
             training_seed=self.recipe.seed,
             metrics=[*metrics_of_processor(processor), *own],
         )
-        return write_results(results, self.recipe.output_dir / "codec" / "results.json")
+        return write_results(results, stage_folder(self.recipe, "tokenizer") / "codec" / "results.json")
 
     def likelihood_arguments(self) -> Callable[..., Any]:
         """`transformers.TrainingArguments`."""
@@ -169,19 +260,19 @@ class StepBlockKind(WorldKind):
         return TrainingArguments
 
     def start_identity(self) -> str | None:
-        """The weights of the bundled base, if training starts from it."""
-        return weights_hash(self._bundled_base()) if self.settings("pretrain").start_from == BUNDLED else None
+        """The weights that training starts from, if it starts from any."""
+        place = self._start_place()
+        return None if place is None else checkpoint_identity(place)
 
     def start(self, run: StageRun) -> tuple[StepBlockProcessor, Any]:
         """A fresh policy, or the world model that the recipe starts from."""
         from ...training.pretraining import build_policy
 
-        settings, device = run.settings, run.processes.device
-        if not settings.start_from:
+        settings, device, place = run.settings, run.processes.device, self._start_place()
+        if place is None:
             processor = self.build_processor().to(device)
             model = build_policy(processor.layout, **settings.policy_sizes(), seed=self.recipe.seed)
             return processor, choose_attention(model, device)
-        place = self._bundled_base() if settings.start_from == BUNDLED else settings.start_from
         # Bundled weights are bfloat16, in which small updates would be lost.
         model, processor = load_world_model(place, device=device, dtype=torch.float32)
         return processor, choose_attention(model)
@@ -212,7 +303,7 @@ class StepBlockKind(WorldKind):
         source = self.settings("tokenizer").source
         if source == SCRATCH:
             return find_stage("tokenizer").fingerprint(self.recipe)
-        return weights_hash(codec_place(self.recipe, source))
+        return checkpoint_identity(codec_place(self.recipe, source))
 
     def build_processor(self) -> StepBlockProcessor:
         """
@@ -283,8 +374,13 @@ class StepBlockKind(WorldKind):
                 for name, row_predictions in predictions.items()
             }
             seconds = 1 / (processor.fps or 2.0)
-            pictures += DRAW[shown](given, recorded, predicted, self.recipe.output_dir, settings.scale, seconds)
+            pictures += DRAW[shown](given, recorded, predicted, run.folder, settings.scale, seconds)
         return pictures
+
+    def _start_place(self) -> Path | str | None:
+        """Where the world model lies that training starts from; `None` for a fresh policy."""
+        start = self.settings("pretrain").start_from
+        return self._bundled_base() if start == BUNDLED else start or None
 
     def _bundled_base(self) -> Path:
         source = self.settings("tokenizer").source
@@ -300,6 +396,7 @@ class StepBlockKind(WorldKind):
         settings = self.settings("pretrain")
         bf16 = use_bfloat16(settings.bf16, run.processes.device)
         made_from: dict[str, Any] = {
+            "revision": TOKENS_REVISION,
             "episodes": find_stage("collect").fingerprint(self.recipe),
             "split": split,
             "windows": dataclasses.asdict(self.recipe.windows),

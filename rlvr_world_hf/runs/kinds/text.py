@@ -16,19 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 from peft import get_peft_model
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from ...data.transition import save_transitions
 from ...evaluation.answers import evaluate_answers, measure_answers, predict_answers
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
 from ...hub.checkpoint import choose_attention
+from ...hub.transformer import load_transformer
 from ...processors.text import LanguageWorldModelProcessor
-from ..codec import SCRATCH, weights_hash
-from ..named_parts import build_rewards
-from ..stage import StageRun
+from ..codec import BUNDLED, SCRATCH, find_place
+from ..content import checkpoint_identity
+from ..named_parts import build_rewards, named_setting
+from ..places import check_language_model, check_text_tokenizer
+from ..stage import StageRun, checkpoint_folder
 from ..world import world_module, world_source
 from .kind import LikelihoodParts, WorldKind
 
@@ -53,6 +57,47 @@ class TextKind(WorldKind):
 
     ```
     """
+
+    fixed_length = False
+
+    def states(self) -> tuple[str, ...]:
+        """Text."""
+        return ("text",)
+
+    def measured(self, rewards: Sequence[Any], metrics: Sequence[Any]) -> list[Any]:
+        """The rewards and the recipe's own metrics."""
+        return [*rewards, *metrics]
+
+    def try_tokenizer(self, settings: Any) -> None:
+        """A tokenizer of no text; or look for the one that the recipe names."""
+        if settings.source == SCRATCH:
+            with named_setting("tokenizer", "its training refuses the settings", "Change the key that is meant."):
+                self.tokenizer_keys()([], **settings.arguments)
+        else:
+            check_text_tokenizer(settings.source, where="tokenizer.source")
+        if settings.start_from is not None:
+            raise ValueError(
+                "tokenizer.start_from: expected none in a world of text, whose tokenizers have no weights, got "
+                f"{settings.start_from!r}; leave it out."
+            )
+
+    def try_start(self, settings: Any) -> None:
+        """A fresh policy over the words of no text: its sizes do not depend on their number."""
+        from ...training.language import build_language_policy, train_text_tokenizer
+
+        if settings.start_from:
+            check_language_model(settings.start_from, where="pretrain.start_from")
+            return
+        tokenizer = train_text_tokenizer([])
+        refusal = "a policy of these sizes cannot be built"
+        with named_setting("pretrain", refusal, "Change the size that is meant."), torch.device("meta"):
+            build_language_policy(tokenizer, **settings.policy_sizes(), seed=self.recipe.seed)
+
+    def training_settings(self) -> Mapping[str, Any]:
+        """See [`~rlvr_world_hf.training.language.finetune`]."""
+        from ...training.language import OF_TEXT
+
+        return OF_TEXT
 
     def needs(self) -> dict[str, Any]:
         """Nothing."""
@@ -91,9 +136,9 @@ class TextKind(WorldKind):
         return train_text_tokenizer
 
     def tokenizer_source(self) -> str:
-        """The source that the recipe names, or the weights it starts from."""
-        settings = self.settings("tokenizer")
-        return settings.source if settings.start_from is None else weights_hash(settings.start_from)
+        """The tokenizer that the recipe names."""
+        source = self.settings("tokenizer").source
+        return source if source in (SCRATCH, BUNDLED) else checkpoint_identity(source)
 
     def train_tokenizer(self, run: StageRun) -> list[Path]:
         """Train a text tokenizer on the prompts and answers of the training split, with `--tokenizer scratch`."""
@@ -102,7 +147,7 @@ class TextKind(WorldKind):
         rows = self.stored("train")
         prompts = (_flat(prompt) for prompt in rows["prompt"])
         trained = self.tokenizer_keys()(chain(prompts, rows["completion"]), **run.settings.arguments)
-        folder = self.recipe.output_dir / TEXT_TOKENIZER
+        folder = run.folder / TEXT_TOKENIZER
         trained.save_pretrained(str(folder))
         return [folder]
 
@@ -112,8 +157,10 @@ class TextKind(WorldKind):
 
         return FinetuningConfig
 
-    def start_identity(self) -> None:
-        """Nothing: no language model ships with the library."""
+    def start_identity(self) -> str | None:
+        """The weights that training starts from, if it starts from any."""
+        start = self.settings("pretrain").start_from
+        return checkpoint_identity(start) if start else None
 
     def start(self, run: StageRun) -> tuple[LanguageWorldModelProcessor, Any]:
         """A fresh policy, or the language model that the recipe starts from."""
@@ -143,9 +190,11 @@ class TextKind(WorldKind):
     def build_processor(self) -> LanguageWorldModelProcessor:
         """The processor of the recipe, with the tokenizer trained in the run, or that of the recipe."""
         source = self.settings("tokenizer").source
-        place = self.recipe.output_dir / TEXT_TOKENIZER if source == SCRATCH else source
+        place = checkpoint_folder(self.recipe, TEXT_TOKENIZER) if source == SCRATCH else source
         template = getattr(world_module(self.recipe), "PROMPT_TEMPLATE", None)
-        return LanguageWorldModelProcessor(AutoTokenizer.from_pretrained(place), prompt_template=template)
+        return LanguageWorldModelProcessor(
+            AutoTokenizer.from_pretrained(find_place(str(place))), prompt_template=template
+        )
 
     def build_policy(self, processor: LanguageWorldModelProcessor) -> Any:
         """The model that likelihood training starts from: one of the Hub, or one with fresh weights."""
@@ -153,8 +202,8 @@ class TextKind(WorldKind):
 
         settings = self.settings("pretrain")
         if settings.start_from:
-            # Unpickling weights of a repository could run its code.
-            return AutoModelForCausalLM.from_pretrained(settings.start_from, use_safetensors=True)
+            # Unpickling weights of a repository could run its code; as safetensors alone, they do not.
+            return load_transformer(find_place(settings.start_from), dtype="auto")
         return build_language_policy(processor.tokenizer, **settings.policy_sizes(), seed=self.recipe.seed)
 
     def nothing_changes(self, states: Iterable[str]) -> list[str]:
@@ -190,7 +239,7 @@ class TextKind(WorldKind):
         """Right and wrong answers of the last checkpoint, with those of the others, as `examples.md`."""
         if not run.settings.examples:
             return []
-        file = self.recipe.output_dir / "examples.md"
+        file = run.folder / "examples.md"
         file.write_text(self.examples(run.settings, pipelines), encoding="utf-8")
         return [file]
 

@@ -21,7 +21,11 @@ from ..kinds.kind import SPLITS
 from ..progress import cached
 from ..recipe import Recipe
 from ..stage import StageRun, stage
-from ..world import world_source
+from ..world import is_recorded, world_source
+
+
+REVISION = 1
+"""Raised when other episodes come of the same settings, see [`~rlvr_world_hf.runs.stage.Stage`]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,7 @@ class CollectSettings:
 
 
 def _contents(recipe: Recipe) -> Any:
-    """Identifies recorded data by their content; `None` for a world that the run records."""
+    """What recorded data consist of; `None` for a world that the run records."""
     return kind_of(recipe).contents()
 
 
@@ -56,13 +60,21 @@ def _check_length(recipe: Recipe, settings: CollectSettings) -> None:
         )
 
 
+def _try(recipe: Recipe, settings: CollectSettings) -> None:
+    """Of a world that the run records, the number of episodes of each split must be given."""
+    if not is_recorded(world_source(recipe)):
+        _seeds(settings)
+
+
 @stage(
     settings=CollectSettings,
+    revision=REVISION,
     forwards_to=world_source,
     # It follows from the windows, see `WorldKind.needs`.
     reserved=("min_frames",),
     made_from=_contents,
     check=_check_length,
+    tries=_try,
     shares_seeds=True,
 )
 def collect(run: StageRun) -> list[Path]:

@@ -9,9 +9,15 @@ from pathlib import Path
 from ...hub import load_world_model
 from ..keys import key
 from ..kinds import kind_of
-from ..progress import read_json
-from ..stage import StageRun, stage, stage_folder
-from .pretrain import likelihood_training, pretrain
+from ..named_parts import refuse_below
+from ..progress import DONE, HISTORY, read_json
+from ..recipe import Recipe
+from ..stage import StageRun, checkpoint_folder, stage, stage_folder
+from .pretrain import likelihood_training, pretrain, try_training
+
+
+REVISION = 1
+"""Raised when another checkpoint comes of the same settings, see [`~rlvr_world_hf.runs.stage.Stage`]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +31,28 @@ class ControlSettings:
     )
 
 
-@stage(settings=ControlSettings, after=("pretrain", "grpo"), shares_processes=True)
+def _try(recipe: Recipe, settings: ControlSettings) -> None:
+    """The trainer's arguments, which differ from those of pretrain in where training ends."""
+    refuse_below({"max_steps": 0, "times_rl": 0}, settings, where="control")
+    seconds = 0.0 if settings.max_steps else 1.0  # how long RL takes is not known yet
+    earlier = pretrain.read(recipe)
+    schedule = str(earlier.arguments.get("lr_scheduler_type", "constant"))
+    if seconds and not schedule.startswith("constant"):
+        raise ValueError(
+            f"control.max_steps: expected a number of updates, on which pretrain.lr_scheduler_type {schedule!r} "
+            "depends, got 0, for as many as fit into RL's time; give a number, or a constant schedule."
+        )
+    try_training(recipe, earlier, "control", max_steps=max(1, settings.max_steps), minimum_seconds=seconds)
+
+
+@stage(
+    settings=ControlSettings,
+    revision=REVISION,
+    after=("pretrain", "grpo"),
+    makes=("control",),
+    tries=_try,
+    shares_processes=True,
+)
 def control(run: StageRun) -> list[Path]:
     """
     Continue likelihood training from the last pretrain checkpoint, its optimizer included, and save it as `control/`.
@@ -35,8 +62,7 @@ def control(run: StageRun) -> list[Path]:
     """
     settings, steps = pretrain.read(run.recipe), run.settings.max_steps
     kept = {"save_total_limit": run.settings.save_total_limit}
-    model, processor = load_world_model(run.recipe.output_dir / "base", device=run.processes.device)
-    history = read_json(stage_folder(run.recipe, "pretrain") / "history.json")
+    model, processor = load_world_model(checkpoint_folder(run.recipe, "base"), device=run.processes.device)
     return likelihood_training(
         run,
         kind_of(run.recipe).restart(model, processor),
@@ -46,5 +72,19 @@ def control(run: StageRun) -> list[Path]:
         # Pretrain's updates count, too. With 0, this is the least number, and the time decides.
         max_steps=settings.max_steps + max(1, steps),
         minimum_seconds=0.0 if steps else run.settings.times_rl * run.stage_seconds("grpo"),
-        continue_from=history["last_checkpoint"],
+        continue_from=_last_of_pretrain(run),
     )
+
+
+def _last_of_pretrain(run: StageRun) -> Path | None:
+    """The checkpoint that pretraining ended with; `None` if it trained nothing."""
+    from ...training.checkpoints import refuse_damaged
+
+    folder = stage_folder(run.recipe, "pretrain")
+    last = read_json(folder / HISTORY)["last_checkpoint"]
+    if last is None:
+        return None
+    # By its name alone: the run may have been moved since.
+    checkpoint = folder / Path(last).name
+    refuse_damaged(checkpoint, remedy=f"delete {folder / DONE}, and pretrain makes it again from an earlier one")
+    return checkpoint

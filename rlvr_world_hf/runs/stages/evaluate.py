@@ -7,17 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...evaluation.answers import CLASSES
 from ...evaluation.draws import BestSampling, Draws
+from ...evaluation.metrics import BEST_OF, RATES
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results, write_results
 from ...hub import load_world_model
 from ..keys import key
 from ..kinds import WorldKind, kind_of
-from ..named_parts import build_metrics, build_rewards
+from ..named_parts import build_metrics, build_rewards, refuse_below, refuse_unknown, try_parts
 from ..recipe import Recipe
-from ..stage import StageRun, stage
+from ..stage import StageRun, checkpoint_folder, stage
+from ..world import is_text
 from .grpo import grpo
 
+
+REVISION = 1
+"""Raised when other numbers come of the same checkpoints, see [`~rlvr_world_hf.runs.stage.Stage`]."""
 
 CHECKPOINTS = ("base", "control", "rlvr")
 """The checkpoints of a run, as folders of its output and as rows of its table."""
@@ -49,6 +55,8 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         self.draws()  # raises before anything is trained, if the settings cannot be used
+        least = {"windows": 0, "validation_windows": 1, "max_new_tokens": 1, "batch_size": 1}
+        refuse_below(least, self, where="evaluate")
 
     def sampling(self) -> Sampling:
         """Sampling settings of the rows without best sampling."""
@@ -67,7 +75,19 @@ class EvaluateSettings:
         )
 
 
-@stage(settings=EvaluateSettings, after=("control",))
+def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
+    """The metrics, and what names one of them or a checkpoint."""
+    kind = kind_of(recipe)
+    rewards, _ = build_rewards(grpo.read(recipe).rewards)
+    metrics = build_metrics(settings.metrics, where="evaluate.metrics")
+    try_parts(metrics, kinds=kind.states(), where="evaluate.metrics")
+    refuse_unknown(settings.best_sampling, CHECKPOINTS, where="evaluate.best_sampling")
+    if settings.choose_by:
+        names = dict.fromkeys(metric.name for metric in kind.measured(rewards, metrics))
+        refuse_unknown([settings.choose_by], [*names], where="evaluate.choose_by")
+
+
+@stage(settings=EvaluateSettings, revision=REVISION, after=("control",), tries=_try)
 def evaluate(run: StageRun) -> list[Path]:
     """
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
@@ -83,9 +103,46 @@ def evaluate(run: StageRun) -> list[Path]:
     Returns:
         `list[Path]`: `results.json`.
     """
-    folder = run.recipe.output_dir
-    checkpoints = {name: load_world_model(folder / name, device=run.processes.device) for name in CHECKPOINTS}
-    return [write_results(measure_checkpoints(run.recipe, checkpoints), folder / "results.json")]
+    checkpoints = {
+        name: load_world_model(checkpoint_folder(run.recipe, name), device=run.processes.device)
+        for name in CHECKPOINTS
+    }
+    return [write_results(measure_checkpoints(run.recipe, checkpoints), run.folder / "results.json")]
+
+
+def measured_names(recipe: Recipe) -> list[str]:
+    """
+    Names of all that a table of a recipe will have, before anything is trained.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+
+    Returns:
+        `list[str]`: Metrics, parts of them such as `fact_f1_changed`, rates, what metrics diagnose, and best of `N`:
+        each `N`, and `<metric>_best_of` for the curve of all.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.runs.recipe import load_recipe
+    >>> names = measured_names(load_recipe("pusht/debug", overrides={"evaluate.num_samples": 4}))
+    >>> [name for name in names if name.startswith("mae")]
+    ['mae', 'mae_best_of', 'mae_best_of_2', 'mae_best_of_4', 'mae_moving', 'mae_moving_best_of', ...]
+
+    ```
+    """
+    settings = evaluate.read(recipe)
+    rewards, _ = build_rewards(grpo.read(recipe).rewards)
+    metrics = kind_of(recipe).measured(rewards, build_metrics(settings.metrics, where="evaluate.metrics"))
+    counts = [count for count in range(2, settings.num_samples + 1) if settings.num_samples % count == 0]
+    ends = ["", *([BEST_OF.rstrip("_")] if counts else []), *(f"{BEST_OF}{count}" for count in counts)]
+    if is_text(recipe):
+        ends += [f"_{label}" for label in CLASSES]
+    named = {f"{metric.name}{end}": None for metric in metrics for end in ends}
+    for metric in metrics:
+        named |= dict.fromkeys(getattr(metric, "diagnoses", ()))
+    return [*named, *(rate for rate in RATES if rate not in named)]
 
 
 def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any]]) -> Results:

@@ -11,12 +11,16 @@ from typing import Any
 from ...hub import load_world_model, save_world_model
 from ..keys import key
 from ..kinds import kind_of
-from ..named_parts import build_rewards, reward_weights
+from ..named_parts import build_rewards, named_setting, reward_weights, try_parts
 from ..precision import BF16, Bfloat16, use_bfloat16
-from ..progress import write_json
+from ..progress import HISTORY, write_json
 from ..recipe import Recipe
-from ..stage import StageRun, stage
+from ..stage import Processes, StageRun, checkpoint_folder, stage, stage_folder
 from .pretrain import PretrainSettings, pretrain
+
+
+REVISION = 1
+"""Raised when another checkpoint comes of the same settings, see [`~rlvr_world_hf.runs.stage.Stage`]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +56,41 @@ def config_class(recipe: Recipe) -> Callable[..., Any]:
     return WorldModelGRPOConfig
 
 
-@stage(settings=GrpoSettings, after=("pretrain",), forwards_to=config_class, shares_processes=True)
+def make_config(recipe: Recipe, settings: GrpoSettings, weights: list[float], device: Any) -> Any:
+    """The `WorldModelGRPOConfig` of the stage."""
+    return config_class(recipe)(
+        **{
+            "output_dir": str(stage_folder(recipe, "grpo")),
+            "seed": recipe.seed,
+            "report_to": recipe.report_to,
+            "reward_weights": weights,
+            "bf16": use_bfloat16(settings.bf16, device),
+            **settings.arguments,
+        }
+    )
+
+
+def _try(recipe: Recipe, settings: GrpoSettings) -> None:
+    """The rewards, the adapter and the trainer's config."""
+    kind = kind_of(recipe)
+    rewards, weights = build_rewards(settings.rewards)
+    try_parts(rewards, kinds=kind.states(), where="grpo.rewards")
+    with named_setting("grpo", "WorldModelGRPOConfig refuses the settings", "Change the keys that it names."):
+        config = make_config(recipe, settings, weights, Processes().device)
+        config.refuse_for_world(rewards, fixed_length=kind.fixed_length)
+    with named_setting("grpo", "peft.LoraConfig refuses the settings", "Change lora_rank or lora_alpha."):
+        settings.adapter(pretrain.read(recipe))
+
+
+@stage(
+    settings=GrpoSettings,
+    revision=REVISION,
+    after=("pretrain",),
+    makes=("rlvr",),
+    forwards_to=config_class,
+    tries=_try,
+    shares_processes=True,
+)
 def grpo(run: StageRun) -> list[Path]:
     """
     Train the base checkpoint with verifiable rewards and save it as `rlvr/`.
@@ -65,17 +103,8 @@ def grpo(run: StageRun) -> list[Path]:
 
     recipe, settings, kind = run.recipe, run.settings, kind_of(run.recipe)
     rewards, weights = build_rewards(settings.rewards)
-    config = config_class(recipe)(
-        **{
-            "output_dir": str(run.folder),
-            "seed": recipe.seed,
-            "report_to": recipe.report_to,
-            "reward_weights": weights,
-            "bf16": use_bfloat16(settings.bf16, run.processes.device),
-            **settings.arguments,
-        }
-    )
-    model, processor = load_world_model(recipe.output_dir / "base", device=run.processes.device)
+    config = make_config(recipe, settings, weights, run.processes.device)
+    model, processor = load_world_model(checkpoint_folder(recipe, "base"), device=run.processes.device)
     trainer = WorldModelGRPOTrainer(
         model,
         rewards,
@@ -88,7 +117,7 @@ def grpo(run: StageRun) -> list[Path]:
     )
     run.clock.continue_from(trained_seconds(run.folder))
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
-    checkpoint, history = recipe.output_dir / "rlvr", run.folder / "history.json"
+    checkpoint, history = run.folder / "rlvr", run.folder / HISTORY
     if run.processes.is_first:
         # Among several processes, accelerate has wrapped the model.
         save_world_model(checkpoint, trainer.accelerator.unwrap_model(trainer.model), processor)

@@ -13,10 +13,16 @@ from ..card import write_card
 from ..echo import echo
 from ..keys import key
 from ..kinds import kind_of
-from ..progress import read_json
+from ..named_parts import refuse_below, refuse_unknown
+from ..progress import HISTORY, read_json
 from ..recipe import Recipe
-from ..stage import StageRun, stage, stage_folder
+from ..stage import StageRun, checkpoint_folder, stage, stage_folder
 from ..world import is_text
+from .evaluate import CHECKPOINTS
+
+
+REVISION = 1
+"""Raised when other pictures come of the same checkpoints, see [`~rlvr_world_hf.runs.stage.Stage`]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,10 @@ class PredictSettings:
 
     def __post_init__(self) -> None:
         Sampling(temperature=self.temperature)  # raises before anything is trained, if it cannot be used
+        refuse_below({"examples": 0, "scale": 1}, self, where="predict")
+        refuse_unknown(self.checkpoints, CHECKPOINTS, where="predict.checkpoints")
+        if not self.checkpoints:
+            raise ValueError(f"predict.checkpoints: expected some of {', '.join(CHECKPOINTS)}, got none; give one.")
 
 
 def _asks(recipe: Recipe) -> bool:
@@ -45,7 +55,7 @@ def _asks(recipe: Recipe) -> bool:
     return bool(predict.read(recipe).state) and is_text(recipe)
 
 
-@stage(settings=PredictSettings, after=("evaluate",), answers=_asks)
+@stage(settings=PredictSettings, revision=REVISION, after=("evaluate",), answers=_asks)
 def predict(run: StageRun) -> list[Path]:
     """
     Draw reference, predictions and errors as `strip.png` and `strip.gif`, and the curves as `learning_curves.png`;
@@ -55,24 +65,29 @@ def predict(run: StageRun) -> list[Path]:
     which nothing happens shows no difference. In a world of text, right and wrong answers are written to
     `examples.md`; with `state` and `action`, the last of the checkpoints predicts what changes.
     """
-    settings, folder = run.settings, run.recipe.output_dir
+    settings, recipe, folder = run.settings, run.recipe, run.folder
     pipelines = {
-        name: WorldModelPipeline.from_pretrained(folder / name, device=run.processes.device)
+        name: WorldModelPipeline.from_pretrained(checkpoint_folder(recipe, name), device=run.processes.device)
         for name in settings.checkpoints
     }
-    if _asks(run.recipe):
+    if _asks(recipe):
         last = list(pipelines.values())[-1]
         echo(last(settings.state, settings.action, temperature=settings.temperature, seed=settings.sampling_seed)[0])
         return []
     curves = folder / "learning_curves.png"
-    learning_curves(log_histories(run.recipe), curves)
-    shown = kind_of(run.recipe).draw(run, pipelines)
-    return [*shown, curves, write_card(run.recipe, checkpoint=folder / "rlvr", folder=folder)]
+    learning_curves(log_histories(recipe), curves)
+    shown = kind_of(recipe).draw(run, pipelines)
+    results = stage_folder(recipe, "evaluate") / "results.json"
+    return [
+        *shown,
+        curves,
+        *write_card(recipe, results=results, checkpoint=checkpoint_folder(recipe, "rlvr"), folder=folder),
+    ]
 
 
 def log_histories(recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
     """What each training stage of a run logged, by the name of the stage."""
     names = ("pretrain", "grpo", "control")
-    histories = {name: read_json(stage_folder(recipe, name) / "history.json") for name in names}
+    histories = {name: read_json(stage_folder(recipe, name) / HISTORY) for name in names}
     # A recipe may lack one of these stages.
     return {name: history["log_history"] for name, history in histories.items() if history}

@@ -11,10 +11,15 @@ from typing import Any
 from ...hub import save_world_model
 from ..keys import key
 from ..kinds import kind_of
+from ..named_parts import named_setting, refuse_below
 from ..precision import BF16, Bfloat16, use_bfloat16
-from ..progress import write_json
+from ..progress import HISTORY, write_json
 from ..recipe import Recipe
-from ..stage import StageRun, stage
+from ..stage import Processes, StageRun, stage, stage_folder
+
+
+REVISION = 1
+"""Raised when another checkpoint comes of the same settings, see [`~rlvr_world_hf.runs.stage.Stage`]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +51,12 @@ class PretrainSettings:
     lora_rank: int = key(0, "For text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
     lora_alpha: int = key(16, "For text: scale of the LoRA adapter.")
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        least = {"max_steps": 0, "warmup_steps": 0, "learning_rate": 0, "sensor_bins": 0, "lora_rank": 0}
+        sizes = [name for name in self.policy_sizes() if name != "tie_word_embeddings"]
+        counts = ("action_bins", "eval_steps", "batch_size", "max_length", "lora_alpha")
+        refuse_below({**least, **dict.fromkeys([*sizes, *counts], 1)}, self, where="pretrain")
 
     def adapter(self) -> Any:
         """The `peft.LoraConfig` of the adapter; `None` without one."""
@@ -85,11 +96,57 @@ def _start_identity(recipe: Recipe) -> Any:
     return kind_of(recipe).start_identity()
 
 
+def _try(recipe: Recipe, settings: PretrainSettings) -> None:
+    """The policy, its adapter and the trainer's arguments."""
+    if settings.max_steps == 0 and not settings.start_from:
+        raise ValueError("pretrain.max_steps: expected updates for a fresh policy, got 0; give some, or a start_from.")
+    kind_of(recipe).try_start(settings)
+    settings.adapter()
+    try_training(recipe, settings, "pretrain", max_steps=settings.max_steps)
+
+
+def try_training(recipe: Recipe, settings: PretrainSettings, name: str, **limits: Any) -> None:
+    """
+    Make the arguments of a likelihood training, as [`likelihood_training`] does, and nothing else.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+        settings (`PretrainSettings`):
+            Settings of the training.
+        name (`str`):
+            Stage that trains.
+        limits (`dict[str, Any]`):
+            As of [`likelihood_training`].
+
+    Raises:
+        ValueError: If transformers or TRL refuse them.
+    """
+    from transformers.integrations import get_reporting_integration_callbacks
+
+    from ...training import LikelihoodConfig
+
+    kind = kind_of(recipe)
+    arguments_class: Any = kind.likelihood_arguments()
+    refusal = f"{arguments_class.__name__} refuses the settings"
+    with named_setting("pretrain", refusal, "Change the keys that it names."):
+        training = settings.training(Processes().device, report_to=recipe.report_to)
+        args = LikelihoodConfig(seed=recipe.seed, **limits, **training)
+        folder = stage_folder(recipe, name)  # not made here
+        made = arguments_class(**args.complete_settings(output_dir=folder, **kind.training_settings()))
+    with named_setting("report_to", "the curves cannot be sent there", "Give none, trackio or tensorboard."):
+        for callback in get_reporting_integration_callbacks(made.report_to):
+            callback()  # asks for its package, and opens nothing before a training begins
+
+
 @stage(
     settings=PretrainSettings,
+    revision=REVISION,
     after=("collect", "tokenizer"),
+    makes=("base",),
     forwards_to=_likelihood_arguments,
     made_from=_start_identity,
+    tries=_try,
     shares_processes=True,
 )
 def pretrain(run: StageRun) -> list[Path]:
@@ -100,8 +157,6 @@ def pretrain(run: StageRun) -> list[Path]:
     the rows are computed once and cached, like the episodes.
     """
     settings = run.settings
-    if settings.max_steps == 0 and not settings.start_from:
-        raise ValueError("pretrain.max_steps: expected updates for a fresh policy, got 0; give some, or a start_from.")
     processor, model = kind_of(run.recipe).start(run)
     if settings.max_steps == 0:
         return _save(run, "base", model, processor, {"log_history": [], "last_checkpoint": None})
@@ -130,7 +185,7 @@ def likelihood_training(
         settings (`PretrainSettings`):
             Settings of the training.
         checkpoint (`str`):
-            Folder of the run's output to save the best checkpoint in.
+            Folder of the stage to save the best checkpoint in.
         limits (`dict[str, Any]`):
             Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of
             `training.LikelihoodConfig`.
@@ -159,7 +214,7 @@ def likelihood_training(
 
 
 def _save(run: StageRun, checkpoint: str, model: Any, processor: Any, history: dict[str, Any]) -> list[Path]:
-    outputs = [run.recipe.output_dir / checkpoint, run.folder / "history.json"]
+    outputs = [run.folder / checkpoint, run.folder / HISTORY]
     if run.processes.is_first:
         save_world_model(outputs[0], model, processor)
         write_json(outputs[1], history)

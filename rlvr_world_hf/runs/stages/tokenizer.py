@@ -12,9 +12,14 @@ from typing import Any
 from ..codec import BUNDLED, SCRATCH
 from ..keys import key
 from ..kinds import kind_of
+from ..named_parts import build_metrics, try_parts
 from ..precision import BF16, Bfloat16
 from ..recipe import Recipe
 from ..stage import StageRun, stage
+
+
+REVISION = 1
+"""Raised when another tokenizer comes of the same settings, see [`~rlvr_world_hf.runs.stage.Stage`]."""
 
 
 logger = logging.getLogger(__name__)
@@ -54,12 +59,24 @@ def _source(recipe: Recipe) -> str:
     return kind_of(recipe).tokenizer_source()
 
 
+def _try(recipe: Recipe, settings: TokenizerSettings) -> None:
+    """What the training builds, and the metrics; without a source of weights, what is to be loaded."""
+    kind = kind_of(recipe)
+    kind.try_tokenizer(settings)
+    try_parts(
+        build_metrics(settings.metrics, where="tokenizer.metrics"), kinds=kind.states(), where="tokenizer.metrics"
+    )
+
+
 @stage(
     settings=TokenizerSettings,
+    revision=REVISION,
     after=("collect",),
+    makes=("codec", "text_tokenizer"),
     forwards_to=_training_keys,
     reserved=("texts",),
     made_from=_source,
+    tries=_try,
     shares_processes=True,
 )
 def tokenizer(run: StageRun) -> list[Path]:

@@ -90,11 +90,10 @@ class RecordedTransitions:
         return REPOSITORY if self.folder is None else None
 
     def contents(self) -> Any:
-        """What is read: size and time of the files, or the name of the Hub's dataset."""
+        """What is read: the files, by name, or the name of the Hub's dataset."""
         if self.folder is None:
             return REPOSITORY
-        files = sorted(self.folder.glob("*.parquet")) if self.folder.is_dir() else []
-        return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+        return {file.name: file for file in sorted(self.folder.glob("*.parquet"))}
 
     def read(self) -> dict[str, list[Transition]]:
         """

@@ -126,10 +126,9 @@ class RecordedTransitions:
         if changed <= 0 or unchanged < 0:
             raise ValueError(f"Expected `changed_to_unchanged` such as [100, 40], got {[changed, unchanged]}.")
 
-    def contents(self) -> list[tuple[str, int, int]]:
-        """Name, size and time of change of each file: changes when the data does."""
-        files = sorted(self.folder.glob("*.json*")) if self.folder.is_dir() else []
-        return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    def contents(self) -> dict[str, Path]:
+        """The files that are read, by name: a run counts each by its content."""
+        return {file.name: file for file in sorted(self.folder.glob("*.json*"))}
 
     def read(self) -> dict[str, list[Transition]]:
         """

@@ -30,6 +30,7 @@ class AgentPositionReward(VerifiableReward):
     """
 
     name, higher_is_better, best, floor = "agent_position_mae", False, 0.0, 1.0
+    diagnoses = ("agent_not_found",)
 
     def measure(
         self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None

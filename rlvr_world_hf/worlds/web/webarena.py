@@ -62,11 +62,11 @@ class RecordedTransitions:
         return REPOSITORY if self.folder is None else None
 
     def contents(self) -> Any:
-        """What is read: size and time of the files, or the name of the Hub's dataset."""
+        """What is read: the files, by name, or the name of the Hub's dataset."""
         if self.folder is None:
             return REPOSITORY
         files = [self.folder / f"{split}.parquet" for split in SPLITS]
-        return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
+        return {file.name: file for file in files if file.is_file()}
 
     def read(self) -> dict[str, list[Transition]]:
         """

@@ -1,8 +1,13 @@
 """A world of text through all stages in one command."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from rlvr_world_hf import LanguageWorldModelProcessor, WorldModelPipeline
 from rlvr_world_hf.commands import cli
@@ -10,29 +15,16 @@ from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run, summary
-from rlvr_world_hf.runs.stage import find_stage
-
-
-FEW_UPDATES = {
-    "collect.train": 3,
-    "collect.validation": 1,
-    "collect.test": 1,
-    "collect.length": 8,
-    "collect.processes": 1,
-    "pretrain.max_steps": 4,
-    "pretrain.eval_steps": 2,
-    "control.max_steps": 2,
-    "grpo.max_steps": 2,
-}
-
-
-def small(folder: Path, **changes: object) -> Recipe:
-    return load_recipe("textworld/debug", overrides={**FEW_UPDATES, "output_dir": str(folder), **changes})
+from rlvr_world_hf.runs.stage import find_stage, try_stages
+from tests.local_hub import Repository
+from tests.recorded_outputs import hold_against_records
+from tests.small_runs import SMALL_TEXT, small_text_recipe
+from tests.tiny import text_tokenizer, tiny_language_model
 
 
 @pytest.fixture(scope="module")
 def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    recipe = small(tmp_path_factory.mktemp("text"))
+    recipe = small_text_recipe(tmp_path_factory.mktemp("text"))
     run(recipe)
     return recipe
 
@@ -48,6 +40,10 @@ def test_results_card_and_examples(finished: Recipe) -> None:
     card = (folder / "README.md").read_text()
     assert "pipeline_tag: text-generation" in card and "## Examples" in card
     assert "fact_f1_changed ↑" in summary(finished)
+
+
+def test_every_stage_makes_what_its_revision_made(finished: Recipe) -> None:
+    hold_against_records(finished)
 
 
 def test_games_of_a_split_are_in_no_other(finished: Recipe) -> None:
@@ -66,7 +62,7 @@ def test_a_state_and_an_action_are_answered(finished: Recipe) -> None:
 
 def test_predict_prints_an_answer(finished: Recipe, capsys: pytest.CaptureFixture) -> None:
     words = ["predict", "textworld/debug", "--output_dir", str(finished.output_dir)]
-    words += [word for key, value in FEW_UPDATES.items() for word in (f"--{key}", str(value))]
+    words += [word for key, value in SMALL_TEXT.items() for word in (f"--{key}", str(value))]
     before = {file: file.stat().st_mtime_ns for file in finished.output_dir.rglob("*")}
     pipeline = WorldModelPipeline.from_pretrained(finished.output_dir / "rlvr")
     # YAML would fold the lines, read the object, and take the action for false.
@@ -91,11 +87,73 @@ def test_an_adapter_goes_through_all_stages(cache: Path, finished: Recipe, tmp_p
         "pretrain.start_from": str(finished.output_dir / "base"),
         "tokenizer.source": str(finished.output_dir / "base"),
     }
-    recipe = small(tmp_path / "lora", **start, **{"pretrain.lora_rank": 2, "pretrain.lora_alpha": 4})
+    recipe = small_text_recipe(tmp_path / "lora", **start, **{"pretrain.lora_rank": 2, "pretrain.lora_alpha": 4})
     run(recipe)
     for name in ("base", "control", "rlvr"):
         assert not list((recipe.output_dir / name).glob("adapter*")), "adapters are merged"
     assert "rlvr" in read_results(recipe.output_dir / "results.json")["rows"]
+
+
+@pytest.fixture
+def language_model(tmp_path: Path) -> Path:
+    """A plain language model as the Hub has them: bfloat16, embeddings tied, its weights in several files."""
+    tokenizer = text_tokenizer()
+    folder = tmp_path / "language"
+    tiny_language_model(tokenizer).bfloat16().save_pretrained(folder, max_shard_size="20kB")
+    tokenizer.save_pretrained(str(folder))
+    assert len(list(folder.glob("model-*.safetensors"))) > 1 and (folder / "model.safetensors.index.json").is_file()
+    return folder
+
+
+def from_language_model(folder: Path, start: str) -> Any:
+    recipe = small_text_recipe(folder / "run", **{"pretrain.start_from": start, "tokenizer.source": start})
+    kind = kind_of(recipe)
+    try_stages(recipe, ["pretrain"])
+    return kind.build_policy(kind.build_processor())
+
+
+def test_training_starts_from_a_plain_language_model(language_model: Path, tmp_path: Path) -> None:
+    model = from_language_model(tmp_path, str(language_model))
+    expected = AutoModelForCausalLM.from_pretrained(language_model)
+    assert model.dtype == expected.dtype == torch.bfloat16 and not (tmp_path / "run").exists()
+    assert all(torch.equal(weights, model.state_dict()[name]) for name, weights in expected.state_dict().items())
+
+
+def test_training_starts_from_a_language_model_of_the_hub(hub: Any, language_model: Path, tmp_path: Path) -> None:
+    hub.repositories["model", "someone/language"] = Repository()
+    files = {file.name: file.read_bytes() for file in language_model.iterdir()}
+    hub.repositories["model", "someone/language"].commit(files)
+    model = from_language_model(tmp_path, "someone/language")
+    expected = AutoModelForCausalLM.from_pretrained(language_model)
+    assert all(torch.equal(weights, model.state_dict()[name]) for name, weights in expected.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda weights: weights.update(other=weights.pop("model.norm.weight")),
+            r"1 missing \(model.norm.weight\); 1 superfluous \(other\)",
+        ),
+        (
+            lambda weights: weights.pop("model.norm.weight"),
+            r"that its config.json declares, \d+ numbers, got files of",
+        ),
+        (lambda weights: weights.update(other=torch.zeros(1)), r"1 superfluous \(other\)"),
+        (lambda weights: weights["model.norm.weight"].fill_(torch.nan), r"finite weights .*\(model.norm.weight\)"),
+    ],
+)
+def test_a_language_model_that_is_not_whole_is_no_start(
+    tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], Any], words: str
+) -> None:
+    tokenizer = text_tokenizer()
+    tiny_language_model(tokenizer).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(str(tmp_path))
+    weights = load_file(tmp_path / "model.safetensors")
+    change(weights)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=words):
+        from_language_model(tmp_path, str(tmp_path))
 
 
 def test_stages_name_what_text_takes() -> None:
@@ -105,7 +163,7 @@ def test_stages_name_what_text_takes() -> None:
 
 @pytest.mark.browser
 def test_pages_go_through_all_stages(cache: Path, tmp_path: Path) -> None:
-    changes = {name: value for name, value in FEW_UPDATES.items() if "length" not in name}
+    changes = {name: value for name, value in SMALL_TEXT.items() if "length" not in name}
     recipe = load_recipe("webpages/debug", overrides={**changes, "output_dir": str(tmp_path / "run")})
     run(recipe)
     rows = read_results(recipe.output_dir / "results.json")["rows"]

@@ -1,0 +1,90 @@
+"""Which keys of a recipe train again, and which do not: one list, held against the trainers' own settings."""
+
+import dataclasses
+
+import pytest
+from transformers import TrainingArguments
+
+from rlvr_world_hf.runs.result_settings import CADENCE, NO_EFFECT
+from rlvr_world_hf.runs.stage import find_stage
+from rlvr_world_hf.training import WorldModelGRPOConfig
+from rlvr_world_hf.training.language import FinetuningConfig
+from rlvr_world_hf.training.tokenizer_training import TokenizerTrainingConfig
+
+
+CONFIGS = (TrainingArguments, WorldModelGRPOConfig, FinetuningConfig, TokenizerTrainingConfig)
+
+HARMLESS = {
+    "pretrain.logging_steps": 7,
+    "pretrain.disable_tqdm": True,
+    "pretrain.dataloader_num_workers": 1,
+    "pretrain.save_total_limit": 5,
+    "pretrain.use_cpu": True,
+    "pretrain.per_device_eval_batch_size": 3,
+    "tokenizer.save_steps": 3,
+    "grpo.run_name": "x",
+    "grpo.log_completions": True,
+    "grpo.logging_steps": 3,
+    "grpo.save_steps": 3,
+    "grpo.eval_strategy": "steps",
+    "grpo.eval_steps": 2,
+    "grpo.validation_windows": 3,
+    "grpo.hub_model_id": "owner/name",
+    "collect.processes": 1,
+    "report_to": "tensorboard",
+}
+
+SHAPING = {
+    "pretrain.learning_rate": 1e-5,
+    "pretrain.eval_steps": 1,  # the best of the evaluated checkpoints becomes base
+    "pretrain.batch_size": 3,
+    "pretrain.weight_decay": 0.1,
+    "grpo.beta": 0.5,
+    "grpo.max_grad_norm": 0.5,
+    "grpo.temperature": 0.5,
+    "grpo.dataloader_drop_last": True,
+    "tokenizer.horizon": 1,
+    "windows.horizon": 1,
+    "seed": 1,
+}
+
+
+def fingerprints(recipe):
+    return {name: find_stage(name).fingerprint(recipe) for name in ("collect", "tokenizer", "pretrain", "grpo")}
+
+
+def test_every_key_of_the_list_is_one_of_a_trainer():
+    known = {field.name for config in CONFIGS for field in dataclasses.fields(config)} | {"validation_windows"}
+    assert known >= NO_EFFECT | CADENCE
+    assert not NO_EFFECT & CADENCE
+
+
+@pytest.mark.parametrize(("key", "value"), HARMLESS.items())
+def test_a_key_that_shapes_no_result_leaves_every_stage_finished(small_recipe, tmp_path, key, value):
+    assert fingerprints(small_recipe(tmp_path, **{key: value})) == fingerprints(small_recipe(tmp_path))
+
+
+@pytest.mark.parametrize(("key", "value"), SHAPING.items())
+def test_a_key_that_shapes_the_result_makes_its_stage_another(small_recipe, tmp_path, key, value):
+    first, other = fingerprints(small_recipe(tmp_path)), fingerprints(small_recipe(tmp_path, **{key: value}))
+    stage = key.partition(".")[0] if key.partition(".")[0] in first else "tokenizer"
+    assert first[stage] != other[stage]
+    assert first["grpo"] != other["grpo"]
+
+
+@pytest.mark.parametrize("key", ["grpo.eval_steps", "grpo.save_steps", "grpo.validation_windows"])
+def test_where_the_best_checkpoint_is_chosen_its_cadence_counts(small_recipe, tmp_path, key):
+    chooses = {"grpo.load_best_model_at_end": True}
+    first, other = (small_recipe(tmp_path, **chooses, **more) for more in ({}, {key: 4}))
+    assert find_stage("grpo").fingerprint(first) != find_stage("grpo").fingerprint(other)
+
+
+def test_the_precision_counts_as_it_is_resolved(small_recipe, tmp_path, monkeypatch):
+    from rlvr_world_hf.runs import precision
+
+    for computes in (True, False):
+        monkeypatch.setattr(precision, "computes_bfloat16", lambda device, computes=computes: computes)
+        auto, plain = (small_recipe(tmp_path, **{"pretrain.bf16": value}) for value in ("auto", computes))
+        assert find_stage("pretrain").fingerprint(auto) == find_stage("pretrain").fingerprint(plain)
+    other = small_recipe(tmp_path, **{"pretrain.bf16": True})
+    assert find_stage("pretrain").fingerprint(other) != find_stage("pretrain").fingerprint(plain)
