@@ -11,8 +11,8 @@ from tests.robust.forks import Ended
 
 
 PROMISE = (
-    "A damaged or missing file of a run leads to the same weights and numbers, made again, or to a sentence that names "
-    "the file and the remedy. A damaged result does not count as finished."
+    "A damaged or missing file of a run leads to the same weights and numbers, made again, or to a sentence that "
+    "names the file and the remedy. A damaged result does not count as finished."
 )
 
 DAMAGES = ("truncated", "emptied", "garbage", "missing")
@@ -199,9 +199,7 @@ def _still_damaged(tally: Tally, case: str, path: Path, whole: str) -> None:
     """Count a result that is as damaged as before although the run says that it is finished."""
     if not path.exists():
         tally.fault(WRONG, case, "said to be finished, and the file is still missing")
-    elif path.suffix == ".safetensors" and digest(path) != whole:
-        tally.fault(WRONG, case, "said to be finished, and the file is still damaged")
-    elif path.suffix == ".json" and not _parsed(path):
+    elif (path.suffix == ".safetensors" and digest(path) != whole) or (path.suffix == ".json" and not _parsed(path)):
         tally.fault(WRONG, case, "said to be finished, and the file is still damaged")
 
 

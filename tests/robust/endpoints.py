@@ -17,8 +17,8 @@ from tests.robust.forks import Command
 
 
 PROMISE = (
-    "Whatever is sent to an endpoint of a Space is answered with data, or refused in words; handlers of the page's own "
-    "answer to nobody else; the page goes on serving."
+    "Whatever is sent to an endpoint of a Space is answered with data, or refused in words; handlers of the page's "
+    "own answer to nobody else; the page goes on serving."
 )
 
 SPACES = Path(__file__).resolve().parents[2] / "spaces"

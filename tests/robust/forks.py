@@ -171,6 +171,10 @@ class Forks:
         """Run a command to its end; `None` if it took longer than `patience` seconds."""
         return self.start(*words, **how).wait(patience)
 
+    def computed(self) -> float:
+        """Seconds that the forks waited for have computed, and the process itself."""
+        return self.ask(usage=True)["seconds"]
+
     def close(self) -> None:
         """End the process."""
         assert self._process.stdin is not None
@@ -206,7 +210,7 @@ def _work(request: dict[str, Any]) -> None:
             code = main(request["words"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
-    except BaseException:  # noqa: BLE001: as the interpreter does at its end
+    except BaseException:  # noqa: BLE001 (as the interpreter does at its end)
         import traceback
 
         traceback.print_exc()
@@ -249,12 +253,16 @@ def serve() -> None:
     os.dup2(2, 1)  # what an import prints is no answer
     for module in IMPORTED:
         import_module(module)
-    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115: that of the forks
+    sys.stdout = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115 (that of the forks)
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     answers.write(json.dumps({"ready": True}) + "\n")
     before = _memory_of_an_idle_fork()
     for line in sys.stdin:
         request = json.loads(line)
+        if "usage" in request:
+            times = os.times()
+            answers.write(json.dumps({"seconds": sum(times[:4])}) + "\n")
+            continue
         if "wait" in request:
             answers.write(json.dumps(_wait(request["wait"], request["patience"], before)) + "\n")
             continue

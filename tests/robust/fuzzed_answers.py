@@ -37,7 +37,7 @@ SECONDS, ARRAY_SECONDS = 1.0, 5.0
 CHANGE = PageChange(updated=("[2] checkbox 'Milk' checked: True",))
 FLIPPED = PageChange(updated=("[2] checkbox 'Milk' checked: False",))
 
-# For each module of rewards: a row, the answer that nothing changes, and answers that give both values of all that does.
+# For each module of rewards: a row, the answer that nothing changes, answers that give both values of all that does.
 CONTRADICTIONS: dict[str, tuple[dict[str, Any], str, tuple[str, ...]]] = {
     "textworld": (
         {"ground_truth": "+ open(door)\n- closed(door)"},
@@ -151,7 +151,8 @@ def judge_texts(module: str, name: str, form: str, seed: str, count: str, report
     faults: list[tuple[str, str, str]] = []
     given: dict[str, Any] = {key: [value] for key, value in ROWS[world][0].items()}
     tried = 0
-    for tried, answer in enumerate(_texts(draw, ROWS[world][1:], int(count)), start=1):
+    for answer in _texts(draw, ROWS[world][1:], int(count)):
+        tried += 1
         _judge(faults, reward, SECONDS, answer, completions=[answer], **given)
     for answer in (None, b"bytes", 3, 1.5, [], {}, [1], [{"role": "assistant", "content": None}], ("a",), object()):
         tried += 1
@@ -174,7 +175,8 @@ def judge_arrays(module: str, name: str, form: str, seed: str, count: str, repor
     draw = Random(int(seed))
     faults: list[tuple[str, str, str]] = []
     tried = 0
-    for tried, (what, columns) in enumerate(_batches(draw, reward.reads, int(count)), start=1):
+    for what, columns in _batches(draw, reward.reads, int(count)):
+        tried += 1
         _judge(faults, reward, ARRAY_SECONDS, what, **columns)
     Path(report).write_text(json.dumps({"tried": tried, "faults": faults[:50]}))
     return 0
@@ -193,12 +195,11 @@ def _judge(faults: list[tuple[str, str, str]], reward: Any, seconds: float, give
         values = reward(**columns)
     except (ValueError, TypeError) as error:
         # A sentence of ours names the reward; one of Python or torch does not.
-        if isinstance(given, str) and "completions" in columns:
-            faults.append((CRASHED, f"{type(error).__name__}: {error}", _short(given)))
-        elif f"`{reward.name}`" not in str(error) and "xpected" not in str(error):
+        is_text = isinstance(given, str) and "completions" in columns
+        if is_text or (f"`{reward.name}`" not in str(error) and "xpected" not in str(error)):
             faults.append((CRASHED, f"{type(error).__name__}: {error}", _short(given)))
         return
-    except Exception as error:  # noqa: BLE001: what is looked for
+    except Exception as error:  # noqa: BLE001 (what is looked for)
         faults.append((CRASHED, f"{type(error).__name__}: {error}", _short(given)))
         return
     taken = time.process_time() - begun

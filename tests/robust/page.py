@@ -17,43 +17,43 @@ BEGIN, END = "<!-- campaign -->", "<!-- end of campaign -->"
 
 
 def record_of(tallies: dict[str, Tally], seconds: dict[str, float], *, seed: int) -> dict[str, Any]:
-    """What is written down of a campaign."""
+    """What is written down of a campaign: of each subject, where and when it was tried and what came of it."""
+    source, machine = commit(), f"{_processor()}, one core, Python {platform.python_version()}"
     return {
-        "commit": commit(),
-        "machine": f"{_processor()}, one core, Python {platform.python_version()}",
-        "seed": seed,
-        "seconds": round(sum(seconds.values())),
-        "subjects": {
-            name: {
-                **tally.counts(),
-                "seconds": round(seconds[name]),
-                "faults": [{"kind": f.kind, "case": f.case, "what": f.what} for f in tally.faults],
-                "reasons": dict(tally.skipped),
-            }
-            for name, tally in tallies.items()
-        },
+        name: {
+            **tally.counts(),
+            "commit": source,
+            "machine": machine,
+            "seed": seed,
+            "seconds": round(seconds[name]),
+            "faults": [{"kind": fault.kind, "case": fault.case, "what": fault.what} for fault in tally.faults],
+            "reasons": dict(tally.skipped),
+        }
+        for name, tally in tallies.items()
     }
 
 
 def table_of(record: dict[str, Any]) -> str:
     """The table of a record, with the reasons of what was skipped below it."""
     lines = [f"| subject | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
-    for name, of in record["subjects"].items():
+    for name, of in record.items():
         lines.append(f"| {name.replace('_', ' ')} | {' | '.join(f'{of[column]:,}' for column in COLUMNS)} |")
     reasons = [
-        f"- {name.replace('_', ' ')}, {count} skipped: {reason}"
-        for name, of in record["subjects"].items()
+        f"- {name.replace('_', ' ')}, {count} skipped: {reason}."
+        for name, of in record.items()
         for reason, count in of["reasons"].items()
     ]
-    lines += ["", *(["Skipped:", "", *reasons, ""] if reasons else [])]
-    lines.append(
-        f"Commit `{record['commit']}`, seed {record['seed']}, {record['seconds']} seconds on {record['machine']}."
-    )
+    lines += ["", *([*reasons, ""] if reasons else [])]
+    sources = sorted({f"commit `{of['commit'][:10]}`, seed {of['seed']}, {of['machine']}" for of in record.values()})
+    seconds = sum(of["seconds"] for of in record.values())
+    lines.append(f"{seconds:,} seconds of computing in all; {'; '.join(sources)}.")
     return "\n".join(lines)
 
 
 def write_page(record: dict[str, Any]) -> None:
-    """Write the record, and its table into the page."""
+    """Write what some subjects found beside what the others did, and the table into the page."""
+    kept = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    record = dict(sorted({**kept, **record}.items()))
     RECORD.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     between = f"{BEGIN}\n\n{table_of(record)}\n\n{END}"

@@ -7,8 +7,8 @@ from tests.robust.forks import Command
 
 
 PROMISE = (
-    "A second command on a folder that is in use is told which process uses it, and changes nothing; two runs may share "
-    "a cache; a folder left by a killed run is free."
+    "A second command on a folder that is in use is told which process uses it, and changes nothing; two runs may "
+    "share a cache; a folder left by a killed run is free."
 )
 
 
