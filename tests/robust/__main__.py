@@ -40,16 +40,15 @@ def main() -> int:
             shutil.rmtree(root / name, ignore_errors=True)
             counts = ", ".join(f"{count} {kind}" for kind, count in tally.counts().items())
             say(f"{name}: {counts} in {seconds[name]:.0f} s of computing")
+            if asked.write or not (asked.subjects or asked.quick):
+                write_page(record_of({name: tally}, seconds, seed=asked.seed))
             for reason, count in tally.skipped.items():
                 say(f"  skipped {count}: {reason}")
     finally:
         forks.close()
         if not asked.keep:
             shutil.rmtree(root, ignore_errors=True)
-    record = record_of(tallies, seconds, seed=asked.seed)
-    say(f"\n{table_of(record)}\n\n{time.monotonic() - begun:.0f} s in all")
-    if asked.write or not (asked.subjects or asked.quick):
-        write_page(record)
+    say(f"\n{table_of(record_of(tallies, seconds, seed=asked.seed))}\n\n{time.monotonic() - begun:.0f} s in all")
     return 1 if any(tally.faults for tally in tallies.values()) else 0
 
 

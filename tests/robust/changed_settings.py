@@ -32,7 +32,6 @@ UNUSABLE = (
     ("--windows.horizon", "50"),
     ("--windows.horizon", "0"),
     ("--seed", "-1"),
-    ("--grpo.max_steps", "-3"),
     ("--grpo.temperature", ".nan"),
     ("--evaluate.sampling_seeds", "[]"),
     ("--tokenizer.source", "/nowhere"),
@@ -60,7 +59,7 @@ def check(place: Place, tally: Tally) -> None:
         with finished.copied(place.folder / f"unusable-{number}") as run:
             planted, before = run.plant(), _contents(run)
             ended = place.run(run.folder, run.cache, *words)
-            tally.refused(f"{case} in a finished run", ended, naming=(words[0].removeprefix("--"), words[0]))
+            tally.refused(f"{case} in a finished run", ended, naming=tuple(words[0].removeprefix("--").split(".")))
             _nothing_run(tally, f"{case} in a finished run", ended)
             _all_there(tally, f"{case} in a finished run", run, before)
             lost(tally, f"{case} in a finished run", planted)
@@ -69,7 +68,7 @@ def check(place: Place, tally: Tally) -> None:
             ended = place.run(fresh / "run", fresh / "cache", *words)
             tally.refused(f"{case} in a new folder", ended)
             _nothing_run(tally, f"{case} in a new folder", ended)
-    for number, words in enumerate(OTHERS[:1] if place.is_quick else OTHERS):
+    for number, words in enumerate(OTHERS[1:2] if place.is_quick else OTHERS):
         with finished.copied(place.folder / f"other-{number}") as run:
             _change_and_return(place, tally, run, words, expected)
 

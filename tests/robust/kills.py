@@ -37,7 +37,7 @@ BEGINS = re.compile(r"^(\w+): (?:running|resuming) in ", re.MULTILINE)
 
 def check(place: Place, tally: Tally) -> None:
     if place.is_quick:
-        _kill_through(place, tally, Finished(place.folder / "killed"), ("tokenizer", "grpo"), place.finished.results())
+        _kill_through(place, tally, Finished(place.folder / "killed"), ("grpo",), place.finished.results())
         return
     expected = _unkilled(place.folder / "unkilled")
     for number in range(ROUNDS):

@@ -54,26 +54,9 @@ def test_the_cheapest_part_finds_nothing_wrong(name: str, root: Path, forks: For
 )
 def test_what_goes_wrong_is_counted(words: list[str], code: int | None, kind: str | None, forks: Forks) -> None:
     tally = Tally()
-    ended = forks.run(*words, call="tests.robust.test_subjects:misbehave", patience=0.2)
+    ended = forks.run(*words, call="tests.robust.misbehaving:misbehave", patience=0.2)
     tally.refused("a case", ended, naming=("'a'",), code=code)
     assert tally.counts() == {"tried": 1, **{name: int(name == kind) for name in KINDS}, "skipped": 0}
-
-
-def misbehave(what: str, said: str = "") -> int:
-    """In a fork: end in some way."""
-    import os
-    import signal
-    import sys
-    import time
-
-    if what == "raise":
-        raise RuntimeError("a bug")
-    if what == "kill":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if what == "sleep":
-        time.sleep(60)
-    sys.stderr.write(f"{said}\n")
-    return int(what)
 
 
 def test_words_that_a_type_refuses() -> None:

@@ -22,7 +22,7 @@ def check(place: Place, tally: Tally) -> None:
         second = place.run(run.folder, run.cache, patience=20.0)
         tally.refused(case, second, naming=(str(first.pid),))
         if not place.is_quick:
-            alone = place.start(run.folder, run.cache, command="pretrain").wait(20.0)
+            alone = place.start(run.folder, run.cache, command="predict").wait(20.0)
             tally.refused(f"a stage alone during {moment}", alone, naming=(str(first.pid),))
         ended = first.wait(PATIENCE)
         if tally.succeeded(f"the first command, {case}", ended):
