@@ -8,7 +8,11 @@ the traceback of what failed, in the folder that is given.
 import copy
 import os
 import sys
+import time
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,16 +23,27 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from rlvr_world_hf import LanguageWorldModelProcessor
+from rlvr_world_hf.evaluation.answers import predict_answers
+from rlvr_world_hf.evaluation.comparison import evaluate
+from rlvr_world_hf.evaluation.draws import BestSampling, Draws
+from rlvr_world_hf.evaluation.predictions import Sampling
+from rlvr_world_hf.evaluation.sharing import ALONE
+from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rollouts import draw_uniforms, sample_completions
 from rlvr_world_hf.rollouts.shared_prompt import pack_groups, share_prompts
 from rlvr_world_hf.runs.stage import Processes
 from rlvr_world_hf.training.parallel import process_part
 from rlvr_world_hf.training.range_head import RangeHead, accept_range_head
+from tests.tiny import text_tokenizer, tiny_language_model
 from tests.training.test_tokenizer_training import ADVERSARIAL, train
-from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_trainer
+from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows, small_trainer
 
 
 PROCESSES = 2
+
+TIME_OUT = 2.0
+"""Seconds after which the process group of some tests gives up."""
 
 # Plain gradient descent: Adam would make whole steps of the rounding errors by which one process and two differ.
 DESCENT = {"optim": "sgd", "learning_rate": 0.5, "save_strategy": "no", "max_steps": 4, "likelihood_weight": 0.1}
@@ -92,15 +107,87 @@ def shard(folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def shard_in_a_fork(folder: Path) -> None:
+def outlive_the_time_out(folder: Path) -> None:
+    """Wait for what one process does alone for longer than the process group has patience."""
+    with impatient_group(folder / "patience"):
+        processes = Processes()
+        with processes.first_before_others():
+            if processes.is_first:
+                time.sleep(2 * TIME_OUT)
+                (folder / "first").touch()
+            assert (folder / "first").exists()
+        if processes.is_first:
+            time.sleep(2 * TIME_OUT)
+            (folder / "second").touch()
+        processes.wait()
+        assert (folder / "second").exists()
+
+
+def measure_together(folder: Path) -> None:
+    """Measure checkpoints as one process does, to the last bit, in half the batches each."""
+    with impatient_group(folder / "measured"):
+        processes, processor = Processes(), small_processor()
+        share = processes.share
+        assert (share.process, share.processes) == (dist.get_rank(), PROCESSES)
+        assert processes.exchange(dist.get_rank()) == [0, 1]
+        measured = []
+
+        class Counted(MAEReward):
+            def measure(self, predicted: torch.Tensor, reference: torch.Tensor, **further: Any) -> torch.Tensor:
+                measured.append(len(predicted))
+                return super().measure(predicted, reference, **further)
+
+        def measure(share: Any) -> Any:
+            measured.clear()
+            return evaluate(
+                {"base": (small_policy(processor), processor)},
+                small_rows(processor, count=7),
+                recipe="pusht/debug",
+                rewarded=["mae"],
+                draws=Draws(sampling=Sampling(), seeds=(0, 1)),
+                best_sampling=BestSampling(rows=small_rows(processor, count=8, seed=1), checkpoints=("base",)),
+                metrics=[Counted()],
+                batch_size=4,  # predictions: two rows of two seeds, and the last row alone
+                share=share,
+            )
+
+        together, rows_together = measure(share), sum(measured)
+        assert together == measure(ALONE)
+        assert 0 < rows_together < 0.6 * sum(measured)
+        # Among seven prompts in batches of two, the second process has one fewer than the first.
+        language = LanguageWorldModelProcessor(text_tokenizer())
+        arguments = (tiny_language_model(language.tokenizer), language, {"prompt": [*"abcabca"]})
+        settings = {"sampling": Sampling(), "sampling_seeds": [0, 1], "max_new_tokens": 4, "batch_size": 2}
+        answers = predict_answers(*arguments, **settings, share=share)
+        assert answers == predict_answers(*arguments, **settings)
+
+
+@contextmanager
+def impatient_group(place: Path) -> Iterator[None]:
+    """A process group that gives up after [`TIME_OUT`][] seconds, which it is not asked to wait for its own start."""
+    place.with_suffix(f".{os.environ['RANK']}").touch()
+    while len([*place.parent.glob(f"{place.name}.*")]) < PROCESSES:
+        time.sleep(0.01)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{place}",
+        rank=int(os.environ["RANK"]),
+        world_size=PROCESSES,
+        timeout=timedelta(seconds=TIME_OUT),
+    )
+    yield
+    dist.destroy_process_group()
+
+
+def in_a_fork(work: Callable[[Path], None], folder: Path) -> None:
     """
-    Shard in a copy of this process that ends at once: a thread of Gloo that still lets go of a tensor while the
-    interpreter ends would abort it.
+    Work in a copy of this process that ends at once: a thread of Gloo that still lets go of a tensor while the
+    interpreter ends would abort it. A process group of the copy is none of this process.
     """
     copied = os.fork()
     if not copied:
-        with Attempt(folder, "shard"):
-            shard(folder)
+        with Attempt(folder, work.__name__):
+            work(folder)
         os._exit(0)
     os.waitpid(copied, 0)
 
@@ -140,7 +227,8 @@ def part(folder: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    shard_in_a_fork(folder)
+    for work in (shard, outlive_the_time_out, measure_together):
+        in_a_fork(work, folder)
     for work in (train_by_grpo, train_a_tokenizer, part):
         with Attempt(folder, work.__name__):
             work(folder)

@@ -61,6 +61,14 @@ def test_sharded_parameters_change_nothing(launch: Launch) -> None:
     launch.expect("shard")
 
 
+def test_a_process_waits_longer_than_the_process_group_has_patience(launch: Launch) -> None:
+    launch.expect("outlive_the_time_out")
+
+
+def test_what_two_processes_measure_equals_what_one_measures(launch: Launch) -> None:
+    launch.expect("measure_together")
+
+
 def test_a_policy_trained_by_two_processes_equals_one_trained_by_one(launch: Launch, tmp_path: Path) -> None:
     launch.expect("train_by_grpo")
     one = small_trainer(tmp_path / "one", per_device_train_batch_size=16, **DESCENT)

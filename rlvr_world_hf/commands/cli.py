@@ -6,10 +6,11 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from ..data.folder import UnusableEpisodesError
@@ -17,11 +18,16 @@ from ..findings.applications import application_names
 from ..hub.manifest import DamagedFileError
 from ..runs.echo import echo
 from ..runs.keys import SettingTypeError, Words, convert
-from ..runs.locations import is_finding, recipe_names
+from ..runs.locations import cache_root, is_finding, recipe_names
 from ..runs.lock import RunFolderError
 from ..runs.recipe import STAGES, Recipe, load_recipe, parse_overrides
 from ..runs.stage import Processes, find_stage, settle, try_stages
+from .disk import DISK_ERRORS, disk_trouble
 from .help import TOOLS, WHOLE_RUNS, help_of, usage
+
+
+OUTPUTS = Path("outputs")
+"""Folder below which recipes, findings and tools write if no other is given."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             Words of the command line; those of the process by default.
 
     Returns:
-        `int`: Exit code: 0; 1 for episodes with problems; 2 for arguments that are not valid; 130 when interrupted.
+        `int`: Exit code: 0; 1 for episodes with problems; 2 for arguments that are not valid, and for a disk that is
+        full or cannot be written to; 130 when interrupted.
 
     Example:
 
@@ -63,14 +70,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         overrides = parse_overrides(rest[1:])
         if command == "reproduce" and (rest[0] in application_names() or is_finding(rest[0])):
-            job = _finding_job(rest[0], overrides)
+            job, folder = _finding_job(rest[0], overrides)
         else:
-            job = partial(_command(command), _named_recipe_of(command, rest[0], overrides))
+            recipe = _named_recipe_of(command, rest[0], overrides)
+            job, folder = partial(_command(command), recipe), recipe.output_dir
     # What wrong arguments, a missing file or the Hub cause; any other error is a bug and keeps its traceback.
     except (ValueError, SettingTypeError, FileNotFoundError, PermissionError, ConnectionError) as error:
-        sys.stderr.write(f"rlvr-world: {error}\n")
+        sys.stderr.write(f"rlvr-world: {disk_trouble(error, _folders()) or error}\n")
         return 2
-    return _finish(job)
+    except OSError as error:
+        trouble = disk_trouble(error, _folders())
+        if trouble is None:
+            raise
+        sys.stderr.write(f"rlvr-world: {trouble}\n")
+        return 2
+    return _finish(job, _folders(folder))
 
 
 def _tool(name: str) -> Callable[[Sequence[str]], int]:
@@ -107,8 +121,8 @@ def _recipe_of(command: str, name: str, overrides: dict[str, Words]) -> Recipe:
     return recipe
 
 
-def _finding_job(name: str, words: dict[str, Words]) -> Callable[[], Any]:
-    """The function that measures a finding, its settings checked."""
+def _finding_job(name: str, words: dict[str, Words]) -> tuple[Callable[[], Any], Path]:
+    """The function that measures a finding, its settings checked, and the folder it writes to."""
     overrides = {key: value.read(key) for key, value in words.items() if key != "output_dir"}
     # Left out above: the place of the output makes a finding no less whole.
     folder = convert(words["output_dir"], Path, where="output_dir") if "output_dir" in words else None
@@ -116,15 +130,15 @@ def _finding_job(name: str, words: dict[str, Words]) -> Callable[[], Any]:
         from ..findings.application import check_options, measure_application
 
         check_options(name, overrides)
-        return partial(measure_application, name, folder=folder, **overrides)
+        return partial(measure_application, name, folder=folder, **overrides), folder or OUTPUTS
     from ..findings.finding import load_finding, measure_finding, try_finding
 
     finding = load_finding(name, overrides=overrides)
     try_finding(finding)
-    return partial(measure_finding, finding, folder=folder, is_whole=not overrides)
+    return partial(measure_finding, finding, folder=folder, is_whole=not overrides), folder or OUTPUTS
 
 
-def _finish(job: Callable[[], Any]) -> int:
+def _finish(job: Callable[[], Any], folders: Mapping[Path, str]) -> int:
     """Run a job whose arguments are valid; returns the exit code."""
     _show_progress()
     try:
@@ -138,8 +152,23 @@ def _finish(job: Callable[[], Any]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted; the same command resumes from the last checkpoint.\n")
         return 130
+    except DISK_ERRORS as error:
+        trouble = disk_trouble(error, folders)
+        if trouble is None:
+            raise
+        sys.stderr.write(f"rlvr-world: {trouble}\n")
+        return 2
     Processes().part()
     return 0
+
+
+def _folders(output: Path = OUTPUTS) -> dict[Path, str]:
+    """The folders that commands write to, and how to choose others."""
+    return {
+        output: "`--output_dir PATH`",
+        cache_root(): "the environment variable RLVR_WORLD_CACHE",
+        Path(gettempdir()): "the environment variable TMPDIR",
+    }
 
 
 def _unknown_stage(name: str) -> str:

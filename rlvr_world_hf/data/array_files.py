@@ -1,17 +1,20 @@
 """
 Arrays of one file: `.npz`, `.npy`, `.csv` and `.mp4` read as frames and rows, with nothing repaired or guessed.
 
-What cannot be used raises [`UnusableArrayError`][], which says what was found and the remedy.
+What cannot be used raises [`UnusableArrayError`][], which says what was found and the remedy. A compressed file may
+unpack to a thousand times its size: what an array takes in memory is read from the file's own tables first, and one
+beyond a limit is refused before it is read.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import IO, Protocol
 
 import numpy as np
 
@@ -25,6 +28,36 @@ class UnusableArrayError(Exception):
         super().__init__(found)
         self.found = found
         self.remedy = remedy
+
+
+def refuse_larger(size: int, limit: float) -> None:
+    """
+    Refuse an array that would take too much memory.
+
+    Args:
+        size (`int`):
+            Bytes that it takes, as its file claims.
+        limit (`float`):
+            Largest number of bytes.
+
+    Raises:
+        UnusableArrayError: If it is larger.
+
+    Example:
+
+    ```python
+    >>> refuse_larger(4_000_000_000, 2_000_000_000)
+    Traceback (most recent call last):
+    ...
+    rlvr_world_hf.data.array_files.UnusableArrayError: claims 4 GB once unpacked, more than the 2 GB of max_gigabytes
+
+    ```
+    """
+    if size > limit:
+        raise UnusableArrayError(
+            f"claims {size / 1e9:.4g} GB once unpacked, more than the {limit / 1e9:.4g} GB of max_gigabytes",
+            "split the episode into several files, or raise max_gigabytes if the memory suffices",
+        )
 
 
 def check_archive(path: Path) -> None:
@@ -51,12 +84,19 @@ _BROKEN = ("is truncated, or not an array file", "copy or write it again, or dro
 _READ_ERRORS = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
-def _read_npz(path: Path, name: str) -> np.ndarray:
+def _read_npz(path: Path, name: str, *, limit: float) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if name in archive.files:
-                return archive[name]
-            there = list(archive.files)
+        with zipfile.ZipFile(path) as archive:
+            members = {member.removesuffix(".npy"): member for member in archive.namelist()}
+            if name in members:
+                # Of a member, no more is unpacked than the archive's directory states.
+                size = archive.getinfo(members[name]).file_size
+                refuse_larger(size, limit)
+                with archive.open(members[name]) as file:
+                    _check_header(file, size, limit)
+                with archive.open(members[name]) as file:
+                    return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+            there = list(members)
     except _READ_ERRORS as error:
         raise _unreadable(error) from error
     near = get_close_matches(name, there, n=1)
@@ -67,14 +107,32 @@ def _read_npz(path: Path, name: str) -> np.ndarray:
     )
 
 
-def _read_npy(path: Path, _: str) -> np.ndarray:
+def _read_npy(path: Path, _: str, *, limit: float) -> np.ndarray:
+    size = path.stat().st_size
+    refuse_larger(size, limit)
     try:
+        with path.open("rb") as file:
+            _check_header(file, size, limit)
         return np.asarray(np.load(path, allow_pickle=False))
     except _READ_ERRORS as error:
         raise _unreadable(error) from error
 
 
-def _read_csv(path: Path, _: str) -> np.ndarray:
+def _check_header(file: IO[bytes], size: int, limit: float) -> None:
+    """Refuse an array of which the header claims more than the limit, or more than the file's `size`."""
+    version = np.lib.format.read_magic(file)
+    # Version 3 differs from 2 in the names of fields alone, which do not count here.
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    claimed = math.prod(shape) * dtype.itemsize
+    refuse_larger(claimed, limit)
+    # NumPy makes room for what the header claims before it reads. Pickled objects have no fixed size.
+    if claimed > size and not dtype.hasobject:
+        raise ValueError(f"its header claims {claimed} bytes, the file has {size}")
+
+
+def _read_csv(path: Path, _: str, *, limit: float) -> np.ndarray:
+    refuse_larger(path.stat().st_size, limit)
     try:
         # Spreadsheets may put a byte order mark in front.
         text = path.read_text(encoding="utf-8-sig")
@@ -97,7 +155,14 @@ def _read_csv(path: Path, _: str) -> np.ndarray:
     return np.array(rows, dtype=np.float64)
 
 
-READERS: dict[str, Callable[[Path, str], np.ndarray]] = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
+class ReadArray(Protocol):
+    """A function that reads the array of a given name from a file, at most `limit` bytes of it in memory."""
+
+    def __call__(self, path: Path, name: str, /, *, limit: float) -> np.ndarray:
+        """Read the array."""
+
+
+READERS: dict[str, ReadArray] = {".npz": _read_npz, ".npy": _read_npy, ".csv": _read_csv}
 """Functions that read the array of a given name from a file, by the file's suffix."""
 
 
@@ -131,18 +196,22 @@ def video_fps(path: Path) -> float:
     return fps
 
 
-def read_video(path: Path) -> np.ndarray:
-    """All frames of a video, `(T, H, W, 3)` uint8 RGB."""
+def read_video(path: Path, *, limit: float = math.inf) -> np.ndarray:
+    """All frames of a video, `(T, H, W, 3)` uint8 RGB; refused if they take more than `limit` bytes."""
     cv2 = load_opencv()
     video = cv2.VideoCapture(str(path))
     stated = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-    frames = []
-    while True:
-        there, frame = video.read()
-        if not there:
-            break
-        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-    video.release()
+    frames: list[np.ndarray] = []
+    try:
+        while True:
+            there, frame = video.read()
+            if not there:
+                break
+            frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+            # At the first frame, unless the stated number is too low.
+            refuse_larger(max(stated, len(frames)) * frame.nbytes, limit)
+    finally:
+        video.release()
     # OpenCV stops at a broken frame without an error: only the stated number shows it.
     if len(frames) < stated:
         raise UnusableArrayError(
@@ -190,8 +259,8 @@ def as_rows(array: np.ndarray) -> np.ndarray:
             f"holds {np.count_nonzero(~finite)} values that are not finite, the first in row {row}, column {column}",
             "repair or drop the episode",
         )
-    # The conversion would make them infinite without an error.
-    if np.abs(array.astype(np.float64)).max() > np.finfo(np.float32).max:
+    # The conversion would make them infinite without an error. As plain numbers, so that no copy is made.
+    if max(abs(float(array.min())), abs(float(array.max()))) > float(np.finfo(np.float32).max):
         raise UnusableArrayError("holds values beyond the range of float32", "give them in a larger unit")
     return array.astype(np.float32)
 

@@ -8,11 +8,13 @@ An episode is one file, in the folder or anywhere below it, and is named by its 
 - `<name>.mp4` beside `<name>.npz`, `<name>.npy` or `<name>.csv` with one row of actions a frame.
 
 Nothing is repaired, guessed or skipped, and nothing pickled is loaded. What cannot be used is a [`Problem`], and all
-problems of a folder are reported at once.
+problems of a folder are reported at once. The name of an episode is stored as text, so the names of files must be
+UTF-8.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -154,17 +156,26 @@ class RecordedEpisodes:
     min_frames: int = described(2, "Least number of frames of an episode, counted after frame_stride.")
     """A shorter episode is a [`Problem`]."""
 
+    max_gigabytes: float = described(
+        2.0, "Memory that one array of an episode may take, in GB; a larger one is refused before it is read."
+    )
+    """
+    Memory that one array of an episode may take as it is read, in GB (10^9 bytes). A small compressed file may claim
+    to unpack to more than the memory holds. While an array is brought into its form, it takes about twice as much.
+    """
+
     def __post_init__(self) -> None:
         """
         Raises:
             UnusableEpisodesError: If a number is out of range.
         """
         sizes = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
-        positive = (self.frame_stride, self.min_frames, self.fps, *(size for size in sizes if size is not None))
-        if min(positive) <= 0:
+        given = (self.frame_stride, self.min_frames, self.fps, self.max_gigabytes)
+        # Not `min`: nan is refused, too.
+        if not all(number > 0 for number in (*given, *(size for size in sizes if size is not None))):
             raise UnusableEpisodesError(
-                "Expected `image_size`, `frame_stride`, `min_frames` and `fps` above 0, got "
-                f"{self.image_size}, {self.frame_stride}, {self.min_frames} and {self.fps}."
+                "Expected `image_size`, `frame_stride`, `min_frames`, `fps` and `max_gigabytes` above 0, got "
+                f"{self.image_size}, {self.frame_stride}, {self.min_frames}, {self.fps} and {self.max_gigabytes}."
             )
         if self.clip_actions is not None and not self.clip_actions[0] < self.clip_actions[1]:
             raise UnusableEpisodesError(
@@ -187,7 +198,7 @@ class RecordedEpisodes:
             UnusableEpisodesError: If the folder or the alignment is not given or the folder does not exist; at the
                 end, if any file in the folder cannot be used.
         """
-        self._refuse_incomplete()
+        self.refuse_incomplete()
         problems = []
         for item in self.scan():
             if isinstance(item, Problem):
@@ -208,7 +219,7 @@ class RecordedEpisodes:
         Raises:
             UnusableEpisodesError: If the folder or the alignment is not given, or the folder does not exist.
         """
-        self._refuse_incomplete()
+        self.refuse_incomplete()
         return [_episode_id(self._name(path)) for path in self.files()]
 
     def scan(self) -> Iterator[Episode | Problem]:
@@ -258,7 +269,13 @@ class RecordedEpisodes:
             return {}
         return {self._name(path): path for path in self._all_files()}
 
-    def _refuse_incomplete(self) -> None:
+    def refuse_incomplete(self) -> None:
+        """
+        Refuse a source of which a needed key is not given, before anything is read.
+
+        Raises:
+            UnusableEpisodesError: If the folder or the alignment is not given.
+        """
         if self.folder is None:
             raise UnusableEpisodesError(
                 f"Expected a folder of episodes, got none; add `--collect.folder PATH`. Source: {self.source}"
@@ -280,12 +297,18 @@ class RecordedEpisodes:
         return sorted(path for path in paths if not any(part[0] == "." for part in self._name(path).split("/")))
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.folder or Path()).as_posix()
+        # Bytes that are not UTF-8 are shown as `\xff`, so that the name can be printed and stored in JSON.
+        return os.fsencode(path.relative_to(self.folder or Path()).as_posix()).decode("utf-8", "backslashreplace")
+
+    @property
+    def _limit(self) -> float:
+        return self.max_gigabytes * 1e9
 
     def _read_file(self, path: Path) -> Iterator[Episode | Problem]:
         problem = partial(Problem, file=self._name(path))
         arrays: dict[str, np.ndarray] = {}
         try:
+            _refuse_other_encodings(path)
             fields, fps = self._open(path)
         except UnusableArrayError as error:
             yield problem(field="file", found=error.found, remedy=error.remedy)
@@ -330,10 +353,11 @@ class RecordedEpisodes:
                     f"expected its actions in one of {expected} beside it, found {len(beside)} of them",
                     "write the action at each frame as one row" if not beside else "keep one of them",
                 )
-            frames, fps = partial(read_video, path), video_fps(path)
+            frames, fps = partial(read_video, path, limit=self._limit), video_fps(path)
             values, fields = beside[0], [self.actions_field]
         else:
-            frames, fps, values = partial(READERS[".npz"], path, self.frames_field), self.fps, path
+            frames = partial(READERS[".npz"], path, self.frames_field, limit=self._limit)
+            fps, values = self.fps, path
             fields = [self.actions_field]
         if values.suffix == ".npz":
             check_archive(values)
@@ -344,7 +368,7 @@ class RecordedEpisodes:
             )
         if self.states_field is not None:
             fields.append(self.states_field)
-        read = READERS[values.suffix]
+        read = partial(READERS[values.suffix], limit=self._limit)
         # `partial` binds each name now; a plain lambda would see the last name of the loop.
         return {
             self.frames_field: lambda: as_frames(frames()),
@@ -379,6 +403,15 @@ class RecordedEpisodes:
         if episode.states is not None:
             form[str(self.states_field)] = f"{episode.states.shape[1]} state dimensions"
         return form
+
+
+def _refuse_other_encodings(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UnusableArrayError(
+            "expected a path in UTF-8, as an episode is named by it", "rename the file, or the folder so named"
+        ) from error
 
 
 def _episode_id(name: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -26,7 +27,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL import Image
 
 from . import folder
-from .array_files import UnusableArrayError, as_frames, as_rows
+from .array_files import UnusableArrayError, as_frames, as_rows, refuse_larger
 from .folder import UnusableEpisodesError, described
 
 
@@ -112,7 +113,8 @@ class RecordedEpisodes(folder.RecordedEpisodes):
         # `super()` fails here: `slots=True` makes a new class, and `super()` still refers to the one before it.
         return folder.RecordedEpisodes.contents(self)
 
-    def _refuse_incomplete(self) -> None:
+    def refuse_incomplete(self) -> None:
+        """See [`~rlvr_world_hf.data.folder.RecordedEpisodes.refuse_incomplete`]."""
         if (self.folder is None) == (self.repo_id is None):
             raise UnusableEpisodesError(
                 "Expected a LeRobot dataset by either `--collect.folder PATH` or `--collect.repo_id OWNER/NAME`, got "
@@ -124,7 +126,7 @@ class RecordedEpisodes(folder.RecordedEpisodes):
         return folder.RecordedEpisodes._name(self, path) if inside else path.name
 
     def _tables(self) -> Tables:
-        self._refuse_incomplete()
+        self.refuse_incomplete()
         return read_tables(self.folder, self.repo_id, self.revision)
 
     def _camera(self) -> str:
@@ -177,16 +179,21 @@ class RecordedEpisodes(folder.RecordedEpisodes):
 
     def _read_images(self, row: Mapping[str, Any], camera: str) -> np.ndarray:
         stored = self._read_column(row, camera)
-        # As `datasets` stores an image: the bytes of its file.
-        pictures = (Image.open(io.BytesIO(item["bytes"])).convert("RGB") for item in stored)
-        return np.stack([np.asarray(picture) for picture in pictures])
+        frames: list[np.ndarray] = []
+        for item in stored:
+            # As `datasets` stores an image: the bytes of its file.
+            picture = Image.open(io.BytesIO(item["bytes"]))
+            # The size stands in front of an image: known before its pixels are unpacked.
+            refuse_larger(len(stored) * picture.width * picture.height * 3, self._limit)
+            frames.append(np.asarray(picture.convert("RGB")))
+        return np.stack(frames)
 
     def _read_video(self, row: Mapping[str, Any], camera: str) -> np.ndarray:
         info = self._tables().info
         places = _places(info, row, f"videos/{camera}")
         file = self._file(info["video_path"].format(video_key=camera, **places))
         start = float(row.get(f"videos/{camera}/from_timestamp", 0.0))
-        return read_span(file, start=start, count=row["length"], fps=float(info["fps"]))
+        return read_span(file, start=start, count=row["length"], fps=float(info["fps"]), limit=self._limit)
 
     def _file(self, name: str) -> Path:
         if self.folder is None:
@@ -252,7 +259,7 @@ def read_tables(place: Path | None, repo_id: str | None, revision: str | None) -
     )
 
 
-def read_span(file: Path, *, start: float, count: int, fps: float) -> np.ndarray:
+def read_span(file: Path, *, start: float, count: int, fps: float, limit: float = math.inf) -> np.ndarray:
     """
     Consecutive frames of a video.
 
@@ -265,12 +272,14 @@ def read_span(file: Path, *, start: float, count: int, fps: float) -> np.ndarray
             Number of frames.
         fps (`float`):
             Frames a second.
+        limit (`float`, *optional*):
+            Largest number of bytes of all frames; none by default.
 
     Returns:
         `np.ndarray` of shape `(count, H, W, 3)`, uint8 RGB.
 
     Raises:
-        UnusableArrayError: If the video cannot be decoded, or lacks one of the frames.
+        UnusableArrayError: If the video cannot be decoded or lacks one of the frames, or these are too large.
     """
     try:
         import av
@@ -290,6 +299,7 @@ def read_span(file: Path, *, start: float, count: int, fps: float) -> np.ndarray
                 number = round((float(frame.time or 0.0) - start) * fps)
                 if number >= count:
                     break
+                refuse_larger(count * frame.width * frame.height * 3, limit)
                 if number >= 0:
                     found[number] = frame.to_ndarray(format="rgb24")
     except (av.FFmpegError, IndexError) as error:

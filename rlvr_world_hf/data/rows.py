@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
@@ -413,7 +414,7 @@ def split_names(
         `tuple`: Indices in `names` of the training, validation and test episodes.
 
     Raises:
-        `ValueError`: If a part would be left without an episode.
+        `ValueError`: If a part would be left without an episode, or a share is no share.
 
     Example:
 
@@ -424,9 +425,7 @@ def split_names(
     ```
     """
     order = _spread(names, np.random.default_rng(seed).permutation(len(names)).tolist())
-    counts = [
-        int(share) if share >= 1 else max(1, round(share * len(names))) if share else 0 for share in (validation, test)
-    ]
+    counts = [count_share(share, len(names)) for share in (validation, test)]
     if sum(counts) >= len(names):
         raise ValueError(
             f"Expected more than {sum(counts)} episodes to set aside {counts[0]} for validation and {counts[1]} for "
@@ -434,6 +433,38 @@ def split_names(
         )
     test_count, set_aside = counts[1], sum(counts)
     return sorted(order[set_aside:]), sorted(order[test_count:set_aside]), sorted(order[:test_count])
+
+
+def count_share(share: float, total: int) -> int:
+    """
+    How many of some items are meant.
+
+    Args:
+        share (`float`):
+            A share of them, in (0, 1); or their number, a whole one.
+        total (`int`):
+            Number of items.
+
+    Returns:
+        `int`: Their number, which may be larger than `total`; at least 1 for a share.
+
+    Raises:
+        `ValueError`: If `share` is below 0, not finite, or has a fraction and is above 1.
+
+    Example:
+
+    ```python
+    >>> count_share(0.1, 50), count_share(0.1, 3), count_share(7, 50), count_share(0, 50)
+    (5, 1, 7, 0)
+
+    ```
+    """
+    if 0 < share < 1:
+        return max(1, round(share * total))
+    # Comparing first: nan and infinity have no `int`.
+    if not 0 <= share < math.inf or share != int(share):
+        raise ValueError(f"expected a share in (0, 1), or a whole number of 0 or more, got {share}")
+    return int(share)
 
 
 def _spread(names: Sequence[str], order: list[int]) -> list[int]:
@@ -471,7 +502,8 @@ def stream_window_rows(
         `datasets.IterableDataset`: The rows; its `shuffle` shuffles them within a buffer.
 
     Raises:
-        UnusableEpisodesError: When an episode cannot be used.
+        UnusableEpisodesError: If a needed key of the source is not given, such as its alignment; as rows are read,
+            when an episode cannot be used.
 
     Example:
 
@@ -485,6 +517,8 @@ def stream_window_rows(
 
     ```
     """
+    # `scan` does not ask for an alignment, and without one the actions could be off by a step.
+    source.refuse_incomplete()
     cut = {"context_frames": context_frames, "observed_steps": observed_steps, "horizon": horizon, "stride": stride}
 
     def rows() -> Iterator[dict]:

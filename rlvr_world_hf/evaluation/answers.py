@@ -12,6 +12,7 @@ from .draws import BestSampling, Draws
 from .metrics import metric_of, summarize_predictions
 from .predictions import Sampling
 from .results import Results, make_results, summarize
+from .sharing import ALONE, Share
 
 
 GREEDY = Sampling(temperature=0.0)
@@ -42,6 +43,7 @@ def evaluate_answers(
     best_sampling: BestSampling | None = None,
     max_new_tokens: int = 256,
     batch_size: int = 64,
+    share: Share = ALONE,
 ) -> Results:
     """
     Measure `nothing_changes`, `oracle` and each checkpoint, in one `results.json` record.
@@ -72,6 +74,9 @@ def evaluate_answers(
             Tokens after which an answer is cut off.
         batch_size (`int`, *optional*, defaults to 64):
             Answers in memory at a time.
+        share ([`~rlvr_world_hf.evaluation.sharing.Share`], *optional*):
+            The batches of answers of this process, where several measure together; each returns the whole record. All
+            batches by default.
 
     Returns:
         `dict`: a record for `write_results` and `merge_results`.
@@ -92,7 +97,7 @@ def evaluate_answers(
         "nothing_changes": [[answer] for answer in nothing_changes],
         "oracle": [[answer] for answer in rows["completion"]],
     }
-    limits = {"max_new_tokens": max_new_tokens, "batch_size": batch_size}
+    limits: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "share": share}
     used: dict[str, Sampling] = {}
     for name, (model, processor) in checkpoints.items():
         used[name] = draws.sampling
@@ -143,6 +148,7 @@ def predict_answers(
     max_new_tokens: int = 256,
     batch_size: int = 64,
     label: str | None = None,
+    share: Share = ALONE,
 ) -> list[list[str]]:
     """
     A checkpoint's answers to the prompts of some rows.
@@ -166,6 +172,8 @@ def predict_answers(
             Answers in memory at a time.
         label (`str`, *optional*):
             What the progress bar calls it.
+        share ([`~rlvr_world_hf.evaluation.sharing.Share`], *optional*):
+            The batches of this process, where several answer together; all by default.
 
     Returns:
         `list[list[str]]`: for each row its answers, those of one seed together; a single one at temperature 0, where
@@ -173,11 +181,12 @@ def predict_answers(
     """
     greedy = sampling.temperature == 0
     of_seeds = [
-        sample_answers(
-            model, processor, rows["prompt"], num_samples=1 if greedy else num_samples, seed=seed, label=label,
-            max_new_tokens=max_new_tokens, batch_size=batch_size,
+        share.fill(sample_answers(
+            model, processor, rows["prompt"], num_samples=1 if greedy else num_samples, seed=seed,
+            max_new_tokens=max_new_tokens, batch_size=batch_size, part=share.part,
+            label=label if share.is_first else None,
             temperature=sampling.temperature, top_k=sampling.top_k, top_p=sampling.top_p,
-        )
+        ))
         for seed in (sampling_seeds[:1] if greedy else sampling_seeds)
     ]  # fmt: skip
     return [[answer for of_seed in of_row for answer in of_seed] for of_row in zip(*of_seeds, strict=True)]

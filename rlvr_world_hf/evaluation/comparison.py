@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from ..rewards.base import VerifiableReward
 from .draws import BestSampling, Draws
+from .flicker import measure_flicker
 from .metrics import measure, metric_of, metrics_of_processor, summarize_predictions
 from .predictions import (
     UNRESTRICTED,
@@ -21,6 +22,7 @@ from .predictions import (
     row_batches,
 )
 from .results import Results, make_results
+from .sharing import ALONE, Share
 
 
 GRID = (
@@ -48,6 +50,7 @@ def evaluate(
     best_sampling: BestSampling | None = None,
     metrics: Sequence[VerifiableReward] | None = None,
     batch_size: int = 128,
+    share: Share = ALONE,
 ) -> Results:
     """
     Measure `copy_last`, `tokenizer_floor` and each checkpoint, in one `results.json` record.
@@ -76,6 +79,9 @@ def evaluate(
             What to measure. Defaults to [`metrics_of_processor`].
         batch_size (`int`, *optional*, defaults to 128):
             Predictions in memory at a time.
+        share ([`~rlvr_world_hf.evaluation.sharing.Share`], *optional*):
+            The batches of this process, where several measure together; each returns the whole record. All batches by
+            default.
 
     Returns:
         `dict`: a record for `write_results` and `merge_results`.
@@ -115,6 +121,7 @@ def evaluate(
         num_samples=draws.num_samples,
         batch_size=batch_size,
         watched=choose_by,
+        share=share,
     )
     model, processor = next(iter(checkpoints.values()))
     table = _yardsticks(processor, rows, measure_rows, device=model.device)
@@ -129,6 +136,7 @@ def evaluate(
                 metric=_named(metrics, choose_by),
                 grid=GRID if best_sampling.grid is None else best_sampling.grid,
                 batch_size=batch_size,
+                share=share,
             )
         for row in (name, f"{name}_best_sampling"):
             if row in used:
@@ -157,6 +165,9 @@ def evaluate_tokenizer(
 ) -> Results:
     """
     What a visual tokenizer loses: the rows `copy_last` and `tokenizer_floor`, without a model, as a `results.json`.
+
+    The floor of frames has a column `flicker`, see [`~rlvr_world_hf.evaluation.flicker.measure_flicker`]: the least
+    `tolerance` for [`~rlvr_world_hf.rewards.RepetitionReward`] with this tokenizer.
 
     Args:
         processor (`WorldModelProcessor`):
@@ -191,6 +202,9 @@ def evaluate_tokenizer(
     metrics = metrics_of_processor(processor) if metrics is None else metrics
     measure_rows = partial(measure_predictor, metrics=metrics, batch_size=batch_size)
     table = _yardsticks(processor, rows, measure_rows, device=processor.device)
+    flicker = measure_flicker(processor.codec, rows)
+    if flicker is not None:
+        table["tokenizer_floor"]["flicker"] = [flicker]
     return make_results(
         table,
         recipe=recipe,
@@ -214,6 +228,7 @@ def measure_predictor(
     device: torch.device | str = "cpu",
     label: str = "",
     watched: str | None = None,
+    share: Share = ALONE,
 ) -> dict[str, list[float]]:
     """
     Measure one predictor on all rows, a batch at a time; only numbers are kept.
@@ -237,6 +252,8 @@ def measure_predictor(
             What the progress bar calls it.
         watched (`str`, *optional*):
             Metric that the progress bar shows.
+        share ([`~rlvr_world_hf.evaluation.sharing.Share`], *optional*):
+            The batches of this process, where several measure together; all by default.
 
     Returns:
         `dict[str, list[float]]`: metric -> one value a sampling seed.
@@ -244,16 +261,24 @@ def measure_predictor(
     predictions_a_row = len(sampling_seeds) * num_samples
     # Memory is taken by predictions, so rows a batch are fewer where each has several.
     size = max(1, batch_size // predictions_a_row)
-    collected: dict[str, list[torch.Tensor]] = {}
+    total = len(range(0, len(rows), size)[share.part])
+    measured: list[dict[str, torch.Tensor]] = []
     with tqdm(
-        row_batches(rows, size=size, device=device), total=-(-len(rows) // size), desc=label, disable=None
+        row_batches(rows, size=size, device=device, part=share.part),
+        total=total,
+        desc=label,
+        disable=None if share.is_first else True,
     ) as bar:
         for batch in bar:
-            for name, value in measure(predict(batch), batch, metrics).items():
-                # A yardstick's single prediction stands for every seed and sample.
-                collected.setdefault(name, []).append(value.expand(-1, predictions_a_row).cpu())
-            if watched in collected:
-                bar.set_postfix({watched: float(torch.cat(collected[watched]).nanmean())})
+            values = measure(predict(batch), batch, metrics)
+            # A yardstick's single prediction stands for every seed and sample.
+            measured.append({name: value.expand(-1, predictions_a_row).cpu() for name, value in values.items()})
+            if watched in values:
+                bar.set_postfix({watched: float(torch.cat([part[watched] for part in measured]).nanmean())})
+    collected: dict[str, list[torch.Tensor]] = {}
+    for batch_values in share.join(measured):
+        for name, value in batch_values.items():
+            collected.setdefault(name, []).append(value)
     return summarize_predictions(
         {name: torch.cat(parts) for name, parts in collected.items()},
         num_samples=num_samples,
@@ -270,6 +295,7 @@ def choose_sampling(
     grid: Sequence[Sampling] = GRID,
     sampling_seed: int = 0,
     batch_size: int = 128,
+    share: Share = ALONE,
 ) -> Sampling:
     """
     The settings of a grid that are best on validation rows.
@@ -289,6 +315,8 @@ def choose_sampling(
             Seed of the noise.
         batch_size (`int`, *optional*, defaults to 128):
             Predictions in memory at a time.
+        share ([`~rlvr_world_hf.evaluation.sharing.Share`], *optional*):
+            The batches of this process, where several measure together; all by default.
 
     Returns:
         `Sampling`: the best.
@@ -299,7 +327,13 @@ def choose_sampling(
         predict = _checkpoint_predictor(model, processor, sampling, (sampling_seed,), 1)
         label = f"temperature {sampling.temperature:g}, top-k {sampling.top_k}"
         values = measure_predictor(
-            predict, validation_rows, metrics=[metric], batch_size=batch_size, device=model.device, label=label
+            predict,
+            validation_rows,
+            metrics=[metric],
+            batch_size=batch_size,
+            device=model.device,
+            label=label,
+            share=share,
         )
         return sign * values[metric.name][0]  # of the one seed
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ..data.drafts import whole_file
 
 
 def write_json(record: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
@@ -29,6 +30,7 @@ def write_json(record: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     Example:
 
     ```python
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_json({"mae": 0.5}, Path(folder, "numbers.json")).read_text()
     '{\n  "mae": 0.5\n}\n'
@@ -38,14 +40,6 @@ def write_json(record: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     text = json.dumps(record, indent=2, allow_nan=False) + "\n"
     target.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder: a file is replaced atomically only within a file system.
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)  # mkstemp makes files private to the user
-        os.replace(temporary, target)
-    except BaseException:  # also Ctrl-C, which must not leave a draft behind
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(target) as draft:
+        draft.write_text(text, encoding="utf-8")
     return target

@@ -112,7 +112,9 @@ class Predictions:
 Predictor = Callable[[RowBatch], Predictions]
 
 
-def row_batches(rows: Any, *, size: int, device: torch.device | str = "cpu") -> Iterator[RowBatch]:
+def row_batches(
+    rows: Any, *, size: int, device: torch.device | str = "cpu", part: slice = slice(None)
+) -> Iterator[RowBatch]:
     """
     Cut rows into batches.
 
@@ -123,6 +125,8 @@ def row_batches(rows: Any, *, size: int, device: torch.device | str = "cpu") -> 
             Rows a batch, at least 1.
         device (`torch.device` or `str`, *optional*, defaults to `"cpu"`):
             Where to put them.
+        part (`slice`, *optional*):
+            The batches to read, such as those of one process among several; all by default.
 
     Returns:
         `Iterator[RowBatch]`: in order, the last one possibly smaller.
@@ -137,7 +141,7 @@ def row_batches(rows: Any, *, size: int, device: torch.device | str = "cpu") -> 
 
     ```
     """
-    for start in range(0, len(rows), size):
+    for start in range(0, len(rows), size)[part]:
         columns = _columns(rows[start : start + size])
         stacked = {name: _stack(columns[name]) for name in ("context", "actions", "reference", "reference_mask")}
         beside = [name for name in ("context_states", "reference_states") if name in columns]

@@ -1,12 +1,13 @@
 """Where a number was measured: commit, machine and versions, as every `results.json` names them."""
 
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+from ..rewards.cores import usable_cores
 
 
 PACKAGES = ("rlvr-world-hf", "torch", "transformers", "trl", "diffusers", "datasets", "numpy")
@@ -56,8 +57,7 @@ def machine() -> str:
 
     ```
     """
-    # Cores that this process may use: in a container, fewer than the machine has.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     parts = [_processor(), f"{cores} core{'s' if cores > 1 else ''}", platform.system()]
     if torch.cuda.is_available():
         parts.append(torch.cuda.get_device_name())

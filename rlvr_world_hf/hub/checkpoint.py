@@ -14,7 +14,6 @@ import json
 import os
 import posixpath
 import shutil
-import tempfile
 from collections.abc import Callable
 from fnmatch import fnmatch
 from functools import partial
@@ -27,6 +26,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from ..data.drafts import draft_path
 from .download import local_folder
 from .example import EXAMPLE
 from .official import find_official, load_official
@@ -79,6 +79,7 @@ def save_world_model(
     >>> processor = VideoWorldModelProcessor.from_codec(codec, [0.0, 0.0], [512.0, 512.0])
     >>> sizes = dict(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1)
     >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=processor.layout.vocabulary_size, **sizes))
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as parent:
     ...     folder = save_world_model(Path(parent, "world"), model, processor)
     ...     sorted(file.name for file in folder.glob("*.safetensors"))
@@ -92,12 +93,12 @@ def save_world_model(
     if target.is_dir() and any(target.iterdir()) and not (target / "config.json").is_file():
         raise ValueError(f"{folder} holds files, but no checkpoint to replace; give a new or empty folder.")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    temporary = draft_path(target)
+    temporary.mkdir()
     try:
         _save_model(temporary, model, merge_adapter=merge_adapter)
         processor.save_pretrained(temporary)
         _keep_documents(target, temporary)
-        temporary.chmod(0o755)  # mkdtemp makes folders private to the user
         _replace(target, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -226,9 +227,13 @@ def _replace(target: Path, new: Path) -> None:
     if not target.exists():
         new.rename(target)
         return
-    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
-    target.rename(aside / target.name)
-    new.rename(target)
+    aside = draft_path(target, is_old=True)
+    target.rename(aside)
+    try:
+        new.rename(target)
+    except BaseException:  # also Ctrl-C
+        aside.rename(target)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
 
 

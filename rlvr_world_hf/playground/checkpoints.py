@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from ..pipeline import WorldModelPipeline
+from . import limits
 
 
 HUB = "hf://"
@@ -28,7 +30,7 @@ FETCHED = ("*.json", "*.safetensors", "learning_curves.png")
 """What is downloaded for the page: no code, and no weights but safetensors."""
 
 MAX_BYTES = 2 * 1024**3
-"""Most bytes of weights in a repository that a user names."""
+"""Most bytes of a repository's files that are downloaded for who serves the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +170,7 @@ def parse_hub_id(text: str) -> tuple[str, str | None]:
     return match["repo"], match["revision"]
 
 
-def fetch(hub_id: str) -> Path:
+def fetch(hub_id: str, *, most: int = MAX_BYTES) -> Path:
     """
     Download the checkpoint of a Hub repository: JSON files, safetensors and learning curves, and nothing else.
 
@@ -177,25 +179,28 @@ def fetch(hub_id: str) -> Path:
     Args:
         hub_id (`str`):
             `owner/name` or `owner/name@revision`.
+        most (`int`, *optional*, defaults to 2 GiB):
+            Most bytes that are downloaded.
 
     Returns:
         `Path`: where it lies in the cache.
 
     Raises:
-        ValueError: If it is no Hub id, or the repository has no safetensors or more than 2 GiB of them.
+        ValueError: If it is no Hub id, or the repository has no safetensors, or more to download.
         FileNotFoundError: If the Hub does not give it.
     """
     repo, revision = parse_hub_id(hub_id)
     try:
         # A user's repository may hold anything, so its sizes are read before a byte of it is downloaded.
         files = HfApi().model_info(repo, revision=revision, files_metadata=True).siblings or []
-        sizes = {file.rfilename: file.size or 0 for file in files if file.rfilename.endswith(".safetensors")}
-        if not sizes:
+        sizes = {file.rfilename: file.size or 0 for file in files if _is_fetched(file.rfilename)}
+        if not any(name.endswith(".safetensors") for name in sizes):
             raise ValueError(f"{repo} holds no weights as safetensors; others are not read. Convert them first.")
-        if sum(sizes.values()) > MAX_BYTES:
+        if sum(sizes.values()) > most:
             raise ValueError(
-                f"{repo} holds {sum(sizes.values()) / 1024**3:.1f} GiB of weights, and here {MAX_BYTES / 1024**3:.0f} "
-                "GiB are the limit. Load it with `WorldModelPipeline.from_pretrained` on a machine of your own."
+                f"{repo} holds {sum(sizes.values()) / 1024**3:.1f} GiB of weights and settings, and here "
+                f"{most / 1024**3:.0f} GiB are the limit. Load it with `WorldModelPipeline.from_pretrained` on a "
+                "machine of your own."
             )
         return Path(snapshot_download(repo, revision=revision, allow_patterns=list(FETCHED)))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -220,12 +225,15 @@ def replace_from_hub(checkpoints: Checkpoints, hub_ids: dict[str, str]) -> Check
         `Checkpoints`: with the results of the last repository, or those of the models at hand if no id was given.
 
     Raises:
-        ValueError: If a repository cannot be used, see [`fetch`], or predicts something else.
+        ValueError: If a repository cannot be used, see [`fetch`]; is more than a page loads, see
+            [`refuse_too_large`]; or predicts something else.
         FileNotFoundError: If the Hub does not give it.
     """
-    folders = {name: fetch(hub_id) for name, hub_id in hub_ids.items() if hub_id.strip()}
+    folders = {name: fetch(hub_id, most=limits.MAX_BYTES) for name, hub_id in hub_ids.items() if hub_id.strip()}
     if not folders:
         return checkpoints
+    for name, folder in folders.items():
+        limits.refuse_too_large(folder, name=hub_ids[name].strip())
     device = next(iter(checkpoints.pipelines.values())).model.device
     loaded = {name: load(folder, device=device) for name, folder in folders.items()}
     for name, pipeline in loaded.items():
@@ -235,6 +243,10 @@ def replace_from_hub(checkpoints: Checkpoints, hub_ids: dict[str, str]) -> Check
                 f"{' and '.join(checkpoints.predicts)} play."
             )
     return Checkpoints(pipelines=checkpoints.pipelines | loaded, folder=list(folders.values())[-1])
+
+
+def _is_fetched(file: str) -> bool:
+    return any(fnmatch(file, pattern) for pattern in FETCHED)
 
 
 def _refuse_missing(folder: Path) -> None:

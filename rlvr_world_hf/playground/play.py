@@ -1,10 +1,13 @@
 """What a visitor of a video world has seen so far: the same actions in the true world and in each model."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ..rewards.pixel import MAEReward, PSNRReward, SSIMReward
+from ..rollouts.sampling import TEMPERATURES
+from .values import read_number, read_whole
 
 
 SIMULATOR = "simulator"
@@ -79,3 +82,43 @@ class Play:
     def now(self) -> np.ndarray:
         """The simulator's present frame, shape `(H, W, 3)`, uint8 RGB."""
         return self.truth[-1] if len(self.truth) else self.given[-1]
+
+
+def read_sampling(*, samples: Any, temperature: Any, sampling_seed: Any) -> dict[str, Any]:
+    """
+    How a visitor wants models to predict.
+
+    Args:
+        samples (`Any`):
+            Predictions of each model: a whole number in `[1, MAX_SAMPLES]`.
+        temperature (`Any`):
+            Divides the logits: a number in `[0, MAX_TEMPERATURE]`, above 0 at least that of `TEMPERATURES`.
+        sampling_seed (`Any`):
+            Seed of the noise: a whole number in `[0, MAX_SEED]`.
+
+    Returns:
+        `dict[str, Any]`: the same by name, as `int` and `float`.
+
+    Raises:
+        ValueError: If one is something else.
+
+    Example:
+
+    ```python
+    >>> read_sampling(samples=1, temperature=1e-300, sampling_seed=0)
+    Traceback (most recent call last):
+    ...
+    ValueError: Expected the temperature to be 0, or a number from 0.001 to 2, got 1e-300; 0 takes the likeliest token.
+
+    ```
+    """
+    count = read_whole("number of samples", samples, least=1, most=MAX_SAMPLES)
+    divisor = read_number("temperature", temperature, least=0, most=MAX_TEMPERATURE)
+    least, _ = TEMPERATURES
+    if 0 < divisor < least:
+        raise ValueError(
+            f"Expected the temperature to be 0, or a number from {least:g} to {MAX_TEMPERATURE:g}, got {divisor:g}; 0 "
+            "takes the likeliest token."
+        )
+    seed = read_whole("seed of the sampling", sampling_seed, least=0, most=MAX_SEED)
+    return {"samples": count, "temperature": divisor, "sampling_seed": seed}

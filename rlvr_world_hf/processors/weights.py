@@ -26,6 +26,9 @@ CODEC_WEIGHTS = "diffusion_pytorch_model"
 LAYERS = re.compile(r"(num|n|encoder|decoder)(_hidden|_encoder|_decoder)?_layers?|layers_per_block")
 """Settings that are numbers of layers: `num_hidden_layers`, `n_layer`, `encoder_layers` and the like."""
 
+BUFFERS = 2**30
+"""Bytes of buffers that any model may have."""
+
 SHOWN = 3
 """Names of tensors in an error; the rest is counted."""
 
@@ -121,7 +124,7 @@ def refuse_excessive_sizes(
     declared: torch.nn.Module, stored: Mapping[str, StoredTensor], *, place: Path, kind: str
 ) -> None:
     """
-    Raises where a model has more parameters than the files hold numbers.
+    Raises where a model has more parameters than the files hold numbers, or needs far more memory beside them.
 
     Args:
         declared (`torch.nn.Module`):
@@ -134,8 +137,10 @@ def refuse_excessive_sizes(
             What the settings say it is.
 
     Raises:
-        ValueError: If it has more.
+        ValueError: If it has more, or its buffers, such as a mask of the longest sequence squared, take more than the
+            weights in float32 and `BUFFERS`.
     """
+    beside = sum(buffer.numel() * buffer.dtype.itemsize for buffer in declared.buffers())
     expected = sum(parameter.numel() for parameter in declared.parameters())  # tied ones once
     given = sum(math.prod(tensor.shape) for tensor in stored.values())
     if expected > given:
@@ -145,6 +150,12 @@ def refuse_excessive_sizes(
             f"Expected in {place} the weights of the {kind} that its config.json declares, {expected} numbers, got "
             f"files of {given}{'; none has the shape of ' + _some(lacking) if lacking else ''}. Save or download it "
             "again, with its own config.json."
+        )
+    if beside > BUFFERS + 4 * given:
+        raise ValueError(
+            f"Expected of the {kind} that config.json declares in {place} at most {BUFFERS + 4 * given} bytes beside "
+            f"its weights, got {beside}; its longest sequence may be wrong. Save or download it again, with its own "
+            "config.json."
         )
 
 

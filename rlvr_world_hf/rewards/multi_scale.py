@@ -31,9 +31,9 @@ def ms_ssim(
     Multi-scale structural similarity of each frame, in [0, 1]; 1 is perfect.
 
     Args:
-        predicted (`torch.Tensor` of shape `(..., 3, H, W)`):
-            Predicted frames, float in `[0, 1]`, RGB.
-        reference (`torch.Tensor` of shape `(..., 3, H, W)`):
+        predicted (`torch.Tensor` of shape `(..., C, H, W)`):
+            Predicted frames, float in `[0, 1]`, RGB or of other channels.
+        reference (`torch.Tensor` of shape `(..., C, H, W)`):
             Recorded frames, in the same form.
         scales (`int`, *optional*, defaults to `5`):
             How many of the published scales, from the finest on; their exponents are scaled up to the sum of all five.
@@ -67,7 +67,7 @@ def ms_ssim(
             f"Expected frames of at least {needed}x{needed} pixels for MS-SSIM at {scales} scales, got "
             f"{height}x{width}; {remedy} larger frames or another metric."
         )
-    frames = [rearrange(x, "... c h w -> (...) c h w", c=3).split(batch_size) for x in (predicted, reference)]
+    frames = [rearrange(x, "... c h w -> (...) c h w").split(batch_size) for x in (predicted, reference)]
     parts = [_product_over_scales(x, y, scales) for x, y in zip(*frames, strict=True)]
     return torch.cat(parts).reshape(predicted.shape[:-3])
 

@@ -233,14 +233,19 @@ def lpips_features(model: LPIPS, frames: torch.Tensor) -> list[torch.Tensor]:
         model (`lpips.LPIPS`):
             See [`load_lpips`].
         frames (`torch.Tensor` of shape `(N, 3, H, W)`):
-            Float32 in `[0, 1]`, RGB.
+            Float32 in `[0, 1]`, RGB; with one channel, grey.
 
     Returns:
         `list[torch.Tensor]`: one entry a layer, of shape `(N, C_l, H_l, W_l)`, of unit length over channels.
 
     Raises:
-        ValueError: if the frames are too small for the trunk.
+        ValueError: if the frames are too small for the trunk, or neither RGB nor grey.
     """
+    if frames.shape[-3] not in (1, 3):
+        raise ValueError(
+            f"Expected RGB or grey frames for LPIPS, got {frames.shape[-3]} channels; keep three, or use "
+            "another metric."
+        )
     if min(frames.shape[-2:]) < 32:
         raise ValueError(
             f"Expected frames of at least 32x32 pixels for LPIPS, got {frames.shape[-2]}x{frames.shape[-1]}; enlarge "

@@ -126,9 +126,9 @@ def ssim(
     Structural similarity of each frame, in [-1, 1]; 1 is perfect.
 
     Args:
-        predicted (`torch.Tensor` of shape `(..., 3, H, W)`):
-            Predicted frames, float in `[0, 1]`, RGB, at least 11 pixels high and wide.
-        reference (`torch.Tensor` of shape `(..., 3, H, W)`):
+        predicted (`torch.Tensor` of shape `(..., C, H, W)`):
+            Predicted frames, float in `[0, 1]`, RGB or of other channels, at least 11 pixels high and wide.
+        reference (`torch.Tensor` of shape `(..., C, H, W)`):
             Recorded frames, in the same form.
         mask (`torch.Tensor` of shape `(..., H, W)`, *optional*):
             True at the pixels to measure, as centres of windows; all of them by default. Pixels closer than 5 to the
@@ -162,7 +162,7 @@ def ssim(
     # SSIM has a value for each whole window only, so its maps lack half a window at every border.
     inner = None if mask is None else mask[..., border : height - border, border : width - border]
     batch = predicted.shape[:-3]
-    frames = [rearrange(x, "... c h w -> (...) c h w", c=3).split(batch_size) for x in (predicted, reference)]
+    frames = [rearrange(x, "... c h w -> (...) c h w").split(batch_size) for x in (predicted, reference)]
     masks = [None] * len(frames[0]) if inner is None else rearrange(inner, "... h w -> (...) h w").split(batch_size)
     parts = [_mean(ssim_maps(x, y)[0], part) for x, y, part in zip(*frames, masks, strict=True)]
     return torch.cat(parts).reshape(batch)

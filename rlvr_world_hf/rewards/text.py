@@ -9,7 +9,6 @@ caught.
 from __future__ import annotations
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +17,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from ..states.answer import UnreadableAnswerError
+from .cores import usable_cores
 
 
 Completion = str | Sequence[Mapping[str, str]]
@@ -138,8 +138,7 @@ class TextReward(ABC):
         if self.processes == 1 or len(rows) < FEW:
             measured = _measure_some(self, rows)
         else:
-            # Cores that this process may use: in a container, fewer than the machine has.
-            workers = self.processes or len(os.sched_getaffinity(0))
+            workers = self.processes or usable_cores()
             if self._pool is None:
                 # Not fork: neither torch's threads nor the state of a GPU in the trainer survive it.
                 self._pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))

@@ -26,6 +26,7 @@ def sample_answers(
     seed: int = 0,
     batch_size: int = 64,
     label: str | None = None,
+    part: slice = slice(None),
 ) -> list[list[str]]:
     """
     Samples completions of prompts, as texts.
@@ -56,9 +57,12 @@ def sample_answers(
             Completions in memory at a time.
         label (`str`, *optional*):
             Label of a progress bar; without it there is no bar.
+        part (`slice`, *optional*):
+            The batches to compute, such as those of one process among several; all by default.
 
     Returns:
-        `list[list[str]]`: for each prompt its completions, reasoning included, special tokens left out.
+        `list[list[str]]`: for each prompt its completions, reasoning included, special tokens left out; none for the
+        prompts of batches that are not computed.
 
     Raises:
         ValueError: for settings out of range, or as [`sample_text`].
@@ -69,7 +73,7 @@ def sample_answers(
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     size = max(1, batch_size // samples)
     answers: list[list[str]] = [[] for _ in ids]
-    for start in tqdm(range(0, len(order), size), desc=label, disable=None if label else True):
+    for start in tqdm(range(0, len(order), size)[part], desc=label, disable=None if label else True):
         indices = order[start : start + size]
         completions = sample_text(
             model,

@@ -11,5 +11,7 @@ def echo(text: str) -> None:
         text (`str`):
             The lines.
     """
-    sys.stdout.write(f"{text.rstrip()}\n")
+    # What the terminal cannot show, such as a file's name that is not UTF-8, is escaped: reports must not end there.
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.rstrip().encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()

@@ -1,4 +1,7 @@
-"""Where the files that travel with the library lie: recipes, bundled checkpoints, pages, in a checkout or a wheel."""
+"""
+Where the files that travel with the library lie: recipes, bundled checkpoints, pages, in a checkout or a wheel; and
+where the cache lies.
+"""
 
 from pathlib import Path
 
@@ -6,6 +9,7 @@ from ..hub.bundled import bundled_names as bundled_names
 from ..hub.bundled import bundled_path as bundled_path
 from ..hub.bundled import shipped_folder as shipped_folder
 from ..hub.bundled import unknown_name
+from .progress import cache_folder
 from .yaml_text import read_yaml
 
 
@@ -115,3 +119,21 @@ def is_finding(name: str) -> bool:
         content = read_yaml(Path(name))
         return isinstance(content, dict) and "rows" in content
     return name in finding_names()
+
+
+def cache_root() -> Path:
+    """
+    Folder of what runs share, such as recorded episodes.
+
+    Returns:
+        `Path`: where the environment variable `RLVR_WORLD_CACHE` points, else `~/.cache/rlvr_world_hf`.
+
+    Example:
+
+    ```python
+    >>> cache_folder("episodes", "1a2b").is_relative_to(cache_root())
+    True
+
+    ```
+    """
+    return cache_folder("episodes", "").parent

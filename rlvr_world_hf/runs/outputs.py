@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.drafts import draft_path
 from .lock import RunFolderError
 from .progress import DONE, STARTED, read_json, write_json
 
@@ -63,7 +64,7 @@ def publish(output_dir: Path, folder: Path, names: Iterable[str]) -> None:
         if link.is_symlink() and os.readlink(link) == target:
             continue
         link.parent.mkdir(parents=True, exist_ok=True)
-        draft = link.with_name(f".{link.name}.{os.getpid()}.draft")
+        draft = draft_path(link)
         try:
             os.symlink(target, draft, target_is_directory=(folder / name).is_dir())
         except (OSError, NotImplementedError):

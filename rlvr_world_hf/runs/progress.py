@@ -16,9 +16,9 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
+from ..data.drafts import draft_path, whole_file
 from ..hub.manifest import DamagedFileError, damaged, describe
 
 
@@ -175,10 +175,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         content (`Mapping`):
             What it is to hold.
     """
-    # Each process has a draft of its own, as several may write the same file at once.
-    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
-    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    with whole_file(path) as draft:
+        draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
@@ -199,13 +197,13 @@ def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
     folder = cache_folder(kind, name)
     if folder.exists() and not _is_intact(folder):
         # Renamed first: a kill while it is deleted leaves nothing under its name.
-        rest = Path(mkdtemp(prefix=f".{name}-", dir=folder.parent))
-        os.replace(folder, rest / name)
+        rest = draft_path(folder)
+        os.replace(folder, rest)
         shutil.rmtree(rest, ignore_errors=True)
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder: only within a file system is a rename atomic.
-        draft = Path(mkdtemp(prefix=f".{name}-", dir=folder.parent))
+        draft = draft_path(folder)
+        draft.mkdir()
         try:
             build(draft)
             if not folder.exists():  # another process may have built it meanwhile

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from transformers import PreTrainedModel, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
+from ..data.drafts import whole_file
 from ..hub.manifest import DamagedFileError, damaged, describe
 
 
@@ -115,9 +115,8 @@ def write_manifest(checkpoint: str | Path) -> None:
     file = Path(checkpoint, MANIFEST)
     file.unlink(missing_ok=True)  # of a checkpoint that was here before
     text = json.dumps(describe(Path(checkpoint)))
-    draft = file.with_suffix(".draft")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, file)
+    with whole_file(file) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def refuse_damaged(checkpoint: str | Path, *, remedy: str) -> None:
@@ -197,9 +196,8 @@ def write_seconds(output_dir: str | Path, step: int, seconds: float) -> None:
     # Later counts are of a run that was cut off behind this checkpoint, whose updates are made once more.
     earlier = {at: count for at, count in _read_seconds(output_dir).items() if int(at) < step}
     file = Path(output_dir, SECONDS_FILE)
-    draft = file.with_suffix(".draft")
-    draft.write_text(json.dumps(earlier | {str(step): seconds}), encoding="utf-8")
-    os.replace(draft, file)  # a kill leaves the old or the new one, never a piece
+    with whole_file(file) as draft:
+        draft.write_text(json.dumps(earlier | {str(step): seconds}), encoding="utf-8")
 
 
 def load_weights(model: PreTrainedModel | PeftModel, checkpoint: str | Path) -> None:

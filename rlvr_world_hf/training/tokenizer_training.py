@@ -16,8 +16,7 @@ import logging
 import math
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from tqdm import tqdm
 
 from ..data.augmentation import ClipAugmentation
+from ..data.drafts import whole_file
 from ..data.episode import Episode
 from ..rewards.perceptual import TRUNKS, find_trunk, load_lpips
 from .discriminator import Adversary
@@ -471,14 +471,6 @@ def restore_newest(run: TokenizerRun, file: Path) -> None:
             logger.warning("Passing over a saved state: %s", error)
         else:
             return
-
-
-@contextmanager
-def whole_file(file: Path) -> Iterator[Path]:
-    """A draft that becomes `file` at the end of the block: a kill leaves the old or the new one, never a piece."""
-    draft = file.with_name(file.name + ".draft")
-    yield draft
-    os.replace(draft, file)
 
 
 def train_tokenizer(

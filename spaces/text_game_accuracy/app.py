@@ -5,6 +5,8 @@ from pathlib import Path
 import evaluate
 import gradio as gr
 
+from rlvr_world_hf.playground.answering import AnsweringPage
+
 
 METRIC = evaluate.load(str(Path(__file__).with_name("text_game_accuracy.py")))
 
@@ -17,10 +19,14 @@ def measure(answer: str, state: str, recorded: str) -> dict[str, float]:
         raise gr.Error(str(error), print_exception=False) from error
 
 
+class Page(AnsweringPage, gr.Interface):
+    """A page that answers in words, and only through its queue."""
+
+
 def build_page() -> gr.Interface:
     """The page."""
     state = '{"game_state": [{"uuid": 2, "properties": {"isOn": false}, "contains": []}, {"score": 0}]}'
-    return gr.Interface(
+    page = Page(
         measure,
         inputs=[
             gr.Textbox(label="Answer of the model", max_length=100_000),
@@ -34,6 +40,7 @@ def build_page() -> gr.Interface:
         api_name="measure",
         flagging_mode="never",
     )
+    return page.queue()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from pathlib import Path
 import evaluate
 import gradio as gr
 
+from rlvr_world_hf.playground.answering import AnsweringPage
+
 
 METRIC = evaluate.load(str(Path(__file__).with_name("web_page_f1.py")))
 
@@ -17,10 +19,14 @@ def measure(answer: str, recorded: str) -> dict[str, float]:
         raise gr.Error(str(error), print_exception=False) from error
 
 
+class Page(AnsweringPage, gr.Interface):
+    """A page that answers in words, and only through its queue."""
+
+
 def build_page() -> gr.Interface:
     """The page."""
     recorded = "New items:\nNone\n\nDeleted items:\n[3] button 'Save'\n\nUpdated items:\n[2] link 'Cart'"
-    return gr.Interface(
+    page = Page(
         measure,
         inputs=[
             gr.Textbox(label="Answer of the model", lines=8, max_length=100_000),
@@ -33,6 +39,7 @@ def build_page() -> gr.Interface:
         api_name="measure",
         flagging_mode="never",
     )
+    return page.queue()
 
 
 if __name__ == "__main__":

@@ -17,11 +17,13 @@ except ImportError:
 
 import gradio as gr
 
+from rlvr_world_hf.playground.answering import AnsweringPage, as_error
 from rlvr_world_hf.playground.checkpoints import Checkpoints, has_checkpoints, replace_from_hub
 from rlvr_world_hf.playground.drawing import enlarge
 from rlvr_world_hf.playground.film import film_addresses, play_html
 from rlvr_world_hf.playground.measured import results_html
 from rlvr_world_hf.playground.play import MAX_SAMPLES, MAX_SEED, SIMULATOR, Play
+from rlvr_world_hf.playground.values import read_whole
 from rlvr_world_hf.runs.locations import shipped_folder
 from rlvr_world_hf.worlds.pusht.drawing import draw_plan, target_at
 from rlvr_world_hf.worlds.pusht.playground import REACH, WORLD_SIZE, Playground
@@ -48,8 +50,8 @@ TITLES = {
     "base": ("Base", "trained by likelihood"),
     "rlvr": ("RLVR", "then by verifiable rewards"),
 }
+KEPT = 3  # pairs of models that a tab keeps in memory; see playground/limits.py for the largest
 OF_THIS_PAGE = ("", "")  # Hub ids in place of base and rlvr; empty for the models of this page
-REFUSALS = (ValueError, TypeError, FileNotFoundError, ImportError)
 OWN_STATE = """[
   "at(player, kitchen)",
   "at(fridge, kitchen)",
@@ -77,6 +79,10 @@ MISSING = (
 CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 
+class Page(AnsweringPage, gr.Blocks):
+    """A page that answers in words, and only through its queue."""
+
+
 def on_gpu(function: Any) -> Any:
     """ZeroGPU's decorator where there is one."""
     decorate = getattr(spaces, "GPU", None)
@@ -84,21 +90,21 @@ def on_gpu(function: Any) -> Any:
 
 
 def in_words(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The handler, whose refusals reach the user in words."""
+    """The handler, whose errors reach the user in words."""
 
     @wraps(function)
     def call(*arguments: Any) -> Any:
         try:
             return function(*arguments)
-        except REFUSALS as error:
-            raise gr.Error(str(error), duration=15) from error
+        except Exception as error:
+            raise as_error(error) from error
 
     @wraps(function)
     def stream(*arguments: Any) -> Any:
         try:
             yield from function(*arguments)
-        except REFUSALS as error:
-            raise gr.Error(str(error), duration=15) from error
+        except Exception as error:
+            raise as_error(error) from error
 
     return stream if inspect.isgeneratorfunction(function) else call
 
@@ -134,9 +140,13 @@ def hub_fields() -> tuple[gr.Button, list[gr.Textbox]]:
 def build_video(page: gr.Blocks, checkpoints: Checkpoints, measured: gr.HTML) -> None:
     """The tab of the simulated table."""
 
-    @lru_cache(maxsize=3)
+    @lru_cache(maxsize=KEPT)
+    def loaded(hub_ids: tuple[str, ...]) -> tuple[Playground, Path]:
+        replaced = replace_from_hub(checkpoints, named(hub_ids))
+        return Playground(replaced.pipelines), replaced.folder
+
     def playground_of(hub_ids: tuple[str, ...]) -> Playground:
-        return Playground(replace_from_hub(checkpoints, named(hub_ids)).pipelines)
+        return loaded(hub_ids)[0]
 
     playground = playground_of(OF_THIS_PAGE)
 
@@ -156,11 +166,12 @@ def build_video(page: gr.Blocks, checkpoints: Checkpoints, measured: gr.HTML) ->
         return draw_plan(play, plan, START_SIZE), list(plan.targets), said if targets else CLICK
 
     def begin(hub_ids: tuple[str, ...], start: float) -> tuple[Any, ...]:
-        play = playground_of(hub_ids).start(int(start))
+        play = playground_of(hub_ids).start(start)
         return *show_plan(hub_ids, play, []), play, html(hub_ids, play)
 
     def pick(hub_ids: tuple[str, ...], event: gr.SelectData) -> tuple[Any, ...]:
-        return FIRST_START + int(event.index), *begin(hub_ids, FIRST_START + int(event.index))
+        start = FIRST_START + read_whole("start", event.index, least=0, most=STARTS - 1)
+        return start, *begin(hub_ids, start)
 
     def click(hub_ids: tuple[str, ...], play: Play, targets: list[Any], event: gr.SelectData) -> tuple[Any, ...]:
         return show_plan(hub_ids, play, [*targets, target_at(*event.index, START_SIZE)])
@@ -173,7 +184,7 @@ def build_video(page: gr.Blocks, checkpoints: Checkpoints, measured: gr.HTML) ->
 
     def advance(hub_ids: tuple[str, ...], play: Play, actions: Any, *sampling: float, **how: bool) -> Iterator[Any]:
         samples, temperature, seed = sampling
-        settings = {"samples": int(samples), "temperature": temperature, "sampling_seed": int(seed)}
+        settings: Any = {"samples": samples, "temperature": temperature, "sampling_seed": seed}
         for play in playground_of(hub_ids).advance(play, actions, **settings, **how):  # noqa: B020
             yield *show_plan(hub_ids, play, []), play, html(hub_ids, play, is_running=True)
         yield *show_plan(hub_ids, play, []), play, html(hub_ids, play)
@@ -192,10 +203,9 @@ def build_video(page: gr.Blocks, checkpoints: Checkpoints, measured: gr.HTML) ->
         yield from advance(hub_ids, play, actions, *sampling, replayed=True)
 
     def load(start: float, *fields: str) -> tuple[Any, ...]:
-        hub_ids = tuple(field.strip() for field in fields)
+        hub_ids = tuple((field or "").strip() for field in fields)  # an empty field may be None
         begun = begin(hub_ids, start)
-        folder = replace_from_hub(checkpoints, named(hub_ids)).folder
-        return hub_ids, *begun, results_html(folder, title=VIDEO)
+        return hub_ids, *begun, results_html(loaded(hub_ids)[1], title=VIDEO)
 
     @on_gpu
     def predict_frames(
@@ -290,9 +300,13 @@ def build_text(tab: gr.Tab, checkpoints: Checkpoints, measured: gr.HTML) -> None
     """The tab of the text games."""
     games = TextGames()
 
-    @lru_cache(maxsize=3)
+    @lru_cache(maxsize=KEPT)
+    def loaded(hub_ids: tuple[str, ...]) -> tuple[TextPlayground, Path]:
+        replaced = replace_from_hub(checkpoints, named(hub_ids))
+        return TextPlayground(replaced.pipelines), replaced.folder
+
     def playground_of(hub_ids: tuple[str, ...]) -> TextPlayground:
-        return TextPlayground(replace_from_hub(checkpoints, named(hub_ids)).pipelines)
+        return loaded(hub_ids)[0]
 
     playground_of(OF_THIS_PAGE)
 
@@ -322,7 +336,7 @@ def build_text(tab: gr.Tab, checkpoints: Checkpoints, measured: gr.HTML) -> None
         samples, temperature, seed = sampling
         said: list[Any] = []
         how: dict[str, Any] = {"titles": titles_of(hub_ids), "names": ("base", "rlvr"), "truth": truth}
-        settings = {"samples": int(samples), "temperature": temperature, "sampling_seed": int(seed)}
+        settings: Any = {"samples": samples, "temperature": temperature, "sampling_seed": seed}
         for answer in playground_of(hub_ids).predict(state, action or "", truth=truth, **settings):
             said.append(answer)
             yield answers_html(said, asked=action, **how)
@@ -344,13 +358,14 @@ def build_text(tab: gr.Tab, checkpoints: Checkpoints, measured: gr.HTML) -> None
         yield from ask(hub_ids, state, action, None, *sampling)
 
     def load(*fields: str) -> tuple[Any, ...]:
-        hub_ids = tuple(field.strip() for field in fields)
-        playground_of(hub_ids)
-        return hub_ids, results_html(replace_from_hub(checkpoints, named(hub_ids)).folder, title=TEXT)
+        hub_ids = tuple((field or "").strip() for field in fields)  # an empty field may be None
+        return hub_ids, results_html(loaded(hub_ids)[1], title=TEXT)
 
     @on_gpu
     def predict_change(facts: list[str], action: str, temperature: float = 0.0, seed: int = 0) -> dict[str, Any]:
         """Ask each model what an action changes in a state of facts; returns its words, by model."""
+        if not isinstance(facts, list):
+            raise ValueError(f"Expected a list of facts such as 'in(apple, fridge)', got {facts!r:.80}; give one.")
         state = read_state(json.dumps(facts))
         answers = playground_of(OF_THIS_PAGE).predict(state, action, temperature=temperature, sampling_seed=seed)
         return {answer.model: answer.text for answer in answers}
@@ -396,7 +411,7 @@ def build_text(tab: gr.Tab, checkpoints: Checkpoints, measured: gr.HTML) -> None
 
 def build_page(video: Checkpoints | None, text: Checkpoints | None) -> gr.Blocks:
     """The page, ready to be launched; where a world has no models, its tab says how to get them."""
-    with gr.Blocks(title="World model playground", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    with Page(title="World model playground", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(INTRODUCTION)
         # Rendered in the last tab, filled by the others when a model from the Hub is loaded.
         measured_video, measured_text = (
@@ -418,7 +433,7 @@ def build_page(video: Checkpoints | None, text: Checkpoints | None) -> gr.Blocks
                 gr.Markdown("Measured on held-out episodes and games, for the models of the other two tabs.")
                 measured_video.render()
                 measured_text.render()
-    return page.queue(default_concurrency_limit=1, max_size=32)
+    return page.queue(default_concurrency_limit=1)
 
 
 def places() -> list[str]:

@@ -1,4 +1,5 @@
 import io
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -306,3 +307,33 @@ def test_contents_change_with_the_data(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **arrays(7))
     assert recorded(tmp_path).contents() != before
     assert recorded(tmp_path / "nowhere").contents() == []
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.mp4"])
+def test_a_file_that_unpacks_to_more_than_the_limit_is_a_problem(tmp_path: Path, name: str) -> None:
+    times = np.arange(30)
+    if name == "a.npz":
+        np.savez_compressed(tmp_path / name, frames=np.full((30, 64, 64, 3), 9, np.uint8), actions=np.zeros((30, 2)))
+    else:
+        write_video(tmp_path / name, np.full((30, 64, 64, 3), 9, np.uint8))
+        np.savetxt(tmp_path / "a.csv", times, delimiter=",")
+    (problem,) = problems(tmp_path, max_gigabytes=0.0003)
+    # In an archive the array's header counts, too.
+    claimed = "0.0003688" if name == "a.npz" else "0.0003686"
+    assert problem.startswith(f"{name}: `frames`: claims {claimed} GB once unpacked, more than the 0.0003 GB")
+    assert problem.endswith("split the episode into several files, or raise max_gigabytes if the memory suffices.")
+    assert problems(tmp_path, max_gigabytes=0.0004) == []
+    with pytest.raises(UnusableEpisodesError, match="max_gigabytes` above 0"):
+        recorded(tmp_path, max_gigabytes=float("nan"))
+    with pytest.raises(UnusableEpisodesError, match="more than the 0.0003 GB"):
+        recorded(tmp_path, max_gigabytes=0.0003).read()
+
+
+def test_names_that_are_not_utf8_are_told_in_the_error(tmp_path: Path) -> None:
+    np.savez(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.npz"), **arrays())
+    np.savez(tmp_path / "b.npz", **arrays())
+    source = recorded(tmp_path)
+    assert source.names() == ["b", "\\xff"]
+    with pytest.raises(UnusableEpisodesError) as error:
+        source.read()
+    assert "\\xff.npz: `file`: expected a path in UTF-8" in str(error.value) and str(error.value).encode()

@@ -183,6 +183,11 @@ def test_a_video_that_ends_too_early_says_so(episodes: list[Recorded], tmp_path:
     assert len(problems) == 2 and "cannot be decoded" in problems[0]
 
 
+def test_frames_beyond_the_limit_are_refused_before_they_are_kept(root: Path) -> None:
+    found = [str(item) for item in RecordedEpisodes(folder=root, max_gigabytes=1e-6).scan()]
+    assert found and all("more than the 1e-06 GB of max_gigabytes" in item for item in found)
+
+
 def test_bad_settings_say_so(episodes: list[Recorded], tmp_path: Path) -> None:
     root = write_version_3(tmp_path / "robot", episodes[:2])
     with pytest.raises(UnusableEpisodesError, match=r"either `--collect.folder PATH` or .* got neither"):

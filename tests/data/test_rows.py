@@ -9,6 +9,8 @@ import pytest
 
 from rlvr_world_hf.data import load_episodes, save_episodes, split_episodes, window_rows
 from rlvr_world_hf.data.episode import Episode
+from rlvr_world_hf.data.folder import RecordedEpisodes, UnusableEpisodesError
+from rlvr_world_hf.data.rows import stream_window_rows
 from rlvr_world_hf.data.windows import cut_window
 
 
@@ -198,3 +200,18 @@ def test_a_failing_source_leaves_what_was_stored(number, tmp_path: Path) -> None
     with pytest.raises(OSError, match="the source is gone"):
         save_episodes(failing(), tmp_path)
     assert [episode.episode_id for episode in load_episodes(tmp_path)] == ["old"]
+
+
+def test_streamed_windows_ask_for_the_alignment_as_episodes_do(tmp_path: Path) -> None:
+    np.savez(tmp_path / "0.npz", frames=np.full((5, 8, 8, 3), 9, np.uint8), actions=np.zeros((5, 2)))
+    source = RecordedEpisodes(folder=tmp_path)
+    with pytest.raises(UnusableEpisodesError, match="alignment"):
+        window_rows(source.read(), horizon=2)
+    with pytest.raises(UnusableEpisodesError, match="alignment"):
+        stream_window_rows(source, horizon=2)
+
+
+@pytest.mark.parametrize("share", [-1, -0.5, 1.5, float("nan"), float("inf")])
+def test_a_share_that_is_none_is_refused(number, share: float) -> None:
+    with pytest.raises(ValueError, match=r"a share in \(0, 1\), or a whole number of 0 or more, got"):
+        split_episodes([number(str(name), 3) for name in range(5)], validation=share, test=0)

@@ -3,6 +3,7 @@ import torch
 
 from rlvr_world_hf.evaluation.comparison import choose_sampling, evaluate, evaluate_tokenizer, measure_predictor
 from rlvr_world_hf.evaluation.draws import BestSampling, Draws
+from rlvr_world_hf.evaluation.flicker import measure_flicker
 from rlvr_world_hf.evaluation.predictions import (
     Sampling,
     predict_copy_last,
@@ -41,6 +42,10 @@ def test_a_tokenizer_alone_has_the_yardsticks_of_a_whole_table():
     validate_results(alone)
     rows = evaluate_tiny()["rows"]
     assert list(alone["rows"]) == ["copy_last", "tokenizer_floor"]
+    assert alone["rows"]["tokenizer_floor"].pop("flicker")["mean"] == pytest.approx(
+        measure_flicker(PROCESSOR.codec, ROWS), rel=1e-3
+    )
+    assert alone["higher_is_better"]["flicker"] is False
     for row, metrics in alone["rows"].items():
         assert {name: value["mean"] for name, value in metrics.items()} == {
             name: rows[row][name]["mean"] for name in metrics

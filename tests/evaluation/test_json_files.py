@@ -7,10 +7,12 @@ import pytest
 from rlvr_world_hf.evaluation.json_files import write_json
 
 
-def test_folders_are_made_and_all_may_read(tmp_path: Path) -> None:
+def test_folders_are_made_and_who_may_read_is_for_the_user_to_say(tmp_path: Path) -> None:
     path = write_json({"rows": [1, 2.5, None]}, tmp_path / "new" / "numbers.json")
     assert json.loads(path.read_text(encoding="utf-8")) == {"rows": [1, 2.5, None]}
-    assert path.stat().st_mode & 0o777 == 0o644
+    (tmp_path / "usual").touch()
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    (tmp_path / "usual").unlink()
     write_json({"rows": []}, path)
     assert json.loads(path.read_text(encoding="utf-8")) == {"rows": []}
 

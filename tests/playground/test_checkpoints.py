@@ -110,7 +110,8 @@ def test_only_safetensors_and_settings_are_fetched(hub: list[Any]) -> None:
     ("files", "words"),
     [
         ([("model.bin", 10)], "no weights as safetensors"),
-        ([("model.safetensors", 3 * 1024**3)], "3.0 GiB of weights, and here 2 GiB are the limit"),
+        ([("model.safetensors", 10), ("tokenizer.json", 3 * 1024**3)], "3.0 GiB of weights and settings"),
+        ([("model.safetensors", 3 * 1024**3)], "3.0 GiB of weights and settings, and here 2 GiB are the limit"),
     ],
 )
 def test_what_cannot_be_loaded_is_not_downloaded(

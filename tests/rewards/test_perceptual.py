@@ -150,3 +150,14 @@ def test_values_out_of_reach_are_refused() -> None:
     small = torch.zeros(1, 1, 3, 16, 64)
     with pytest.raises(ValueError, match="got 16x64"):
         LPIPSReward(net="squeeze", trunk="random").metric(small, small)
+
+
+def test_frames_are_rgb_or_grey() -> None:
+    reward = LPIPSReward(net="squeeze", trunk="random")
+    frames = torch.rand(2, 2, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    grey, repeated = (
+        reward(predicted=[frames[0][:, chosen]], reference=[frames[1][:, chosen]]) for chosen in ([0], [0, 0, 0])
+    )
+    assert grey == pytest.approx(repeated, abs=1e-5)
+    with pytest.raises(ValueError, match="RGB or grey frames for LPIPS, got 4 channels"):
+        reward(predicted=[frames[0]], reference=[frames[1]])

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn.functional import conv2d
 
-from rlvr_world_hf.rewards import MAEReward, PSNRReward, SSIMReward
+from rlvr_world_hf.rewards import MAEReward, MSEReward, MSSSIMReward, PSNRReward, SSIMReward
+from rlvr_world_hf.rewards.base import VerifiableReward
 from rlvr_world_hf.rewards.pixel import mae, moving_pixels, mse, psnr, ssim
 
 
@@ -96,3 +97,14 @@ def test_on_moving_pixels_alone_a_white_frame_beats_a_copy() -> None:
     assert copied < white and "white frame" in moving.alone and not everywhere.alone  # type: ignore[operator]
     copied, white = everywhere(**columns)
     assert copied > white  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("reward", [MAEReward(), MSEReward(), PSNRReward(), SSIMReward(), MSSSIMReward(scales=1)])
+def test_frames_may_have_any_number_of_channels(reward: VerifiableReward) -> None:
+    predicted, reference = torch.rand(2, 4, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    measured = reward(predicted=[predicted], reference=[reference])
+    grey = [reward(predicted=[predicted[:, [channel]]], reference=[reference[:, [channel]]]) for channel in range(4)]
+    repeated = reward(predicted=[predicted[:, [0, 0, 0]]], reference=[reference[:, [0, 0, 0]]])
+    assert repeated == pytest.approx(grey[0], abs=1e-5)
+    if reward.name != "psnr":  # a mean over channels, except for the logarithm
+        assert measured == pytest.approx([sum(value for (value,) in grey) / 4], abs=1e-5)

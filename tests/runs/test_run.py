@@ -101,7 +101,7 @@ def test_what_was_finished_survives_harmless_invalid_and_other_settings(whole_ru
     harmless = {"pretrain.logging_steps": 7, "grpo.run_name": "x", "pretrain.dataloader_num_workers": 1}
     with caplog.at_level("INFO", logger="rlvr_world_hf"):
         run(small_recipe(tmp_path / "run", **harmless))
-        with pytest.raises(ValueError, match="num_generations"):
+        with pytest.raises(ValueError, match="2 generations per prompt"):
             run(small_recipe(tmp_path / "run", **{"grpo.num_generations": 1}))
     assert "running" not in caplog.text
     find_stage("pretrain")(small_recipe(tmp_path / "run", **{"pretrain.learning_rate": 1e-5}))

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,23 +34,53 @@ def tiny_runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [folder / "pusht", folder / "text"]
 
 
+SERVE = """
+import runpy, sys
+metrics, sys.argv = sys.argv[1].split(","), sys.argv[2:]
+for app, port in (metric.rsplit(":", 1) for metric in metrics):
+    runpy.run_path(app)["build_page"]().launch(server_port=int(port), prevent_thread_lock=True, quiet=True)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""All pages in one process, as the libraries that they import take long."""
+
+
 @pytest.fixture(scope="session")
-def served(repository: Path, tiny_runs: list[Path]) -> Iterator[str]:
-    """The address of the page."""
+def served_pages(repository: Path, tiny_runs: list[Path]) -> Iterator[dict[str, str]]:
+    """The addresses of the playground and of the pages of metrics, by name."""
+    apps = {app.parent.name: app for app in sorted((repository / "spaces").glob("*/app.py"))}
+    playground = apps.pop("world_model_playground")
+    ports = {name: _free_port() for name in (*apps, "playground")}
+    metrics = ",".join(f"{app}:{ports[name]}" for name, app in apps.items())
+    with _process(["-c", SERVE, metrics, str(playground), *map(str, tiny_runs)], ports, tiny_runs[0].parent) as pages:
+        yield pages
+
+
+@pytest.fixture(scope="session")
+def served(served_pages: dict[str, str]) -> str:
+    """The address of the playground."""
+    return served_pages["playground"]
+
+
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    app = repository / "spaces" / "world_model_playground" / "app.py"
-    log = tiny_runs[0].parent / "log"
-    command = [sys.executable, str(app), *map(str, tiny_runs)]
-    settings = {"GRADIO_SERVER_PORT": str(port), "PYTHONPATH": str(repository)}
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def _process(words: list[str], ports: dict[str, int], folder: Path) -> Iterator[dict[str, str]]:
+    """The addresses of pages that Python serves, by name."""
+    log = folder / "log"
+    settings = {"GRADIO_SERVER_PORT": str(ports["playground"]), "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     with log.open("w") as file:
         process = subprocess.Popen(
-            command, cwd=tiny_runs[0].parent, env={**os.environ, **settings}, stdout=file, stderr=subprocess.STDOUT
+            [sys.executable, *words], cwd=folder, env={**os.environ, **settings}, stdout=file, stderr=subprocess.STDOUT
         )
+        addresses = {name: f"http://127.0.0.1:{port}/" for name, port in ports.items()}
         try:
-            _wait_for(f"http://127.0.0.1:{port}/", process, log)
-            yield f"http://127.0.0.1:{port}/"
+            for address in addresses.values():
+                _wait_for(address, process, log)
+            yield addresses
         finally:
             process.terminate()
             process.wait()

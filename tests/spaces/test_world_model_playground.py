@@ -104,7 +104,7 @@ def test_beyond_the_last_step_a_click_is_refused_with_a_word(
 def test_refusals_come_in_words(handlers: dict[str, Any]) -> None:
     with pytest.raises(gr.Error, match="Expected the id of a Hub repository"):
         handlers["load"](START, "../../etc", "")
-    with pytest.raises(gr.Error, match="seed to be in"):
+    with pytest.raises(gr.Error, match="start to be a whole number"):
         handlers["predict_frames"](-1, [], 0.0, 1, 0)
     with pytest.raises(gr.Error, match="Expected a target"):
         handlers["predict_frames"](START, [{"x": 1}], 0.0, 1, 0)

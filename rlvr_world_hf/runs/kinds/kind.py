@@ -16,6 +16,7 @@ from typing import Any
 import datasets
 
 from ...evaluation.results import Results
+from ...evaluation.sharing import ALONE, Share
 from ..progress import cache_folder
 from ..recipe import Recipe
 from ..stage import StageRun, find_stage
@@ -187,9 +188,18 @@ class WorldKind(ABC):
 
     @abstractmethod
     def evaluate(
-        self, settings: Any, checkpoints: Mapping[str, tuple[Any, Any]], rewards: list[Any], metrics: list[Any]
+        self,
+        settings: Any,
+        checkpoints: Mapping[str, tuple[Any, Any]],
+        rewards: list[Any],
+        metrics: list[Any],
+        *,
+        share: Share = ALONE,
     ) -> Results:
-        """Measure checkpoints, row -> model and processor, and the baselines of the kind on the test split."""
+        """
+        Measure checkpoints, row -> model and processor, and the baselines of the kind on the test split; `share` gives
+        the batches of this process.
+        """
 
     @abstractmethod
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:

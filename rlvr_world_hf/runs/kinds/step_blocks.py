@@ -24,6 +24,7 @@ from ...evaluation.comparison import evaluate as compare
 from ...evaluation.figures import sensor_lines, strip
 from ...evaluation.metrics import metrics_of_processor
 from ...evaluation.results import Results, write_results
+from ...evaluation.sharing import ALONE, Share
 from ...hub import load_world_model
 from ...hub.checkpoint import choose_attention
 from ...processors.base import state_columns
@@ -338,7 +339,13 @@ class StepBlockKind(WorldKind):
         return VideoWorldModelProcessor.from_codec(codec, **arguments)
 
     def evaluate(
-        self, settings: Any, checkpoints: Mapping[str, tuple[Any, Any]], rewards: list[Any], metrics: list[Any]
+        self,
+        settings: Any,
+        checkpoints: Mapping[str, tuple[Any, Any]],
+        rewards: list[Any],
+        metrics: list[Any],
+        *,
+        share: Share = ALONE,
     ) -> Results:
         """See [`~rlvr_world_hf.evaluation.evaluate`]."""
         _, processor = next(iter(checkpoints.values()))
@@ -352,6 +359,7 @@ class StepBlockKind(WorldKind):
             best_sampling=settings.best(self),
             metrics=[*metrics_of_processor(processor, rewarded=rewards), *metrics],
             batch_size=settings.batch_size,
+            share=share,
         )
 
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
@@ -419,27 +427,36 @@ class StepBlockKind(WorldKind):
         tokenize_rows(self.rows(split), processor, autocast_dtype=precision).save_to_disk(str(folder))
 
 
-def lively_rows(rows: Any, count: int) -> list[dict[str, Any]]:
+def lively_rows(rows: datasets.Dataset, count: int) -> list[dict[str, Any]]:
     """
     One row from each of several episodes: one in which much moves, but a quarter of the episode's rows move more.
 
+    Only rows of these episodes are read, one at a time.
+
     Args:
-        rows (`datasets.Dataset` or `Sequence[Mapping]`):
-            Rows of `data.window_rows`; those with padding are left out.
+        rows (`datasets.Dataset`):
+            Rows of [`~rlvr_world_hf.data.window_rows`], none of them padded.
         count (`int`):
             Number of episodes, evenly chosen.
 
     Returns:
         `list[dict]`: At most `count` rows.
     """
-    moved: dict[str, list[tuple[float, int]]] = {}
-    for index, row in enumerate(rows):
-        if np.all(row["reference_mask"]):
-            change = np.abs(row["reference"].astype(np.float32) - row["context"][-1:]).mean()
-            moved.setdefault(row["episode"], []).append((float(change), index))
-    chosen = [sorted(changes)[3 * (len(changes) - 1) // 4][1] for changes in moved.values()]
-    count = min(count, len(chosen))
-    return [rows[chosen[place * len(chosen) // count]] for place in range(count)]
+    places: dict[int, list[int]] = {}
+    # Without the transform that cuts its arrays, a row is two numbers.
+    for place, episode in enumerate(rows.with_format(None)["episode_index"]):
+        places.setdefault(episode, []).append(place)
+    episodes = list(places.values())
+    count = min(count, len(episodes))
+    return [_lively_row(rows, episodes[number * len(episodes) // count]) for number in range(count)]
+
+
+def _lively_row(rows: datasets.Dataset, places: list[int]) -> dict[str, Any]:
+    moved = []
+    for place in places:
+        row = rows[place]
+        moved.append((float(np.abs(row["reference"].astype(np.float32) - row["context"][-1:]).mean()), place))
+    return rows[sorted(moved)[3 * (len(moved) - 1) // 4][1]]
 
 
 def _split(names: list[str], settings: Any) -> dict[str, str]:

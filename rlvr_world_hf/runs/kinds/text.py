@@ -21,10 +21,13 @@ from peft import get_peft_model
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 
+from ...data.folder import UnusableEpisodesError
+from ...data.rows import count_share
 from ...data.transition import save_transitions
 from ...evaluation.answers import evaluate_answers, measure_answers, predict_answers
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
+from ...evaluation.sharing import ALONE, Share
 from ...hub.checkpoint import choose_attention
 from ...hub.transformer import load_transformer
 from ...processors.text import LanguageWorldModelProcessor
@@ -117,10 +120,12 @@ class TextKind(WorldKind):
         return stored
 
     def write_recorded(self, recorded: Any, folder: Path) -> None:
-        """Take as many transitions as the recipe asks for from each of the source's own splits."""
-        for split, transitions in recorded.read().items():
-            count = int(getattr(self.settings("collect"), split))
-            save_transitions(_spread(transitions, count), folder / split)
+        """Take as many transitions as the recipe asks for, or such a share, from each of the source's own splits."""
+        splits = recorded.read()
+        # All are counted before any is written.
+        counts = {split: self._count(split, len(transitions)) for split, transitions in splits.items()}
+        for split, transitions in splits.items():
+            save_transitions(_spread(transitions, counts[split]), folder / split)
 
     def record(self, seeds: Mapping[str, Sequence[int]], folder: Path) -> None:
         """Record the games of each split; the number of transitions is not known before."""
@@ -215,7 +220,13 @@ class TextKind(WorldKind):
         return [answer(state, **asked) for state in states]
 
     def evaluate(
-        self, settings: Any, checkpoints: Mapping[str, tuple[Any, Any]], rewards: list[Any], metrics: list[Any]
+        self,
+        settings: Any,
+        checkpoints: Mapping[str, tuple[Any, Any]],
+        rewards: list[Any],
+        metrics: list[Any],
+        *,
+        share: Share = ALONE,
     ) -> Results:
         """See [`~rlvr_world_hf.evaluation.answers.evaluate_answers`]."""
         named = {metric.name: metric for metric in (*rewards, *metrics)}
@@ -233,6 +244,7 @@ class TextKind(WorldKind):
             best_sampling=settings.best(self),
             max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
+            share=share,
         )
 
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
@@ -264,6 +276,21 @@ class TextKind(WorldKind):
             chosen = dict.fromkeys(found[place * len(found) // settings.examples] for place in places)
             sections += [f"### {title}", *(_example(rows[index], index, answers) for index in chosen)]
         return "\n\n".join(sections) + "\n"
+
+    def _count(self, split: str, there: int) -> int:
+        """How many of a split's recorded transitions to take; 0 for all."""
+        asked = getattr(self.settings("collect"), split)
+        try:
+            count = count_share(asked, there)
+        # While a job runs, the command reports this error alone without a traceback.
+        except ValueError as error:
+            raise UnusableEpisodesError(f"collect.{split}: {error}; give one of them.") from error
+        if count > there:
+            raise UnusableEpisodesError(
+                f"collect.{split}: expected at most the {there} recorded transitions of this split, got {asked}; "
+                "lower it, or give 0 for all of them."
+            )
+        return count
 
 
 def _spread(items: list[Any], count: int) -> list[Any]:

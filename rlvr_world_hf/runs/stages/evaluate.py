@@ -12,6 +12,7 @@ from ...evaluation.draws import BestSampling, Draws
 from ...evaluation.metrics import BEST_OF, RATES
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results, write_results
+from ...evaluation.sharing import ALONE, Share
 from ...hub import load_world_model
 from ..keys import key
 from ..kinds import WorldKind, kind_of
@@ -87,7 +88,7 @@ def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
         refuse_unknown([settings.choose_by], [*names], where="evaluate.choose_by")
 
 
-@stage(settings=EvaluateSettings, revision=REVISION, after=("control",), tries=_try)
+@stage(settings=EvaluateSettings, revision=REVISION, after=("control",), tries=_try, shares_processes=True)
 def evaluate(run: StageRun) -> list[Path]:
     """
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
@@ -107,7 +108,9 @@ def evaluate(run: StageRun) -> list[Path]:
         name: load_world_model(checkpoint_folder(run.recipe, name), device=run.processes.device)
         for name in CHECKPOINTS
     }
-    return [write_results(measure_checkpoints(run.recipe, checkpoints), run.folder / "results.json")]
+    results = measure_checkpoints(run.recipe, checkpoints, share=run.processes.share)
+    file = run.folder / "results.json"
+    return [write_results(results, file) if run.processes.is_first else file]
 
 
 def measured_names(recipe: Recipe) -> list[str]:
@@ -145,7 +148,9 @@ def measured_names(recipe: Recipe) -> list[str]:
     return [*named, *(rate for rate in RATES if rate not in named)]
 
 
-def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any]]) -> Results:
+def measure_checkpoints(
+    recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any]], *, share: Share = ALONE
+) -> Results:
     """
     Measure any checkpoints as the stage `evaluate` of a recipe does.
 
@@ -154,6 +159,9 @@ def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any
             Gives episodes, windows, rewards and evaluation; its collect stage must be finished.
         checkpoints (`Mapping[str, tuple]`):
             Row -> model and processor.
+        share ([`~rlvr_world_hf.evaluation.sharing.Share`], *optional*):
+            The batches of this process, where several measure together; each returns the whole record. All batches by
+            default.
 
     Returns:
         `dict`: The record of one training seed, see `evaluation/results.py`.
@@ -161,4 +169,4 @@ def measure_checkpoints(recipe: Recipe, checkpoints: Mapping[str, tuple[Any, Any
     settings = evaluate.read(recipe)
     rewards, _ = build_rewards(grpo.read(recipe).rewards)
     own = build_metrics(settings.metrics, where="evaluate.metrics")
-    return kind_of(recipe).evaluate(settings, checkpoints, rewards, own)
+    return kind_of(recipe).evaluate(settings, checkpoints, rewards, own, share=share)

@@ -8,6 +8,7 @@ PushT in play: a start, targets to walk to, and what simulator and models make o
 
 import dataclasses
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,12 +17,17 @@ import torch
 from einops import rearrange
 
 from ...pipeline import WorldModelPipeline
-from ...playground.play import MAX_SAMPLES, MAX_SEED, MAX_TEMPERATURE, METRICS, SIMULATOR, Plan, Play, Target
+from ...playground.play import MAX_SAMPLES, MAX_SEED, METRICS, SIMULATOR, Plan, Play, Target, read_sampling
+from ...playground.values import SHORT, read_whole
 from ...rewards.repetition import repeated_steps
 from ...rollouts.sliding import window_after
 from .form import common_form
 from .policies import MARGIN, REACH, WORLD_SIZE, within_reach
 from .simulator import Recording, record_policy
+
+
+NUMBERS = (int, float, np.integer, np.floating)
+"""Types of a target's coordinates."""
 
 
 class Playground:
@@ -107,9 +113,9 @@ class Playground:
             `Play`: of no step.
 
         Raises:
-            ValueError: If the seed is out of range.
+            ValueError: If the seed is no whole number, or out of range.
         """
-        _check_within("seed", seed, 0, MAX_SEED)
+        seed = read_whole("start", seed, least=0, most=MAX_SEED)
         recording = self._record(seed, self.scripted_steps)
         still = np.zeros((0, self.form.image_size, self.form.image_size, 3), np.uint8)
         return Play(
@@ -138,8 +144,13 @@ class Playground:
             [`Plan`]: of at most `max_steps` steps. A longer list of targets leaves the steps before them as they are.
 
         Raises:
-            ValueError: If a target is no pair of finite numbers.
+            ValueError: If there is no list of targets, or one is no pair of finite numbers.
         """
+        if isinstance(targets, str | Mapping) or not isinstance(targets, Iterable):
+            raise ValueError(
+                f"Expected `targets` to be a list of targets (x, y) in world units, got {SHORT.repr(targets)}; give "
+                "[] for none."
+            )
         recording = self._simulator(play)
         walked: list[Target] = []
         actions: list[np.ndarray] = []
@@ -208,12 +219,10 @@ class Playground:
             ValueError: If there are more steps than `max_steps`, or than the play has left, or a number is out of
                 range.
         """
-        _check_within("samples", samples, 1, MAX_SAMPLES)
-        _check_within("temperature", temperature, 0, MAX_TEMPERATURE)
-        _check_within("sampling_seed", sampling_seed, 0, MAX_SEED)
-        _check_within("number of steps", len(actions), 0, self.max_steps)
-        _check_within("number of steps in all", play.steps + len(actions), 0, self.max_total)
-        recording, play = self._simulator(play), _branch(play, samples)
+        how = read_sampling(samples=samples, temperature=temperature, sampling_seed=sampling_seed)
+        read_whole("number of steps", len(actions), least=0, most=self.max_steps)
+        read_whole("number of steps in all", play.steps + len(actions), least=0, most=self.max_total)
+        recording, play = self._simulator(play), _branch(play, how["samples"])
         done = play.steps
         for step, action in enumerate(actions):
             if step % self.horizon == 0:
@@ -227,7 +236,9 @@ class Playground:
                 replayed=play.replayed + replayed,
             )
             predicted = {
-                name: self._predict(pipeline, name, play, done, temperature=temperature, seed=sampling_seed)
+                name: self._predict(
+                    pipeline, name, play, done, temperature=how["temperature"], seed=how["sampling_seed"]
+                )
                 for name, pipeline in self.pipelines.items()
             }
             play = _with_predictions(play, predicted)
@@ -268,18 +279,17 @@ class Playground:
 
 
 def _as_point(target: Any) -> np.ndarray:
-    try:
-        point = np.asarray(target, dtype=np.float64)
-    except (ValueError, TypeError):  # refused below, in the words for any other target
-        point = np.array(np.nan)
-    if point.shape != (2,) or not np.isfinite(point).all():
-        raise ValueError(f"Expected a target as two numbers (x, y) in world units, got {target!r:.80}.")
-    return point
-
-
-def _check_within(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise ValueError(f"Expected the {name} to be in [{least:g}, {most:g}], got {value:g}.")
+    is_list = isinstance(target, list | tuple) or (isinstance(target, np.ndarray) and target.ndim == 1)
+    values: list[Any] = list(target) if is_list else []
+    numbers: list[Any] = [x for x in values if isinstance(x, NUMBERS) and not isinstance(x, bool)]
+    # Compared, as a whole number may be too long for a float; NaN is not within, either.
+    finite = [x for x in numbers if abs(x) <= sys.float_info.max]
+    if len(values) != 2 or len(finite) != 2:
+        raise ValueError(
+            f"Expected a target as two numbers (x, y) in world units, got {SHORT.repr(target)}; give it as "
+            f"[x, y], from 0 to {WORLD_SIZE:g}."
+        )
+    return np.asarray(values, dtype=np.float64)
 
 
 def _branch(play: Play, samples: int) -> Play:

@@ -153,9 +153,14 @@ class Playthrough:
     Args:
         game (`textworld.generator.game.Game`):
             The game.
+        restarts (`bool`, *optional*, defaults to `True`):
+            Whether a game that is won or lost starts anew, to be recorded further. An attempt has one chance: it stays
+            at its end, and no command changes anything.
     """
 
-    def __init__(self, game: Game) -> None:
+    def __init__(self, game: Game, *, restarts: bool = True) -> None:
+        self.restarts = restarts
+        self.is_over = False
         textworld = import_textworld()
         asked = textworld.EnvInfos(
             facts=True, admissible_commands=True, policy_commands=True, possible_admissible_commands=True
@@ -179,7 +184,9 @@ class Playthrough:
 
     @property
     def changing_actions(self) -> list[str]:
-        """The commands that would change the state."""
+        """The commands that would change the state; none in a game that is over."""
+        if self.is_over:
+            return []
         return [command for command in self._infos["admissible_commands"] if _verb(command) not in LOOKING]
 
     @property
@@ -202,16 +209,25 @@ class Playthrough:
         return sorted((looking | impossible | inedible) - stored)
 
     def play(self, command: str) -> FactState:
-        """Give a command, in TextWorld's spelling, and return the state it leads to; a game that ends starts anew."""
-        self._infos, _, is_over = self.world.step(command)
+        """
+        Give a command, in TextWorld's spelling, and return the state it leads to. A game that ends starts anew, if it
+        `restarts`.
+
+        Raises:
+            ValueError: If the game is over.
+        """
+        if self.is_over:
+            raise ValueError(f"Expected no command after the end of the game, got {command!r}; start a new one.")
+        self._infos, _, self.is_over = self.world.step(command)
         # Before the restart: the command that wins has an effect of its own.
         following = self.state
-        if is_over:
+        if self.is_over and self.restarts:
             self._restart()
         return following
 
     def _restart(self) -> None:
         self._infos = self.world.reset()
+        self.is_over = False
 
 
 def collect_game(

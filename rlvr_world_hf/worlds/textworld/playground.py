@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ...pipeline import WorldModelPipeline
-from ...playground.play import MAX_SAMPLES, MAX_SEED, MAX_TEMPERATURE
+from ...playground.play import MAX_SEED, read_sampling
+from ...playground.values import is_unicode, read_text, read_whole
 from ...states.answer import UnreadableAnswerError
 from .facts import FactChange, FactState, canonical_fact
 from .games import Playthrough, make_game
@@ -207,12 +208,9 @@ class TextGames:
         return make_game(seed, **{name: int(rng.integers(a, b + 1)) for name, (a, b) in self.sizes.items()})
 
     def _playthrough(self, seed: int, commands: Sequence[str]) -> Playthrough:
-        if not 0 <= seed <= MAX_SEED or len(commands) > MAX_COMMANDS:
-            raise ValueError(
-                f"Expected a seed in [0, {MAX_SEED}] and at most {MAX_COMMANDS} commands, got {seed} and "
-                f"{len(commands)}; start a new game."
-            )
-        game = Playthrough(self._game(seed))
+        if len(commands) > MAX_COMMANDS:
+            raise ValueError(f"Expected at most {MAX_COMMANDS} commands, got {len(commands)}; start a new game.")
+        game = Playthrough(self._game(read_whole("seed", seed, least=0, most=MAX_SEED)))
         for command in commands:
             spelling = _spelling(game)
             if command not in spelling:
@@ -295,20 +293,13 @@ class TextPlayground:
         Raises:
             ValueError: If the action is empty or too long, there are too many facts, or a number is out of range.
         """
-        action = " ".join(action.lower().split())
-        if not 0 < len(action) <= MAX_ACTION:
-            raise ValueError(f"Expected an action of 1 to {MAX_ACTION} characters, got {len(action)}; type one.")
+        how = read_sampling(samples=samples, temperature=temperature, sampling_seed=sampling_seed)
+        action = " ".join(read_text("action", action, most=MAX_ACTION).lower().split())
         if not 0 < len(state.facts) <= MAX_FACTS:
-            raise ValueError(f"Expected 1 to {MAX_FACTS} facts, got {len(state.facts)}.")
-        for name, value, least, most in (
-            ("samples", samples, 1, MAX_SAMPLES),
-            ("temperature", temperature, 0, MAX_TEMPERATURE),
-            ("sampling_seed", sampling_seed, 0, MAX_SEED),
-        ):
-            if not least <= value <= most:
-                raise ValueError(f"Expected the {name} to be in [{least}, {most:g}], got {value:g}.")
+            raise ValueError(f"Expected 1 to {MAX_FACTS} facts, got {len(state.facts)}; give some of them.")
+        sampling = {"num_samples": how["samples"], "temperature": how["temperature"], "seed": how["sampling_seed"]}
         for name, pipeline in self.pipelines.items():
-            texts = pipeline(str(state), action, num_samples=samples, temperature=temperature, seed=sampling_seed)
+            texts = pipeline(str(state), action, **sampling)
             for text in texts:
                 yield _judge(name, text, truth)
 
@@ -364,6 +355,8 @@ def read_state(text: str) -> FactState:
             raise MalformedStateError(
                 'Expected a fact in quotes such as "in(apple, fridge)".', text, min(position, len(text))
             )
+        if not is_unicode(fact):
+            raise MalformedStateError("Expected characters, got half of a surrogate pair.", text, position)
         try:
             read.add(canonical_fact(fact))
         except UnreadableAnswerError as error:

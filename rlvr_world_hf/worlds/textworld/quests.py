@@ -105,11 +105,10 @@ def true_changes(game: Any) -> Predict:
                         f"Expected a state that was reached from the start, got {str(state)!r:.80}; ask for those "
                         "before it first."
                     )
-                again = Playthrough(game)
+                again = Playthrough(game, restarts=False)
                 for earlier in ways[state]:
                     again.play(earlier)
-                is_over = again.state != state  # a game that was won has begun anew: nothing follows
-                following = state if is_over or command not in again.changing_actions else again.play(command)
+                following = again.play(command) if command in again.changing_actions else state
                 known[state, command] = following
                 ways.setdefault(following, (*ways[state], command))
         return [known[pair] for pair in pairs]
@@ -152,9 +151,10 @@ def attempt_game(game: Any, decide: Decide, *, commands: int = 10) -> TextAttemp
             Most commands.
 
     Returns:
-        [`TextAttempt`]: it ends with the command after which the goal holds, or where no command changes anything.
+        [`TextAttempt`]: it ends with the command after which the goal holds or the game is lost, or where no command
+        changes anything.
     """
-    return attempt_goal(Playthrough(game), quest_goal(game), decide, limit=commands)
+    return attempt_goal(Playthrough(game, restarts=False), quest_goal(game), decide, limit=commands)
 
 
 def guided_commands(predict: Predict, value: Value, planner: Planner, *, seed: int) -> Decide:

@@ -1,3 +1,5 @@
+import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +7,8 @@ import pytest
 from PIL import Image
 
 from rlvr_world_hf.commands import cli
-from rlvr_world_hf.commands.tools.check import check
+from rlvr_world_hf.commands.tools.check import SHOWN_EPISODES, Summary, Values, check
+from rlvr_world_hf.data import Episode
 
 
 @pytest.fixture
@@ -57,3 +60,53 @@ def test_what_cannot_be_understood_is_said_in_one_line(words: list[str], expecte
     assert cli.main(["check", *words]) == 2
     message = capsys.readouterr().err
     assert expected in message and message.count("\n") == 1
+
+
+def test_the_memory_does_not_grow_with_the_folder(tmp_path: Path, capsys) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (32, 96, 96, 3), dtype=np.uint8)
+    for number in range(40):
+        np.savez(tmp_path / f"{number}.npz", frames=frames + np.uint8(number), actions=np.zeros((32, 2)))
+    sheet = str(tmp_path / "sheet.png")
+    check([str(tmp_path), "--sheet", sheet])  # what is imported and cached on the first use does not count
+    tracemalloc.start()
+    try:
+        assert check([str(tmp_path), "--sheet", sheet]) == 0
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert "40 usable episodes" in capsys.readouterr().out
+    # A few episodes, and three frames of each that may be drawn.
+    assert peak < 10 * frames.nbytes, f"{peak / frames.nbytes:.1f} episodes"
+
+
+def test_of_many_episodes_those_drawn_are_spread_evenly() -> None:
+    summary = Summary()
+    for number in range(1000):
+        frames = np.full((2, 3, 4, 4), number % 256, np.uint8)
+        summary.add(Episode(episode_id=f"{number}", frames=frames, actions=np.zeros((2, 1), np.float32), fps=1.0))
+    drawn = [int(name) for name in summary.shown(SHOWN_EPISODES)]
+    assert len(drawn) == SHOWN_EPISODES and drawn[0] == 0 and drawn[-1] > 900
+    assert max(np.diff(drawn)) <= 2 * min(np.diff(drawn))
+    assert list(Summary().shown(4)) == [] and Summary().lines() == []
+
+
+def test_ranges_of_more_values_than_are_kept_are_estimated() -> None:
+    values, rng = Values(2, kept=4_000), np.random.default_rng(1)
+    for _ in range(100):
+        values.add(rng.uniform(0, 1, (1_000, 2)) * [1.0, 10.0])
+    one, ten = values.ranges()
+    assert 0 <= one.lowest < 1e-4 and 0.9999 < one.highest <= 1 and ten.highest > 9.999
+    assert one.usual == pytest.approx((0.01, 0.99), abs=0.01) and ten.usual == pytest.approx((0.1, 9.9), abs=0.1)
+    assert sum(map(len, values._parts)) == 2_000
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are Unicode there")
+def test_a_name_that_is_not_utf8_is_a_problem_that_can_be_printed(folder: Path, tmp_path: Path, capfdbinary) -> None:
+    (folder / "push" / "0.npz").rename(os.fsdecode(os.fsencode(folder / "push") + b"/\xff.npz"))
+    assert check([str(folder), "--sheet", str(tmp_path / "sheet.png")]) == 1
+    report = capfdbinary.readouterr().out.decode()
+    assert "2 usable episodes of 3" in report and "expected a path in UTF-8" in report
+    assert "push/\\xff.npz: `file`: " in report and "rename the file" in report
+    folder = folder.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xfe"))
+    assert check([str(folder), "--sheet", str(tmp_path / "sheet.png")]) == 1
+    assert "3 problems in 3 files" in capfdbinary.readouterr().out.decode()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,8 +12,11 @@ from transformers import AutoModelForCausalLM
 
 from rlvr_world_hf import LanguageWorldModelProcessor, WorldModelPipeline
 from rlvr_world_hf.commands import cli
+from rlvr_world_hf.data.folder import UnusableEpisodesError
+from rlvr_world_hf.data.transition import Transition
 from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.runs.kinds import kind_of
+from rlvr_world_hf.runs.kinds.kind import SPLITS
 from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run, summary
 from rlvr_world_hf.runs.stage import find_stage, try_stages
@@ -159,6 +163,45 @@ def test_a_language_model_that_is_not_whole_is_no_start(
 def test_stages_name_what_text_takes() -> None:
     with pytest.raises(ValueError, match="vocab_size"):
         find_stage("tokenizer").read(load_recipe("textworld/debug", overrides={"tokenizer.vocab_sise": 300}))
+
+
+class RecordedSplits:
+    """A source of recorded transitions, fifty in each split."""
+
+    def read(self) -> dict[str, list[Transition]]:
+        return {split: [transition(f"{split}/{number}") for number in range(50)] for split in SPLITS}
+
+
+def transition(name: str) -> Transition:
+    texts = {"prompt": "p", "answer": "a", "state": "s", "action": "a", "next_state": "n"}
+    return Transition(transition_id=name, group="g", is_changed=True, **texts)
+
+
+def write_recorded(folder: Path, **counts: float) -> dict[str, list[str]]:
+    recipe = load_recipe("textworld/debug", overrides={f"collect.{split}": count for split, count in counts.items()})
+    kind_of(recipe).write_recorded(RecordedSplits(), folder)
+    return {split: datasets.load_from_disk(str(folder / split))["transition_id"][:] for split in SPLITS}
+
+
+def test_a_share_of_recorded_transitions_is_a_share(tmp_path: Path) -> None:
+    taken = write_recorded(tmp_path, train=0, validation=0.1, test=7)
+    assert {split: len(names) for split, names in taken.items()} == {"train": 50, "validation": 5, "test": 7}
+    assert taken["validation"] == [f"validation/{number}" for number in (0, 10, 20, 30, 40)]
+    assert len(write_recorded(tmp_path / "least", train=1, validation=0.001, test=0)["validation"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (1.5, r"a share in \(0, 1\), or a whole number of 0 or more, got 1.5"),
+        (-0.1, r"a share in \(0, 1\), or a whole number of 0 or more, got -0.1"),
+        (51, "at most the 50 recorded transitions of this split, got 51"),
+    ],
+)
+def test_what_is_no_share_of_recorded_transitions_is_refused(tmp_path: Path, share: float, told: str) -> None:
+    with pytest.raises(UnusableEpisodesError, match=f"collect.validation: expected {told}"):
+        write_recorded(tmp_path, train=0, validation=share, test=0)
+    assert not list(tmp_path.iterdir()), "nothing is written before all is checked"
 
 
 @pytest.mark.browser

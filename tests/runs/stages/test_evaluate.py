@@ -1,6 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 
 from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.evaluation.sharing import Share
 from rlvr_world_hf.hub import load_world_model
 from rlvr_world_hf.runs.stages.evaluate import evaluate, measure_checkpoints
 
@@ -40,3 +44,32 @@ def test_rejection_of_the_likeliest_tokens_is_refused_when_the_recipe_is_read(sm
     recipe = small_recipe(tmp_path, **{"evaluate.temperature": 0, "evaluate.reject_repetition": 4})
     with pytest.raises(ValueError, match="a temperature above 0"):
         evaluate.read(recipe)
+
+
+def test_processes_that_share_the_batches_measure_what_one_does(whole_run, small_recipe):
+    recipe = small_recipe(whole_run.output_dir, **{"evaluate.batch_size": 2})  # a row a batch
+    given, everyone = [None, None], Barrier(2)
+    bases = [load_world_model(whole_run.output_dir / "base") for _ in range(3)]  # not by threads: that is not safe
+
+    def measured(process):
+        exchanged = []
+
+        def exchange(own):
+            everyone.wait(60)  # until the values before these are read
+            given[process] = own
+            everyone.wait(60)
+            exchanged.append(own)
+            return list(given)
+
+        share = Share(process=process, processes=2, exchange=exchange)
+        return measure_checkpoints(recipe, {"base": bases[process]}, share=share), exchanged
+
+    with ThreadPoolExecutor(2) as threads:
+        (first, exchanged), (second, _) = threads.map(measured, range(2))
+    alone = measure_checkpoints(recipe, {"base": bases[2]})
+    assert first == second == alone
+    assert {len(own) for own in exchanged} == {1}  # of two batches
+
+
+def test_all_processes_of_a_launch_evaluate():
+    assert evaluate.shares_processes

@@ -197,18 +197,18 @@ def test_a_play_has_an_end_and_bounds(playground: Playground, start: Play, play:
     assert not len(playground.recorded_actions(play))
     action = np.full((1, 2), 256.0)
     for settings, words in (
-        ({"samples": 5}, "samples to be in"),
-        ({"temperature": 9.0}, "temperature to be in"),
-        ({"temperature": float("nan")}, "temperature to be in"),
-        ({"sampling_seed": -1}, "sampling_seed to be in"),
+        ({"samples": 5}, "number of samples to be a"),
+        ({"temperature": 9.0}, "temperature to be a"),
+        ({"temperature": float("nan")}, "temperature to be a"),
+        ({"sampling_seed": -1}, "seed of the sampling to be a"),
     ):
         with pytest.raises(ValueError, match=words):
             next(playground.advance(start, action, **settings))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="number of steps to be in"):
+    with pytest.raises(ValueError, match="number of steps to be a whole number from 0 to"):
         next(playground.advance(start, np.repeat(action, 6, axis=0)))
-    with pytest.raises(ValueError, match="number of steps in all"):
+    with pytest.raises(ValueError, match="number of steps in all to be"):
         next(playground.advance(play, action))
-    with pytest.raises(ValueError, match="seed to be in"):
+    with pytest.raises(ValueError, match="start to be a whole number"):
         playground.start(-1)
 
 

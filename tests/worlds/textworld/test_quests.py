@@ -8,7 +8,7 @@ from rlvr_world_hf.planning.enumeration import EnumerationPlanner
 from rlvr_world_hf.planning.text_agent import TextCost, reactive_actions
 from rlvr_world_hf.processors.text import LanguageWorldModelProcessor
 from rlvr_world_hf.worlds.textworld.facts import FactState
-from rlvr_world_hf.worlds.textworld.games import Playthrough, make_game
+from rlvr_world_hf.worlds.textworld.games import Playthrough, import_textworld, make_game
 from rlvr_world_hf.worlds.textworld.quests import (
     FactGoal,
     attempt_game,
@@ -69,6 +69,47 @@ def test_reactive_actions_repeat_themselves_by_the_seed(game: Any) -> None:
     assert first.commands == again.commands and 0 < len(first.commands) <= 6
     others = {attempt_game(game, reactive_actions(seed), commands=6).commands for seed in range(5)}
     assert len(others) > 1
+
+
+@pytest.fixture(scope="module")
+def losable_game() -> Any:
+    """An apple is to be put on a table, and lost if eaten."""
+    textworld = import_textworld()
+    maker, game = textworld.GameMaker(), textworld.generator.game
+    kitchen = maker.new_room("kitchen")
+    maker.set_player(kitchen)
+    apple, table = maker.new(type="f", name="apple"), maker.new(type="s", name="table")
+    maker.inventory.add(apple)
+    kitchen.add(table)
+    laid, eaten = (game.Event(conditions={maker.new_fact(*fact)}) for fact in (("on", apple, table), ("eaten", apple)))
+    maker.quests = [game.Quest(win_events=[laid], fail_events=[eaten])]
+    return maker.build()
+
+
+def test_an_attempt_ends_when_the_game_is_lost(losable_game: Any) -> None:
+    commands = iter(["eat apple", "put apple on table"])
+    lost = attempt_game(losable_game, lambda world: next(commands), commands=10)
+    assert lost.commands == ("eat apple",) and not lost.is_success and lost.value < 1
+    won = attempt_game(losable_game, lambda world: "put apple on table", commands=10)
+    assert won.is_success and won.commands == ("put apple on table",)
+
+
+def test_what_is_recorded_goes_on_after_the_end_and_an_attempt_does_not(losable_game: Any) -> None:
+    endless, once = Playthrough(losable_game), Playthrough(losable_game, restarts=False)
+    start = once.state
+    eaten = once.play("eat apple")
+    assert endless.play("eat apple") == eaten != start
+    assert endless.state == start and "eat apple" in endless.changing_actions
+    assert once.is_over and once.state == eaten and once.changing_actions == []
+    with pytest.raises(ValueError, match="no command after the end of the game, got 'look'"):
+        once.play("look")
+
+
+def test_nothing_follows_the_end_of_a_game_that_is_foretold(losable_game: Any) -> None:
+    predict = true_changes(losable_game)
+    start = Playthrough(losable_game).state
+    (eaten,) = predict([(start, "eat apple")])
+    assert predict([(eaten, "put apple on table"), (eaten, "eat apple")]) == [eaten, eaten]
 
 
 def test_looking_changes_nothing(game: Any) -> None:
