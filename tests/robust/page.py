@@ -13,16 +13,19 @@ from tests.robust.campaign import KINDS, Tally
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RECORD, PAGE = DOCS / "reliability.json", DOCS / "reliability.md"
 COLUMNS = ("tried", *KINDS, "skipped")
+SOURCE = commit()
+"""Asked before the page is written to: from then on the checkout differs from it."""
+
 BEGIN, END = "<!-- campaign -->", "<!-- end of campaign -->"
 
 
 def record_of(tallies: dict[str, Tally], seconds: dict[str, float], *, seed: int) -> dict[str, Any]:
     """What is written down of a campaign: of each subject, where and when it was tried and what came of it."""
-    source, machine = commit(), f"{_processor()}, one core, Python {platform.python_version()}"
+    machine = f"{_processor()}, one core, Python {platform.python_version()}"
     return {
         name: {
             **tally.counts(),
-            "commit": source,
+            "commit": SOURCE,
             "machine": machine,
             "seed": seed,
             "seconds": round(seconds[name]),
