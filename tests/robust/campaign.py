@@ -166,8 +166,8 @@ class Finished:
 
     @cached_property
     def files(self) -> list[Path]:
-        """All files of run and cache, each once, relative to the place."""
-        found = (path for path in self.place.rglob("*") if path.is_file() and not path.is_symlink())
+        """All files of run and cache that hold something, each once, relative to the place; locks hold nothing."""
+        found = (path for path in self.place.rglob("[!.]*") if path.is_file() and not path.is_symlink())
         return sorted({path.resolve().relative_to(self.place.resolve()) for path in found})
 
     @cached_property

@@ -1,32 +1,27 @@
 """The record of a campaign and its table, between the markers of docs/reliability.md."""
 
 import json
-import platform
 import re
 from pathlib import Path
 from typing import Any
 
-from rlvr_world_hf.evaluation.provenance import commit
+from rlvr_world_hf.evaluation.provenance import commit, machine
 from tests.robust.campaign import KINDS, Tally
 
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 RECORD, PAGE = DOCS / "reliability.json", DOCS / "reliability.md"
 COLUMNS = ("tried", *KINDS, "skipped")
-SOURCE = commit()
-"""Asked before the page is written to: from then on the checkout differs from it."""
-
 BEGIN, END = "<!-- campaign -->", "<!-- end of campaign -->"
 
 
 def record_of(tallies: dict[str, Tally], seconds: dict[str, float], *, seed: int) -> dict[str, Any]:
     """What is written down of a campaign: of each subject, where and when it was tried and what came of it."""
-    machine = f"{_processor()}, one core, Python {platform.python_version()}"
     return {
         name: {
             **tally.counts(),
-            "commit": SOURCE,
-            "machine": machine,
+            "commit": commit(),
+            "machine": machine(),
             "seed": seed,
             "seconds": round(seconds[name]),
             "faults": [{"kind": fault.kind, "case": fault.case, "what": fault.what} for fault in tally.faults],
@@ -63,10 +58,3 @@ def write_page(record: dict[str, Any]) -> None:
     PAGE.write_text(
         re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: between, page, flags=re.DOTALL), encoding="utf-8"
     )
-
-
-def _processor() -> str:
-    """The processor's name, where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
-    return names[0] if names else platform.machine()
