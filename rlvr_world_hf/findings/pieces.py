@@ -36,7 +36,7 @@ class Pieces:
     >>> pieces = Pieces(folder=Path(tempfile.mkdtemp()))
     >>> piece = pieces.get("base-seed-0", {"windows": 8}, lambda: {"mae": 0.5})
     >>> sorted(piece), piece["settings"]
-    (['commit', 'machine', 'mae', 'settings'], {'revision': 1, 'windows': 8})
+    (['commit', 'machine', 'mae', 'settings'], {'windows': 8})
     >>> pieces.get("base-seed-0", {"windows": 8}, lambda: {"mae": 0.0})["mae"]  # it is read, not measured again
     0.5
 
@@ -73,7 +73,8 @@ class Pieces:
             `ValueError`: If a measured number is not finite.
         """
         # The commit is recorded and not part of the name: a later commit uses the piece again.
-        settings = {"revision": self.revision, **settings}
+        if self.revision > 1:  # pieces measured before there were revisions keep their names
+            settings = {"revision": self.revision, **settings}
         own_name = f"{name}-{fingerprint(settings)}"
         file = self.folder / own_name / f"{part}.json" if part else self.folder / f"{own_name}.json"
         if piece := read_json(file):

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..data.drafts import draft_path, whole_file
 from ..hub.manifest import DamagedFileError, damaged, describe
+from .drafts import remove_drafts
 
 
 logger = logging.getLogger(__name__)
@@ -202,6 +203,7 @@ def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
         shutil.rmtree(rest, ignore_errors=True)
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
+        remove_drafts(folder.parent)
         draft = draft_path(folder)
         draft.mkdir()
         try:

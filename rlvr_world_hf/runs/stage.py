@@ -31,7 +31,8 @@ from ..evaluation.sharing import Share
 from . import outputs
 from .clock import Clock
 from .content import module_sources, own_sources, with_content
-from .keys import settled
+from .drafts import remove_drafts
+from .keys import FORWARDED, settled
 from .lock import locked
 from .progress import Progress, fingerprint
 from .recipe import STAGES, Recipe
@@ -171,6 +172,9 @@ class Stage:
     `None` if there is nothing.
     """
 
+    by_content: tuple[str, ...]
+    """Settings that name what `made_from` identifies: they count by its content, not by its name."""
+
     check: Callable[[Recipe, Any], None] | None
     """Raises a ValueError if its settings do not fit the rest of the recipe; `None` if there is nothing to check."""
 
@@ -252,14 +256,25 @@ class Stage:
         made_from = None if self.made_from is None else with_content(self.made_from(recipe))
         if made_from is not None:
             content["made_from"] = made_from
-        content["settings"] = settings_of_result(settings)
-        if "bf16" in content["settings"]:
-            content["settings"]["bf16"] = _resolved_precision(settings.bf16)
+        content["settings"] = self._settings_by_content(settings, is_made_from=made_from is not None)
         sources = own_sources(content) | (module_sources(recipe.world) if "." in recipe.world else {})
         if sources:
             content["sources"] = sources
         content["after"] = {earlier: find_stage(earlier).fingerprint(recipe) for earlier in self.after}
         return content
+
+    def _settings_by_content(self, settings: Any, *, is_made_from: bool) -> dict[str, Any]:
+        """Settings that shape the result; what they name on disk counts by what it holds, wherever it is."""
+        content = settings_of_result(settings)
+        if "bf16" in content:
+            content["bf16"] = _resolved_precision(settings.bf16)
+        for name in self.by_content:
+            del content[name]
+        if is_made_from and FORWARDED in content:
+            # Of a folder of recorded data, the files that are read count, under `made_from`.
+            forwarded = content[FORWARDED].items()
+            content[FORWARDED] = {name: value for name, value in forwarded if not isinstance(value, Path)}
+        return with_content(content)
 
     def _prepare(self, recipe: Recipe, progress: Progress, processes: Processes) -> StageRun:
         return StageRun(
@@ -289,6 +304,7 @@ def stage(
     forwards_to: Callable[[Recipe], Callable[..., Any]] | None = None,
     reserved: tuple[str, ...] = (),
     made_from: Callable[[Recipe], Any] | None = None,
+    by_content: tuple[str, ...] = (),
     check: Callable[[Recipe, Any], None] | None = None,
     tries: Callable[[Recipe, Any], None] | None = None,
     answers: Callable[[Recipe], bool] | None = None,
@@ -308,6 +324,7 @@ def stage(
             forwards_to=forwards_to,
             reserved=reserved,
             made_from=made_from,
+            by_content=by_content,
             check=check,
             tries=tries,
             answers=answers,
@@ -426,6 +443,7 @@ def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
     # Reading a finished run needs no lock; of several processes, the first holds it for all.
     with locked(recipe.output_dir) if first and works else nullcontext():
         if first and works:
+            remove_drafts(recipe.output_dir, nested=True)
             outputs.adopt(recipe.output_dir)
             outputs.refuse_occupied(recipe.output_dir, [name for stage in stages for name in stage.makes])
         for stage in stages:

@@ -69,3 +69,12 @@ def test_other_weights_have_another_digest(tmp_path: Path) -> None:
         one = digest_weights(tmp_path)
         file.write_bytes(b"two")
         assert len({before, one, digest_weights(tmp_path)}) == 3 and len(one) == 64
+
+
+def test_a_raised_revision_is_measured_anew_and_the_earlier_piece_stays(tmp_path):
+    settings = {"windows": 8}
+    first = Pieces(folder=tmp_path).get("base", settings, lambda: {"mae": 0.5})
+    raised = Pieces(folder=tmp_path, revision=2)
+    assert raised.get("base", settings, lambda: {"mae": 0.25})["mae"] == 0.25
+    assert raised.get("base", settings, lambda: {"mae": 0.0})["settings"] == {"revision": 2, "windows": 8}
+    assert Pieces(folder=tmp_path).get("base", settings, lambda: {"mae": 0.0}) == first

@@ -21,7 +21,7 @@ def test_rows_over_training_seeds_with_every_number_of_best_of_n(metrics):
     assert lines[2:4] == ["| copy_last | 0.5000 | - | - |", "| base | 0.20 ± 0.14 | 0.1000 | 0.05000 |"]
     assert lines[5] == (
         "96 samples; training seeds 0, 1, 2; sampling seeds 0; recipe `pusht/quickstart`; commit "
-        "`0123456789-dirty + fedcba9876`."
+        "`0123456789-dirty + fedcba9876`. Measured on changes that were not committed."
     )
 
 

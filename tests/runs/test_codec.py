@@ -65,5 +65,5 @@ def test_a_folder_is_known_by_its_weights(whole_run, small_recipe, tmp_path):
     assert kind_of(first).codec_identity() != kind_of(second).codec_identity()
 
 
-def test_a_hub_codec_is_known_by_its_name(small_recipe, tmp_path):
-    assert kind_of(small_recipe(tmp_path, tokenizer="someone/codec")).codec_identity() == "someone/codec"
+def test_a_hub_codec_out_of_reach_is_known_by_its_name(small_recipe, tmp_path):
+    assert kind_of(small_recipe(tmp_path, tokenizer="someone/codec")).codec_identity() == "someone/codec@"

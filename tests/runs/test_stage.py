@@ -1,9 +1,14 @@
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from rlvr_world_hf.data.drafts import draft_path
 from rlvr_world_hf.runs import stage as stage_module
 from rlvr_world_hf.runs.keys import key
 from rlvr_world_hf.runs.lock import RunFolderError, RunInUseError, locked
@@ -121,6 +126,18 @@ def test_other_settings_leave_what_was_made_and_the_first_ones_train_nothing(tmp
     assert len(calls) == 3
     assert (tmp_path / "pretrain.out").read_text() == "1"
     assert {folder.folder: folder.is_current for folder in settings_folders(tmp_path)}[other] is False
+
+
+def test_the_draft_of_a_killed_process_is_removed_and_a_users_file_is_not(tmp_path, calls):
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    draft = tmp_path / "stages" / "pretrain" / draft_path(Path("done.json")).name
+    draft = draft.with_name(draft.name.replace(f".{os.getpid()}.", f".{killed.pid}."))
+    draft.parent.mkdir(parents=True)
+    draft.write_text("half")
+    (tmp_path / "mine.draft").write_text("mine")
+    run_pretrain(tmp_path)
+    assert not draft.exists() and (tmp_path / "mine.draft").exists()
 
 
 def test_a_run_in_use_is_refused_and_a_finished_one_can_be_asked_for(tmp_path, calls):

@@ -188,10 +188,12 @@ class StepBlockKind(WorldKind):
     def tokenizer_source(self) -> str:
         """The weights of the codec, or of the one from which its training starts."""
         settings = self.settings("tokenizer")
+        if settings.source == NONE:
+            return NONE
         if settings.source != SCRATCH:
             return checkpoint_identity(codec_place(self.recipe, settings.source))
         # A codec to be trained has no weights yet: its settings and episodes identify it.
-        return SCRATCH if settings.start_from is None else checkpoint_identity(settings.start_from)
+        return SCRATCH if settings.start_from is None else f"{SCRATCH} from {checkpoint_identity(settings.start_from)}"
 
     def train_tokenizer(self, run: StageRun) -> list[Path]:
         """Train a codec and measure what it loses, with `--tokenizer scratch`."""

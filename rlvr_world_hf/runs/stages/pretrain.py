@@ -146,6 +146,7 @@ def try_training(recipe: Recipe, settings: PretrainSettings, name: str, **limits
     makes=("base",),
     forwards_to=_likelihood_arguments,
     made_from=_start_identity,
+    by_content=("start_from",),
     tries=_try,
     shares_processes=True,
 )

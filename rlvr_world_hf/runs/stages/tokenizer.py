@@ -76,6 +76,7 @@ def _try(recipe: Recipe, settings: TokenizerSettings) -> None:
     forwards_to=_training_keys,
     reserved=("texts",),
     made_from=_source,
+    by_content=("source", "start_from"),
     tries=_try,
     shares_processes=True,
 )
