@@ -37,7 +37,8 @@ BEGINS = re.compile(r"^(\w+): (?:running|resuming) in ", re.MULTILINE)
 
 def check(place: Place, tally: Tally) -> None:
     if place.is_quick:
-        _kill_through(place, tally, Finished(place.folder / "killed"), ("grpo",), place.finished.results())
+        run = Finished(place.folder / "killed")
+        _kill_through(place, tally, run, ("pretrain",), place.finished.results(), command="pretrain")
         return
     expected = _unkilled(place.folder / "unkilled")
     for number in range(ROUNDS):
@@ -56,43 +57,50 @@ def _unkilled(folder: Path) -> dict[str, str]:
 
 
 def _kill_through(
-    place: Place, tally: Tally, run: Finished, stages: tuple[str, ...], expected: dict[str, str]
+    place: Place,
+    tally: Tally,
+    run: Finished,
+    stages: tuple[str, ...],
+    expected: dict[str, str],
+    *,
+    command: str = "run",
 ) -> None:
     """Kill a run in each of some stages, resume it each time, and compare its end with the expected one."""
+    only = () if command == "run" else ("codec", "base")
     done = []
     for stage in stages:
         tally.tried += 1
-        killed_in = _kill_in(place, run, stage)
+        killed_in = _kill_in(place, run, stage, command=command)
         if killed_in != stage:
             tally.fault(WRONG, f"kill in {stage}", f"the moment was missed: killed in {killed_in}")
         done.append(stage)
     case = f"{run.place.name}: kills in {', '.join(done)}"
-    ended = place.run(run.folder, run.cache, *WORDS)
+    ended = place.run(run.folder, run.cache, *WORDS, command=command)
     if ended is None:
         tally.fault(HUNG, case, "the resumed run did not end")
     elif ended.code:
         tally.fault("crashed" if ended.crash else WRONG, case, ended.crash or ended.sentence or ended.text[-200:])
     else:
-        compare(tally, case, run, expected)
+        compare(tally, case, run, expected, only=only)
         leftovers(tally, case, run.folder, run.cache)
 
 
-def _kill_in(place: Place, run: Finished, stage: str) -> str:
+def _kill_in(place: Place, run: Finished, stage: str, *, command: str) -> str:
     """Kill a run at a moment of a stage; returns the stage in which it was killed."""
-    command = place.start(run.folder, run.cache, *WORDS)
+    killed = place.start(run.folder, run.cache, *WORDS, command=command)
     end = time.monotonic() + PATIENCE
     begun = None
     # At most a second: so long does the shortest stage take; a stage that has ended by then is resumed, not killed.
     delay = place.random.uniform(0.0, 0.6)
-    while time.monotonic() < end and not command.poll():
-        found = BEGINS.findall(command.text())
+    while time.monotonic() < end and not killed.poll():
+        found = BEGINS.findall(killed.text())
         if found and found[-1] == stage and begun is None:
             begun = time.monotonic()
         # At the first sight of the next stage, the moment has passed.
         if begun is not None and (time.monotonic() - begun >= delay or found[-1] != stage):
             break
         time.sleep(0.005)
-    command.kill()
-    ended = command.wait(PATIENCE)
+    killed.kill()
+    ended = killed.wait(PATIENCE)
     found = BEGINS.findall(ended.text if ended else "")
     return found[-1] if found else "no stage"
