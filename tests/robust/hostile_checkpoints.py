@@ -169,7 +169,7 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     "no layout": _settings(PROCESSOR, layout=None),
     "a layout of a million action bins": _layout(action_bins=10**6),
     "a layout of minus one action bin": _layout(action_bins=-1),
-    "a layout of other codes": _layout(dynamics_codes=10**6),
+    "a layout of other codes": _layout(dynamics_codebook_size=10**6),
     "action ranges of texts": _settings(PROCESSOR, action_low=["a", "b"]),
     "a tokenizer that is cut": _bytes("tokenizer.json", b'{"version": "1.0", '),
     "codec settings that are a list": _bytes(CODEC, b"[]"),
