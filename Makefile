@@ -15,7 +15,7 @@ FAST := "not slow and not gpu and not browser"
 export UV_HTTP_TIMEOUT ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock quickstart demo test test-latest test-slow test-gpu test-browser style quality codec base reproduce bench
+.PHONY: help install lock quickstart demo test test-latest test-slow test-robust test-gpu test-browser style quality codec base reproduce bench
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -58,6 +58,9 @@ test-latest: ## the same with the newest packages, past the upper bounds, in .ve
 test-slow: $(INSTALLED) ## the tests that take long, those that need most of the memory alone; TURN=N for a third of them
 	$(PYTEST) $(PARALLEL) -m "slow and not memory and not gpu and not browser"
 	$(PYTEST) -m "memory and not gpu and not browser"
+
+test-robust: $(INSTALLED) ## kill, damage and deceive it for a quarter of an hour: docs/reliability.md; SEED=N for other draws
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.robust --seed $(or $(SEED),0)
 
 test-gpu: $(INSTALLED) ## the tests that need a CUDA device
 	$(PYTEST) -m gpu
