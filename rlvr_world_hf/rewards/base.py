@@ -360,7 +360,14 @@ class VerifiableReward(ABC):
             )
         given = None if context is None else as_frames(context).to(predicted.device)
         with torch.no_grad():
-            return self.measure(predicted, reference, context=given)
+            measured = self.measure(predicted, reference, context=given)
+        # A training step whose rewards are infinite would make every weight nan.
+        if torch.isinf(measured).any():
+            raise ValueError(
+                f"`{self.name}`: expected predicted states whose error is a number, got values up to "
+                f"{predicted.abs().max():g}; pass `None` for a prediction that cannot be read."
+            )
+        return measured
 
     def _as_states(self, states: torch.Tensor, column: str) -> torch.Tensor:
         """States as float. Outside [0, 1] a frame's error could be larger than the floor of the unreadable."""
@@ -502,7 +509,10 @@ def _as_tensor(array: Any) -> torch.Tensor:
     """Shares memory if possible. Read-only arrays are copied, as torch warns of them."""
     if isinstance(array, np.ndarray) and not array.flags.writeable:
         array = array.copy()
-    return torch.as_tensor(array)
+    try:
+        return torch.as_tensor(array)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"Expected a state as an array of numbers, got {type(array).__name__}: {error}.") from error
 
 
 def _take(column: Any, rows: list[int]) -> torch.Tensor:

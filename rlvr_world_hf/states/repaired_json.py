@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Any, SupportsIndex
 
 from json_repair import repair_json
@@ -37,6 +38,10 @@ class _TooManyStepsError(Exception):
     """Not a `ValueError`, which the repair itself would catch."""
 
 
+class _ContradictionError(Exception):
+    """Not a `ValueError`, after which the text would be repaired."""
+
+
 class _CountedText(str):
     """A text that raises when it has been indexed too often. Pieces of it share its count."""
 
@@ -62,7 +67,7 @@ def _counted(text: str, steps: list[int]) -> _CountedText:
     return counted
 
 
-def read_repaired_json(text: str) -> Any:
+def read_repaired_json(text: str, *, refuses_contradictions: bool = False) -> Any:
     """
     Read JSON, or text that was meant to be JSON.
 
@@ -71,13 +76,16 @@ def read_repaired_json(text: str) -> Any:
     Args:
         text (`str`):
             What a model wrote, without its reasoning.
+        refuses_contradictions (`bool`, *optional*, defaults to `False`):
+            Whether an object that gives a key two values is refused; else the last one counts, as everywhere in
+            Python.
 
     Returns:
         `Any`: the value; a list if there are several.
 
     Raises:
-        UnreadableAnswerError: if there is no value, or finding it would take more than about a second: the text is
-            too long, its brackets nest too deep, or its repair takes too many steps.
+        UnreadableAnswerError: if there is no value, or it contradicts itself; or if finding it would take more than
+            about a second: the text is too long, its brackets nest too deep, or its repair takes too many steps.
 
     Example:
 
@@ -91,7 +99,15 @@ def read_repaired_json(text: str) -> Any:
         raise UnreadableAnswerError(f"Expected an answer of at most {MAX_CHARACTERS} characters, got {len(text)}.")
     _refuse_deep(text)
     try:
-        return json.loads(text)
+        return _read(text, refuses_contradictions)
+    except _ContradictionError as error:
+        raise UnreadableAnswerError(f"Expected one value of each key, got two of {error}: {text:.80}") from error
+
+
+def _read(text: str, refuses_contradictions: bool) -> Any:
+    load = partial(json.loads, object_pairs_hook=_one_value_a_key) if refuses_contradictions else json.loads
+    try:
+        return load(text)
     except (ValueError, RecursionError):
         pass  # not JSON: perhaps a Python literal
     if len(text) > MAX_REPAIRED_CHARACTERS:
@@ -99,14 +115,24 @@ def read_repaired_json(text: str) -> Any:
             f"Expected JSON, or at most {MAX_REPAIRED_CHARACTERS} characters to repair, got {len(text)}: {text:.80}"
         )
     try:
-        return json.loads(PYTHON_TOKEN.sub(_python_as_json, text))
+        return load(PYTHON_TOKEN.sub(_python_as_json, text))
     except (ValueError, RecursionError):
         pass  # not a Python literal either: repair it
     proper = PYTHON_CONSTANT.sub(lambda match: match[1] or IN_JSON[match[2]], text)
     try:
-        return json.loads(repair_json(_counted(proper, [0]), skip_json_loads=True))
+        return load(repair_json(_counted(proper, [0]), skip_json_loads=True))
     except (ValueError, RecursionError, _TooManyStepsError) as error:
         raise UnreadableAnswerError(f"Expected JSON, got {text:.80}") from error
+
+
+def _one_value_a_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        # By type too: to Python, True is 1.
+        if key in found and (type(found[key]), found[key]) != (type(value), value):
+            raise _ContradictionError(repr(key))
+        found[key] = value
+    return found
 
 
 def _python_as_json(match: re.Match[str]) -> str:

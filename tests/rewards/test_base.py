@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlvr_world_hf.rewards import MAEReward, PSNRReward, VerifiableReward
+from rlvr_world_hf.rewards import MAEReward, PSNRReward, SensorMAEReward, SensorMSEReward, VerifiableReward
 from rlvr_world_hf.rewards.base import AGGREGATIONS, as_frames, mean_over_steps
 
 
@@ -171,3 +171,17 @@ def test_large_batches_are_measured_in_parts() -> None:
     expected = (-levels).tolist()
     expected[40] = -1.0
     assert rewards == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("reward", [SensorMSEReward(), SensorMAEReward()])
+def test_an_error_too_large_for_a_number_is_refused(reward) -> None:
+    reference = torch.zeros(1, 2, 4)
+    predicted = reference.clone()
+    predicted[0, 0, 0], reference[0, 0, 0] = 3e38, -3e38
+    with pytest.raises(ValueError, match=f"`{reward.name}`: expected predicted states whose error is a number"):
+        reward(predicted=predicted, reference=reference)
+
+
+def test_a_state_that_is_no_array_is_refused_in_words() -> None:
+    with pytest.raises(TypeError, match="Expected a state as an array of numbers, got str"):
+        MAEReward()(predicted=["a"], reference=[torch.zeros(1, 3, 8, 8)])

@@ -32,7 +32,7 @@ def read_following_state(completion: str, state: ObjectState) -> ObjectState:
         `ObjectState`: the predicted state.
 
     Raises:
-        UnreadableAnswerError: if the answer is none of those.
+        UnreadableAnswerError: if the answer is none of those, or says two things about one object or property.
 
     Example:
 
@@ -52,16 +52,29 @@ def read_following_state(completion: str, state: ObjectState) -> ObjectState:
         answer = fenced[-1].removeprefix(language).strip()
     if is_compact(answer):
         return apply_compact_answer(state, answer)
-    parsed = read_repaired_json(answer)
+    parsed = read_repaired_json(answer, refuses_contradictions=True)
     if isinstance(parsed, list) and len(parsed) == 1:
         parsed = parsed[0]
     if isinstance(parsed, dict) and _are_lists(parsed, "modified", "removed"):
+        _refuse_two(parsed["modified"], removed=parsed["removed"])
         return apply_difference(state, parsed)
     if isinstance(parsed, dict) and _are_lists(parsed, "game_state"):
         items = [item for item in parsed["game_state"] if isinstance(item, dict)]
+        _refuse_two(items, removed=[])
         # An entry without a `uuid` is the score, which is kept.
         return state_of([item for item in items if is_number(item.get("uuid", 0))])
     raise UnreadableAnswerError(f"Expected the lists `modified` and `removed`, or `game_state`, got {answer:.80}")
+
+
+def _refuse_two(items: list[Any], *, removed: list[Any]) -> None:
+    """Refuse an object that is given twice in two ways, or given and removed."""
+    seen: dict[Any, Any] = {}
+    for item in items:
+        uuid = item.get("uuid") if isinstance(item, dict) else None
+        if not is_number(uuid):
+            continue
+        if uuid in removed or item != seen.setdefault(uuid, item):
+            raise UnreadableAnswerError(f"Expected one answer about each object, got two about object {uuid}.")
 
 
 def _are_lists(parsed: dict[str, Any], *keys: str) -> bool:

@@ -175,7 +175,8 @@ def apply_compact_answer(state: ObjectState, answer: str) -> ObjectState:
         `ObjectState`: the following state; what came into an object stands at the end of what it contains.
 
     Raises:
-        UnreadableAnswerError: if a line is none of those, or changes an object that does not exist.
+        UnreadableAnswerError: if a line is none of those, changes an object that does not exist, or says another thing
+            than an earlier one.
 
     Example:
 
@@ -246,6 +247,7 @@ def _apply(state: ObjectState, lines: Iterable[str]) -> ObjectState:
         if match is None:
             raise UnreadableAnswerError(f"Expected lines such as `5|+isOn`, got {line:.80}")
         parts.append(match.groups())
+    _refuse_two([gone or key for gone, key, *_ in parts], "object")
     objects, score, left = dict(state.objects), dict(state.score), _names(state)
     # Names first, as a line may refer to an object that a later line adds.
     labels = [(key, short) for _, key, short, _, _ in parts if short is not None and key != "score"]
@@ -268,6 +270,13 @@ def _apply(state: ObjectState, lines: Iterable[str]) -> ObjectState:
     return ObjectState(objects=objects, score=score)
 
 
+def _refuse_two(names: Iterable[str], what: str) -> None:
+    """Refuse a name that comes twice: such an answer could say both of two things."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UnreadableAnswerError(f"Expected one answer about each {what}, got two about {twice[0]}.")
+
+
 def _full(uuid: str, short: str) -> str:
     return short[1:] if short.startswith("=") else f"{short} (ID: {int(uuid)})"
 
@@ -276,7 +285,10 @@ def _changed(
     properties: Mapping[str, Any], contains: list[str], items: str, left: Mapping[int, str], came: Mapping[int, str]
 ) -> tuple[dict[str, Any], list[str]]:
     properties, contains = dict(properties), list(contains)
-    for item in items.split(";") if items else []:
+    listed = items.split(";") if items else []
+    # Not contents: an object that got another name leaves by its old one and comes by its new one.
+    _refuse_two((item.lstrip("+-~").partition("=")[0] for item in listed if not MOVE.fullmatch(item)), "property")
+    for item in listed:
         read = read_item(item, came)
         if read is not None:
             properties[read[0]] = read[1]

@@ -46,3 +46,32 @@ def test_anything_else_is_unreadable(completion):
 def test_odd_parts_of_a_whole_state_are_passed_over():
     told = json.dumps({"game_state": [1, {"uuid": [1]}, {"uuid": "1"}, AFTER.objects[1], {"score": 1}]})
     assert read_following_state(told, STATE) == AFTER
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "2|+isOn\n2|-isOn",
+        "2|-isOn\n2|+isOn",
+        "2|+isOn;-isOn",
+        "2|~isOn;+isOn",
+        "-2\n2|+isOn",
+        "score|score=1;score=0",
+        '{"modified": [{"uuid": 2, "a": 1}, {"uuid": 2, "a": 2}], "removed": [], "score": {}}',
+        '{"modified": [{"uuid": 2}], "removed": [2], "score": {}}',
+        '{"modified": [{"uuid": 2, "properties": {"isOn": false, "isOn": true}}], "removed": [], "score": {}}',
+        "{'modified': [{'uuid': 2, 'properties': {'isOn': False, 'isOn': True}}], 'removed': [], 'score': {}}",
+        '{"game_state": [{"uuid": 2, "a": 1}, {"uuid": 2, "a": 2}, {"score": 0}]}',
+    ],
+)
+def test_an_answer_that_says_two_things_is_unreadable(completion):
+    before = read_compact_state("2|lamp|Lamp|-isOn;>5\n5|cup|Cup|\nscore|score=0")
+    with pytest.raises(UnreadableAnswerError, match="got two"):
+        read_following_state(completion, before)
+
+
+def test_an_answer_that_says_one_thing_twice_is_read():
+    before = read_compact_state("2|lamp|Lamp|-isOn\nscore|score=0")
+    lamp = '{"uuid": 2, "properties": {"isOn": true, "isOn": true}, "contains": []}'
+    answer = f'{{"modified": [{lamp}, {lamp}], "removed": [], "score": {{}}}}'
+    assert read_following_state(answer, before).objects[2]["properties"] == {"isOn": True}
