@@ -13,8 +13,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +87,25 @@ class Progress:
         """Prepare the folder and note the settings; returns whether earlier work in it is taken up."""
         resumes = (self.folder / STARTED).exists()
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._set_damaged_aside()
         (self.folder / DONE).unlink(missing_ok=True)
         write_json(self.folder / STARTED, {"fingerprint": self.fingerprint, "settings": settings})
         return resumes
+
+    def _set_damaged_aside(self) -> None:
+        """Move outputs that were damaged out of the way of those to come; nothing of a user's in them is lost."""
+        described: dict[str, Any] = self.record().get("outputs", {})
+        # Of a stage without a record: a checkpoint whose settings are gone could not be replaced.
+        unfinished: dict[str, Any] = {path.parent.name: {} for path in self.folder.glob("*/*.safetensors")}
+        for name, description in (unfinished | described).items():
+            place = self.folder / name
+            is_checkpoint = place.name.startswith("checkpoint-")
+            if Path(name).is_absolute() or is_checkpoint or not place.is_dir():
+                continue
+            if damaged(place, description) or (name not in described and not (place / "config.json").is_file()):
+                aside = next(path for path in _numbered(place) if not path.exists())
+                os.replace(place, aside)
+                logger.warning("%s: what is left of it lies in %s now", place, aside.name)
 
     def finish(self, *, seconds: float, outputs: Iterable[Path]) -> None:
         """Mark the stage as finished. `seconds` include interrupted attempts up to their last checkpoint."""
@@ -220,6 +237,11 @@ def cache_folder(kind: str, name: str) -> Path:
     """Folder in which [`cached`][] keeps a content of that kind and name."""
     root = os.environ.get("RLVR_WORLD_CACHE") or Path.home() / ".cache" / "rlvr_world_hf"
     return Path(root).expanduser() / kind / name
+
+
+def _numbered(place: Path) -> Iterator[Path]:
+    """`base.damaged-1`, `base.damaged-2`, ..."""
+    return (place.with_name(f"{place.name}.damaged-{number}") for number in count(1))
 
 
 def _is_intact(folder: Path) -> bool:

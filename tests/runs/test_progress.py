@@ -36,8 +36,21 @@ def test_a_stage_whose_outputs_were_damaged_is_not_done_and_keeps_its_checkpoint
     checkpoint = made(progress.folder / "checkpoint-8")
     progress.finish(seconds=2.0, outputs=[made(progress.folder / "rlvr")])
     damage(progress.folder / "rlvr" / "model.safetensors")
+    (progress.folder / "rlvr" / "notes.txt").write_text("mine")
     assert not progress.is_done() and said in caplog.text
     assert progress.start({}) and (checkpoint / "model.safetensors").is_file()
+    assert not (progress.folder / "rlvr").exists()
+    assert (progress.folder / "rlvr.damaged-1" / "notes.txt").read_text() == "mine"
+
+
+def test_without_a_record_a_checkpoint_that_cannot_be_replaced_is_set_aside(tmp_path):
+    progress = Progress(folder=tmp_path / "a", fingerprint="a")
+    progress.start({})
+    for name in ("rlvr", "base"):
+        made(progress.folder / name)
+    (progress.folder / "base" / "config.json").write_text("{}")
+    progress.start({})
+    assert sorted(path.name for path in progress.folder.glob("*") if path.is_dir()) == ["base", "rlvr.damaged-1"]
 
 
 def test_a_card_that_was_edited_is_still_there(tmp_path):
