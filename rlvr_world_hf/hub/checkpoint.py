@@ -10,7 +10,7 @@ A world model on disk or on the Hub: weights, configuration and processor in one
 
 import copy
 import importlib
-import json
+import inspect
 import os
 import posixpath
 import shutil
@@ -27,14 +27,17 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from ..data.drafts import draft_path
+from ..processors.base import WorldModelProcessor
+from ..processors.weights import read_settings
 from .download import local_folder
 from .example import EXAMPLE
 from .official import find_official, load_official
-from .transformer import load_adapter, load_transformer, refuse_small_vocabulary
+from .transformer import CANNOT_BE_BUILT, load_adapter, load_transformer, refuse_small_vocabulary
 
 
 PROCESSORS = "rlvr_world_hf.processors"  # where `processor_class` of a saved processor is looked up
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 DOCUMENTS = (".md", ".png", ".gif")  # kept when a checkpoint is replaced, as are these files
 MEASURED_AND_RECORDED = ("results.json", EXAMPLE)
 
@@ -190,8 +193,47 @@ def choose_attention(model: PreTrainedModel, device: torch.device | None = None)
 
 
 def load_processor(folder: Path) -> Any:
-    """The processor of a folder that holds a checkpoint."""
-    return _processor_class(folder).from_pretrained(folder)
+    """
+    The processor of a folder that holds a checkpoint.
+
+    Args:
+        folder (`Path`):
+            The folder.
+
+    Returns:
+        `WorldModelProcessor`: of the class that its settings name.
+
+    Raises:
+        `FileNotFoundError`: If its settings name a codec that is not there.
+        `ValueError`: If settings, tokenizer and codec are damaged or do not fit together; the error names the folder.
+    """
+    processor_class = _processor_class(folder)
+    try:
+        return processor_class.from_pretrained(folder)
+    except OSError as error:
+        # Those without a number are of a library that misses a file; the system's have one.
+        is_told = isinstance(error, FileNotFoundError) and str(folder) in str(error)
+        if error.errno is not None or is_told:
+            raise
+        raise FileNotFoundError(f"{folder} names parts of its processor that are not there: {_told(error)}") from error
+    except Exception as error:
+        # tokenizers raises plain ones for JSON that is no tokenizer.
+        is_refusal = isinstance(error, (*CANNOT_BE_BUILT, ValueError)) or type(error) is Exception
+        if not is_refusal or str(folder) in str(error):
+            raise
+        for name in TOKENIZER_FILES:
+            if (folder / name).is_file():
+                read_settings(folder / name)  # names the one that is damaged
+        raise ValueError(
+            f"Expected in {folder} settings, tokenizer and codec of a {processor_class.__name__}, got some that do "
+            f"not fit together: {_told(error)}. Save or download the checkpoint again."
+        ) from error
+
+
+def _told(error: Exception) -> str:
+    """What an error of another library says, in one line; the text of a KeyError and the like is no sentence."""
+    told = f"{type(error).__name__}: {error}" if isinstance(error, CANNOT_BE_BUILT) else f"{error}"
+    return " ".join(told.split()).rstrip(".")
 
 
 def _save_model(folder: Path, model: PreTrainedModel | PeftModel, *, merge_adapter: bool) -> None:
@@ -206,10 +248,17 @@ def _save_model(folder: Path, model: PreTrainedModel | PeftModel, *, merge_adapt
 
 
 def _load_model(folder: Path, *, token: str | bool | None, dtype: Any) -> PreTrainedModel | PeftModel:
-    adapter, place, source = folder / "adapter_config.json", str(folder), {}
+    adapter = folder / "adapter_config.json"
+    place: Any = str(folder)
+    source: dict[str, Any] = {}
     if not (folder / "config.json").is_file():  # an adapter as peft alone saves it, which names its base
-        settings = json.loads(adapter.read_text(encoding="utf-8"))
-        place, source = settings["base_model_name_or_path"], {"revision": settings.get("revision"), "token": token}
+        settings = read_settings(adapter)
+        place, source = settings.get("base_model_name_or_path"), {"revision": settings.get("revision"), "token": token}
+        if not isinstance(place, str):
+            raise ValueError(
+                f"Expected in {adapter} the name of the adapted model as `base_model_name_or_path`, got {place!r}. "
+                "Save or download the adapter again."
+            )
     elif adapter.is_file():  # the host would melt it into the model; looked for elsewhere, it is left for peft
         source = {"adapter_kwargs": {"subfolder": "none"}}
     model = load_transformer(place, dtype=dtype, **source)
@@ -291,7 +340,12 @@ def holds_codec(folder: Path) -> bool:
     settings = folder / "processor_config.json"
     if not settings.is_file():
         return True
-    codec = json.loads(settings.read_text(encoding="utf-8")).get("codec")
+    codec = read_settings(settings).get("codec")
+    if not isinstance(codec, dict | None):
+        raise ValueError(
+            f"Expected in {settings} as `codec` its class and place, a JSON object, got {codec!r}. Save or download "
+            "the checkpoint again."
+        )
     return codec is not None and "name" not in codec
 
 
@@ -309,12 +363,20 @@ def _pickles_of_repository(repo_id: str, revision: str | None, token: str | bool
 
 
 def _processor_class(folder: Path) -> Any:
-    saved = json.loads((folder / "processor_config.json").read_text(encoding="utf-8"))
-    name = str(saved.get("processor_class", "VideoWorldModelProcessor"))
-    room = importlib.import_module(PROCESSORS)
-    if not hasattr(room, name):
+    name = read_settings(folder / "processor_config.json").get("processor_class", "VideoWorldModelProcessor")
+    # The name comes from a stranger, and the room has more than processors: what Python adds to each module, too.
+    offered = {
+        known: found
+        for known, found in vars(importlib.import_module(PROCESSORS)).items()
+        if known[0] != "_" and _is_processor(found)
+    }
+    if not isinstance(name, str) or name not in offered:
         raise ValueError(
             f"{folder} was saved with the processor class {name!r}, which {PROCESSORS} does not have; it offers "
-            f"{', '.join(sorted(dir(room)))}. Update the library."
+            f"{', '.join(sorted(offered))}. Update the library."
         )
-    return getattr(room, name)
+    return offered[name]
+
+
+def _is_processor(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, WorldModelProcessor) and not inspect.isabstract(found)

@@ -8,7 +8,6 @@ and weights, whose parameters have other names and the same shapes as those of [
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ..processors.weights import refuse_excessive_layers, refuse_unusable_numbers, stored_tensors
+from ..processors.weights import read_settings, refuse_excessive_layers, refuse_unusable_numbers, stored_tensors
 from ..tokenizers import CompressiveTokenizer, FrameTokenizer
 
 
@@ -217,7 +216,7 @@ def load_official_tokenizer(folder: str | os.PathLike[str], *, image_size: tuple
         if weights.suffix == ".safetensors"
         else torch.load(weights, map_location="cpu", weights_only=True)
     )
-    config = json.loads(settings.read_text(encoding="utf-8"))
+    config = read_settings(settings)
     stored = stored_tensors(folder, weights.stem) if weights.suffix == ".safetensors" else {}
     if stored:
         refuse_excessive_layers(config, stored, place=folder)

@@ -6,7 +6,6 @@ transformers and peft draw what is missing at random, and say so in a log; a wor
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel, get_peft_model_state_dict
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedModel, __version__
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from ..processors.weights import (
     StoredTensor,
+    read_settings,
     refuse_excessive_layers,
     refuse_excessive_sizes,
     refuse_other_tensors,
@@ -129,7 +129,7 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     stored = stored_tensors(folder, ADAPTER_WEIGHTS)
     if not stored:
         raise FileNotFoundError(f"{folder} has no {ADAPTER_WEIGHTS}.safetensors. Save or download it again.")
-    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    settings = read_settings(folder / "adapter_config.json")
     largest = max(size for tensor in stored.values() for size in (0, *tensor.shape))
     for rank in (settings.get("r"), *(settings.get("rank_pattern") or {}).values()):
         if isinstance(rank, int) and rank > largest:
@@ -201,21 +201,31 @@ def refuse_other_weights(folder: Path, *, only_safetensors: bool = True) -> dict
     stored = stored_tensors(folder, WEIGHTS)
     if only_safetensors and not stored:
         raise FileNotFoundError(f"{folder} has no {WEIGHTS}.safetensors. Save or download it again.")
-    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    settings = read_settings(folder / "config.json")
+    model_type = settings.get("model_type")
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        raise ValueError(
+            f"Expected in {folder}/config.json a `model_type` of transformers {__version__}, such as 'llama', got "
+            f"{model_type!r}. Save or download the checkpoint again, or update transformers if the type is newer."
+        )
+    if (folder / "generation_config.json").is_file():
+        read_settings(folder / "generation_config.json")  # transformers passes over one that is cut
     if stored:
         refuse_excessive_layers(settings, stored, place=folder)
+    declared = None
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         is_language_model = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING
         if stored and is_language_model:
             with torch.device("meta"):  # shapes without numbers, which may be far too many
                 declared = AutoModelForCausalLM.from_config(config)
-            refuse_excessive_sizes(declared, stored, place=folder, kind=config.model_type)
-    except CANNOT_BE_BUILT as error:
+    except (*CANNOT_BE_BUILT, ValueError) as error:
         raise ValueError(
             f"Expected in {folder}/config.json the settings of a model, got some that do not fit together: {error}. "
             "Save or download the checkpoint again."
         ) from error
+    if declared is not None:
+        refuse_excessive_sizes(declared, stored, place=folder, kind=config.model_type)
     if not is_language_model:
         raise ValueError(
             f"Expected a causal language model, got model_type {config.model_type!r} in {folder}/config.json. Save or "

@@ -12,6 +12,7 @@ dimensions. Without sensors `P` is 0 and there are no ids for them; without fram
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -368,5 +369,32 @@ class TokenLayout:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "TokenLayout":
-        """The layout of `to_dict`'s fields."""
-        return cls(**fields)
+        """
+        The layout of `to_dict`'s fields.
+
+        Args:
+            fields (`dict[str, Any]`): whole numbers, and for grids lists of two.
+
+        Returns:
+            [`TokenLayout`]
+
+        Raises:
+            ValueError: for what is no mapping, for a field that is unknown, missing or not of whole numbers, and for
+                the sizes that the class refuses.
+
+        Example:
+            >>> TokenLayout.from_dict({"action_bins": "many"})
+            Traceback (most recent call last):
+            ValueError: Expected as layout whole numbers under the names of a `TokenLayout`'s fields, got ...
+        """
+        sizes = fields.values() if isinstance(fields, Mapping) else [None]
+        numbers = [number for size in sizes for number in (size if isinstance(size, list | tuple) else [size])]
+        try:
+            if any(not isinstance(number, int) for number in numbers):
+                raise TypeError("not all are whole numbers")
+            return cls(**fields)
+        except TypeError as error:  # also of the constructor, for an unknown or a missing field
+            raise ValueError(
+                f"Expected as layout whole numbers under the names of a `TokenLayout`'s fields, got {fields!r}: "
+                f"{error}; give what `to_dict` returned."
+            ) from error

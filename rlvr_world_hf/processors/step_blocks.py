@@ -72,11 +72,11 @@ class StepBlockProcessor(WorldModelProcessor):
     ) -> None:
         self.layout = layout if isinstance(layout, TokenLayout) else TokenLayout.from_dict(layout)
         # Lists of floats, as these arguments are saved as JSON.
-        self.action_low = [float(value) for value in action_low]
-        self.action_high = [float(value) for value in action_high]
+        self.action_low = _to_floats(action_low, "action_low")
+        self.action_high = _to_floats(action_high, "action_high")
         self.bins = UniformBins(low=self.action_low, high=self.action_high, bins=self.layout.action_bins)
-        self.state_low = None if state_low is None else [float(value) for value in state_low]
-        self.state_high = None if state_high is None else [float(value) for value in state_high]
+        self.state_low = None if state_low is None else _to_floats(state_low, "state_low")
+        self.state_high = None if state_high is None else _to_floats(state_high, "state_high")
         self.fps = fps
         self.action_law = action_law
         sensor_dims = [len(ends or ()) for ends in (self.state_low, self.state_high)]
@@ -313,6 +313,15 @@ def check_batches(completion_ids: torch.Tensor, contexts: int) -> None:
             f"Expected the same number of completions for each context, got {len(completion_ids)} completions of "
             f"{contexts} contexts."
         )
+
+
+def _to_floats(values: Sequence[float], name: str) -> list[float]:
+    try:
+        return [float(value) for value in values]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected as `{name}` one number for each dimension, got {values!r}; give the ends of the world's ranges."
+        ) from error
 
 
 def _check_fit(layout: TokenLayout, *, words: int, action_dims: int, sensor_dims: Sequence[int]) -> None:

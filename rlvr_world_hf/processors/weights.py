@@ -44,6 +44,40 @@ class StoredTensor:
     """Its type as safetensors abbreviates it, such as `"BF16"`."""
 
 
+def read_settings(file: Path) -> dict[str, Any]:
+    """
+    The content of a file of settings, such as `config.json`.
+
+    Args:
+        file (`Path`):
+            The file.
+
+    Returns:
+        `dict[str, Any]`: its keys and values.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read as JSON, or is JSON of another kind.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "config.json")
+        ...     _ = file.write_text("[]")
+        ...     read_settings(file)
+        Traceback (most recent call last):
+        ValueError: Expected in ...config.json an object of JSON, got list []. Save or download the checkpoint again.
+    """
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        given = f"{type(settings).__name__} {settings!r:.80}"
+    except (RecursionError, ValueError) as error:  # ValueError: no JSON, or not UTF-8
+        settings, given = None, f"text that cannot be read ({type(error).__name__}: {error})"
+    if not isinstance(settings, dict):
+        raise ValueError(f"Expected in {file} an object of JSON, got {given}. Save or download the checkpoint again.")
+    return settings
+
+
 def stored_tensors(folder: Path, name: str) -> dict[str, StoredTensor]:
     """
     Tensors in the safetensors of a folder, of which only the headers are read.
@@ -266,8 +300,10 @@ def load_whole_codec(codec_class: type[ModelMixin], place: str | Path, **source:
     loading: Any = codec_class
     folder, kind = Path(place, source.get("subfolder") or ""), codec_class.__name__
     stored = stored_tensors(folder, CODEC_WEIGHTS)
+    if not stored and Path(place).is_dir():  # diffusers would look for pickled ones
+        raise FileNotFoundError(f"{folder} has no {CODEC_WEIGHTS}.safetensors. Save or download it again.")
     if stored:
-        settings = loading.load_config(folder)
+        settings = read_settings(folder / "config.json")
         refuse_excessive_layers(settings, stored, place=folder)
         with torch.device("meta"):  # shapes without numbers, which may be far too many
             declared = loading.from_config(settings)

@@ -290,7 +290,7 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
 
     Raises:
         SettingTypeError: If the value is not of that type.
-        ValueError: If it is not a number, or `Words` are not YAML.
+        ValueError: If a number is not finite, a path has a zero byte, or `Words` are not YAML.
 
     Example:
 
@@ -336,7 +336,7 @@ def convert(value: Any, hint: Any, *, where: str) -> Any:
             return None
     elif hint is Path:
         if isinstance(value, (str, Path)):
-            return Path(value).expanduser()
+            return _path(value, where)
     elif hint is float:
         number = _number(value)
         if number is not None:
@@ -367,6 +367,13 @@ def _finite(value: Any, where: str) -> Any:
         for inner in value:
             _finite(inner, where)
     return value
+
+
+def _path(value: str | Path, where: str) -> Path:
+    """A path that the system takes; `~` is the home of the user."""
+    if "\0" in str(value):
+        raise ValueError(f"{where}: expected a path, got {str(value)!r} with a zero byte; leave the byte out.")
+    return Path(value).expanduser()
 
 
 def _is_literal(hint: Any) -> bool:

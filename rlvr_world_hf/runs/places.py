@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from ..hub.convert import WEIGHTS as OFFICIAL_WEIGHTS
 from ..hub.download import find_file
 from ..hub.official import find_official
 from ..hub.transformer import refuse_other_weights
-from ..processors.weights import CODEC_WEIGHTS, stored_tensors
+from ..processors.weights import CODEC_WEIGHTS, read_settings, stored_tensors
 from .codec import codec_class, find_place
 
 
@@ -70,8 +69,8 @@ def check_language_model(place: str | Path, *, where: str) -> None:
         config = find_file(find_place(str(place)), "config.json")
         if _is_local(place):
             refuse_other_weights(config.parent)
-        kind = json.loads(config.read_text(encoding="utf-8")).get("model_type")
-        if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        kind = read_settings(config).get("model_type")
+        if not isinstance(kind, str) or kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
             raise ValueError(f"its config.json has model_type {kind!r}")
 
 

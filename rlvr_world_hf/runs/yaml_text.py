@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+
+MOST_VALUES = 100_000
+"""Values of a text with those of each anchor counted wherever it is named: few letters may stand for billions."""
 
 
 def read_yaml(path: Path) -> Any:
@@ -45,7 +50,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
         `Any`: The value.
 
     Raises:
-        ValueError: If the text is not YAML.
+        ValueError: If the text is not YAML, is nested too deeply, or repeats itself by anchors more than a recipe can.
 
     Example:
 
@@ -59,7 +64,12 @@ def parse_yaml(text: str, *, where: str) -> Any:
     ```
     """
     try:
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
+        if _size_of(value, {}) <= MOST_VALUES:
+            return value
+        problem = f"as its anchors stand for more than {MOST_VALUES} values"
+    except RecursionError:
+        problem = "as it is nested too deeply"
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"at line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -70,3 +80,14 @@ def parse_yaml(text: str, *, where: str) -> Any:
     raise ValueError(
         f"{where}: expected YAML, got text that is not, {problem}; correct it, or put quotes around text."
     )
+
+
+def _size_of(value: Any, sizes: dict[int, float]) -> float:
+    """Number of values in a value; infinite if it holds itself. `sizes` are those known, by identity."""
+    if not isinstance(value, (dict, list, tuple)):
+        return 1
+    if id(value) not in sizes:
+        sizes[id(value)] = math.inf  # until it is known: met again below, it holds itself
+        inner = value.values() if isinstance(value, dict) else value
+        sizes[id(value)] = 1 + sum(_size_of(part, sizes) for part in inner)
+    return sizes[id(value)]

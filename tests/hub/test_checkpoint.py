@@ -10,11 +10,16 @@ from tests.tiny import tiny_model, tiny_processor, tiny_rows, tiny_sensor_proces
 
 
 PROCESSOR = tiny_processor()
+SETTINGS = "processor_config.json"
 ROW = tiny_rows()[0]
 
 
 def predict(model, processor):
     return WorldModelPipeline(model, processor)(ROW["context"], ROW["actions"], num_samples=2)
+
+
+def change(file, **values):
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
 
 
 @pytest.fixture
@@ -114,6 +119,109 @@ def test_unknown_processor_is_named(folder):
     path = folder / "processor_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"processor_class": "SmellProcessor"}))
     with pytest.raises(ValueError, match="'SmellProcessor'.*VideoWorldModelProcessor"):
+        load_world_model(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["__builtins__", "TokenLayout", "StepBlockProcessor", "_processor", "os.system", None]
+)
+def test_only_a_processor_is_a_processor_class(folder, name):
+    change(folder / SETTINGS, processor_class=name)
+    with pytest.raises(ValueError, match=rf"{folder} .* {name!r}, .* LanguageWorldModelProcessor, SensorWorldModelPr"):
+        load_world_model(folder)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "config.json",
+        "generation_config.json",
+        SETTINGS,
+        "codec/config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ],
+)
+@pytest.mark.parametrize("content", [b"[]", b'{"version": "1.0", ', b"\xff\xfe\x00", b"[" * 100_000])
+def test_a_damaged_file_is_named(folder, file, content):
+    (folder / file).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"Expected in {folder / file} an object of JSON, got .*\. Save or download"):
+        load_world_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"layout": None}, "Expected as layout whole numbers .* got None"),
+        ({"action_low": ["a", "b"]}, r"Expected as `action_low` one number .* got \['a', 'b'\]"),
+        ({"action_low": None}, "Expected as `action_low` one number .* got None"),
+        ({"codec": None}, "TypeError: "),
+        ({"codec": {"class": 3, "subfolder": "codec"}}, "AttributeError: "),
+        ({"processor_class": "SensorWorldModelProcessor"}, "TypeError: .*'state_low'"),
+    ],
+)
+def test_settings_that_do_not_fit_name_the_folder(folder, changes, reason):
+    change(folder / SETTINGS, **changes)
+    with pytest.raises(ValueError, match=rf"Expected in {folder} settings, tokenizer and codec of a .*: {reason}"):
+        load_world_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reason"),
+    [
+        ({"action_bins": 10**6}, "has 1002002 ids, the tokenizer 2010"),
+        ({"action_bins": -1}, "`action_bins` must be at least 1, got -1"),
+        ({"dynamics_codebook_size": 10**6}, "has dynamics_codebook_size 1000000, the codec 1000"),
+    ],
+)
+def test_a_layout_that_does_not_fit_names_the_folder(folder, sizes, reason):
+    change(folder / SETTINGS, layout=PROCESSOR.layout.to_dict() | sizes)
+    with pytest.raises(ValueError, match=rf"Expected in {folder} settings.*{reason}.* Save or download"):
+        load_world_model(folder)
+
+
+def test_json_that_is_no_tokenizer_names_the_folder(folder):
+    change(folder / "tokenizer.json", version="9")  # tokenizers raises a plain Exception
+    with pytest.raises(ValueError, match=rf"Expected in {folder} settings.*Unknown tokenizer version '9'"):
+        load_world_model(folder)
+
+
+def test_a_bug_is_no_refusal(folder, monkeypatch):
+    def fail(*arguments, **options):
+        raise AssertionError
+
+    monkeypatch.setattr(type(PROCESSOR), "from_pretrained", fail)
+    with pytest.raises(AssertionError):
+        load_world_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ({"subfolder": "elsewhere"}, "/elsewhere has no diffusion_pytorch_model.safetensors"),
+        ({"name": "pusht-codek"}, " names parts of its processor that are not there: .*'pusht-codec'"),
+    ],
+)
+def test_a_codec_that_is_not_there_names_the_folder(folder, place, told):
+    kind = json.loads((folder / SETTINGS).read_text())["codec"]["class"]
+    change(folder / SETTINGS, codec={"class": kind} | place)
+    (folder / "elsewhere").mkdir()
+    torch.save(PROCESSOR.codec.state_dict(), folder / "elsewhere" / "diffusion_pytorch_model.bin")  # never read
+    (folder / "elsewhere" / "config.json").write_bytes((folder / "codec" / "config.json").read_bytes())
+    with pytest.raises(FileNotFoundError, match=f"{folder}{told}"):
+        load_world_model(folder)
+
+
+def test_a_codec_that_is_no_object_is_named(folder):
+    change(folder / SETTINGS, codec=3)
+    with pytest.raises(ValueError, match=rf"Expected in {folder / SETTINGS} as `codec` .* got 3\."):
+        load_world_model(folder)
+
+
+def test_an_adapter_alone_names_what_it_adapts(folder):
+    (folder / "config.json").unlink()
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=rf"{folder / 'adapter_config.json'} .*`base_model_name_or_path`, got None"):
         load_world_model(folder)
 
 

@@ -1,6 +1,7 @@
 """A checkpoint predicts with the weights in its files, or is refused by what they lack; none is drawn at random."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,16 @@ def test_settings_of_another_kind_of_model_are_refused(folder: Path, layers: int
 def test_what_is_no_language_model_is_refused(folder: Path) -> None:
     change_settings(folder / "config.json", model_type="t5")
     with pytest.raises(ValueError, match=f"Expected a causal language model, got model_type 't5' in {folder}"):
+        load_world_model(folder)
+
+
+@pytest.mark.parametrize("kind", ["smell", None, [], 3])
+def test_a_kind_that_transformers_does_not_know_is_refused(folder: Path, kind: Any) -> None:
+    change_settings(folder / "config.json", model_type=kind)
+    told = (
+        rf"Expected in {folder}/config.json a `model_type` of transformers \S+, .* got {re.escape(repr(kind))}\. Save"
+    )
+    with pytest.raises(ValueError, match=told):
         load_world_model(folder)
 
 

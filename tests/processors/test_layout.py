@@ -1,6 +1,7 @@
 """Ids, lengths and masks follow from the layout, and writing is the inverse of reading."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -146,6 +147,14 @@ def test_impossible_size_is_named(change: dict[str, Any]) -> None:
 def test_context_codes_or_no_history_without_context_frames_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         make_layout_without_context(**change)
+
+
+@pytest.mark.parametrize("change", [{"action_bins": "many"}, {"action_bins": 1.5}, {"more": 1}, {"context_grid": 5}])
+def test_fields_of_another_kind_are_refused(change: dict[str, Any]) -> None:
+    fields = make_layout().to_dict() | change
+    for given in (fields, None, [], {"action_bins": 2}):
+        with pytest.raises(ValueError, match=rf"Expected as layout whole numbers .* got {re.escape(repr(given))}: "):
+            TokenLayout.from_dict(given)  # type: ignore[arg-type]
 
 
 def test_impossible_length_is_named() -> None:

@@ -1,5 +1,8 @@
 """What all processors of step blocks share; each one's own file tests it on its own states."""
 
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +26,17 @@ def test_words_stand_in_the_order_of_their_ids() -> None:
     )  # fmt: skip
     words = build_tokenizer(layout).decode(list(range(layout.vocabulary_size)))
     assert words == "<d0> <d1> <c0> <c1> <s0> <s1> <a0> <a1> <bos> <eos>"
+
+
+@pytest.mark.parametrize("name", ["state_low", "state_high", "action_low", "action_high"])
+@pytest.mark.parametrize("given", [["a"], 3, [None]])
+def test_ranges_that_are_no_numbers_are_named(name: str, given: Any) -> None:
+    layout = SensorWorldModelProcessor.from_ranges([0.0], [1.0], [0.0], [1.0]).layout
+    ranges: dict[str, Any] = dict.fromkeys(("state_low", "action_low"), [0.0])
+    ranges |= dict.fromkeys(("state_high", "action_high"), [1.0]) | {name: given}
+    told = f"Expected as `{name}` one number for each dimension, got {re.escape(repr(given))}; give"
+    with pytest.raises(ValueError, match=told):
+        SensorWorldModelProcessor(build_tokenizer(layout), layout, **ranges)
 
 
 def test_arrays_nobody_may_write_to_are_copied() -> None:

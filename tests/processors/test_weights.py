@@ -8,7 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
-from rlvr_world_hf.processors.weights import CODEC_WEIGHTS, load_whole_codec, refuse_unusable_numbers, stored_tensors
+from rlvr_world_hf.processors.weights import (
+    CODEC_WEIGHTS,
+    load_whole_codec,
+    read_settings,
+    refuse_unusable_numbers,
+    stored_tensors,
+)
 from tests.processors.outside_codec import OutsideCodec
 
 
@@ -43,6 +49,25 @@ def test_a_whole_codec_is_loaded(folder: Path) -> None:
     expected = CompressiveTokenizer.from_pretrained(folder).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in codec.state_dict().items())
     assert codec.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("content", "given"),
+    [
+        (b"[]", r"list \[\]"),
+        (b"3", "int 3"),
+        (b"{", "text that cannot be read .JSONDecodeError"),
+        (b"\xff", "text that cannot be read .UnicodeDecodeError"),
+    ],
+)
+def test_settings_that_are_no_object_are_refused(folder: Path, content: bytes, given: str) -> None:
+    file = folder / "config.json"
+    assert read_settings(file)["norm_num_groups"] == 4
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"Expected in {file} an object of JSON, got {given}.* Save or download"):
+        read_settings(file)
+    with pytest.raises(ValueError, match=rf"Expected in {file} an object of JSON"):
+        load_whole_codec(CompressiveTokenizer, folder)
 
 
 def test_the_tensors_of_a_codec_are_those_of_its_class(folder: Path) -> None:

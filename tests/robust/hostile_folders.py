@@ -171,6 +171,9 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
 MAY_BE_READ = ("links in a circle", "a folder named like a file", "a pipe named like a file", "a name that is no text")
 """These are no files, or whole ones: they may be passed over or read, but must not crash, hang or be read half."""
 
+RESIZED = ("frames of another size",)
+"""The recipe resizes all frames to one size, as does a check that is asked to; one that is not refuses them."""
+
 OUTSIDE = ("a link to a file outside", "a link to a folder outside")
 """Links are the user's own: they may be followed, or refused by name."""
 
@@ -186,7 +189,11 @@ def check(place: Place, tally: Tally) -> None:
         for name in ("good-1.npz", "good-2.npz", "good-3.npz"):
             np.savez(folder / name, frames=FRAMES, actions=ACTIONS + np.arange(12)[:, None])
         make(folder)
-        checked = place.forks.run("check", str(folder), "--sheet", str(folder.parent / "sheet.png"), patience=SECONDS)
+        words = ("check", str(folder), "--sheet", str(folder.parent / "sheet.png"))
+        if case in RESIZED:
+            plain = place.forks.run(*words, patience=SECONDS)
+            _judge(tally, f"check without a size: {case}", "", folder, plain)
+        checked = place.forks.run(*words, "--image_size", "64", patience=SECONDS)
         _judge(tally, f"check: {case}", case, folder, checked)
         output = place.folder / str(number) / "run"
         words = ("--collect.folder", str(folder), "--collect.alignment", "taken_at", "--output_dir", str(output))
@@ -208,9 +215,7 @@ def _judge(tally: Tally, case: str, what: str, folder: Path, ended: Ended | None
         tally.fault(WRONG, case, f"took {ended.memory:.0f} MiB")
     if ended.crash:
         tally.fault(CRASHED, case, ended.crash)
-    elif ended.code == 0 and what not in (*MAY_BE_READ, *OUTSIDE):
+    elif ended.code == 0 and what not in (*MAY_BE_READ, *OUTSIDE, *RESIZED):
         tally.fault(WRONG, case, "was accepted")
-    elif (
-        ended.code and "bad" not in ended.text and what not in ("frames of another size", "another number of actions")
-    ):
+    elif ended.code and "bad" not in ended.text and what != "another number of actions":
         tally.fault(WRONG, case, f"exit code {ended.code}, names no file: {ended.text[-200:]!r}")

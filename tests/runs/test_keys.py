@@ -132,6 +132,14 @@ def test_what_is_not_a_number_is_no_value(value):
         convert(value, float | None, where="grpo.beta")
 
 
+@pytest.mark.parametrize(
+    ("given", "hint"), [("a\0b", Path), (Words("a\0b"), Path), (Path("a\0b"), Path), ("a\0b", Path | None)]
+)
+def test_a_path_that_no_system_takes_is_refused(given, hint):
+    with pytest.raises(ValueError, match=r"output_dir: expected a path, got 'a\\x00b' with a zero byte"):
+        convert(given, hint, where="output_dir")
+
+
 def test_settled_values_are_as_yaml_has_them():
     given = {"steps": Words("3"), "rewards": Words("[{path: a}]"), "name": Words("no"), "learning_rate": 0.5}
     settings = fill(Settings, given, where="grpo", forwards_to=trainer)

@@ -1,6 +1,18 @@
+from itertools import pairwise
+
 import pytest
 
 from rlvr_world_hf.runs.yaml_text import parse_yaml, read_yaml
+
+
+LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 8)}]\n" for before, after in pairwise("abcdefghijkl")
+)
+"""Eight of eight of eight of them, and so on: some 10^10."""
+
+
+def test_a_value_may_be_named_more_than_once():
+    assert parse_yaml("a: &a [1, {b: 2}]\nc: [*a, *a]", where="mine.yaml")["c"] == [[1, {"b": 2}]] * 2
 
 
 def test_a_file_is_read(tmp_path):
@@ -17,6 +29,9 @@ def test_a_file_is_read(tmp_path):
         ("when: 2026-13-01", "month"),
         ("a: !!python/name:os.system", "python/name"),
         ("a: \x00", "special characters"),
+        ("a: &a {b: [*a]}", "anchors stand for more than 100000 values"),
+        (LAUGHS, "anchors stand for more than 100000 values"),
+        ("[" * 10_000, "nested too deeply"),
     ],
 )
 def test_what_is_not_yaml_is_said_in_one_line_with_its_place(text, expected):
