@@ -206,7 +206,7 @@ def _judge(faults: list[tuple[str, str, str]], reward: Any, seconds: float, give
     if taken > seconds:
         faults.append((HUNG, f"took {taken:.1f} s", _short(given)))
     ends = sorted(end if reward.higher_is_better else 0.0 - end for end in (reward.best, reward.floor))
-    if reward.reads == "sensors" and not reward.higher_is_better:
+    if getattr(reward, "reads", "") == "sensors" and not reward.higher_is_better:
         ends[0] = -math.inf  # the farther off, the worse: only within the ranges of the data is the floor the least
     for value in values:
         if value is not None and not (math.isfinite(value) and ends[0] - 1e-4 <= value <= ends[1] + 1e-4):
