@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import pickle
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -426,6 +427,9 @@ class TokenizerRun:
             `UnreadableStateError`: If the file was damaged; the run is as it was.
             `ValueError`: If one of the run and the file has an adversary and the other has none.
         """
+        # What is no archive, torch would read in an old form of its own, and fail in many ways.
+        if not zipfile.is_zipfile(file):
+            raise UnreadableStateError(f"{file} was damaged and cannot be read: it is no archive of torch.")
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)  # a pickle could otherwise run code
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:

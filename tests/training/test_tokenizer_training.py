@@ -162,7 +162,7 @@ def test_a_kill_while_saving_leaves_the_state_before(tmp_path: Path, monkeypatch
     assert_equal(resumed, whole)
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", None])
+@pytest.mark.parametrize("content", [b"", b"no archive", b"\x00\xff" * 500, b"(.", None])
 def test_a_damaged_state_is_named_and_the_one_before_it_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, content: bytes | None
 ) -> None:
