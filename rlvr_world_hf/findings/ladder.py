@@ -60,8 +60,8 @@ YARDSTICK_UPDATES = 8000
 MEDIANS = ("agent_error", "block_error", "angle_error")
 """Errors that a few far-off windows decide the mean of: their median is told, too."""
 
-Errors = Mapping[str, torch.Tensor]
-"""Measure -> its values `(B, S)` in each window after each decision; nan where there is none."""
+Reader = Callable[[RowBatch], tuple[torch.Tensor, torch.Tensor | None]]
+"""Says of windows where agent and block will be `(B, S, 5)`, and, unless it has none, the frames that show it."""
 
 
 def measure_ladder(
@@ -105,8 +105,9 @@ def measure_ladder(
     Returns:
         `dict`: `checkpoint`, `commit`, `machine`, `versions` and the settings; `rows` (row -> policy -> decisions ->
         measure -> `mean`, `n`, and of errors `median`). Measures are those of
-        [`~rlvr_world_hf.worlds.pusht.ladder.ladder_errors`], and `mae` of the pixels. Errors are those of the windows
-        in which there is something found, `n` of them; a measure of none is left out.
+        [`~rlvr_world_hf.worlds.pusht.ladder.ladder_errors`], and `mae` of the pixels. Of `windows`, those count whose
+        true frame can be read so far ahead: not where the block stands half in a wall. Errors are those of the ones in
+        which there is something found, `n` of them; a measure of none is left out.
 
     Raises:
         ValueError: If it is no world model of PushT, or a setting is out of range.
@@ -128,20 +129,17 @@ def measure_ladder(
             sampling_seed=seed,
         ),
     }
-    compare: dict[str, Callable[[RowBatch], Errors]] = {
-        row: partial(_errors_of_frames, predict=predict) for row, predict in predictors.items()
-    }
+    readers: dict[str, Reader] = {row: partial(_read_frames, predict=predict) for row, predict in predictors.items()}
     yardstick = {}
     if yardstick_episodes:
         model, seconds = _trained_yardstick(form, episodes=yardstick_episodes, updates=yardstick_updates)
-        compare["yardstick"] = partial(_errors_of_states, model=model, past=form.prompt_actions - 1)
+        readers["yardstick"] = partial(_read_states, model=model, past=form.prompt_actions - 1)
         yardstick = {"episodes": yardstick_episodes, "updates": yardstick_updates, "seconds": seconds}
-    rows: dict[str, dict[str, Any]] = {row: {} for row in compare}
+    rows: dict[str, dict[str, Any]] = {row: {} for row in readers}
     for policy in policies:
         held_out = _held_out(form, policy, pipeline.processor.layout, windows=windows, steps=max(steps))
-        for row, errors_of in compare.items():
-            measured = _measure(errors_of, held_out, label=f"{policy}, {row}")
-            rows[row][policy] = {str(step): _summarize(measured, step) for step in steps}
+        for row, errors in _measure(readers, held_out, label=policy).items():
+            rows[row][policy] = {str(step): _summarize(errors, step) for step in steps}
     return {
         "ladder": "PushT",
         "checkpoint": checkpoint,
@@ -256,37 +254,39 @@ def _trained_yardstick(form: PushTForm, *, episodes: int, updates: int) -> tuple
     return model.eval(), read_json(folder / "trained.json")["seconds"]
 
 
-def _errors_of_frames(batch: RowBatch, *, predict: Predictor) -> Errors:
-    predicted = predict(batch).predicted[:, 0]  # (B, S, 3, H, W)
-    errors = ladder_errors(read_frames(predicted), _truth(batch))
-    return {**errors, "mae": (predicted - batch.reference).abs().mean(dim=(-3, -2, -1))}
+def _read_frames(batch: RowBatch, *, predict: Predictor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    frames = predict(batch).predicted[:, 0]  # (B, S, 3, H, W)
+    return read_frames(frames), frames
 
 
-def _errors_of_states(batch: RowBatch, *, model: StateModel, past: int) -> Errors:
+def _read_states(batch: RowBatch, *, model: StateModel, past: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     """`past` is the number of actions before the one that is taken at the last given frame."""
     assert batch.context_states is not None  # recorded with them
-    given = read_states(batch.context_states[:, -2:])
     actions = batch.actions[:, past : past + batch.reference.shape[1]]
-    return ladder_errors(model.predict(given, actions), _truth(batch))
+    return model.predict(read_states(batch.context_states[:, -2:]), actions), None
 
 
-def _truth(batch: RowBatch) -> torch.Tensor:
-    """Agent and block in the reference, `(B, S, 5)`."""
-    assert batch.reference_states is not None  # recorded with them
-    return read_states(batch.reference_states)
-
-
-def _measure(errors_of: Callable[[RowBatch], Errors], rows: Any, *, label: str) -> Errors:
-    """Measure -> its values `(N, S)` of all windows and steps."""
-    measured: dict[str, list[torch.Tensor]] = {}
+def _measure(readers: Mapping[str, Reader], rows: Any, *, label: str) -> dict[str, dict[str, torch.Tensor]]:
+    """Row -> measure -> its values `(N, S)` in all windows after each decision; nan where there is none."""
+    measured: dict[str, dict[str, list[torch.Tensor]]] = {row: {} for row in readers}
     batches = row_batches(rows, size=BATCH_SIZE)
     for batch in tqdm(batches, total=-(-len(rows) // BATCH_SIZE), desc=label, disable=None):
-        for name, values in errors_of(batch).items():
-            measured.setdefault(name, []).append(values.double())
-    return {name: torch.cat(values) for name, values in measured.items()}
+        assert batch.reference_states is not None  # recorded with them
+        truth = read_states(batch.reference_states)
+        # A block that stands half in a wall has no pose that could be read.
+        is_legible = ladder_errors(read_frames(batch.reference), truth)["within"] > 0
+        for row, read in readers.items():
+            places, frames = read(batch)
+            errors = ladder_errors(places, truth)
+            values = {name: of_name.masked_fill(~is_legible, torch.nan) for name, of_name in errors.items()}
+            if frames is not None:
+                values["mae"] = (frames - batch.reference).abs().mean(dim=(-3, -2, -1))
+            for name, of_name in values.items():
+                measured[row].setdefault(name, []).append(of_name.double())
+    return {row: {name: torch.cat(parts) for name, parts in of_row.items()} for row, of_row in measured.items()}
 
 
-def _summarize(measured: Errors, step: int) -> dict[str, dict[str, float]]:
+def _summarize(measured: Mapping[str, torch.Tensor], step: int) -> dict[str, dict[str, float]]:
     """Measure -> mean, n and perhaps median of its values after so many decisions."""
     summaries: dict[str, dict[str, float]] = {}
     for name, of_windows in measured.items():
@@ -301,4 +301,4 @@ def _summarize(measured: Errors, step: int) -> dict[str, dict[str, float]]:
 
 
 def _share(measured: Mapping[str, Any], name: str) -> str:
-    return f"{measured[name]['mean']:.2f}"
+    return f"{measured[name]['mean']:.2f}" if name in measured else "-"

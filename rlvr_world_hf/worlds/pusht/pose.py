@@ -82,8 +82,10 @@ def read_pose(frames: torch.Tensor) -> torch.Tensor:
 
     ```
     """
-    if frames.shape[-1] != frames.shape[-2]:
-        raise ValueError(f"Expected square `frames`, got {tuple(frames.shape)}.")
+    if frames.ndim < 3 or frames.shape[-3] != 3 or frames.shape[-1] != frames.shape[-2]:
+        raise ValueError(f"Expected square `frames` of shape (..., 3, H, H), RGB, got {tuple(frames.shape)}.")
+    if not frames.is_floating_point():
+        raise TypeError(f"Expected float `frames` in [0, 1], got {frames.dtype}; divide uint8 frames by 255.")
     batch = frames.shape[:-3]
     frames = rearrange(frames, "... c h w -> (...) c h w", c=3).float()
     is_found = ~locate_block(frames).isnan().any(dim=1)

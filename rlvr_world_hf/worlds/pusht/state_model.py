@@ -218,8 +218,10 @@ def train_state_model(
     """
     parts: list[tuple[torch.Tensor, ...]] = []
     for episode in episodes:
-        states, actions = read_states(torch.from_numpy(np.array(episode.states))), np.array(episode.actions)
-        parts.append((states[:-2], states[1:-1], states[2:], torch.from_numpy(actions[1:-1])))
+        # Copied, as torch warns of arrays that are read-only, such as those of stored episodes.
+        states, taken = (torch.from_numpy(np.array(values)) for values in (episode.states, episode.actions))
+        states = read_states(states)
+        parts.append((states[:-2], states[1:-1], states[2:], taken[1:-1]))
     if not any(len(part[0]) for part in parts):
         raise ValueError(f"Expected episodes of at least three frames to train on, got {len(parts)} shorter ones.")
     before, now, after, actions = (torch.cat(column) for column in zip(*parts, strict=True))
