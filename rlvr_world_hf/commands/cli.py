@@ -55,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         echo(usage())
         return 0
     command, *rest = words
+    # datasets reads it when it is imported; ours are enough.
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    # TRL's trainers send telemetry unless this is set.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         if command in TOOLS:
             return _tool(command)(rest)
@@ -64,10 +68,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             named = rest[0] if rest and not rest[0].startswith("-") else ""
             echo(help_of(command, _full_name(named) if command in STAGES else named))
             return 0 if rest else 2
-        # datasets reads it when it is imported; the stages have progress bars of their own.
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-        # TRL's trainers send telemetry unless this is set.
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         overrides = parse_overrides(rest[1:])
         if command == "reproduce" and (rest[0] in application_names() or is_finding(rest[0])):
             job, folder = _finding_job(rest[0], overrides)

@@ -1,0 +1,44 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from rlvr_world_hf.commands.cli import main
+from rlvr_world_hf.pipeline import WorldModelPipeline
+from tests.tiny import tiny_model, tiny_processor
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RLVR_WORLD_CACHE", str(tmp_path / "cache"))
+    processor = tiny_processor(image_size=32, action_law="relative")
+    return WorldModelPipeline(tiny_model(processor), processor).save_pretrained(tmp_path / "model")
+
+
+def test_it_prints_a_table_and_writes_what_it_measured(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "made" / "ladder.json"
+    words = ["--windows", "2", "--steps", "[1,2]", "--policies", "[smooth]", "--horizon", "2", "--device", "cpu"]
+    assert main(["ladder", str(checkpoint), *words, "--output", str(output)]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"| smooth | {row} |" in printed for row in ("copy_last", "tokenizer_floor", "model"))
+    assert "after 1 / 2 |" in printed and str(output) in printed and " s on " in printed
+    record = json.loads(output.read_text())
+    assert record["windows"] == 2 and record["steps"] == [1, 2] and record["checkpoint"] == str(checkpoint)
+
+
+def test_help_lists_its_keys_and_it_wants_a_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ladder", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "usage: rlvr-world ladder CHECKPOINT" in text
+    assert all(f"--{name} " in text for name in ("windows", "steps", "temperature", "yardstick_episodes", "output"))
+    assert main(["ladder"]) == main(["ladder", "--windows", "2"]) == 2
+
+
+def test_wrong_words_and_places_are_refused(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ladder", str(checkpoint), "--window", "2"]) == 2
+    assert "window" in capsys.readouterr().err
+    assert main(["ladder", str(checkpoint.parent / "none")]) == 2
+    assert main(["ladder", str(checkpoint), "--windows", "0"]) == 2
+    assert "at least one window" in capsys.readouterr().err
