@@ -184,8 +184,8 @@ def all_sources(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("name", recipe_names())
 def test_settings_of_shipped_recipes_can_be_used(name: str) -> None:
     recipe = load_recipe(name)
-    # `pusht/base` is for its pretraining: a schedule that ends leaves no place for control, and `run` says so.
-    stages = ["pretrain"] if name == "pusht/base" else [*recipe.sections]
+    # Bases are for their pretraining: a schedule that ends leaves no place for control, and `run` says so.
+    stages = ["pretrain"] if name in ("pusht/base", "pusht/large") else [*recipe.sections]
     for stage in map(find_stage, needed_stages(stages)):
         if stage.tries is not None:  # not `try_settings`: the data of most worlds are not here
             stage.tries(recipe, stage.read(recipe))
