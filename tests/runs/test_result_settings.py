@@ -1,8 +1,11 @@
 """Which keys of a recipe train again, and which do not: one list, held against the trainers' own settings."""
 
 import dataclasses
+import shutil
+import sys
 
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 
 from rlvr_world_hf.runs.result_settings import CADENCE, NO_EFFECT
@@ -88,3 +91,26 @@ def test_the_precision_counts_as_it_is_resolved(small_recipe, tmp_path, monkeypa
         assert find_stage("pretrain").fingerprint(auto) == find_stage("pretrain").fingerprint(plain)
     other = small_recipe(tmp_path, **{"pretrain.bf16": True})
     assert find_stage("pretrain").fingerprint(other) != find_stage("pretrain").fingerprint(plain)
+
+
+def test_weights_to_start_from_count_by_content_and_not_by_place(whole_run, small_recipe, tmp_path):
+    for name in ("first", "moved"):
+        shutil.copytree(whole_run.output_dir / "base", tmp_path / name)
+    recipes = [small_recipe(tmp_path, **{"pretrain.start_from": str(tmp_path / name)}) for name in ("first", "moved")]
+    first, moved = (find_stage("pretrain").fingerprint(recipe) for recipe in recipes)
+    assert first == moved
+    weights = load_file(tmp_path / "moved" / "model.safetensors")
+    name = next(iter(weights))
+    save_file({**weights, name: weights[name] + 1}, tmp_path / "moved" / "model.safetensors", {"format": "pt"})
+    assert find_stage("pretrain").fingerprint(recipes[1]) != first == find_stage("pretrain").fingerprint(recipes[0])
+
+
+def test_a_users_own_reward_trains_again_when_its_source_changes(small_recipe, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = tmp_path / "reward_of_a_user.py"
+    source.write_text("from rlvr_world_hf.rewards import MAEReward\n\nclass MyReward(MAEReward): ...\n")
+    recipe = small_recipe(tmp_path, **{"grpo.rewards": [{"path": "reward_of_a_user.MyReward"}]})
+    before = fingerprints(recipe)
+    source.write_text(source.read_text() + "# changed\n")
+    assert fingerprints(recipe) | {"grpo": ""} == before | {"grpo": ""} and fingerprints(recipe) != before
+    sys.modules.pop("reward_of_a_user")
