@@ -144,6 +144,24 @@ class Clock(TrainerCallback):
         self.mark = time.perf_counter()
 
 
+class ProcessorBeside(TrainerCallback):
+    """
+    Saves the processor beside the weights of each checkpoint: it is a world model then, while training goes on.
+
+    Args:
+        processor ([`WorldModelProcessor`]):
+            Processor of the model.
+    """
+
+    def __init__(self, processor: WorldModelProcessor) -> None:
+        self.processor = processor
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Writes it, on the first process."""
+        if state.is_world_process_zero:
+            self.processor.save_pretrained(Path(args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"))
+
+
 class PredictionPictures(TrainerCallback):
     """
     Saves a picture of a few predictions beside their references every so many updates.

@@ -297,6 +297,7 @@ class StepBlockKind(WorldKind):
     def likelihood_parts(self, run: StageRun, model: Any, processor: Any, settings: Any) -> LikelihoodParts:
         """The policy and cached tokens of the rows; with a range head if the recipe restricts log-probabilities."""
         from ...training import pretrain
+        from ...training.callbacks import ProcessorBeside
         from ...training.range_head import RangeHead
 
         # The first process fills the cache, which the others then read.
@@ -304,7 +305,8 @@ class StepBlockKind(WorldKind):
             tokens = {split: self._tokens(run, processor, split) for split in ("train", "validation")}
         restricts = settings.restrict_log_probs
         head = {"range_head": RangeHead.of(processor, self.recipe.windows.horizon)} if restricts else {}
-        return LikelihoodParts(train=pretrain, model=model, tokens=tokens, settings=head)
+        further = {**head, "callbacks": [ProcessorBeside(processor)]}
+        return LikelihoodParts(train=pretrain, model=model, tokens=tokens, settings=further)
 
     def codec(self) -> Any:
         """The codec of the recipe, float32, on the CPU; `None` in a world of sensors."""
