@@ -29,7 +29,7 @@ def test_each_checkpoint_is_a_world_model_while_training_goes_on(whole_run):
     last = max(stage_folder(whole_run, "pretrain").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     model, processor = load_world_model(last)
     _, saved = load_world_model(whole_run.output_dir / "base")
-    assert processor.layout == saved.layout and model.config.vocab_size == processor.layout.vocab_size
+    assert processor.layout == saved.layout and model.config.vocab_size == processor.layout.vocabulary_size
 
 
 def test_a_run_may_start_from_a_world_model_and_leave_it_as_it_is(whole_run, small_recipe, tmp_path):
