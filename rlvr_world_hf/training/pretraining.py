@@ -398,7 +398,8 @@ def train_by_likelihood(
     """
     max_steps, minimum_seconds = args.max_steps, args.minimum_seconds
     clock = Clock(minimum_steps=max_steps, minimum_seconds=minimum_seconds)
-    trainer = make_trainer([clock, *callbacks], **settings)
+    # The clock last: it describes the files of a checkpoint, to which others may add.
+    trainer = make_trainer([*callbacks, clock], **settings)
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(ProgressLine("loss", "eval_loss"))

@@ -27,6 +27,7 @@ def test_keys_of_the_trainer_are_passed_on(small_recipe, tmp_path):
 
 def test_each_checkpoint_is_a_world_model_while_training_goes_on(whole_run):
     last = max(stage_folder(whole_run, "pretrain").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    assert {"processor_config.json", "codec/config.json"} <= json.loads((last / "manifest.json").read_text()).keys()
     model, processor = load_world_model(last)
     _, saved = load_world_model(whole_run.output_dir / "base")
     assert processor.layout == saved.layout and model.config.vocab_size == processor.layout.vocabulary_size
