@@ -19,9 +19,11 @@ from typing import Any
 from ..evaluation.json_files import write_json
 from ..evaluation.results import merge_results, summarize
 from ..hub import load_world_model
+from ..runs.content import own_sources
 from ..runs.echo import echo
 from ..runs.keys import SettingTypeError, check_known, convert, fill, key, keys_of
 from ..runs.locations import finding_path
+from ..runs.lock import locked
 from ..runs.named_parts import refuse_unknown
 from ..runs.progress import DONE
 from ..runs.recipe import Recipe, load_recipe
@@ -282,6 +284,9 @@ def _measure(finding: Finding, name: str, recipe: Recipe, home: Recipe, pieces: 
         "how": evaluate.read(recipe),
         "rewards": find_stage("grpo").read(recipe).rewards,  # they are measured, too
     }
+    sources = own_sources([evaluate.read(recipe).metrics, settings["rewards"]])
+    if sources:
+        settings["sources"] = sources
 
     def measure() -> dict[str, Any]:
         echo(f"\n{finding.name}: {name}, seed {recipe.seed}")
@@ -331,6 +336,11 @@ def borrow_stages(lender: Recipe, borrower: Recipe, names: list[str]) -> None:
     """
     if lender.output_dir == borrower.output_dir:
         return
+    with locked(borrower.output_dir):
+        _borrow(lender, borrower, names)
+
+
+def _borrow(lender: Recipe, borrower: Recipe, names: list[str]) -> None:
     for name in names:
         target = find_stage(name).progress(borrower)
         lent = dataclasses.replace(target, folder=lender.output_dir / target.folder.relative_to(borrower.output_dir))

@@ -28,10 +28,12 @@ from .progress import cache_folder, fingerprint, write_json
 
 OURS = __name__.partition(".")[0]
 
-RECORDS = ("README.md", "results.json", "history.json", "done.json", "started.json", "trainer_state.json")
+RECORDS = (
+    "README.md", "results.json", "history.json", "done.json", "started.json", "trainer_state.json", "manifest.json",
+)  # fmt: skip
 """Files beside weights that say something about them: they change while the checkpoint stays the same."""
 
-LOADED = (".safetensors", ".json", ".jinja", ".model", ".txt")
+LOADED = (".safetensors", ".bin", ".pth", ".json", ".jinja", ".model", ".txt")
 """Endings of the files that make a checkpoint."""
 
 SETTLED_SECONDS = 2.0
@@ -131,6 +133,7 @@ def own_sources(value: Any) -> dict[str, str]:
     return {module: text for path in _named(value) for module, text in module_sources(path).items()}
 
 
+@cache
 def module_sources(path: str) -> dict[str, str]:
     """
     Identifies the code behind an import path, see [`own_sources`][]; empty for this library's own.
@@ -140,7 +143,8 @@ def module_sources(path: str) -> dict[str, str]:
             Import path of a class, or of a module.
 
     Returns:
-        `dict[str, str]`: module -> digits. A module that cannot be imported is left out: it fails where it is used.
+        `dict[str, str]`: module -> digits, as they were when it was asked for first: what runs is what was imported,
+        whatever becomes of the file. A module that cannot be imported is left out: it fails where it is used.
     """
     if path.partition(".")[0] == OURS:
         return {}
@@ -188,12 +192,16 @@ def _modules(path: str) -> list[str]:
     """Modules with the code of a class or module: those of its base classes too, where no package installed them."""
     before, _, last = path.rpartition(".")
     try:
-        named = getattr(import_module(before), last) if before else import_module(path)
+        return [import_module(path).__name__]
+    except ImportError:
+        pass  # not a module: a class, or a function that makes an object
+    try:
+        named = getattr(import_module(before), last) if before else None
     except (ImportError, AttributeError):
-        named = None
+        return []
     if not isinstance(named, type):
-        module = getattr(named, "__name__", None)
-        return [module] if isinstance(module, str) and getattr(named, "__spec__", None) else []
+        module = getattr(named, "__module__", None)
+        return [module] if isinstance(module, str) and module.partition(".")[0] != OURS else []
     installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
     bases = [base.__module__ for base in named.__mro__[1:] if base.__module__.partition(".")[0] != OURS]
     own = [name for name in bases if not str(getattr(find_spec(name), "origin", None) or "").startswith(installed)]

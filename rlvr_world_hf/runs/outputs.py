@@ -63,6 +63,9 @@ def publish(output_dir: Path, folder: Path, names: Iterable[str]) -> None:
         link, target = output_dir / name, os.path.relpath(folder / name, (output_dir / name).parent)
         if link.is_symlink() and os.readlink(link) == target:
             continue
+        if os.path.lexists(link) and not link.is_symlink():
+            logger.warning("%s is a %s of yours and stays; that of the run is %s", link, _kind(link), folder / name)
+            continue
         link.parent.mkdir(parents=True, exist_ok=True)
         draft = draft_path(link)
         try:
@@ -74,6 +77,24 @@ def publish(output_dir: Path, folder: Path, names: Iterable[str]) -> None:
         if link.is_symlink():
             logger.info("%s: now that of %s; the earlier one stays in %s", link, folder, link.resolve().parent)
         os.replace(draft, link)
+
+
+def shows(output_dir: Path, folder: Path, names: Iterable[str]) -> bool:
+    """
+    Whether names of an output folder point to what a stage made.
+
+    Args:
+        output_dir (`Path`):
+            The run's folder.
+        folder (`Path`):
+            The stage's folder with its settings.
+        names (`Iterable[str]`):
+            Files and folders in it.
+
+    Returns:
+        `bool`: False if one points elsewhere, or nowhere.
+    """
+    return all((output_dir / name).resolve() == (folder / name).resolve() for name in names)
 
 
 def note_current(folder: Path) -> None:
@@ -133,26 +154,41 @@ def settings_folders(output_dir: Path) -> list[SettingsFolder]:
     Returns:
         `list[SettingsFolder]`: Sorted by stage and folder.
     """
-    shown = {place.resolve().parent for place in output_dir.glob("*") if place.is_symlink()}
+    kept = _kept(output_dir)
     found = []
     for folder in sorted(path for path in (output_dir / "stages").glob("*/*") if path.is_dir()):
-        try:
-            asked = read_json(folder.parent / CURRENT).get("fingerprint")
-        except ValueError:
-            asked = None
         found.append(
             SettingsFolder(
                 folder=folder,
                 stage=folder.parent.name,
                 is_done=(folder / DONE).exists(),
                 # Where nothing says what is current, nothing is taken for old.
-                is_current=asked is None or folder.name == asked or folder.resolve() in shown,
+                is_current=not (folder.parent / CURRENT).is_file() or folder.resolve() in kept,
                 size=sum(
                     file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink()
                 ),
             )
         )
     return found
+
+
+def _kept(output_dir: Path) -> set[Path]:
+    """Settings folders that are shown or were asked for last, and those whose results they were made from."""
+    waiting = [place.resolve().parent for place in output_dir.glob("*") if place.is_symlink()]
+    for file in (output_dir / "stages").glob(f"*/{CURRENT}"):
+        asked = _record(file).get("fingerprint")
+        # Where nothing says what is current, nothing is taken for old.
+        waiting += [file.parent / str(asked)] if asked else [path for path in file.parent.iterdir() if path.is_dir()]
+    kept: set[Path] = set()
+    while waiting:
+        folder = waiting.pop().resolve()
+        if folder not in kept:
+            kept.add(folder)
+            settings = _record(folder / STARTED).get("settings")
+            after = settings.get("after") if isinstance(settings, dict) else None
+            stages = after.items() if isinstance(after, dict) else ()
+            waiting += [folder.parents[1] / stage / str(name) for stage, name in stages]
+    return kept
 
 
 def _adopt_stage(output_dir: Path, stage: Path) -> None:
@@ -162,7 +198,8 @@ def _adopt_stage(output_dir: Path, stage: Path) -> None:
     own = [path for path in stage.iterdir() if path != folder and not _is_settings_folder(path)]
     folder.mkdir(exist_ok=True)
     made = [place for place in _made_beside(output_dir, stage, record) if not (folder / place.name).exists()]
-    for place in [*own, *made]:
+    # The records last: a stage whose move was interrupted is known by them.
+    for place in [*made, *sorted(own, key=lambda path: path.name in (DONE, STARTED))]:
         if not (folder / place.name).exists():
             os.replace(place, folder / place.name)
     publish(output_dir, folder, [place.name for place in made])

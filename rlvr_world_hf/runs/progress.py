@@ -19,6 +19,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from ..data.drafts import draft_path, whole_file
 from ..hub.manifest import DamagedFileError, damaged, describe
 from .drafts import remove_drafts
@@ -96,7 +98,11 @@ class Progress:
         """Move outputs that were damaged out of the way of those to come; nothing of a user's in them is lost."""
         described: dict[str, Any] = self.record().get("outputs", {})
         # Of a stage without a record: a checkpoint whose settings are gone could not be replaced.
-        unfinished: dict[str, Any] = {path.parent.name: {} for path in self.folder.glob("*/*.safetensors")}
+        unfinished: dict[str, Any] = {
+            path.parent.name: {}
+            for path in self.folder.glob("*/*.safetensors")
+            if not path.parent.name.startswith(".") and ".damaged-" not in path.parent.name
+        }
         for name, description in (unfinished | described).items():
             place = self.folder / name
             is_checkpoint = place.name.startswith("checkpoint-")
@@ -213,6 +219,15 @@ def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
         `Path`: The folder, below the environment variable `RLVR_WORLD_CACHE` (default `~/.cache/rlvr_world_hf`).
     """
     folder = cache_folder(kind, name)
+    if folder.exists() and _is_intact(folder):
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Of processes that need the same, one builds it and the others wait.
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        return _build(folder, build)
+
+
+def _build(folder: Path, build: Callable[[Path], None]) -> Path:
     if folder.exists() and not _is_intact(folder):
         # Renamed first: a kill while it is deleted leaves nothing under its name.
         rest = draft_path(folder)

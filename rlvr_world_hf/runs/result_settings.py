@@ -130,7 +130,7 @@ def settings_of_result(settings: Any) -> dict[str, Any]:
     # Stages that train have a precision; a world's own keys mean whatever it says.
     if "bf16" not in content:
         return content | {FORWARDED: forwarded}
-    chooses = forwarded.get("load_best_model_at_end", False)
+    chooses = getattr(settings, "chooses_best", False) or forwarded.get("load_best_model_at_end", False)
     without = NO_EFFECT if chooses else NO_EFFECT | CADENCE
     if not chooses and "validation_windows" in content:
         del content["validation_windows"]

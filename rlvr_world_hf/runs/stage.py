@@ -33,10 +33,11 @@ from .clock import Clock
 from .content import module_sources, own_sources, with_content
 from .drafts import remove_drafts
 from .keys import FORWARDED, settled
-from .lock import locked
+from .lock import RunInUseError, locked
 from .progress import Progress, fingerprint
 from .recipe import STAGES, Recipe
 from .result_settings import settings_of_result
+from .world import world_source
 
 
 logger = logging.getLogger(__name__)
@@ -257,7 +258,9 @@ class Stage:
         if made_from is not None:
             content["made_from"] = made_from
         content["settings"] = self._settings_by_content(settings, is_made_from=made_from is not None)
-        sources = own_sources(content) | (module_sources(recipe.world) if "." in recipe.world else {})
+        sources = own_sources(content) | module_sources(world_source(recipe).__module__)
+        if "." in recipe.world:
+            sources |= module_sources(recipe.world)
         if sources:
             content["sources"] = sources
         content["after"] = {earlier: find_stage(earlier).fingerprint(recipe) for earlier in self.after}
@@ -270,7 +273,7 @@ class Stage:
             content["bf16"] = _resolved_precision(settings.bf16)
         for name in self.by_content:
             del content[name]
-        if is_made_from and FORWARDED in content:
+        if self.name == "collect" and is_made_from:
             # Of a folder of recorded data, the files that are read count, under `made_from`.
             forwarded = content[FORWARDED].items()
             content[FORWARDED] = {name: value for name, value in forwarded if not isinstance(value, Path)}
@@ -448,8 +451,23 @@ def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
             outputs.refuse_occupied(recipe.output_dir, [name for stage in stages for name in stage.makes])
         for stage in stages:
             stage.run_alone(recipe)
-            if first:
+            if first and works:
                 stage.publish(recipe)
+    if first and not works:
+        _show_again(recipe, stages)
+
+
+def _show_again(recipe: Recipe, stages: list[Any]) -> None:
+    """Point a run's folder to what was finished with these settings, where it shows that of others."""
+    progresses = [stage.progress(recipe) for stage in stages]
+    if all(outputs.shows(recipe.output_dir, progress.folder, progress.published()) for progress in progresses):
+        return
+    try:
+        with locked(recipe.output_dir):
+            for stage in stages:
+                stage.publish(recipe)
+    except (RunInUseError, OSError) as error:  # another process trains there, or nothing can be written
+        logger.warning("%s shows the results of other settings, and stays so: %s", recipe.output_dir, error)
 
 
 def find_stage(name: str) -> Any:

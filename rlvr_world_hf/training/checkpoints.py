@@ -53,16 +53,22 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
     ```
     """
     # By number: as text, `checkpoint-1000` comes before `checkpoint-200`.
-    folders = sorted(Path(output_dir).glob("checkpoint-*"), key=lambda folder: -int(folder.name.split("-")[-1]))
-    for folder in folders:
+    named = (path for path in Path(output_dir).glob("checkpoint-*") if path.name.split("-")[-1].isdigit())
+    intact: list[Path] = []
+    for folder in sorted(named, key=lambda path: -int(path.name.split("-")[-1])):
         losses = damages(folder)
-        best = best_checkpoint(folder)
-        if not losses and best != folder:
-            losses = damages(best)
         if not losses:
-            return str(folder)
+            intact.append(folder)
+            best = best_checkpoint(folder)
+            losses = [] if best == folder else damages(best)
+            if not losses:
+                return str(folder)
         logger.warning("Passing over %s: %s.", folder, "; ".join(losses))
-    return None
+    if not intact:
+        return None
+    logger.warning("Going on from %s, without the best checkpoint that it names, which was damaged.", intact[0])
+    _forget_best(intact[0])
+    return str(intact[0])
 
 
 def best_checkpoint(checkpoint: str | Path) -> Path:
@@ -99,7 +105,9 @@ def damages(checkpoint: str | Path) -> list[str]:
     folder = Path(checkpoint)
     manifest = _read_mapping(folder / MANIFEST)
     if manifest:
-        return damaged(folder, manifest)
+        # One without an optimizer can be loaded, but training cannot go on from it.
+        lacking = [] if _is_spread(folder) else NEEDED
+        return damaged(folder, manifest) or [f"{folder} has no {name}" for name in lacking if name not in manifest]
     # Of an earlier version, or killed before the manifest was written: each file must be readable.
     return list(_unreadable(folder))
 
@@ -133,7 +141,7 @@ def refuse_damaged(checkpoint: str | Path, *, remedy: str) -> None:
         DamagedFileError: Naming what is damaged.
     """
     if losses := damages(checkpoint):
-        raise ValueError(
+        raise DamagedFileError(
             f"{checkpoint}: expected the checkpoint as it was written, but {'; '.join(losses)}; {remedy}."
         )
 
@@ -239,13 +247,25 @@ def _read_mapping(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _is_spread(folder: Path) -> bool:
+    """Whether weights and optimizer are spread over devices, in folders of their own; a codec has one, too."""
+    return any(path.is_dir() and path.name != "codec" for path in folder.glob("*"))
+
+
+def _forget_best(checkpoint: Path) -> None:
+    """Take the best checkpoint out of what a trainer recorded."""
+    state = checkpoint_state(checkpoint)
+    state.best_model_checkpoint = state.best_metric = state.best_global_step = None
+    state.save_to_json(str(checkpoint / TRAINER_STATE_NAME))
+    write_manifest(checkpoint)
+
+
 def _unreadable(folder: Path) -> Iterator[str]:
     # The trainer's state is what is written last.
     if not _read_mapping(folder / TRAINER_STATE_NAME):
         yield f"{folder / TRAINER_STATE_NAME} is missing or cannot be read"
     weights = list(folder.glob("*.safetensors"))
-    # Weights and optimizers that are spread over devices lie in folders of their own.
-    if not any(path.is_dir() for path in folder.glob("*")):
+    if not _is_spread(folder):
         yield from (f"{folder / name} is gone" for name in NEEDED if not (folder / name).is_file())
         if not weights:
             yield f"{folder} has no weights such as {SAFE_WEIGHTS_NAME}"

@@ -427,9 +427,14 @@ class TokenizerRun:
             `UnreadableStateError`: If the file was damaged; the run is as it was.
             `ValueError`: If one of the run and the file has an adversary and the other has none.
         """
-        # What is no archive, torch would read in an old form of its own, and fail in many ways.
-        if not zipfile.is_zipfile(file):
-            raise UnreadableStateError(f"{file} was damaged and cannot be read: it is no archive of torch.")
+        try:
+            # Torch would read what is no archive in an old form of its own, and checks no sums.
+            with zipfile.ZipFile(file) as archive:
+                broken = archive.testzip()
+        except zipfile.BadZipFile as error:
+            raise UnreadableStateError(f"{file} was damaged and cannot be read: {error}.") from error
+        if broken is not None:
+            raise UnreadableStateError(f"{file} was damaged in {broken}.")
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)  # a pickle could otherwise run code
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from rlvr_world_hf.runs import content
-from rlvr_world_hf.runs.content import checkpoint_identity, content_hash, own_sources, with_content
+from rlvr_world_hf.runs.content import checkpoint_identity, content_hash, module_sources, own_sources, with_content
 from tests.local_hub import Repository
 
 
@@ -105,6 +105,8 @@ def test_a_users_own_reward_counts_by_its_source_with_that_of_its_base_class(tmp
     first = own_sources(settings)
     assert set(first) == {"my_rewards", "my_base"}
     (tmp_path / "my_base.py").write_text("class Base: pass\n")
+    assert own_sources(settings) == first  # what runs is what was imported
+    module_sources.cache_clear()
     second = own_sources(settings)
     assert first["my_rewards"] == second["my_rewards"] and first["my_base"] != second["my_base"]
     assert own_sources([{"path": "no_such_module.Reward"}]) == {}

@@ -31,6 +31,17 @@ def test_a_name_points_to_what_was_made_last_and_the_rest_stays(tmp_path, caplog
     assert sorted(path.name for path in tmp_path.iterdir()) == ["base", "run", "stages"]
 
 
+def test_a_file_that_was_edited_in_place_of_a_link_stays(tmp_path, caplog):
+    folder = tmp_path / "stages" / "predict" / "first"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("made")
+    publish(tmp_path, folder, ["README.md"])
+    (tmp_path / "README.md").unlink()
+    (tmp_path / "README.md").write_text("edited")
+    publish(tmp_path, folder, ["README.md"])
+    assert (tmp_path / "README.md").read_text() == "edited" and "is a file of yours and stays" in caplog.text
+
+
 def test_where_no_links_can_be_made_a_warning_says_where_it_is(tmp_path, monkeypatch, caplog):
     def fail(*given, **named):
         raise OSError("links are not supported")

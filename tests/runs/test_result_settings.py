@@ -8,6 +8,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 
+from rlvr_world_hf.runs.content import module_sources
 from rlvr_world_hf.runs.result_settings import CADENCE, NO_EFFECT
 from rlvr_world_hf.runs.stage import find_stage
 from rlvr_world_hf.training import WorldModelGRPOConfig
@@ -41,6 +42,7 @@ SHAPING = {
     "pretrain.learning_rate": 1e-5,
     "pretrain.eval_steps": 1,  # the best of the evaluated checkpoints becomes base
     "pretrain.batch_size": 3,
+    "pretrain.eval_delay": 2,
     "pretrain.weight_decay": 0.1,
     "grpo.beta": 0.5,
     "grpo.max_grad_norm": 0.5,
@@ -112,5 +114,6 @@ def test_a_users_own_reward_trains_again_when_its_source_changes(small_recipe, t
     recipe = small_recipe(tmp_path, **{"grpo.rewards": [{"path": "reward_of_a_user.MyReward"}]})
     before = fingerprints(recipe)
     source.write_text(source.read_text() + "# changed\n")
+    module_sources.cache_clear()
     assert fingerprints(recipe) | {"grpo": ""} == before | {"grpo": ""} and fingerprints(recipe) != before
     sys.modules.pop("reward_of_a_user")

@@ -1,4 +1,5 @@
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -106,6 +107,22 @@ def test_a_checkpoint_is_as_good_as_the_best_one_it_names(tmp_path: Path) -> Non
     assert last_checkpoint(tmp_path) == str(newest)
     truncate(best / "model.safetensors")
     assert last_checkpoint(tmp_path) == str(oldest)
+    shutil.rmtree(oldest)
+    assert last_checkpoint(tmp_path) == str(newest)  # updates are not thrown away for what was best before them
+    assert best_checkpoint(newest) == newest and damages(newest) == []
+
+
+def test_a_folder_of_the_user_beside_the_checkpoints_is_none(tmp_path: Path) -> None:
+    kept = checkpoint(tmp_path, 4)
+    shutil.copytree(kept, tmp_path / "checkpoint-200.bak")
+    assert last_checkpoint(tmp_path) == str(kept)
+
+
+def test_training_does_not_go_on_without_an_optimizer(tmp_path: Path) -> None:
+    kept, without = checkpoint(tmp_path, 4), checkpoint(tmp_path, 8)
+    (without / "optimizer.pt").unlink()
+    write_manifest(without)
+    assert last_checkpoint(tmp_path) == str(kept)
 
 
 def test_the_best_checkpoint_is_found_again_where_the_run_was_moved(tmp_path: Path) -> None:

@@ -106,7 +106,12 @@ class WorldKind(ABC):
 
     def stored(self, split: str) -> Any:
         """Episodes, or rows of transitions, of one split, whole."""
-        return self.load(cache_folder("episodes", find_stage("collect").fingerprint(self.recipe)) / split)
+        collected = find_stage("collect").progress(self.recipe)
+        folder = cache_folder("episodes", collected.fingerprint) / split
+        if not folder.is_dir():  # recorded while the cache was elsewhere
+            made = [Path(name) for name in collected.record().get("outputs", {})]
+            folder = next((place for place in made if place.name == split and place.is_dir()), folder)
+        return self.load(folder)
 
     def rows(self, split: str, *, count: int = 0) -> datasets.Dataset:
         """

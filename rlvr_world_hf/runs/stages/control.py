@@ -84,7 +84,8 @@ def _last_of_pretrain(run: StageRun) -> Path | None:
     last = read_json(folder / HISTORY)["last_checkpoint"]
     if last is None:
         return None
-    # By its name alone: the run may have been moved since.
-    checkpoint = folder / Path(last).name
+    # The run may have been moved since, or have taken pretrain from another run, without its checkpoints.
+    here = folder / Path(last).name
+    checkpoint = here if here.is_dir() or not Path(last).is_dir() else Path(last)
     refuse_damaged(checkpoint, remedy=f"delete {folder / DONE}, and pretrain makes it again from an earlier one")
     return checkpoint

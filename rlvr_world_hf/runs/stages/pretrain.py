@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ...hub import save_world_model
 from ..keys import key
@@ -51,6 +51,9 @@ class PretrainSettings:
     lora_rank: int = key(0, "For text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
     lora_alpha: int = key(16, "For text: scale of the LoRA adapter.")
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    chooses_best: ClassVar[bool] = True
+    """The checkpoint with the least validation loss becomes base: when it is evaluated shapes the result."""
 
     def __post_init__(self) -> None:
         least = {"max_steps": 0, "warmup_steps": 0, "learning_rate": 0, "sensor_bins": 0, "lora_rank": 0}

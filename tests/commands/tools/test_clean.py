@@ -65,6 +65,14 @@ def test_what_a_name_shows_stays_while_other_settings_are_not_finished(run, caps
     assert third.folder.is_dir() and not (run / "stages" / "pretrain" / "first").exists()
 
 
+def test_what_current_work_was_made_from_stays(run):
+    grpo = Progress(folder=run / "stages" / "grpo" / "third", fingerprint="third")
+    grpo.start({"after": {"pretrain": "first"}})
+    note_current(grpo.folder)
+    assert cli.main(["clean", str(run), "--yes", "true"]) == 0
+    assert (run / "stages" / "pretrain" / "first").is_dir() and not (run / "stages" / "grpo" / "second").exists()
+
+
 def test_a_run_in_use_and_what_is_no_run_are_refused(run, tmp_path_factory, capsys):
     with locked(run):
         assert cli.main(["clean", str(run), "--yes", "true"]) == 2
