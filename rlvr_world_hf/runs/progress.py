@@ -221,9 +221,10 @@ def cached(kind: str, name: str, build: Callable[[Path], None]) -> Path:
     folder = cache_folder(kind, name)
     if folder.exists() and _is_intact(folder):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = cache_folder("locks", f"{kind}-{name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
     # Of processes that need the same, one builds it and the others wait.
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    with FileLock(lock):
         return _build(folder, build)
 
 
