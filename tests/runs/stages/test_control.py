@@ -1,5 +1,10 @@
 import json
+import shutil
 
+import pytest
+
+from rlvr_world_hf.findings.finding import borrow_stages
+from rlvr_world_hf.hub.manifest import DamagedFileError
 from rlvr_world_hf.runs.clock import Clock
 from rlvr_world_hf.runs.stage import Processes, StageRun, stage_folder
 from rlvr_world_hf.runs.stages import control as control_module
@@ -42,3 +47,20 @@ def test_checkpoints_that_are_kept_do_not_make_it_another_run(whole_run, small_r
     assert control.fingerprint(recipe) == control.fingerprint(whole_run)
     settings, _ = asked_of_training(recipe, monkeypatch)
     assert settings.arguments["save_total_limit"] is None
+
+
+def test_a_run_that_took_pretrain_from_another_goes_on_from_its_checkpoint(
+    whole_run, small_recipe, tmp_path, monkeypatch
+):
+    recipe = small_recipe(tmp_path)
+    borrow_stages(whole_run, recipe, ["collect", "tokenizer", "pretrain"])
+    _, asked = asked_of_training(recipe, monkeypatch)
+    assert asked["continue_from"].is_dir() and asked["continue_from"].name == "checkpoint-4"
+
+
+def test_a_damaged_checkpoint_to_go_on_from_is_named_with_the_remedy(whole_run, small_recipe, tmp_path, monkeypatch):
+    shutil.copytree(whole_run.output_dir, tmp_path / "run", symlinks=True)
+    recipe = small_recipe(tmp_path / "run")
+    (stage_folder(recipe, "pretrain") / "checkpoint-4" / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(DamagedFileError, match=r"optimizer.pt has 0 of its .* delete .*done.json, and pretrain makes"):
+        asked_of_training(recipe, monkeypatch)
