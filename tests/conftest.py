@@ -6,6 +6,7 @@ own. A file goes to one process, as its tests share fixtures; so do all files th
 """
 
 import functools
+import gc
 import os
 import re
 import shutil
@@ -19,8 +20,8 @@ from typing import Any
 import pytest
 
 
-BUILT_ONCE = ("whole_run", "served")
-"""Fixtures of more than one file that are too dear to be built in every process."""
+BUILT_ONCE = {"whole_run": "whole_run", "served": "forks", "served_pages": "forks", "forks": "forks"}
+"""Fixtures of more than one file that are too dear to be built in every process -> which belong together."""
 
 # Read by the libraries when they are imported, hence set before anything else is.
 _HF_HOME = tempfile.mkdtemp(prefix="rlvr_world_hf_tests_")
@@ -101,6 +102,16 @@ def hub(_running_hub: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A process that has imported the library, and from which others are forked in a moment."""
+    from tests.robust.forks import Forks
+
+    forks = Forks(tmp_path_factory.mktemp("forks"))
+    yield forks
+    forks.close()
+
+
+@pytest.fixture(scope="session")
 def small_recipe() -> Callable[..., Any]:
     """Makes the debug recipe with four updates a stage."""
     from tests.small_runs import small_recipe
@@ -133,7 +144,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore:Cannot enable progress bars:UserWarning"))
     _keep_those_whose_turn_it_is(items)
     # What takes longest begins first, so that no process ends long before the others.
-    items.sort(key=lambda item: _tests_together(str(item.path)) not in BUILT_ONCE)
+    items.sort(key=lambda item: _tests_together(str(item.path)) not in BUILT_ONCE.values())
 
 
 @functools.cache
@@ -141,7 +152,7 @@ def _tests_together(file: str) -> str:
     """What a file has in common with those that one process takes with it: a fixture, or nothing but itself."""
     path = _REPOSITORY / file
     text = path.read_text(encoding="utf-8") if path.is_relative_to(_REPOSITORY / "tests") else ""
-    return next((name for name in BUILT_ONCE if re.search(rf"\b{name}\b", text)), file)
+    return next((place for name, place in BUILT_ONCE.items() if re.search(rf"\b{name}\b", text)), file)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -155,6 +166,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return _tests_together(super()._split_scope(nodeid))
 
     return Scheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    # Every training collects garbage when it begins. Modules and tests stay anyway: looking through them takes .4 s.
+    gc.freeze()
 
 
 def _keep_those_whose_turn_it_is(items: list[pytest.Item]) -> None:
@@ -196,5 +212,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_unconfigure() -> None:
+    gc.unfreeze()
     _HUB.close()
     shutil.rmtree(_HF_HOME, ignore_errors=True)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from rlvr_world_hf.commands import cli
 from rlvr_world_hf.commands.disk import disk_trouble
 from rlvr_world_hf.runs.locations import cache_root
+from tests.robust.forks import Forks
 
 
 FOLDERS = {Path("/data/run"): "`--output_dir PATH`", Path("/home/me/cache"): "the variable CACHE"}
@@ -101,25 +102,24 @@ for save in (
         sys.stdout.write(str(disk.disk_trouble(error, {folder: "x"})) + "\\n")
 """
 
-LIMITED = """
-import resource, sys
-from rlvr_world_hf.commands import cli
-resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
-sys.exit(cli.main(sys.argv[1:]))
-"""
+
+def limited(*words: str) -> int:
+    """In a process of its own: the command, where no file may become large."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
+    return cli.main(words)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="limits of a process are POSIX")
-def test_a_run_that_cannot_write_more_ends_with_one_sentence(tmp_path: Path) -> None:
+def test_a_run_that_cannot_write_more_ends_with_one_sentence(forks: Forks, tmp_path: Path) -> None:
     words = ["collect", "pendulum/debug", "--output_dir", str(tmp_path / "run")]
-    environment = {**os.environ, "RLVR_WORLD_CACHE": str(tmp_path / "cache"), "HF_HOME": str(tmp_path / "hub")}
-    ended = subprocess.run(
-        [sys.executable, "-c", LIMITED, *words], env=environment, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 2 and "Traceback" not in ended.stderr, ended.stderr[-2000:]
-    last = ended.stderr.strip().splitlines()[-1]
-    assert last.startswith(f"rlvr-world: {tmp_path}") and "File too large; free some" in last
-    assert "RLVR_WORLD_CACHE" in last or "--output_dir" in last
+    environment = {"RLVR_WORLD_CACHE": str(tmp_path / "cache")}
+    ended = forks.run(*words, call=f"{__name__}:limited", environment=environment)
+    assert ended is not None and ended.code == 2 and not ended.crash, ended
+    assert ended.sentence == ended.text.strip().splitlines()[-1]
+    assert ended.sentence.startswith(f"rlvr-world: {tmp_path}") and "File too large; free some" in ended.sentence
+    assert "RLVR_WORLD_CACHE" in ended.sentence or "--output_dir" in ended.sentence
 
 
 def test_an_output_folder_that_is_a_file_ends_with_one_sentence(cache: Path, tmp_path: Path, capsys) -> None:

@@ -73,6 +73,7 @@ def test_planning_is_measured_on_the_reproduced_runs_and_drawn(finished, tmp_pat
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_policies_are_judged_on_the_reproduced_runs_and_drawn(finished, whole_run, tmp_path):
     file = measure_application("policy_evaluation", folder=tmp_path, seeds=[0], episodes=1)
     record = json.loads(file.read_text())

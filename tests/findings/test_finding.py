@@ -123,6 +123,7 @@ def test_another_name_or_reward_is_measured_anew_and_not_trained(cache, small_fi
     assert measured[0] == measured[1] and measured[2] == (measured[0][0], ["mae_moving"])
 
 
+@pytest.mark.slow
 def test_repetition_compares_rejection_and_penalty(cache, tmp_path, stages_run):
     small = {**SMALL, "recipe": "pusht/debug", "seeds": [0], "windows.horizon": 3, "evaluate.best_sampling": []}
     finding = load_finding("repetition", overrides=small)

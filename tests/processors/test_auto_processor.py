@@ -27,6 +27,7 @@ def test_processors_are_found_by_name(make: Any, tmp_path: Path) -> None:
     assert loaded.to_dict() == processor.to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", BEFORE_AND_AFTER)
 def test_the_order_of_imports_does_not_matter(order: str, tmp_path: Path) -> None:
     tiny_sensor_processor().save_pretrained(tmp_path)

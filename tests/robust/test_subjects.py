@@ -1,7 +1,6 @@
 """The cheapest part of each subject of `make test-robust`, and what its page says."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,6 @@ SUBJECTS = subjects()
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("robust")
-
-
-@pytest.fixture(scope="module")
-def forks(root: Path) -> Iterator[Forks]:
-    (root / "forks").mkdir()
-    forks = Forks(root / "forks")
-    yield forks
-    forks.close()
 
 
 def test_subjects_are_found() -> None:

@@ -65,6 +65,7 @@ def test_the_summary_has_table_files_and_times(whole_run):
     assert all(word in text for word in ("copy_last", "rlvr", "strip.gif", "wall time", *STAGES))
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_every_stage_ends_with_the_same_parameters(whole_run, small_recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("RLVR_WORLD_CACHE", str(tmp_path / "cache"))
     recipe = small_recipe(tmp_path / "killed")

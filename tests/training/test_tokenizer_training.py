@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +163,27 @@ def test_a_kill_while_saving_leaves_the_state_before(tmp_path: Path, monkeypatch
     assert_equal(resumed, whole)
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", b"\x00\xff" * 500, b"(.", None])
-def test_a_damaged_state_is_named_and_the_one_before_it_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, content: bytes | None
-) -> None:
-    whole, _ = train(tmp_path / "whole")
-    folder = tmp_path / "killed"
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+@pytest.fixture(scope="module")
+def killed_in_its_last_update(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """The codec of a training that was not killed, and the folder of one that was."""
+    whole, _ = train(tmp_path_factory.mktemp("whole"))
+    folder = tmp_path_factory.mktemp("killed")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         kill_in_update(patch, 8)
         train(folder)
+    return whole, folder
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"\x00\xff" * 500, b"(.", None])
+def test_a_damaged_state_is_named_and_the_one_before_it_taken(
+    killed_in_its_last_update: tuple[Any, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    content: bytes | None,
+) -> None:
+    whole, killed = killed_in_its_last_update
+    folder = shutil.copytree(killed, tmp_path / "killed")
     state = (folder / "resume.pt").read_bytes()
     (folder / "resume.pt").write_bytes(state[: len(state) // 2] if content is None else content)
     with monkeypatch.context() as patch:

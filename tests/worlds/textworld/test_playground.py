@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +18,7 @@ from rlvr_world_hf.worlds.textworld.playground import (
     read_state,
     write_state,
 )
+from tests.robust.forks import Forks
 from tests.tiny import text_tokenizer, tiny_language_model
 
 
@@ -79,16 +78,10 @@ def test_a_game_goes_on_by_commands_that_it_offers(games: TextGames) -> None:
         games.situation(-1)
 
 
-def test_without_textworld_it_is_said_what_to_install() -> None:
-    code = (
-        "import sys; sys.modules['textworld'] = None\n"
-        "from rlvr_world_hf.worlds.textworld.playground import TextGames, read_state\n"
-        "print(read_state('[\"closed(box)\"]').facts)\n"
-        "TextGames().situation(0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "closed(box)" in done.stdout
-    assert "TextWorld is missing: install it with `pip install 'rlvr-world-hf[textworld]'`" in done.stderr
+def test_without_textworld_it_is_said_what_to_install(forks: Forks) -> None:
+    ended = forks.run(call="tests.worlds.textworld.without_textworld:play")
+    assert ended is not None and ended.code == 1 and "closed(box)" in ended.text
+    assert "TextWorld is missing: install it with `pip install 'rlvr-world-hf[textworld]'`" in ended.text
 
 
 def test_answers_come_model_by_model_with_their_rewards() -> None:
