@@ -29,7 +29,7 @@ from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor, WorldM
 from rlvr_world_hf.evaluation.provenance import commit, machine, versions
 from rlvr_world_hf.rewards import LPIPSReward, MAEReward
 from rlvr_world_hf.runs.recipe import load_recipe
-from rlvr_world_hf.training import grpo_trainer
+from rlvr_world_hf.training import modality
 from rlvr_world_hf.training.pretraining import build_policy
 
 
@@ -134,7 +134,7 @@ def main() -> None:
         trainer = build(given, folder)
         times = StepTimes(4, clock)
         trainer.add_callback(times)
-        clock.watch(grpo_trainer, "rollout", "encode and sample")
+        clock.watch(modality, "rollout", "encode and sample")
         clock.watch(trainer.processor, "decode_state", "decode")
         clock.watch(trainer, "_calculate_rewards", "rewards")
         clock.watch(trainer, "_generate_and_score_completions", "rollout, rewards, old and reference probabilities")

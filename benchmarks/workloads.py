@@ -98,6 +98,7 @@ class Step:
     """
 
     def __init__(self, way: str, workload: Workload, folder: Path) -> None:
+        self.way = way
         prompts, tokenizer = random_prompts(workload), build_tokenizer()
         settings: dict[str, Any] = {
             "output_dir": str(folder),
@@ -132,17 +133,18 @@ class Step:
     def run(self) -> dict[str, float]:
         """Seconds of the rollout, of log-probabilities and update, and of all."""
         trainer, seconds = self.trainer, {}
-        sample = type(trainer)._generate_single_turn
+        name = "rollout_func" if self.way == "ours" else "_generate_single_turn"
+        sample = getattr(trainer, name)
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             start = now()
-            output = sample(trainer, *args, **kwargs)
+            output = sample(*args, **kwargs)
             seconds["rollout"] = now() - start
             return output
 
-        trainer._generate_single_turn = timed
+        setattr(trainer, name, timed)
         start = now()
-        batch = trainer._generate_and_score_completions(self.rows)
+        batch = trainer._prepare_inputs(self.rows)
         loss = trainer.compute_loss(trainer.model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from rlvr_world_hf.training import grpo_trainer
+from rlvr_world_hf.training import modality
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_the_step_of_a_gpu_at_small_sizes(
 ) -> None:
     file = tmp_path / "gpu.json"
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--small", "--output", str(file)])
-    monkeypatch.setattr(grpo_trainer, "rollout", grpo_trainer.rollout)  # the script replaces it for good
+    monkeypatch.setattr(modality, "rollout", modality.rollout)  # the script replaces it for good
     runpy.run_path(str(repository / "benchmarks" / "gpu.py"), run_name="__main__")
     result = json.loads(file.read_text())
     assert len(result["seconds_a_step"]) == 2

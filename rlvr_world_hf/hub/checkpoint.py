@@ -180,7 +180,7 @@ def choose_attention(model: PreTrainedModel, device: torch.device | None = None)
 
     Args:
         model (`PreTrainedModel`):
-            The policy, changed in place; elsewhere than on a CPU it keeps what it has.
+            The policy, changed in place. Elsewhere than on a CPU it has what it had before it was changed for one.
         device (`torch.device`, *optional*):
             Where it will compute; where it is by default.
 
@@ -188,7 +188,11 @@ def choose_attention(model: PreTrainedModel, device: torch.device | None = None)
         `PreTrainedModel`: the same.
     """
     if (model.device if device is None else device).type == "cpu":
+        if not hasattr(model, "attention_elsewhere"):
+            model.attention_elsewhere = model.config._attn_implementation
         model.set_attn_implementation("eager")
+    elif hasattr(model, "attention_elsewhere"):
+        model.set_attn_implementation(model.attention_elsewhere)
     return model
 
 

@@ -54,7 +54,9 @@ def check_sampling(*, num_samples: int = 1, temperature: float, top_k: int = 0, 
         raise ValueError(f"Expected top_k >= 0 and 0 < top_p <= 1, got {top_k} and {top_p}; 0 and 1 keep all ids.")
 
 
-def draw_uniforms(seeds: Sequence[int], num_samples: int, length: int) -> torch.Tensor:
+def draw_uniforms(
+    seeds: Sequence[int], num_samples: int, length: int, *, skipped: Sequence[int] | None = None
+) -> torch.Tensor:
     """
     Noise for sampling: one generator a prompt, so that a prompt's samples depend on its own seed only.
 
@@ -62,6 +64,8 @@ def draw_uniforms(seeds: Sequence[int], num_samples: int, length: int) -> torch.
         seeds (`Sequence[int]` of length `B`): a seed for each prompt.
         num_samples (`int`): predictions of each prompt, `G`. A larger `G` does not change the first ones.
         length (`int`): tokens of a completion, `L`.
+        skipped (`Sequence[int]` of length `B`, *optional*): predictions of each prompt that are made elsewhere, before
+            these; 0 by default.
 
     Returns:
         `torch.Tensor` of shape `(B * G, L)`, float32 in `[0, 1)`, on the CPU.
@@ -75,8 +79,11 @@ def draw_uniforms(seeds: Sequence[int], num_samples: int, length: int) -> torch.
     """
     if num_samples < 1:
         raise ValueError(f"Expected `num_samples` to be at least 1, got {num_samples}; give 1 or more.")
-    generators = (torch.Generator().manual_seed(int(seed)) for seed in seeds)
-    return torch.cat([torch.rand(num_samples, length, generator=generator) for generator in generators])
+    noise = []
+    for seed, before in zip(seeds, skipped or [0] * len(seeds), strict=True):
+        generator = torch.Generator().manual_seed(int(seed))
+        noise.append(torch.rand(before + num_samples, length, generator=generator)[before:])
+    return torch.cat(noise)
 
 
 @overload
@@ -193,6 +200,7 @@ def rollout(
     actions: Any,
     *,
     seeds: Sequence[int],
+    skipped: Sequence[int] | None = None,
     num_samples: int = 1,
     horizon: int | None = None,
     temperature: float = 1.0,
@@ -219,6 +227,8 @@ def rollout(
             computed once.
         seeds (`Sequence[int]` of length `B`):
             A seed for each prompt.
+        skipped (`Sequence[int]` of length `B`, *optional*):
+            As in [`draw_uniforms`].
         num_samples (`int`, *optional*, defaults to 1):
             Predictions of each prompt, `G`.
         horizon (`int`, *optional*):
@@ -268,7 +278,7 @@ def rollout(
         raise ValueError(f"Expected a seed for each of {len(prompt_ids)} prompts, got {len(seeds)}.")
     mask = world_tokens[0] < 0
     ranges = processor.token_ranges(processor.horizon(len(mask)))
-    uniforms = draw_uniforms(seeds, num_samples, len(mask))
+    uniforms = draw_uniforms(seeds, num_samples, len(mask), skipped=skipped)
     settings: dict[str, Any] = {
         "num_samples": num_samples, "temperature": temperature, "top_k": top_k, "top_p": top_p,
         "autocast_dtype": autocast_dtype,

@@ -101,6 +101,7 @@ def sample_text(
     max_new_tokens: int,
     end_ids: Sequence[int],
     seeds: Sequence[int],
+    skipped: Sequence[int] | None = None,
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -125,6 +126,8 @@ def sample_text(
             Ids that end a completion.
         seeds (`Sequence[int]` of length `B`):
             A seed for each prompt.
+        skipped (`Sequence[int]` of length `B`, *optional*):
+            As in [`draw_uniforms`].
         temperature (`float`, *optional*, defaults to 1.0):
             Divides the logits; 0 takes the likeliest token.
         top_k (`int`, *optional*, defaults to 0):
@@ -164,8 +167,9 @@ def sample_text(
     with evaluating(model), precision:
         for start in range(0, len(prompts), at_once):
             some = slice(start, start + at_once)
+            before = None if skipped is None else skipped[some]
             completions += _sample_some(
-                model, prompts[some], draw_uniforms(seeds[some], num_samples, max_new_tokens), end_ids,
+                model, prompts[some], draw_uniforms(seeds[some], num_samples, max_new_tokens, skipped=before), end_ids,
                 temperature=temperature, top_k=top_k, top_p=top_p,
             )  # fmt: skip
     return completions

@@ -29,6 +29,11 @@ WITHOUT_MEANING = {
 }
 
 
+def computes_in_bfloat16() -> bool:
+    """Whether there is a GPU that computes in bfloat16 itself; older ones emulate it, slower than float32."""
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 @dataclass
 class WorldModelGRPOConfig(GRPOConfig):
     r"""
@@ -146,7 +151,7 @@ class WorldModelGRPOConfig(GRPOConfig):
             # TRL counts micro-batches here, and the paper optimizer updates.
             self.steps_per_generation = self.updates_per_generation * self.gradient_accumulation_steps
         if self.bf16 is None:
-            self.bf16 = not self.fp16 and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+            self.bf16 = not self.fp16 and computes_in_bfloat16()
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()  # else transformers refuses bf16 on a CPU
         super().__post_init__()  # derives `steps_per_generation` from `generation_batch_size`, where that is given
         self.updates_per_generation = max(self.steps_per_generation // self.gradient_accumulation_steps, 1)
@@ -160,6 +165,11 @@ class WorldModelGRPOConfig(GRPOConfig):
     def checkpoint_interval(self) -> int:
         """Updates between two batches of rollouts: where a checkpoint can be resumed exactly."""
         return self.updates_per_generation * self.num_iterations
+
+    @property
+    def autocast_dtype(self) -> torch.dtype | None:
+        """Precision of forward passes, `None` for that of the weights."""
+        return torch.bfloat16 if self.bf16 else torch.float16 if self.fp16 else None
 
     @property
     def samples_by_probability_only(self) -> bool:
@@ -200,6 +210,7 @@ class WorldModelGRPOConfig(GRPOConfig):
             raise ValueError("`credit='reward_to_go'` needs steps of known length, which text has not; leave it out.")
         elif self.likelihood_weight:
             raise ValueError("`likelihood_weight` is for worlds of frames and sensors; leave it at 0 for text.")
+        self._warn_of_lone_reward(rewards)
 
     def refuse_what_has_no_meaning(self) -> None:
         """
@@ -214,6 +225,13 @@ class WorldModelGRPOConfig(GRPOConfig):
                     f"`{name}={getattr(self, name)!r}` has no meaning for a world model whose completions have fixed "
                     f"lengths and are sampled by `rlvr_world_hf.rollouts`; leave it at {value!r}."
                 )
+
+    def _warn_of_lone_reward(self, rewards: Sequence[Any]) -> None:
+        """One warning, where the only reward is one that should not be; likelihood beside it counts as a reward."""
+        weights = self.reward_weights or [1.0] * len(rewards)
+        counting = [reward for reward, weight in zip(rewards, weights, strict=False) if weight]
+        if len(counting) == 1 and not self.likelihood_weight and (harm := getattr(counting[0], "alone", "")):
+            logger.warning(f"`{counting[0].__name__}` is the only reward: {harm}.")
 
     def _check_credit(self) -> None:
         if self.credit not in ("completion", "reward_to_go"):
@@ -257,3 +275,5 @@ class WorldModelGRPOConfig(GRPOConfig):
                 "one batch of rollouts, and only between two batches can a run be resumed exactly."
             )
         self.save_steps = aligned
+        if self.load_best_model_at_end and self.eval_strategy == "steps":
+            self.eval_steps = aligned * math.ceil(self.eval_steps / aligned)  # the best is one that was saved

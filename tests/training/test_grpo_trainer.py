@@ -9,7 +9,6 @@ import torch
 from huggingface_hub import ModelCard
 from peft import LoraConfig
 from trl import GRPOTrainer
-from trl.trainer import grpo_trainer as host
 from trl.trainer.utils import add_fused_lm_head
 
 from rlvr_world_hf.hub.cards import NOT_EVALUATED
@@ -20,8 +19,9 @@ from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rewards.repetition import RepetitionReward
 from rlvr_world_hf.rewards.sensor import SensorMSEReward
 from rlvr_world_hf.rollouts import rollout
-from rlvr_world_hf.training import grpo_trainer
+from rlvr_world_hf.training import grpo_config, policies
 from rlvr_world_hf.training.checkpoints import last_checkpoint
+from rlvr_world_hf.training.grouped_rows import GroupedRows
 from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer
 from tests.local_hub import USER, LocalHub
 from tests.training.world import (
@@ -245,7 +245,7 @@ def test_sharing_prompts_changes_nothing(tmp_path: Path, changes: dict[str, Any]
     results = []
     for is_shared in (True, False):
         trainer = small_trainer(tmp_path, max_steps=2, save_strategy="no", share_prompts=is_shared, **changes)
-        assert trainer._shares_prompts == is_shared
+        assert trainer.shares_prompts == is_shared
         trainer.train()
         results.append(parameters(trainer.model))
     torch.testing.assert_close(*results, atol=1e-5, rtol=0)
@@ -269,11 +269,11 @@ def test_what_cannot_share_prompts_is_trained_without(tmp_path: Path, monkeypatc
     model = small_policy(small_processor())
     model.config.attention_dropout = 0.1
     warned: list[str] = []
-    monkeypatch.setattr(grpo_trainer.logger, "warning", warned.append)
+    monkeypatch.setattr(policies.logger, "warning", warned.append)
     trainer = small_trainer(tmp_path, model=model, max_steps=1, save_strategy="no")
     (said,) = warned
     assert "A prompt is computed for each of its completions" in said and "has attention dropout" in said
-    assert not trainer._shares_prompts
+    assert not trainer.shares_prompts
     trainer.train()
 
 
@@ -293,7 +293,7 @@ def test_a_reward_that_should_not_be_alone_is_warned_of_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rewards: list[Any], changes: dict[str, Any], warns: bool
 ) -> None:
     warned: list[str] = []
-    monkeypatch.setattr(grpo_trainer.logger, "warning", warned.append)
+    monkeypatch.setattr(grpo_config.logger, "warning", warned.append)
     small_trainer(tmp_path, rewards=rewards, max_steps=1, save_strategy="no", **changes)
     assert [said.partition(":")[0] for said in warned] == [f"`{rewards[0].__name__}` is the only reward"] * warns
 
@@ -393,7 +393,7 @@ def test_a_trained_world_model_goes_to_the_hub_whole(tmp_path: Path, hub: LocalH
         for pair in (load_world_model(repo), (trainer.model.eval(), trainer.processor))
     )
     assert torch.equal(predicted, expected)
-    assert f"({trainer.horizon + 1}, 1)" in files["README.md"].decode(), "the card's example has the run's horizon"
+    assert f"({trainer.modality.horizon + 1}, 1)" in files["README.md"].decode(), "the card's example has the run's horizon"
 
 
 @pytest.mark.parametrize("merge", [True, False])
@@ -470,11 +470,8 @@ def test_padding_has_no_likelihood(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path, likelihood_weight=1.0)
     rows = [dict(trainer.train_dataset[index]) for index in range(2)]
     rows[1]["reference_mask"] = [True] * (HORIZON - 1) + [False]
-    trainer._samples, trainer._rows = (
-        4,
-        [{name: torch.as_tensor(value) for name, value in row.items()} for row in rows],
-    )
-    mask = trainer._recorded_completions()["recorded_mask"].unflatten(1, (HORIZON, -1))
+    groups = GroupedRows.of([row for row in rows for _ in range(4)], group_size=4, process=0)
+    mask = trainer.modality.recorded(groups)["recorded_mask"].unflatten(1, (HORIZON, -1))
     assert mask.shape[0] == 8 and mask[:4].any(dim=2).all()
     assert mask[4:, :-1].any(dim=2).all() and not mask[4:, -1].any()
 
@@ -504,16 +501,9 @@ def test_the_host_still_has_the_seams_we_use() -> None:
         "_generate_and_score_completions": ["self", "inputs"],
         "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
         "_prepare_inputs": ["self", "generation_batch"],
-        "_generate_single_turn": [
-            "self",
-            "prompt_ids",
-            "images",
-            "multimodal_fields",
-            "num_generations",
-            "has_tool_images",
-        ],
+        "_tokenize_prompts": ["self", "prompts"],
         "_get_train_sampler": ["self", "dataset"],
-        "_compute_loss": ["self", "model", "inputs"],
+        "compute_loss": ["self", "model", "inputs", "return_outputs", "num_items_in_batch"],
         "create_model_card": ["self", "model_name", "dataset_name", "tags"],
     }
     for name, arguments in expected.items():
@@ -525,7 +515,8 @@ def test_the_host_still_has_the_seams_we_use() -> None:
     for needed in ("self.rollout_func(prompts, self)", 'extra_fields.pop("env_mask"', '"logprobs"'):
         assert needed in generate, f"`rollout_func` is no longer called as `_rollout` expects: {needed}"
     construction = inspect.getsource(GRPOTrainer.__init__)
-    assert "self.ref_model = create_model_from_path(" in construction and hasattr(host, "create_model_from_path")
+    for prepared in ("disable_dropout_in_model", "add_fused_lm_head", "prepare_deepspeed", "prepare_fsdp", "Sync"):
+        assert prepared in construction, f"`attach_reference` prepares a reference policy otherwise: {prepared}"
     assert "self._step % generate_every == 0" in inspect.getsource(GRPOTrainer._prepare_inputs)
     head = inspect.getsource(add_fused_lm_head)
     assert "shift_labels" in head and "(*args, **kwargs)" in head, "a packed row is scored by the host's head"

@@ -37,8 +37,8 @@ Sources = dict[str, str]
 
 # What no class of ours shows: functions that are replaced from outside, or private ones that are called.
 BY_HAND = {
-    "trl.trainer.grpo_trainer.create_model_from_path": "replaced in training/grpo_trainer.py",
-    "trl.trainer.utils.RepeatSampler": "its order is set in training/grpo_trainer.py",
+    "trl.trainer.grpo_trainer.GRPOTrainer._tokenize_prompts": "called in training/modality.py",
+    "trl.trainer.utils.RepeatSampler": "its order is set in training/grouped_rows.py",
     "transformers.models.llama.modeling_llama.LlamaForCausalLM.forward": "replaced in training/range_head.py",
     "transformers.models.qwen3.modeling_qwen3.Qwen3ForCausalLM.forward": "replaced in training/range_head.py",
     "transformers.integrations.sdpa_attention.sdpa_attention_forward": "replaced in rollouts/shared_prompt.py",

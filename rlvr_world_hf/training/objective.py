@@ -1,0 +1,153 @@
+"""What the policy is moved by: advantages of completions or of their steps, and likelihood of what was recorded."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .advantages import beyond_last_step, group_advantages, rewards_to_go
+from .grpo_config import WorldModelGRPOConfig
+from .range_head import RangeHead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Rewards of a batch of rollouts, of all processes."""
+
+    rewards: torch.Tensor
+    """`(N, R)`: of each completion by each reward; nan where there is none."""
+    steps: torch.Tensor | None = None
+    """`(N, S, R)`: of each of its steps, where `credit="reward_to_go"` asks for them."""
+
+
+STATES = ("predicted", "reference", "context")
+SCORED_COLUMNS = (*STATES, *(f"{name}_states" for name in STATES), "reference_mask")
+"""What a reward is measured from, step by step."""
+
+
+def score_steps(rewards: Sequence[Any], rows: Sequence[dict[str, Any]]) -> torch.Tensor:
+    """
+    Rewards of the steps of completions.
+
+    Args:
+        rewards (`Sequence[VerifiableReward]`):
+            The rewards.
+        rows (`Sequence[dict]`):
+            Columns of each completion.
+
+    Returns:
+        `torch.Tensor` of shape `(N, S, R)`: nan where there is none.
+    """
+    columns = {name: [row[name] for row in rows] for name in SCORED_COLUMNS if name in rows[0]}
+    return torch.stack([reward.score_steps(**columns) for reward in rewards], dim=2)
+
+
+def advantages(
+    scores: Scores, weights: torch.Tensor, *, group_size: int, args: WorldModelGRPOConfig
+) -> torch.Tensor | None:
+    """
+    Advantages by the settings.
+
+    Args:
+        scores ([`Scores`]):
+            Rewards; those of a group stand together.
+        weights (`torch.Tensor` of shape `(R,)`):
+            Weights of the rewards.
+        group_size (`int`):
+            Completions of a prompt, `G`.
+        args ([`WorldModelGRPOConfig`]):
+            `credit`, `scale_rewards` and what goes with them.
+
+    Returns:
+        `torch.Tensor` of shape `(N,)`, or of the steps `(N, S)`; `None` where rewards are normalized before they are
+        added, which is TRL's.
+
+    Example:
+
+    ```python
+    >>> scores = Scores(rewards=torch.tensor([[1.0], [3.0]]))
+    >>> args = WorldModelGRPOConfig("rlvr", scale_rewards="none")
+    >>> advantages(scores, torch.ones(1), group_size=2, args=args)
+    tensor([-1.,  1.])
+
+    ```
+    """
+    scale = {"epsilon": args.advantage_epsilon, "scale": args.scale_rewards}
+    if scores.steps is not None:
+        rewards = _weighted_sum(scores.steps, weights)
+        to_go = rewards_to_go(rewards, discount=args.credit_discount)
+        if args.credit_baseline == "last_step":
+            to_go = beyond_last_step(to_go, rewards, group_size)
+        return group_advantages(to_go, group_size, **scale)
+    if args.multi_objective_aggregation != "sum_then_normalize":
+        return None
+    return group_advantages(_weighted_sum(scores.rewards, weights), group_size, **scale)
+
+
+def recorded_likelihood(
+    model: torch.nn.Module,
+    inputs: dict[str, torch.Tensor],
+    head: RangeHead,
+    *,
+    group_size: int,
+    autocast: Callable[[], Any],
+) -> torch.Tensor:
+    """
+    Negative log-likelihood of what was recorded after each prompt of a micro-batch, each counted once.
+
+    Args:
+        model (`torch.nn.Module`):
+            The policy; it takes `range_head`.
+        inputs (`dict[str, torch.Tensor]`):
+            `prompt_ids`, `recorded_ids` and `recorded_mask`, once a completion.
+        head ([`~rlvr_world_hf.training.range_head.RangeHead`]):
+            Head over the valid ids, at temperature 1.
+        group_size (`int`):
+            Completions of a prompt.
+        autocast (`Callable`):
+            Context of the precision.
+
+    Returns:
+        `torch.Tensor` of shape `()`: nats a token that the model would write.
+    """
+    once = slice(None, None, math.gcd(len(inputs["recorded_ids"]), group_size))
+    ids, mask, prompts = (inputs[name][once] for name in ("recorded_ids", "recorded_mask", "prompt_ids"))
+    with autocast():
+        given = {"range_head": head, "completion_ids": ids, "with_entropies": False}
+        log_probs, _ = model(input_ids=torch.cat([prompts, ids], dim=1), **given)
+    return -(log_probs * mask).sum() / mask.sum().clamp(min=1)
+
+
+def correct_logs(
+    metrics: dict[str, list[float]], logged: deque[float], advantages: torch.Tensor | None, *, fixed_length: bool
+) -> None:
+    """
+    Put right what TRL has just logged of a batch of rollouts.
+
+    Args:
+        metrics (`dict[str, list[float]]`):
+            Values by metric. Completions of a fixed length end as they should: none is clipped.
+        logged (`deque[float]`):
+            Advantages of the last completions, of all processes.
+        advantages (`torch.Tensor` of shape `(N,)` or `(N, S)`, *optional*):
+            Those that count, of steps by their mean; `None` where TRL's do.
+        fixed_length (`bool`):
+            Whether completions have a fixed length.
+    """
+    if fixed_length:
+        metrics["completions/clipped_ratio"][-1] = 0.0
+        for name in ("mean", "min", "max"):
+            metrics[f"completions/{name}_terminated_length"][-1] = metrics[f"completions/{name}_length"][-1]
+    if advantages is not None:
+        for _ in range(min(len(advantages), len(logged))):
+            logged.pop()
+        logged.extend(advantages.reshape(len(advantages), -1).mean(dim=1).tolist())
+
+
+def _weighted_sum(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Sum over the last dimension; nan where no reward could be given."""
+    weighted = rewards * weights.to(rewards.device)
+    return weighted.nansum(dim=-1).masked_fill(rewards.isnan().all(dim=-1), torch.nan)

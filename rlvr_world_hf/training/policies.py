@@ -1,0 +1,139 @@
+"""
+Policy and reference policy, made ready for a trainer.
+
+The reference of a model in memory is a copy of it, where TRL would load the weights on disk again.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from peft import PeftModel
+from transformers import PreTrainedModel
+from transformers.utils import logging
+from trl import GRPOConfig
+from trl.models import prepare_deepspeed, prepare_fsdp, unwrap_model_for_generation
+from trl.trainer.callbacks import SyncRefModelCallback
+from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
+
+from ..hub.checkpoint import choose_attention
+from ..processors.base import WorldModelProcessor
+from ..rollouts.shared_prompt import share_prompts
+from .range_head import accept_range_head
+
+
+logger = logging.get_logger(__name__)
+
+
+@contextmanager
+def no_reference_loaded(args: GRPOConfig) -> Iterator[None]:
+    """
+    Context in which TRL's constructor loads no reference policy.
+
+    Args:
+        args ([`~trl.GRPOConfig`]):
+            Settings that the constructor is given; afterwards they are as before.
+    """
+    beta, sync = args.beta, args.sync_ref_model
+    args.beta, args.sync_ref_model = 0.0, False
+    try:
+        yield
+    finally:
+        args.beta, args.sync_ref_model = beta, sync
+
+
+def reference_of(model: PreTrainedModel) -> PreTrainedModel:
+    """
+    A frozen copy of a model.
+
+    Args:
+        model ([`~transformers.PreTrainedModel`]):
+            The policy, before a trainer has changed it.
+
+    Returns:
+        [`~transformers.PreTrainedModel`]: in evaluation mode.
+    """
+    return copy.deepcopy(model).requires_grad_(False).eval()
+
+
+def attach_reference(trainer: Any, reference: PreTrainedModel) -> None:
+    """
+    Give a trainer its reference policy, prepared as TRL's constructor prepares one that it has loaded.
+
+    Args:
+        trainer ([`~trl.GRPOTrainer`]):
+            Made within [`no_reference_loaded`].
+        reference ([`~transformers.PreTrainedModel`]):
+            What [`reference_of`] gave.
+    """
+    args = trainer.args
+    trainer.beta = args.beta
+    if args.disable_dropout:
+        disable_dropout_in_model(reference)
+    if args.cast_lm_head_to_fp32:  # one of its own, where it is tied to embeddings that stay as they are
+        reference.set_output_embeddings(copy.deepcopy(reference.get_output_embeddings()).float())
+    cast = args.cast_lm_head_to_fp32
+    add_fused_lm_head(reference, temperature=trainer.temperature, cast_lm_head_to_fp32=cast)
+    if trainer.is_deepspeed_enabled:
+        reference = prepare_deepspeed(reference, trainer.accelerator)
+    elif trainer.is_fsdp_enabled:
+        reference = prepare_fsdp(reference, trainer.accelerator)
+    else:
+        reference = trainer.accelerator.prepare_model(reference, evaluation_mode=True)
+    trainer.ref_model = reference
+    if args.sync_ref_model:
+        trainer.add_callback(SyncRefModelCallback(ref_model=reference, accelerator=trainer.accelerator))
+
+
+def prepare_policies(trainer: Any, processor: WorldModelProcessor) -> bool:
+    """
+    Attention, head and codec for what a trainer does, where it does it.
+
+    Args:
+        trainer ([`~trl.GRPOTrainer`]):
+            With policy and, if it has one, reference policy.
+        processor ([`WorldModelProcessor`]):
+            Its codec moves to the trainer's device.
+
+    Returns:
+        `bool`: whether a prompt is computed once for its completions; if it was asked for and is not, a warning says
+        why.
+    """
+    device = trainer.accelerator.device
+    processor.to(device)
+    policies = [trainer.accelerator.unwrap_model(policy) for policy in (trainer.model, trainer.ref_model) if policy]
+    for policy in policies:
+        if device.type != "cpu":  # there the caller's choice stays
+            choose_attention(policy, device)
+        if processor.fixed_length:
+            accept_range_head(policy)
+    if not trainer.args.share_prompts:
+        return False
+    reasons = [reason for policy in policies if (reason := share_prompts(policy))]
+    if trainer.aux_loss_enabled:
+        reasons.append("a mixture of experts balances its load by all tokens of a batch")
+    if reasons:
+        logger.warning(f"A prompt is computed for each of its completions: {reasons[0]}.")
+    return not reasons
+
+
+@contextmanager
+def policy_to_sample_from(trainer: Any) -> Iterator[PreTrainedModel | PeftModel]:
+    """
+    Context with the policy out of its wrappers for several devices, whole where it is sharded.
+
+    Args:
+        trainer ([`~trl.GRPOTrainer`]):
+            The trainer.
+    """
+    with (
+        unwrap_model_for_generation(
+            trainer.model_wrapped,
+            trainer.accelerator,
+            gather_deepspeed3_params=trainer.args.ds3_gather_for_generation,
+            gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
+        ) as model,
+        trainer._dist.summon_full_params(trainer.model_wrapped, recurse=False),
+    ):
+        yield model
