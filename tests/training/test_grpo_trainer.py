@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
@@ -393,7 +394,9 @@ def test_a_trained_world_model_goes_to_the_hub_whole(tmp_path: Path, hub: LocalH
         for pair in (load_world_model(repo), (trainer.model.eval(), trainer.processor))
     )
     assert torch.equal(predicted, expected)
-    assert f"({trainer.modality.horizon + 1}, 1)" in files["README.md"].decode(), "the card's example has the run's horizon"
+    assert f"({trainer.modality.horizon + 1}, 1)" in files["README.md"].decode(), (
+        "the card's example has the run's horizon"
+    )
 
 
 @pytest.mark.parametrize("merge", [True, False])
@@ -469,7 +472,7 @@ def test_likelihood_is_that_of_the_recorded_completions(tmp_path: Path) -> None:
 def test_padding_has_no_likelihood(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path, likelihood_weight=1.0)
     rows = [dict(trainer.train_dataset[index]) for index in range(2)]
-    rows[1]["reference_mask"] = [True] * (HORIZON - 1) + [False]
+    rows[1]["reference_mask"] = np.array([True] * (HORIZON - 1) + [False])
     groups = GroupedRows.of([row for row in rows for _ in range(4)], group_size=4, process=0)
     mask = trainer.modality.recorded(groups)["recorded_mask"].unflatten(1, (HORIZON, -1))
     assert mask.shape[0] == 8 and mask[:4].any(dim=2).all()

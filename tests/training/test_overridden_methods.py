@@ -134,8 +134,12 @@ def test_sources_are_those_the_library_was_written_for(package: str, ours: dict[
 def test_overrides_are_found(ours: dict[str, str]) -> None:
     trainer = "overridden by WorldModelGRPOTrainer"
     assert ours["trl.trainer.grpo_trainer.GRPOTrainer._prepare_inputs"] == trainer
-    assert ours["transformers.trainer.Trainer._get_dataloader"] == trainer
-    assert not [name for name in ours if name.endswith((".train", "._rollout", "._seeds"))]
+    assert sorted(name.rpartition(".")[2] for name, by in ours.items() if by == trainer) == [
+        "_calculate_rewards",
+        "_get_per_token_logps_and_entropies",
+        "_get_train_sampler",
+        "_prepare_inputs",
+    ], "each must be read again at every upgrade; the forward pass that takes a head is the fifth and last"
 
 
 @pytest.mark.parametrize("name", BY_HAND)
