@@ -42,17 +42,7 @@ class GroupedRows:
 
     @classmethod
     def of(cls, inputs: Rows, *, group_size: int, process: int) -> "GroupedRows":
-        """
-        The rows behind what TRL hands over, a row a completion.
-
-        Args:
-            inputs (`list[dict]`): rows of this process; those of a group stand together.
-            group_size (`int`): completions of a prompt, `G`.
-            process (`int`): index of this process, each of which has as many rows.
-
-        Returns:
-            [`GroupedRows`]: arrays of the rows as tensors.
-        """
+        """Of what TRL hands over, a row a completion, those of a group together; each process has as many."""
         samples = math.gcd(len(inputs), group_size)
         rows = [{name: _as_tensor(value) for name, value in row.items()} for row in inputs[::samples]]
         return cls(rows=rows, samples=samples, first=process * len(inputs), group_size=group_size)
@@ -70,15 +60,7 @@ class GroupedRows:
         return [{**row} for row in self.rows for _ in range(self.samples)]
 
     def seeds(self, *place: int) -> list[int]:
-        """
-        A seed for each row: that of its group, the same for any number of processes, and after a resume.
-
-        Args:
-            place (`int`): where in the run the batch is.
-
-        Returns:
-            `list[int]`: one a row.
-        """
+        """Of each row: a seed of its group at a place in the run, the same for any number of processes."""
         return [seed_of(*place, index - index % self.group_size) for index in self._indices]
 
     @property
@@ -97,7 +79,13 @@ class GroupSampler(RepeatSampler):
 
     @classmethod
     def of(cls, sampler: RepeatSampler) -> "GroupSampler":
-        """A sampler of the same settings."""
+        """A sampler of the same settings; raises `ValueError` if there are too few rows for one batch of rollouts."""
+        if len(sampler.data_source) < sampler.batch_size:
+            raise ValueError(
+                f"Expected at least {sampler.batch_size} rows, as many as a batch of rollouts has prompts, got "
+                f"{len(sampler.data_source)}; give more, or lower `per_device_train_batch_size`, "
+                "`gradient_accumulation_steps` or `updates_per_generation`."
+            )
         names = ("data_source", "mini_repeat_count", "batch_size", "repeat_count", "shuffle", "seed")
         return cls(**{name: getattr(sampler, name) for name in names})
 
@@ -112,18 +100,6 @@ class RowsReadOnce(torch.utils.data.Dataset):
     A dataset that reads each of a batch's rows once, and a batch that is asked for again not at all.
 
     TRL's sampler asks for a row once a completion, and for a batch of rollouts once an update.
-
-    Args:
-        dataset ([`~datasets.Dataset`]): the rows.
-
-    Example:
-
-    ```python
-    >>> rows = RowsReadOnce(Dataset.from_dict({"x": [1, 2]})).__getitems__([1, 1, 0])
-    >>> rows[0] is rows[1], rows[2]
-    (True, {'x': 1})
-
-    ```
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -146,16 +122,7 @@ class RowsReadOnce(torch.utils.data.Dataset):
 
 
 def read_once(dataset: Any) -> Any:
-    """
-    A dataset, or several by name, as [`RowsReadOnce`].
-
-    Args:
-        dataset ([`~datasets.Dataset`], `dict` or any other):
-            What a trainer may be given.
-
-    Returns:
-        The same of maps; streams, and what is read once already, stay as they are.
-    """
+    """A dataset, or several by name, as [`RowsReadOnce`]; streams, and what is read once already, stay as they are."""
     if isinstance(dataset, dict):
         return {name: read_once(part) for name, part in dataset.items()}
     return RowsReadOnce(dataset) if isinstance(dataset, Dataset) else dataset
@@ -164,14 +131,6 @@ def read_once(dataset: Any) -> Any:
 def update_order(num_rows: int, *, updates: int, group_size: int) -> torch.Tensor:
     """
     Every U-th group goes to the same one of U updates, so that an update is the same for any number of processes.
-
-    Args:
-        num_rows (`int`): completions of this process.
-        updates (`int`): optimizer updates made from them, `U`.
-        group_size (`int`): completions of a prompt, `G`.
-
-    Returns:
-        `torch.Tensor` of shape `(num_rows,)`, int64: as they are if whole groups cannot be shared out.
 
     Example:
 
@@ -182,7 +141,7 @@ def update_order(num_rows: int, *, updates: int, group_size: int) -> torch.Tenso
     ```
     """
     rows = torch.arange(num_rows)
-    if num_rows % (updates * group_size):
+    if num_rows % (updates * group_size):  # there are not as many whole groups for each
         return rows
     return rearrange(rows, "(B U G) -> (U B G)", U=updates, G=group_size)
 

@@ -275,5 +275,5 @@ class WorldModelGRPOConfig(GRPOConfig):
                 "one batch of rollouts, and only between two batches can a run be resumed exactly."
             )
         self.save_steps = aligned
-        if self.load_best_model_at_end and self.eval_strategy == "steps":
-            self.eval_steps = aligned * math.ceil(self.eval_steps / aligned)  # the best is one that was saved
+        if self.load_best_model_at_end and self.eval_strategy == "steps" and self.save_steps % self.eval_steps:
+            self.eval_steps = self.save_steps  # the best is chosen among those that were saved

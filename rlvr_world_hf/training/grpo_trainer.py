@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedModel, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
-from trl.trainer.utils import get_config_model_id, split_tensor_dict
+from trl.trainer.utils import split_tensor_dict
 
 from ..processors.base import WorldModelProcessor
 from .callbacks import ProgressLine
@@ -21,7 +21,7 @@ from .checkpoints import checkpoint_state, last_checkpoint
 from .grouped_rows import GroupedRows, GroupSampler, Rows, read_once, update_order
 from .grpo_config import WorldModelGRPOConfig
 from .log_probs import completion_log_probs
-from .modality import modality_of
+from .modality import complete, modality_of
 from .objective import Scores, advantages, correct_logs, recorded_likelihood, score_steps
 from .policies import attach_reference, no_reference_loaded, policy_to_sample_from, prepare_policies, reference_of
 from .publishing import PushAtEachSave, push, write_card
@@ -47,8 +47,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
     images, `min_p`, a repetition penalty or `generation_kwargs` it is TRL that samples.
 
     TRL's `tools`, `environment_factory`, `rollout_func`, `quantization_config` and `reward_processing_classes` are not
-    taken: a world model answers by itself, and its rewards are callables. A quantized model is loaded first, and handed
-    over with an adapter. All else is inherited.
+    taken: a world model answers by itself, and its rewards are callables. A quantized model is loaded beforehand, and
+    comes with an adapter. All else is inherited.
 
     Args:
         model (`str`, [`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
@@ -78,11 +78,11 @@ class WorldModelGRPOTrainer(GRPOTrainer):
     >>> from rlvr_world_hf import MAEReward, WorldModelPipeline
     >>> from rlvr_world_hf.data import window_rows
     >>> world = WorldModelPipeline.from_pretrained("pusht-base")
-    >>> rows = window_rows([world.example()], horizon=2)
+    >>> rows = window_rows([world.example()], horizon=2, observed_steps=1)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     args = WorldModelGRPOConfig(folder, per_device_train_batch_size=4, num_generations=4, max_steps=2)
+    ...     args = WorldModelGRPOConfig(folder, per_device_train_batch_size=16, updates_per_generation=1, max_steps=2)
     ...     trainer = WorldModelGRPOTrainer(world.model, MAEReward(), args, rows, processing_class=world.processor)
-    ...     trainer.train().global_step  # updates, from the futures of 4 prompts
+    ...     trainer.train().global_step  # two updates, of 16 futures of a prompt
     2
 
     ```
@@ -104,35 +104,29 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         optimizers: tuple[Any, Any] = (None, None),
         peft_config: PeftConfig | None = None,
     ) -> None:
-        if not isinstance(processing_class, WorldModelProcessor):
-            raise TypeError(
-                f"`processing_class` must be a `WorldModelProcessor`, got {type(processing_class).__name__}; load it "
-                "with `load_world_model`, or build it with `VideoWorldModelProcessor.from_codec`."
-            )
-        if train_dataset is None:
-            raise ValueError("Expected `train_dataset`, got None; make one with `window_rows`.")
+        self.processor = processor = complete(processing_class, train_dataset)
         args = args or WorldModelGRPOConfig(output_dir="rlvr")
         functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
-        args.refuse_for_world(functions, fixed_length=processing_class.fixed_length)
-        self.processor, first_row = processing_class, next(iter(train_dataset))
-        horizon = len(first_row["reference"]) if processing_class.fixed_length else 1
-        if processing_class.fixed_length:
-            args.max_completion_length = len(processing_class.model_token_mask(horizon))
+        args.refuse_for_world(functions, fixed_length=processor.fixed_length)
+        first_row: dict[str, Any] = next(iter(train_dataset or []))
+        horizon = len(first_row["reference"]) if processor.fixed_length else 1
+        if processor.fixed_length:
+            args.max_completion_length = len(processor.model_token_mask(horizon))
         in_memory = args.beta != 0.0 and peft_config is None and isinstance(model, PreTrainedModel)
         reference = reference_of(model) if in_memory else None
         with no_reference_loaded(args) if in_memory else nullcontext():
             # TRL gets the tokenizer: it takes a processor for one of a vision-language model.
             super().__init__(
-                model, reward_funcs, args, train_dataset, eval_dataset, processing_class.tokenizer,
+                model, reward_funcs, args, train_dataset, eval_dataset, processor.tokenizer,
                 callbacks=callbacks, optimizers=optimizers, peft_config=peft_config,
             )  # fmt: skip
         if reference is not None:
             attach_reference(self, reference)
         self.train_dataset, self.eval_dataset = read_once(self.train_dataset), read_once(self.eval_dataset)
-        self.shares_prompts = prepare_policies(self, processing_class)
-        self.modality = modality_of(processing_class, horizon=horizon, trainer=self)
+        self.shares_prompts = prepare_policies(self, processor)
+        self.modality = modality_of(processor, horizon=horizon, trainer=self)
         needs_host = not args.samples_by_probability_only or {"image", "images"} & first_row.keys()
-        if processing_class.fixed_length or (self.shares_prompts and not needs_host):
+        if processor.fixed_length or (self.shares_prompts and not needs_host):
             self.rollout_func = self._rollout  # set here, as the constructor warns of it
         self.add_callback(PushAtEachSave(args, self.push_to_hub))
         if not args.disable_tqdm:
@@ -192,10 +186,10 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         return output
 
     def _rollout(self, prompts: list[Any], trainer: GRPOTrainer) -> dict[str, Any]:
-        settings = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        how: dict[str, Any] = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        how |= {"seeds": self._seeds, "autocast_dtype": self.args.autocast_dtype}
         with policy_to_sample_from(self) as model:
-            settings["autocast_dtype"] = self.args.autocast_dtype
-            return self.modality.sample(model, self._groups, prompts, self._seeds, **settings)
+            return self.modality.sample(model, self._groups, prompts, **how)
 
     def _calculate_rewards(self, inputs: Rows, *args: Any) -> torch.Tensor:
         rewards, steps = super()._calculate_rewards(inputs, *args), None  # of all processes
@@ -221,7 +215,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         if "recorded_ids" not in inputs:
             return loss
         how: dict[str, Any] = {"group_size": self.num_generations, "autocast": self.accelerator.autocast}
-        likelihood = recorded_likelihood(model, inputs, self.modality.likelihood_head, **how)
+        likelihood = recorded_likelihood(model, inputs, head=self.modality.likelihood_head, **how)
         self._metrics["train"]["likelihood"].append(self.accelerator.gather(likelihood.detach()).mean().item())
         return loss + self.args.likelihood_weight / self.current_gradient_accumulation_steps * likelihood
 
@@ -237,11 +231,10 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         """As TRL, a card of ours: without results, as TRL asks for it before any; one beside `results.json` stays."""
         if self.is_world_process_zero():
             rewards = dict(zip(self.reward_func_names, self.reward_weights.tolist(), strict=True))
-            all_tags = [*self._tag_names, *([tags] if isinstance(tags, str) else tags or [])]
-            said: dict[str, Any] = {"name": model_name, "dataset": dataset_name, "tags": all_tags, "rewards": rewards}
-            where = self.hub_model_id or self.args.output_dir  # known once something was pushed
-            horizon, start = self.modality.horizon, get_config_model_id(self.model.config)
-            write_card(self.processor, self.args, repo_id=where, horizon=horizon, start=start, **said)
+            said: dict[str, Any] = {"name": model_name, "dataset": dataset_name, "rewards": rewards}
+            said["tags"] = [*self._tag_names, *([tags] if isinstance(tags, str) else tags or [])]
+            said["repo_id"] = self.hub_model_id or self.args.output_dir  # known once something was pushed
+            write_card(self.processor, self.args, self.model.config, horizon=self.modality.horizon, **said)
 
     def push_to_hub(
         self, commit_message: str | None = "End of training", *, merge_adapter: bool = True, **kwargs: Any

@@ -22,30 +22,10 @@ def completion_log_probs(
     autocast: Callable[[], Any],
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
-    Log-probabilities of completions.
+    Log-probabilities of completions, and entropies in nats if asked for, each `(N, L)`.
 
-    Args:
-        model (`torch.nn.Module`):
-            The policy, as its wrapper for several devices has it; it takes `range_head`, or has TRL's fused head.
-        input_ids (`torch.Tensor` of shape `(N, P + L)`, int):
-            Prompts and completions, those of one prompt together.
-        attention_mask (`torch.Tensor` of shape `(N, P + L)`, int):
-            0 where there is padding.
-        length (`int`):
-            Tokens of a completion, `L`.
-        batch_size (`int`, *optional*):
-            Rows in memory at a time; all by default.
-        head ([`~rlvr_world_hf.training.range_head.RangeHead`], *optional*):
-            Head over the valid ids; without it TRL's, over all.
-        shares_prompts (`bool`):
-            Whether a prompt is computed once.
-        compute_entropy (`bool`):
-            Whether to compute entropies.
-        autocast (`Callable`):
-            Context of the precision.
-
-    Returns:
-        `tuple[torch.Tensor, torch.Tensor | None]`: log-probabilities, and entropies in nats, `(N, L)`.
+    `input_ids` and `attention_mask` `(N, P + L)` hold prompts and completions of `length` tokens, those of one prompt
+    together; `batch_size` rows are in memory at a time. Without a `head` over the valid ids it is TRL's, over all.
     """
     rows = batch_size or len(input_ids)
     outputs = []

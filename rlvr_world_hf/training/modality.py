@@ -1,5 +1,5 @@
 """
-The two kinds of worlds, to the trainer: how rows become prompts, and prompts completions, and what rewards read.
+The two kinds of worlds, to the trainer: how rows become prompts, and prompts completions.
 
     step blocks    frames and sensors: who writes a position, and which ids are valid there, is known beforehand
     text           the model writes all of an answer, and ends it
@@ -13,7 +13,6 @@ import torch
 from transformers import PreTrainedModel
 
 from ..processors.base import WorldModelProcessor, state_columns
-from ..processors.step_blocks import StepBlockProcessor
 from ..rollouts.sampling import rollout
 from ..rollouts.text import sample_text
 from .grouped_rows import GroupedRows, Rows
@@ -21,65 +20,59 @@ from .range_head import RangeHead
 
 
 class Modality(ABC):
-    """
-    What the trainer asks of a kind of world.
-
-    Attributes:
-        horizon (`int`): steps of a completion; 1 for text.
-        head ([`RangeHead`], *optional*): head over the ids valid at each position of a completion, at the temperature
-            of the sampling; text has none.
-        likelihood_head ([`RangeHead`], *optional*): the same at temperature 1.
-    """
+    """What the trainer asks of a kind of world."""
 
     horizon: int = 1
+    """Steps of a completion."""
     head: RangeHead | None = None
+    """Head over the ids valid at each position of a completion, at the temperature of the sampling; none for text."""
     likelihood_head: RangeHead | None = None
+    """The same at temperature 1."""
 
     def inputs(self, groups: GroupedRows) -> Rows:
         """The rows for TRL, one a completion, each with a `prompt`."""
         return groups.once_a_completion()
 
     @abstractmethod
-    def sample(
-        self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], seeds: list[int], **sampling: Any
-    ) -> dict[str, Any]:
+    def sample(self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], **how: Any) -> dict[str, Any]:
         """
-        Sample completions.
+        Sample completions of the rows, whose column `prompt` is given once a completion.
 
-        Args:
-            model ([`~transformers.PreTrainedModel`]): the policy.
-            groups ([`GroupedRows`]): the rows.
-            prompts (`list`): the column `prompt`, one a completion.
-            seeds (`list[int]`): one a row.
-            sampling (`dict[str, Any]`): temperature, top-k, top-p and precision.
-
-        Returns:
-            `dict`: what TRL expects of a `rollout_func`, and columns for rewards, one entry a completion.
+        `how` holds a seed for each row, temperature, top-k, top-p and precision. Returns what TRL expects of a
+        `rollout_func`, and columns for rewards, one entry a completion.
         """
 
     def recorded(self, groups: GroupedRows) -> dict[str, torch.Tensor]:
         """`recorded_ids` `(rows, L)`: what followed each prompt; `recorded_mask`: where the model would write it."""
-        raise NotImplementedError("Text has no recorded completions here: `likelihood_weight` is refused for it.")
+        raise NotImplementedError("`likelihood_weight` is refused for text.")
 
     def per_token(self, steps: torch.Tensor) -> torch.Tensor:
         """Values `(N, S)` of the steps as values `(N, L)` of their tokens."""
-        raise NotImplementedError("Text has no steps: `credit='reward_to_go'` is refused for it.")
+        raise NotImplementedError("`credit='reward_to_go'` is refused for text.")
+
+
+class TextModality(Modality):
+    """Worlds of text; `tokenize` gives token ids of prompts, texts or messages."""
+
+    def __init__(
+        self, tokenize: Callable[[list[Any]], list[list[int]]], *, max_new_tokens: int, end_ids: list[int]
+    ) -> None:
+        self.tokenize = tokenize
+        self.limits = {"max_new_tokens": max_new_tokens, "end_ids": end_ids}
+
+    def sample(self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], **how: Any) -> dict[str, Any]:
+        """As [`Modality.sample`]; TRL's `generate` would compute a prompt once for each of its completions."""
+        prompt_ids = self.tokenize(prompts[:: groups.samples])
+        how |= {"num_samples": groups.samples, "skipped": groups.skipped, **self.limits}
+        completion_ids = sample_text(model, prompt_ids, **how)
+        once_a_completion = [ids for ids in prompt_ids for _ in range(groups.samples)]
+        return {"prompt_ids": once_a_completion, "completion_ids": completion_ids, "logprobs": None}
 
 
 class StepBlockModality(Modality):
-    """
-    Worlds of frames, sensors or both.
+    """Worlds of frames, sensors or both; `autocast` is the context in which completions are decoded."""
 
-    Args:
-        processor ([`StepBlockProcessor`]): writes and reads step blocks.
-        horizon (`int`): steps of a completion.
-        temperature (`float`): of the sampling.
-        autocast (`Callable`): context of the precision in which completions are decoded.
-    """
-
-    def __init__(
-        self, processor: StepBlockProcessor, *, horizon: int, temperature: float, autocast: Callable[[], Any]
-    ) -> None:
+    def __init__(self, processor: Any, *, horizon: int, temperature: float, autocast: Callable[[], Any]) -> None:
         self.processor = processor
         self.horizon = horizon
         self.mask = processor.model_token_mask(horizon)
@@ -88,18 +81,14 @@ class StepBlockModality(Modality):
         self.likelihood_head = RangeHead.of(processor, horizon)
 
     def inputs(self, groups: GroupedRows) -> Rows:
-        """As [`Modality.inputs`]; TRL wants a prompt in text, and the rows are the prompts."""
+        """As [`Modality.inputs`]; TRL wants a prompt in text, and here the rows are the prompts."""
         return [{**row, "prompt": ""} for row in groups.once_a_completion()]
 
-    def sample(
-        self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], seeds: list[int], **sampling: Any
-    ) -> dict[str, Any]:
-        """As [`Modality.sample`]: each completion is decoded once."""
+    def sample(self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], **how: Any) -> dict[str, Any]:
+        """As [`Modality.sample`]; each completion is decoded once."""
         prompt: dict[str, Any] = groups.columns(*self.processor.prompt_columns)
-        record = rollout(
-            model, self.processor, **prompt, horizon=self.horizon, num_samples=groups.samples, seeds=seeds,
-            skipped=groups.skipped, decode=False, **sampling,
-        )  # fmt: skip
+        how |= {"num_samples": groups.samples, "skipped": groups.skipped, "horizon": self.horizon, "decode": False}
+        record = rollout(model, self.processor, **prompt, **how)
         with self.autocast():
             decoded = self.processor.decode_state(record.completion_ids, prompt["context"])
         return {
@@ -125,50 +114,22 @@ class StepBlockModality(Modality):
         return steps.repeat_interleave(len(self.mask) // self.horizon, dim=1)
 
 
-class TextModality(Modality):
-    """
-    Worlds of text.
-
-    Args:
-        tokenize (`Callable`): gives token ids of prompts, texts or messages.
-        max_new_tokens (`int`): tokens after which a completion is cut off.
-        end_ids (`Callable`): gives the ids that end a completion.
-    """
-
-    def __init__(
-        self, tokenize: Callable[[list[Any]], list[list[int]]], *, max_new_tokens: int, end_ids: list[int]
-    ) -> None:
-        self.tokenize = tokenize
-        self.max_new_tokens = max_new_tokens
-        self.end_ids = end_ids
-
-    def sample(
-        self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], seeds: list[int], **sampling: Any
-    ) -> dict[str, Any]:
-        """As [`Modality.sample`]: TRL's `generate` would compute a prompt once for each of its completions."""
-        prompt_ids = self.tokenize(prompts[:: groups.samples])
-        completions = sample_text(
-            model, prompt_ids, num_samples=groups.samples, max_new_tokens=self.max_new_tokens, end_ids=self.end_ids,
-            seeds=seeds, skipped=groups.skipped, **sampling,
-        )  # fmt: skip
-        once_a_completion = [ids for ids in prompt_ids for _ in range(groups.samples)]
-        return {"prompt_ids": once_a_completion, "completion_ids": completions, "logprobs": None}
-
-
 def modality_of(processor: WorldModelProcessor, *, horizon: int, trainer: Any) -> Modality:
-    """
-    The modality of a processor.
-
-    Args:
-        processor ([`WorldModelProcessor`]): of the world.
-        horizon (`int`): steps of a completion; text has one.
-        trainer ([`~trl.GRPOTrainer`]): gives temperature, precision, end ids and how text becomes token ids.
-
-    Returns:
-        [`Modality`]: of step blocks where completions have a fixed length, else of text.
-    """
+    """The modality of a processor, with a trainer's temperature, precision, limits and tokenizing."""
     if processor.fixed_length:
-        settings = {"temperature": trainer.temperature, "autocast": trainer.accelerator.autocast}
-        return StepBlockModality(processor, horizon=horizon, **settings)
+        how = {"temperature": trainer.temperature, "autocast": trainer.accelerator.autocast}
+        return StepBlockModality(processor, horizon=horizon, **how)
     limits = {"max_new_tokens": trainer.max_completion_length, "end_ids": trainer.eos_token_ids}
     return TextModality(lambda prompts: trainer._tokenize_prompts(prompts)[0], **limits)
+
+
+def complete(processor: Any, rows: Any) -> WorldModelProcessor:
+    """The processor, refused with a word if it is none, or if there are no rows to learn from."""
+    if not isinstance(processor, WorldModelProcessor):
+        raise TypeError(
+            f"`processing_class` must be a `WorldModelProcessor`, got {type(processor).__name__}; load it with "
+            "`load_world_model`, or build it with `VideoWorldModelProcessor.from_codec`."
+        )
+    if rows is None:
+        raise ValueError("Expected `train_dataset`, got None; make one with `window_rows`.")
+    return processor

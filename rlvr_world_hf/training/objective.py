@@ -29,18 +29,7 @@ SCORED_COLUMNS = (*STATES, *(f"{name}_states" for name in STATES), "reference_ma
 
 
 def score_steps(rewards: Sequence[Any], rows: Sequence[dict[str, Any]]) -> torch.Tensor:
-    """
-    Rewards of the steps of completions.
-
-    Args:
-        rewards (`Sequence[VerifiableReward]`):
-            The rewards.
-        rows (`Sequence[dict]`):
-            Columns of each completion.
-
-    Returns:
-        `torch.Tensor` of shape `(N, S, R)`: nan where there is none.
-    """
+    """Rewards `(N, S, R)` of the steps of completions, from the columns of each; nan where there is none."""
     columns = {name: [row[name] for row in rows] for name in SCORED_COLUMNS if name in rows[0]}
     return torch.stack([reward.score_steps(**columns) for reward in rewards], dim=2)
 
@@ -49,21 +38,10 @@ def advantages(
     scores: Scores, weights: torch.Tensor, *, group_size: int, args: WorldModelGRPOConfig
 ) -> torch.Tensor | None:
     """
-    Advantages by the settings.
+    Advantages `(N,)`, or of steps `(N, S)`, by `credit`, `scale_rewards` and what goes with them in the settings.
 
-    Args:
-        scores ([`Scores`]):
-            Rewards; those of a group stand together.
-        weights (`torch.Tensor` of shape `(R,)`):
-            Weights of the rewards.
-        group_size (`int`):
-            Completions of a prompt, `G`.
-        args ([`WorldModelGRPOConfig`]):
-            `credit`, `scale_rewards` and what goes with them.
-
-    Returns:
-        `torch.Tensor` of shape `(N,)`, or of the steps `(N, S)`; `None` where rewards are normalized before they are
-        added, which is TRL's.
+    Rewards of a group of `group_size` stand together, and have `weights` `(R,)`. `None` where rewards are normalized
+    before they are added: those are TRL's.
 
     Example:
 
@@ -90,29 +68,18 @@ def advantages(
 def recorded_likelihood(
     model: torch.nn.Module,
     inputs: dict[str, torch.Tensor],
-    head: RangeHead,
     *,
+    head: RangeHead | None,
     group_size: int,
     autocast: Callable[[], Any],
 ) -> torch.Tensor:
     """
-    Negative log-likelihood of what was recorded after each prompt of a micro-batch, each counted once.
+    Negative log-likelihood, in nats a token that the model would write, of what was recorded after each prompt of a
+    micro-batch, each counted once.
 
-    Args:
-        model (`torch.nn.Module`):
-            The policy; it takes `range_head`.
-        inputs (`dict[str, torch.Tensor]`):
-            `prompt_ids`, `recorded_ids` and `recorded_mask`, once a completion.
-        head ([`~rlvr_world_hf.training.range_head.RangeHead`]):
-            Head over the valid ids, at temperature 1.
-        group_size (`int`):
-            Completions of a prompt.
-        autocast (`Callable`):
-            Context of the precision.
-
-    Returns:
-        `torch.Tensor` of shape `()`: nats a token that the model would write.
+    `inputs` hold `prompt_ids`, `recorded_ids` and `recorded_mask`, once a completion; `head` is at temperature 1.
     """
+    assert head is not None, "text, which has none, is refused with a `likelihood_weight`"
     once = slice(None, None, math.gcd(len(inputs["recorded_ids"]), group_size))
     ids, mask, prompts = (inputs[name][once] for name in ("recorded_ids", "recorded_mask", "prompt_ids"))
     with autocast():
@@ -127,15 +94,8 @@ def correct_logs(
     """
     Put right what TRL has just logged of a batch of rollouts.
 
-    Args:
-        metrics (`dict[str, list[float]]`):
-            Values by metric. Completions of a fixed length end as they should: none is clipped.
-        logged (`deque[float]`):
-            Advantages of the last completions, of all processes.
-        advantages (`torch.Tensor` of shape `(N,)` or `(N, S)`, *optional*):
-            Those that count, of steps by their mean; `None` where TRL's do.
-        fixed_length (`bool`):
-            Whether completions have a fixed length.
+    Completions of a fixed length end as they should: none is clipped. `logged` gets the `advantages` that count, those
+    of steps by their mean.
     """
     if fixed_length:
         metrics["completions/clipped_ratio"][-1] = 0.0

@@ -28,13 +28,7 @@ logger = logging.get_logger(__name__)
 
 @contextmanager
 def no_reference_loaded(args: GRPOConfig) -> Iterator[None]:
-    """
-    Context in which TRL's constructor loads no reference policy.
-
-    Args:
-        args ([`~trl.GRPOConfig`]):
-            Settings that the constructor is given; afterwards they are as before.
-    """
+    """Context in which TRL's constructor loads no reference policy; afterwards `args` are as before."""
     beta, sync = args.beta, args.sync_ref_model
     args.beta, args.sync_ref_model = 0.0, False
     try:
@@ -44,37 +38,20 @@ def no_reference_loaded(args: GRPOConfig) -> Iterator[None]:
 
 
 def reference_of(model: PreTrainedModel) -> PreTrainedModel:
-    """
-    A frozen copy of a model.
-
-    Args:
-        model ([`~transformers.PreTrainedModel`]):
-            The policy, before a trainer has changed it.
-
-    Returns:
-        [`~transformers.PreTrainedModel`]: in evaluation mode.
-    """
+    """A frozen copy of a policy, to be made before a trainer has changed it."""
     return copy.deepcopy(model).requires_grad_(False).eval()
 
 
 def attach_reference(trainer: Any, reference: PreTrainedModel) -> None:
-    """
-    Give a trainer its reference policy, prepared as TRL's constructor prepares one that it has loaded.
-
-    Args:
-        trainer ([`~trl.GRPOTrainer`]):
-            Made within [`no_reference_loaded`].
-        reference ([`~transformers.PreTrainedModel`]):
-            What [`reference_of`] gave.
-    """
+    """Give a trainer made within [`no_reference_loaded`] its reference, prepared as TRL prepares one that it loads."""
     args = trainer.args
     trainer.beta = args.beta
     if args.disable_dropout:
         disable_dropout_in_model(reference)
     if args.cast_lm_head_to_fp32:  # one of its own, where it is tied to embeddings that stay as they are
         reference.set_output_embeddings(copy.deepcopy(reference.get_output_embeddings()).float())
-    cast = args.cast_lm_head_to_fp32
-    add_fused_lm_head(reference, temperature=trainer.temperature, cast_lm_head_to_fp32=cast)
+    head = {"temperature": trainer.temperature, "cast_lm_head_to_fp32": args.cast_lm_head_to_fp32}
+    add_fused_lm_head(reference, **head)
     if trainer.is_deepspeed_enabled:
         reference = prepare_deepspeed(reference, trainer.accelerator)
     elif trainer.is_fsdp_enabled:
@@ -90,15 +67,7 @@ def prepare_policies(trainer: Any, processor: WorldModelProcessor) -> bool:
     """
     Attention, head and codec for what a trainer does, where it does it.
 
-    Args:
-        trainer ([`~trl.GRPOTrainer`]):
-            With policy and, if it has one, reference policy.
-        processor ([`WorldModelProcessor`]):
-            Its codec moves to the trainer's device.
-
-    Returns:
-        `bool`: whether a prompt is computed once for its completions; if it was asked for and is not, a warning says
-        why.
+    Returns whether a prompt is computed once for its completions; if it was asked for and is not, a warning says why.
     """
     device = trainer.accelerator.device
     processor.to(device)
@@ -120,13 +89,7 @@ def prepare_policies(trainer: Any, processor: WorldModelProcessor) -> bool:
 
 @contextmanager
 def policy_to_sample_from(trainer: Any) -> Iterator[PreTrainedModel | PeftModel]:
-    """
-    Context with the policy out of its wrappers for several devices, whole where it is sharded.
-
-    Args:
-        trainer ([`~trl.GRPOTrainer`]):
-            The trainer.
-    """
+    """Context with a trainer's policy out of its wrappers for several devices, whole where it is sharded."""
     with (
         unwrap_model_for_generation(
             trainer.model_wrapped,

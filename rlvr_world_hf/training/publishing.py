@@ -5,8 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitInfo
-from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PretrainedConfig,
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_utils import HubStrategy
+from trl.trainer.utils import get_config_model_id
 
 from ..hub.cards import CardSubject, card_text
 from ..hub.push import push_world_model
@@ -40,14 +48,10 @@ UNKNOWN_DATA = "Rows that were given to the trainer; where they are from, and un
 
 class PushAtEachSave(TrainerCallback):
     """
-    Pushes the world model when a checkpoint was saved, in place of transformers, which would upload its folder with
-    pickled settings and without the codec.
+    Pushes the world model by `push` when a checkpoint was saved, if `args` ask for it.
 
-    Args:
-        args ([`~transformers.TrainingArguments`]):
-            Settings of the trainer; their `hub_strategy` becomes "end", so that transformers pushes nothing itself.
-        push (`Callable`):
-            [`WorldModelGRPOTrainer.push_to_hub`].
+    Transformers, which would upload its folder with pickled settings and without the codec, is kept from it: the
+    `hub_strategy` of `args` becomes "end".
     """
 
     def __init__(self, args: TrainingArguments, push: Callable[..., Any]) -> None:
@@ -64,6 +68,7 @@ class PushAtEachSave(TrainerCallback):
 def write_card(
     processor: WorldModelProcessor,
     args: Any,
+    config: PretrainedConfig,
     *,
     repo_id: str,
     name: str | None,
@@ -71,32 +76,13 @@ def write_card(
     tags: list[str],
     horizon: int,
     rewards: Mapping[str, float],
-    start: str | None,
 ) -> None:
     """
     Write the card of a world model whose results nobody has measured yet; one beside a `results.json` stays.
 
-    Args:
-        processor ([`WorldModelProcessor`]):
-            Of the model.
-        args ([`WorldModelGRPOConfig`]):
-            Of its training; `README.md` goes to its `output_dir`.
-        repo_id (`str`):
-            Repository that it goes to.
-        name (`str`, *optional*):
-            Title; by default the last part of `repo_id`.
-        dataset (`str`, *optional*):
-            Dataset on the Hub that the rows are from.
-        tags (`list[str]`):
-            Tags.
-        horizon (`int`):
-            Steps of a prediction in the card's code.
-        rewards (`Mapping[str, float]`):
-            Names of the rewards and their weights.
-        start (`str`, *optional*):
-            Folder or repository that the model was loaded from.
+    It tells the settings `args`, rewards with their weights, and, by the model's `config`, what it was loaded from.
     """
-    folder = Path(args.output_dir)
+    folder, start = Path(args.output_dir), get_config_model_id(config)
     if (folder / "results.json").exists():
         return
     subject = CardSubject(
@@ -129,32 +115,7 @@ def push(
     private: bool | None = None,
     blocking: bool | None = None,
 ) -> CommitInfo:
-    """
-    Upload the whole world model: policy, processor, codec, card and results, in one commit.
-
-    Args:
-        model ([`~transformers.PreTrainedModel`]):
-            The policy, out of its wrappers.
-        processor ([`WorldModelProcessor`]):
-            Its processor.
-        args ([`WorldModelGRPOConfig`]):
-            Where to, unless it is said here; the folder with card and results.
-        commit_message (`str`, *optional*):
-            Title of the commit.
-        merge_adapter (`bool`):
-            Whether an adapter is merged, or kept apart with its base beside it.
-        token (`str`, *optional*):
-            Hub token with write permission; `args.hub_token` by default.
-        revision (`str`, *optional*):
-            Branch; `args.hub_revision` by default.
-        private (`bool`, *optional*):
-            Whether a repository that is made is private; `args.hub_private_repo` by default.
-        blocking (`bool`, *optional*):
-            Accepted as in transformers; the upload is always waited for.
-
-    Returns:
-        [`~huggingface_hub.CommitInfo`]: the commit.
-    """
+    """As [`push_world_model`]: where to is in `args` unless it is said; the upload is waited for."""
     folder = Path(args.output_dir)
     return push_world_model(
         model,

@@ -2,7 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from rlvr_world_hf.training import grpo_config
 from rlvr_world_hf.training.grpo_config import WorldModelGRPOConfig
 from tests.training.world import settings
 
@@ -79,3 +81,38 @@ def test_the_state_of_the_optimizer_does_not_go_to_the_hub(strategy, tmp_path):
 def test_credit_that_means_nothing_is_refused(tmp_path: Path, changes: dict, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         settings(tmp_path, **changes)
+
+
+def test_the_best_checkpoint_is_one_that_was_saved(tmp_path: Path) -> None:
+    changes = {"load_best_model_at_end": True, "eval_strategy": "steps", "metric_for_best_model": "eval_reward"}
+    args = settings(tmp_path, updates_per_generation=4, save_steps=6, eval_steps=6, **changes)
+    assert args.save_steps == 8 and args.eval_steps == 8
+    args = settings(tmp_path, updates_per_generation=4, save_steps=6, eval_steps=2, **changes)
+    assert args.save_steps == 8 and args.eval_steps == 2
+
+
+@pytest.mark.parametrize(("capability", "emulated", "expected"), [((8, 0), True, True), ((7, 5), True, False)])
+def test_a_gpu_that_emulates_bfloat16_computes_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], emulated: bool, expected: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: capability >= (8, 0) or (including_emulation and emulated),
+    )
+    assert grpo_config.computes_in_bfloat16() is expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"bf16": True}, torch.bfloat16), ({"bf16": False}, None), ({"fp16": True}, torch.float16)],
+)
+def test_completions_are_sampled_in_the_precision_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, bool], expected: torch.dtype | None
+) -> None:
+    args = settings(tmp_path)
+    for name in ("bf16", "fp16"):
+        setattr(args, name, changes.get(name, False))
+    assert args.autocast_dtype is expected

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -341,6 +342,46 @@ def test_evaluation_draws_the_same_each_time(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path, eval_dataset=rows, per_device_eval_batch_size=8, save_strategy="no")
     first, second = trainer.evaluate(), trainer.evaluate()
     assert first["eval_reward"] == second["eval_reward"] < 0
+
+
+def test_evaluation_has_noise_of_its_own_in_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = small_rows(small_processor(), count=1, seed=9)
+    rows = datasets.concatenate_datasets([rows] * 4)  # four times the same situation
+    trainer = small_trainer(tmp_path, eval_dataset=rows, per_device_eval_batch_size=4, max_steps=2, save_strategy="no")
+    seeds: list[int] = []
+    sample = trainer.modality.sample
+
+    def noting(*args: Any, **how: Any) -> Any:
+        seeds.extend(how["seeds"])
+        return sample(*args, **how)
+
+    monkeypatch.setattr(trainer.modality, "sample", noting)
+    trainer.evaluate()
+    assert len(seeds) == len({*seeds}) == 4
+    first = list(seeds)
+    trainer.evaluate()
+    assert seeds[4:] == first
+    trainer.train()
+    assert not {*first} & {*seeds[8:]}
+
+
+def test_the_best_of_aligned_checkpoints_is_loaded_at_the_end(tmp_path: Path) -> None:
+    best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_reward", "greater_is_better": True}
+    rows = small_rows(small_processor(), count=4, seed=9)
+    how = {"eval_strategy": "steps", "eval_steps": 3, "save_steps": 3, "eval_dataset": rows, **best}
+    trainer = small_trainer(tmp_path, max_steps=8, per_device_eval_batch_size=16, **how)
+    trainer.train()
+    assert trainer.args.save_steps == trainer.args.eval_steps == 4
+    assert trainer.state.best_model_checkpoint is not None
+
+
+def test_more_epochs_than_before_go_on(tmp_path: Path) -> None:
+    how = {"max_steps": -1, "save_strategy": "steps", "save_steps": 2}
+    first = small_trainer(tmp_path, num_train_epochs=1, **how)
+    done = first.train().global_step
+    assert small_trainer(tmp_path, num_train_epochs=1, **how).train(resume_from_checkpoint=True).global_step == done
+    longer = small_trainer(tmp_path, num_train_epochs=2, **how)
+    assert longer.train(resume_from_checkpoint=True).global_step == 2 * done
 
 
 class Kill(Exception):
