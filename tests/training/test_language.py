@@ -7,7 +7,7 @@ from rlvr_world_hf import LanguageWorldModelProcessor, WorldModelGRPOConfig, Wor
 from rlvr_world_hf.processors.layout import IGNORED_LABEL
 from rlvr_world_hf.rewards.text import TextReward
 from rlvr_world_hf.rollouts.text import sample_text
-from rlvr_world_hf.training import grpo_trainer
+from rlvr_world_hf.training import modality
 from rlvr_world_hf.training.language import (
     TextLikelihoodConfig,
     build_language_policy,
@@ -169,6 +169,7 @@ def test_a_step_with_shared_prompts_is_the_host_s(processor, rows, tmp_path, mon
     results = []
     for is_shared in (True, False):
         trainer = text_trainer(processor, rows, tmp_path, share_prompts=is_shared)
+        trainer.rollout_func = None  # the completions above
         trainer.model.double()
         trainer.train()
         results.append(torch.cat([parameter.flatten() for parameter in trainer.model.parameters()]))
@@ -178,7 +179,7 @@ def test_a_step_with_shared_prompts_is_the_host_s(processor, rows, tmp_path, mon
 def test_a_group_is_sampled_from_one_prompt(processor, rows, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        grpo_trainer, "sample_text", lambda *args, **given: asked.append(args) or sample_text(*args, **given)
+        modality, "sample_text", lambda *args, **given: asked.append(args) or sample_text(*args, **given)
     )
     text_trainer(processor, rows, tmp_path).train()
     ((_, prompts),) = asked
