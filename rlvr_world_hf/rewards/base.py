@@ -241,7 +241,8 @@ class VerifiableReward(ABC):
         context: Frames | None = None,
     ) -> torch.Tensor:
         """
-        The unsigned metric of each sample alone, aggregated over the steps at which there is something to measure.
+        The unsigned metric of each sample alone, aggregated over the steps at which there is something to measure:
+        by [`~VerifiableReward.measure`], also of a reward that needs groups.
 
         Args:
             predicted (`torch.Tensor` or `numpy.ndarray` of shape `(B, S, 3, H, W)`):
@@ -432,6 +433,9 @@ class VerifiableReward(ABC):
         """
         The rewards of a batch, as TRL's trainers ask for them: one entry a completion in every column.
 
+        Successive rows that hold the same objects as reference, mask and context are one group, whose reference is
+        read once. From other columns, such as arrays, it is read once a completion.
+
         Args:
             completions (`Sequence`, *optional*):
                 Not read: the decoded states are in the next columns.
@@ -455,7 +459,8 @@ class VerifiableReward(ABC):
             there is no reference, or nothing in it to measure, the entry is `None`, which TRL leaves out.
 
         Raises:
-            ValueError: if the columns differ in length, or see [`~VerifiableReward.metric`].
+            ValueError: if the columns differ in length, they do not tell groups to a reward that needs them, or see
+                [`~VerifiableReward.metric`].
         """
         columns |= {"predicted": predicted, "reference": reference, "reference_mask": reference_mask}
         groups = self._groups_of_columns(columns | {"context": context})

@@ -173,6 +173,8 @@ class Moves(TorchDispatchMode):
 )
 def test_references_move_as_bytes(monkeypatch: pytest.MonkeyPatch, reward: VerifiableReward) -> None:
     monkeypatch.setattr(type(reward), "_refuse_infinite", lambda *arguments: None)  # asks for a value
+    once = torch.zeros(1, 2, 3, 64, 64)
+    reward(predicted=once, reference=once, context=once)  # constants are kept as numbers, and made by values
     with FakeTensorMode(), Moves() as moves:
         frames = torch.empty(4, 2, 3, 64, 64, dtype=torch.uint8)
         scores = reward.score_groups(
