@@ -549,6 +549,11 @@ class VerifiableReward(ABC):
         rewards[groups.unreadable] = self._signed_floor
         steps[groups.unreadable] = self._shares(torch.full_like(steps[:1], self._signed_floor))
         for rows, values in measured:
+            if values.shape[1] not in (1, groups.horizon):
+                raise ValueError(
+                    f"`{self.name}`: expected one value for each of {groups.horizon} steps, got {values.shape[1]}; "
+                    "return nan from `measure` at steps with nothing to measure."
+                )
             rewards[rows] = values.nanmean(dim=1).float()
             steps[rows] = values.float()
         return rewards, steps

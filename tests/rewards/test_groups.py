@@ -323,7 +323,13 @@ def test_errors_name_what_was_given() -> None:
         def measure_groups(self, predicted, reference, *, context=None):
             return torch.zeros(len(predicted) * predicted.shape[1], predicted.shape[2])
 
+    class Short(MAEReward):
+        def measure(self, predicted, reference, *, context=None):
+            return torch.zeros(len(predicted), 3)
+
     states = torch.zeros(2, 3, 2, 3, 8, 8)
+    with pytest.raises(ValueError, match="one value for each of 2 steps, got 3; return nan"):
+        Short().score_groups(states, states[:, 0])
     with pytest.raises(ValueError, match="one entry a group .*'predicted': 2, 'reference': 1"):
         MAEReward().score_groups(states, states[:1, 0])
     with pytest.raises(ValueError, match=r"groups of one size, got \[2, 3\]"):
