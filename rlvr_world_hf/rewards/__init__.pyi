@@ -2,6 +2,7 @@ from .agent_position import AgentPositionReward as AgentPositionReward
 from .base import VerifiableReward as VerifiableReward
 from .fact_state import FactF1Reward as FactF1Reward
 from .fact_state import FactMatchReward as FactMatchReward
+from .groups import GroupScores as GroupScores
 from .multi_scale import MSSSIMReward as MSSSIMReward
 from .multi_scale import ms_ssim as ms_ssim
 from .object_state import ObjectStateReward as ObjectStateReward

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange, repeat
 
+from .groups import Frames, Groups, GroupScores, as_tensor
 
-Frames = torch.Tensor | np.ndarray
 
 AGGREGATIONS = ("mean", "last", "discounted")
 """How the steps of a horizon become one number."""
@@ -32,15 +33,20 @@ ROUNDING = 1e-3
 """How far a float may lie outside [0, 1]; it then counts as 0 or 1."""
 
 BATCH_SIZE = 32
-"""Samples measured at a time: so few nearly fit a CPU's cache, and pixel rewards are several times faster."""
+"""Completions measured at a time: so few nearly fit a CPU's cache, and pixel rewards are several times faster."""
 
 
 class VerifiableReward(ABC):
     """
     A prediction metric on decoded states, signed so that higher is better.
 
-    A subclass names its metric and measures it step by step; the same object is then a reward for TRL, which calls it,
-    and a measure for evaluation, which reads [`~VerifiableReward.metric`]. Instances can be pickled.
+    A subclass names its metric and measures it step by step; the same object is then a reward for our trainer, which
+    asks for [`~VerifiableReward.score_groups`], for TRL, which calls it, and a measure for evaluation, which reads
+    [`~VerifiableReward.metric`]. Instances can be pickled.
+
+    A completion is measured alone, by [`~VerifiableReward.measure`], unless a subclass also has a
+    [`~VerifiableReward.measure_groups`]: that one sees the completions of a prompt side by side, and all of them where
+    `needs_group` is set.
 
     Args:
         aggregation (`str`, *optional*, defaults to `"mean"`):
@@ -65,12 +71,17 @@ class VerifiableReward(ABC):
             in the columns `predicted_states`, `reference_states` and `context_states`.
         diagnoses (`tuple[str, ...]`):
             Names of what [`~VerifiableReward.diagnose`] reports; none by default.
+        needs_group (`bool`):
+            Whether the reward of a completion depends on the others of its group; `False` by default. Its
+            [`~VerifiableReward.measure_groups`] then gets whole groups only, and columns that do not tell the groups
+            are refused.
         alone (`str`):
             What goes wrong where it is the only reward, with the remedy; the trainer warns of it. Empty by default.
 
     Raises:
         ValueError: if `aggregation` or `discount` is none of the above.
-        TypeError: when a subclass that measures leaves one of the four attributes out.
+        TypeError: when a subclass that measures leaves one of the four attributes out, or one that needs groups does
+            not measure them.
 
     Example:
 
@@ -96,6 +107,7 @@ class VerifiableReward(ABC):
     floor: float
     reads: str = "frames"
     diagnoses: tuple[str, ...] = ()
+    needs_group: bool = False
     alone: str = ""
 
     # Defaults on the class, as a subclass may have a constructor that does not call this one.
@@ -125,6 +137,11 @@ class VerifiableReward(ABC):
             raise TypeError(
                 f"`{cls.__name__}` has a `measure` but not all class attributes of a reward; set {', '.join(missing)}."
             )
+        if cls.needs_group and cls.measure_groups is VerifiableReward.measure_groups:
+            raise TypeError(
+                f"`{cls.__name__}` says that it needs whole groups but measures each completion alone; give it a "
+                "`measure_groups`, or leave `needs_group` out."
+            )
 
     @property
     def __name__(self) -> str:
@@ -150,6 +167,56 @@ class VerifiableReward(ABC):
             `torch.Tensor` of shape `(B, S)`: nan at steps with nothing to measure.
         """
 
+    def measure_groups(
+        self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """
+        The unsigned metric of each predicted step of each completion of a group, by
+        [`~VerifiableReward.measure`] unless a subclass has another way.
+
+        Without `needs_group` a large group may come in parts. Unreadable predictions are left out, so that `G` can be
+        smaller than the group, down to 1.
+
+        Args:
+            predicted (`torch.Tensor` of shape `(B, G, S, 3, H, W)`):
+                Predicted frames of each group, float in `[0, 1]`, RGB.
+            reference (`torch.Tensor` of shape `(B, S, 3, H, W)`):
+                Recorded frames of each group, in the same form.
+            context (`torch.Tensor` of shape `(B, K, 3, H, W)`, *optional*):
+                Frames that were given to each group, in the same form.
+
+        Returns:
+            `torch.Tensor` of shape `(B, G, S)`: nan at steps with nothing to measure.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> class DistanceReward(VerifiableReward):
+        ...     '''How far a prediction is from the others of its group: high where they differ.'''
+        ...
+        ...     name, higher_is_better, best, floor, needs_group = "distance", True, 1.0, 0.0, True
+        ...
+        ...     def measure(self, predicted, reference, *, context=None):
+        ...         return torch.zeros(predicted.shape[:2])  # alone, it is far from none
+        ...
+        ...     def measure_groups(self, predicted, reference, *, context=None):
+        ...         distances = (predicted[:, :, None] - predicted[:, None]).abs().mean(dim=(-3, -2, -1))
+        ...         return distances.sum(dim=2) / max(predicted.shape[1] - 1, 1)
+        >>> levels = torch.tensor([0.0, 0.5, 1.0]).view(1, 3, 1, 1, 1, 1).expand(1, 3, 1, 3, 8, 8)
+        >>> DistanceReward().score_groups(levels, torch.zeros(1, 1, 3, 8, 8)).rewards
+        tensor([[0.7500, 0.5000, 0.7500]])
+
+        ```
+        """
+        size = predicted.shape[1]
+        measured = self.measure(
+            rearrange(predicted, "b g ... -> (b g) ..."),
+            _for_each(reference, size),
+            context=None if context is None else _for_each(context, size),
+        )
+        return rearrange(measured, "(b g) ... -> b g ...", g=size)
+
     def diagnose(self, predicted: torch.Tensor, reference: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Further metrics to report beside this one, each of shape `(B, S)`; none by default.
@@ -174,7 +241,8 @@ class VerifiableReward(ABC):
         context: Frames | None = None,
     ) -> torch.Tensor:
         """
-        The unsigned metric of each sample, aggregated over the steps at which there is something to measure.
+        The unsigned metric of each sample alone, aggregated over the steps at which there is something to measure:
+        by [`~VerifiableReward.measure`], also of a reward that needs groups.
 
         Args:
             predicted (`torch.Tensor` or `numpy.ndarray` of shape `(B, S, 3, H, W)`):
@@ -193,8 +261,11 @@ class VerifiableReward(ABC):
             ValueError: if the shapes of the two states differ, frames lie outside [0, 1] by more than rounding, or a
                 prediction is not finite.
         """
-        measured = _without_padding(self._measure_checked(predicted, reference, context), reference_mask)
-        return self._shares(measured).nanmean(dim=1)
+        states, recorded, given = self._as_compared(predicted, reference, context)
+        with torch.no_grad():
+            measured = self.measure(states, recorded, context=given)
+        self._refuse_infinite(measured, states)
+        return self._shares(_without_padding(measured, reference_mask)).nanmean(dim=1)
 
     def score(
         self,
@@ -213,6 +284,103 @@ class VerifiableReward(ABC):
             `torch.Tensor` of shape `(B,)`: higher is better; nan where no step could be measured.
         """
         return self._signed(self.metric(predicted, reference, reference_mask=reference_mask, context=context))
+
+    def score_groups(
+        self,
+        predicted: Sequence[Sequence[Frames | None] | Frames] | Frames,
+        reference: Sequence[Frames | None] | Frames,
+        *,
+        reference_mask: Sequence[Frames] | Frames | None = None,
+        context: Sequence[Frames] | Frames | None = None,
+    ) -> GroupScores:
+        """
+        The rewards of groups of completions, each group with one reference; everything is measured once.
+
+        References, and what was given, move to the device of the predictions in the form they come in, so uint8 as
+        bytes, and become float there, once a group.
+
+        A reward that `reads` sensors takes sensor states in the place of frames;
+        [`~VerifiableReward.choose_columns`] picks those that a reward measures.
+
+        Args:
+            predicted (`torch.Tensor` of shape `(B, G, S, 3, H, W)`, or `Sequence` of `B` sequences of `G` arrays):
+                Predicted frames, float in `[0, 1]` or uint8; `None` where a prediction could not be read.
+            reference (`torch.Tensor` of shape `(B, S, 3, H, W)`, or `Sequence` of `B` arrays):
+                Recorded frames, float in `[0, 1]` or uint8; `None` where there is nothing to compare with.
+            reference_mask (`torch.Tensor` of shape `(B, S)`, or `Sequence` of `B` arrays, *optional*):
+                False where the reference is padding.
+            context (`torch.Tensor` of shape `(B, K, 3, H, W)`, or `Sequence` of `B` arrays, *optional*):
+                Frames that were given, float in `[0, 1]` or uint8.
+
+        Returns:
+            [`GroupScores`]: rewards `(B, G)`, rewards by step `(B, G, S)`, and metrics to report.
+
+        Raises:
+            ValueError: if the columns differ in their number of groups, groups in size, or see
+                [`~VerifiableReward.metric`].
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from rlvr_world_hf.rewards import MAEReward
+        >>> reference = torch.zeros(1, 2, 3, 8, 8, dtype=torch.uint8)
+        >>> predicted = [[torch.zeros(2, 3, 8, 8), torch.full((2, 3, 8, 8), 0.5), None]]
+        >>> MAEReward().score_groups(predicted, reference).rewards
+        tensor([[ 0.0000, -0.5000, -1.0000]])
+
+        ```
+        """
+        columns = {"predicted": predicted, "reference": reference, "reference_mask": reference_mask}
+        self._check_lengths("a group", columns | {"context": context})
+        if len(sizes := {len(group) for group in predicted} or {0}) > 1:
+            raise ValueError(f"`{self.name}`: expected groups of one size, got {sorted(sizes)}; pass `None` for gaps.")
+        groups = Groups.of_nested(predicted, reference, reference_mask, context)
+        measured, metrics = self._measure_parts(groups, with_metrics=True)
+        rewards, steps = self._filled(groups, measured)
+        shape = len(predicted), *sizes
+        return GroupScores(rewards=rewards.unflatten(0, shape), steps=steps.unflatten(0, shape), metrics=metrics)
+
+    def choose_columns(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Of the columns of a batch, those that this reward measures, under the names of its arguments: frames, or the
+        states beside them where it `reads` sensors. In a world of sensors alone they have the names of frames.
+
+        Args:
+            columns (`Mapping[str, Any]`):
+                Columns by name, in groups or not: `predicted`, `reference`, and perhaps `reference_mask`, `context`,
+                and the first two and the last with `_states` after their name. Others are ignored.
+
+        Returns:
+            `dict[str, Any]`: `predicted` and `reference`, and `reference_mask` and `context` where there are any; for
+            [`~VerifiableReward.score_groups`], a call or [`~VerifiableReward.score_steps`].
+
+        Raises:
+            ValueError: if there is nothing predicted, or no reference for it.
+
+        Example:
+
+        ```python
+        >>> from rlvr_world_hf.rewards import MAEReward, SensorMAEReward
+        >>> batch = {"predicted": "frames", "reference": "recorded", "reference_mask": "mask", "fps": [2.0]}
+        >>> batch |= {"predicted_states": "states", "reference_states": "recorded states"}
+        >>> MAEReward().choose_columns(batch)
+        {'predicted': 'frames', 'reference': 'recorded', 'reference_mask': 'mask'}
+        >>> SensorMAEReward().choose_columns(batch)
+        {'predicted': 'states', 'reference': 'recorded states', 'reference_mask': 'mask'}
+
+        ```
+        """
+        ending = "" if self.reads == "frames" or "predicted_states" not in columns else "_states"
+        missing = [name for name in (f"predicted{ending}", f"reference{ending}") if name not in columns]
+        if missing:
+            raise ValueError(
+                f"`{self.name}`: expected the columns `predicted{ending}` and `reference{ending}`, got "
+                f"{sorted(columns)}; add {' and '.join(missing)}."
+            )
+        names = {"predicted": f"predicted{ending}", "reference": f"reference{ending}"}
+        names |= {"reference_mask": "reference_mask", "context": f"context{ending}"}
+        return {name: columns[column] for name, column in names.items() if columns.get(column) is not None}
 
     def score_steps(
         self,
@@ -246,17 +414,10 @@ class VerifiableReward(ABC):
 
         ```
         """
-        predicted, reference, context = self._read(predicted, reference, context, columns)
-        self._check_columns(predicted=predicted, reference=reference, reference_mask=reference_mask, context=context)
-        horizon = next((len(state) for state in reference if state is not None), 0)
-        steps = torch.full((len(predicted), horizon), torch.nan)
-        for row, state in enumerate(reference):
-            if state is not None and predicted[row] is None:
-                steps[row] = self._signed_floor
-        for rows, states, references, masks, given in _readable_batches(predicted, reference, reference_mask, context):
-            measured = self._signed(self._measure_checked(states, references, given))
-            steps[rows] = _without_padding(measured, masks).float().cpu()
-        return self._shares(steps)
+        columns |= {"predicted": predicted, "reference": reference, "reference_mask": reference_mask}
+        groups = self._groups_of_columns(columns | {"context": context})
+        measured, _ = self._measure_parts(groups, with_metrics=False)
+        return self._filled(groups, measured)[1].cpu()
 
     def __call__(
         self,
@@ -271,6 +432,9 @@ class VerifiableReward(ABC):
     ) -> list[float | None]:
         """
         The rewards of a batch, as TRL's trainers ask for them: one entry a completion in every column.
+
+        Successive rows that hold the same objects as reference, mask and context are one group, whose reference is
+        read once. From other columns, such as arrays, it is read once a completion.
 
         Args:
             completions (`Sequence`, *optional*):
@@ -295,55 +459,115 @@ class VerifiableReward(ABC):
             there is no reference, or nothing in it to measure, the entry is `None`, which TRL leaves out.
 
         Raises:
-            ValueError: if the columns differ in length, or see [`~VerifiableReward.metric`].
+            ValueError: if the columns differ in length, they do not tell groups to a reward that needs them, or see
+                [`~VerifiableReward.metric`].
         """
-        predicted, reference, context = self._read(predicted, reference, context, columns)
-        self._check_columns(predicted=predicted, reference=reference, reference_mask=reference_mask, context=context)
-        scorable = [row for row, state in enumerate(reference) if state is not None]
-        unreadable = [row for row in scorable if predicted[row] is None]
-        rewards: list[float | None] = [None] * len(predicted)
-        for row in unreadable:
+        columns |= {"predicted": predicted, "reference": reference, "reference_mask": reference_mask}
+        groups = self._groups_of_columns(columns | {"context": context})
+        measured, metrics = self._measure_parts(groups, with_metrics=log_metric is not None)
+        rewards: list[float | None] = [None] * len(groups.predicted)
+        for row in groups.unreadable:
             rewards[row] = self._signed_floor
-        if log_metric is not None and scorable:
-            log_metric("parse_failure", len(unreadable) / len(scorable))
-        diagnosed: dict[str, list[torch.Tensor]] = {}
-        for rows, states, references, masks, given in _readable_batches(predicted, reference, reference_mask, context):
-            scores = self.score(states, references, reference_mask=masks, context=given)
-            for row, score in zip(rows, scores.tolist(), strict=True):
-                rewards[row] = None if math.isnan(score) else score
-            if log_metric is not None:
-                for name, steps in self.diagnose(as_frames(states), as_frames(references).to(states.device)).items():
-                    diagnosed.setdefault(name, []).append(mean_over_steps(steps, masks))
+        for rows, steps in measured:
+            for row, value in zip(rows, steps.nanmean(dim=1).tolist(), strict=True):
+                rewards[row] = None if math.isnan(value) else value
         if log_metric is not None:
-            for name, values in diagnosed.items():
-                log_metric(name, torch.cat(values).nanmean().item())
+            for name, value in metrics.items():
+                log_metric(name, value)
         return rewards
 
-    def _read(self, predicted: Any, reference: Any, context: Any, columns: dict[str, Any]) -> tuple[Any, Any, Any]:
-        """Predicted, reference and given states of the kind that it reads."""
-        if self.reads == "frames" or "predicted_states" not in columns:
-            return predicted, reference, context
-        return columns["predicted_states"], columns["reference_states"], columns.get("context_states")
+    def _groups_of_columns(self, columns: dict[str, Any]) -> Groups:
+        """The groups of a batch with one entry a completion in every column."""
+        chosen = {"reference_mask": None, "context": None} | self.choose_columns(columns)
+        self._check_lengths("a completion", chosen)
+        groups = Groups.of_columns(**chosen)
+        sizes = {len(rows) for rows, state in zip(groups.members, groups.reference, strict=True) if state is not None}
+        if self.needs_group and sizes and (len(sizes) > 1 or sizes == {1}):
+            raise ValueError(
+                f"`{self.name}`: expected whole groups, all of one size above 1, got groups of {sorted(sizes)}. The "
+                "completions of a group follow one another and hold the same objects as reference, mask and context; "
+                "where columns cannot, call `score_groups` with predictions of shape (B, G, S, ...)."
+            )
+        return groups
 
-    def _check_columns(self, **columns: Any) -> None:
+    def _check_lengths(self, unit: str, columns: dict[str, Any]) -> None:
         lengths = {name: len(column) for name, column in columns.items() if column is not None}
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"`{self.name}`: expected one entry a completion in every column, got {lengths}.")
-        for name, column in columns.items():
-            shapes = {tuple(np.shape(entry)) for entry in (() if column is None else column) if entry is not None}
+            raise ValueError(f"`{self.name}`: expected one entry {unit} in every column, got {lengths}.")
+
+    def _check_shapes(self, groups: Groups) -> None:
+        for name in ("predicted", "reference", "reference_mask", "context"):
+            column = getattr(groups, name)
+            entries = () if column is None or isinstance(column, (torch.Tensor, np.ndarray)) else column
+            shapes = {tuple(np.shape(entry)) for entry in entries if entry is not None}
             if len(shapes) > 1:
                 raise ValueError(
                     f"`{self.name}`: expected entries of one shape in column `{name}`, got {sorted(shapes)}; pad the "
                     "references to one horizon and set `reference_mask`."
                 )
 
-    def _measure_checked(self, predicted: Frames, reference: Frames, context: Frames | None) -> torch.Tensor:
-        """The unsigned metric of each step, `(B, S)`."""
-        predicted, reference = _as_tensor(predicted), _as_tensor(reference)
-        if predicted.shape != reference.shape:
+    def _measure_parts(
+        self, groups: Groups, *, with_metrics: bool
+    ) -> tuple[list[tuple[list[int], torch.Tensor]], dict[str, float]]:
+        """Rows of completions with the rewards `(rows, S)` of their steps, some groups at a time, and metrics."""
+        self._check_shapes(groups)
+        metrics: dict[str, float] = {}
+        if with_metrics and groups.scorable:
+            metrics["parse_failure"] = len(groups.unreadable) / len(groups.scorable)
+        measured, diagnosed = [], dict[str, list[torch.Tensor]]()
+        of_groups: list[int] = []
+        for part in groups.parts(largest=BATCH_SIZE, whole=self.needs_group):
+            if part.groups != of_groups:  # else the next piece of a large group
+                of_groups, reference, context = part.groups, part.reference, part.context
+            predicted, reference, context = self._as_compared(part.predicted, reference, context, size=part.size)
+            mask = None if part.reference_mask is None else _for_each(part.reference_mask, part.size)
+            # Before measuring, which may compute in place.
+            if with_metrics and type(self).diagnose is not VerifiableReward.diagnose:
+                for name, steps in self.diagnose(predicted, _for_each(reference, part.size)).items():
+                    diagnosed.setdefault(name, []).append(mean_over_steps(steps, mask))
+            with torch.no_grad():
+                values = self.measure_groups(
+                    rearrange(predicted, "(b g) ... -> b g ...", g=part.size), reference, context=context
+                )
+            if values.shape[:2] != (len(reference), part.size) or values.ndim != 3:
+                raise ValueError(
+                    f"`{self.name}`: expected one value a step, in shape (B, G, S) with B, G = {len(reference)}, "
+                    f"{part.size} where groups are measured, got {tuple(values.shape)}; correct `measure_groups`."
+                )
+            values = rearrange(values, "b g s -> (b g) s").to(predicted.device)
+            self._refuse_infinite(values, predicted)
+            measured.append((part.rows, self._shares(_without_padding(self._signed(values), mask))))
+        return measured, metrics | {name: torch.cat(means).nanmean().item() for name, means in diagnosed.items()}
+
+    def _filled(
+        self, groups: Groups, measured: list[tuple[list[int], torch.Tensor]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rewards of all completions, `(N,)`, and of their steps, `(N, S)`."""
+        device = measured[0][1].device if measured else None
+        rewards = torch.full((len(groups.predicted),), torch.nan, device=device)
+        steps = torch.full((len(groups.predicted), groups.horizon), torch.nan, device=device)
+        rewards[groups.unreadable] = self._signed_floor
+        steps[groups.unreadable] = self._shares(torch.full_like(steps[:1], self._signed_floor))
+        for rows, values in measured:
+            if values.shape[1] not in (1, groups.horizon):
+                raise ValueError(
+                    f"`{self.name}`: expected one value for each of {groups.horizon} steps, got {values.shape[1]}; "
+                    "return nan from `measure` at steps with nothing to measure."
+                )
+            rewards[rows] = values.nanmean(dim=1).float()
+            steps[rows] = values.float()
+        return rewards, steps
+
+    def _as_compared(
+        self, predicted: Frames, reference: Frames, context: Frames | None, *, size: int = 1
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Predictions, and for each `size` of them a reference and what was given: float, on one device."""
+        predicted, reference = as_tensor(predicted), as_tensor(reference)
+        expected = (reference.shape[0] * size, *reference.shape[1:])
+        if predicted.shape != expected:
             raise ValueError(
                 f"`{self.name}`: expected predicted and reference states of one shape, got {tuple(predicted.shape)} "
-                f"and {tuple(reference.shape)}; cut both to the same steps and size."
+                f"and {expected}; cut both to the same steps and size."
             )
         if self.reads == "frames" and predicted.ndim != 5:
             raise ValueError(
@@ -351,36 +575,43 @@ class VerifiableReward(ABC):
                 f"{tuple(predicted.shape)}; for sensors use a reward such as `SensorMSEReward`."
             )
         predicted = self._as_states(predicted, "predicted")
-        reference = self._as_states(reference, "reference").to(predicted.device)
-        # The sum is finite only if all values are, and needs no mask of the size of the frames.
-        if not torch.isfinite(predicted.sum()):
-            raise ValueError(
-                f"`{self.name}`: expected finite predicted states, got nan or infinity; pass `None` for a prediction "
-                "that cannot be read."
-            )
-        given = None if context is None else as_frames(context).to(predicted.device)
-        with torch.no_grad():
-            measured = self.measure(predicted, reference, context=given)
-        # A training step whose rewards are infinite would make every weight nan.
-        if torch.isinf(measured).any():
-            raise ValueError(
-                f"`{self.name}`: expected predicted states whose error is a number, got values up to "
-                f"{predicted.abs().max():g}; pass `None` for a prediction that cannot be read."
-            )
-        return measured
+        # Bytes move: they are a fourth of the floats.
+        reference = self._as_states(reference.to(predicted.device), "reference")
+        return predicted, reference, None if context is None else as_frames(as_tensor(context).to(predicted.device))
 
     def _as_states(self, states: torch.Tensor, column: str) -> torch.Tensor:
         """States as float. Outside [0, 1] a frame's error could be larger than the floor of the unreadable."""
         floats = as_frames(states)
-        if self.reads != "frames" or states.dtype == torch.uint8 or not states.numel():
+        if states.dtype == torch.uint8 or not states.numel():
             return floats
-        low, high = torch.stack(floats.aminmax()).tolist()
+        if self.reads != "frames":
+            # The sum is finite only if all values are, and needs no mask of the size of the states.
+            if column == "predicted" and not torch.isfinite(floats.sum()):
+                self._refuse_not_finite()
+            return floats
+        low, high = torch.stack(floats.aminmax()).tolist()  # both are nan if one value is
+        if column == "predicted" and math.isnan(low):
+            self._refuse_not_finite()
         if low < -ROUNDING or high > 1 + ROUNDING:
             raise ValueError(
                 f"`{self.name}`: expected `{column}` frames in [0, 1], got values from {low:g} to {high:g}; scale or "
                 "clamp them, or pass uint8."
             )
         return floats.clamp(0, 1) if low < 0 or high > 1 else floats
+
+    def _refuse_not_finite(self) -> None:
+        raise ValueError(
+            f"`{self.name}`: expected finite predicted states, got nan or infinity; pass `None` for a prediction "
+            "that cannot be read."
+        )
+
+    def _refuse_infinite(self, measured: torch.Tensor, predicted: torch.Tensor) -> None:
+        # A training step whose rewards are infinite would make every weight nan.
+        if torch.isinf(measured).any():
+            raise ValueError(
+                f"`{self.name}`: expected predicted states whose error is a number, got values up to "
+                f"{predicted.abs().max():g}; pass `None` for a prediction that cannot be read."
+            )
 
     def _shares(self, steps: torch.Tensor) -> torch.Tensor:
         """Steps `(B, S)` times their weights, scaled so that the plain mean of the measured ones is the aggregate."""
@@ -419,7 +650,7 @@ def as_frames(frames: Frames) -> torch.Tensor:
 
     ```
     """
-    tensor = _as_tensor(frames)
+    tensor = as_tensor(frames)
     if tensor.dtype == torch.uint8:
         # In place: `float` has made a copy.
         return tensor.float().div_(255)
@@ -489,34 +720,10 @@ def _without_padding(steps: torch.Tensor, reference_mask: Frames | None) -> torc
     """`steps` `(B, S)` with nan where the reference is padding."""
     if reference_mask is None:
         return steps
-    return steps.masked_fill(~_as_tensor(reference_mask).to(steps.device, torch.bool), torch.nan)
+    return steps.masked_fill(~as_tensor(reference_mask).to(steps.device, torch.bool), torch.nan)
 
 
-def _readable_batches(
-    predicted: Any, reference: Any, reference_mask: Any, context: Any
-) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]]:
-    """Row numbers, predictions, references, masks and contexts of what can be compared, some rows at a time."""
-    pairs = enumerate(zip(predicted, reference, strict=True))
-    readable = [row for row, (state, recorded) in pairs if state is not None and recorded is not None]
-    for start in range(0, len(readable), BATCH_SIZE):
-        rows = readable[start : start + BATCH_SIZE]
-        masks = None if reference_mask is None else _take(reference_mask, rows)
-        given = None if context is None else _take(context, rows)
-        yield rows, _take(predicted, rows), _take(reference, rows), masks, given
-
-
-def _as_tensor(array: Any) -> torch.Tensor:
-    """Shares memory if possible. Read-only arrays are copied, as torch warns of them."""
-    if isinstance(array, np.ndarray) and not array.flags.writeable:
-        array = array.copy()
-    try:
-        return torch.as_tensor(array)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"Expected a state as an array of numbers, got {type(array).__name__}: {error}.") from error
-
-
-def _take(column: Any, rows: list[int]) -> torch.Tensor:
-    """Rows of a column as one tensor; a column that is one array is not copied if all of its rows are taken."""
-    if isinstance(column, (torch.Tensor, np.ndarray)):
-        return _as_tensor(column if len(rows) == len(column) else column[rows])
-    return torch.stack([_as_tensor(column[row]) for row in rows])
+def _for_each(states: torch.Tensor, size: int) -> torch.Tensor:
+    """Of each group's entry `(B, ...)`, one for each of its completions: `(B * size, ...)`."""
+    # Not a view that repeats one memory: a metric of a user may compute in place.
+    return repeat(states, "b ... -> (b g) ...", g=size).contiguous()
