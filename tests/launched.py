@@ -36,7 +36,7 @@ from rlvr_world_hf.runs.stage import Processes
 from rlvr_world_hf.training.parallel import process_part
 from rlvr_world_hf.training.range_head import RangeHead, accept_range_head
 from tests.tiny import text_tokenizer, tiny_language_model
-from tests.training.test_tokenizer_training import ADVERSARIAL, train
+from tests.training.test_tokenizer_training import ADVERSARIAL, make_codec, train
 from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows, small_trainer
 
 
@@ -210,7 +210,7 @@ def train_a_tokenizer(folder: Path) -> None:
     else:
         raise AssertionError("three items cannot be shared by two processes")
     descend(setattr)
-    codec, history = train(folder / "tokenizer", **TOKENIZER_DESCENT)
+    codec, history = train(folder / "tokenizer", make_codec(seed=dist.get_rank()), **TOKENIZER_DESCENT)
     if dist.get_rank() == 0:
         torch.save((codec.state_dict(), history), folder / "tokenizer.pt")
 

@@ -120,7 +120,8 @@ def beyond_last_step(to_go: torch.Tensor, step_rewards: torch.Tensor, group_size
     ```
     """
     own, before = (_relative(rewards, group_size) for rewards in (to_go, step_rewards[:, :-1]))
-    before, later = before.nan_to_num(nan=0.0), own[:, 1:]
+    later = own[:, 1:]
+    before = before.where(~later.isnan(), 0.0).nan_to_num(nan=0.0)  # what one of both lacks says nothing of the other
     # Where all rewards of a step are equal they foretell nothing: 0 / 1e-12 is 0, without the clamp it would be nan.
     slope = (before * later.nan_to_num(nan=0.0)).sum(dim=0) / before.square().sum(dim=0).clamp(min=1e-12)
     return torch.cat([own[:, :1], later - slope * before], dim=1)

@@ -22,7 +22,7 @@ from .grouped_rows import GroupedRows, GroupSampler, Rows, read_once, update_ord
 from .grpo_config import WorldModelGRPOConfig
 from .log_probs import completion_log_probs
 from .modality import complete, modality_of
-from .objective import Scores, advantages, correct_logs, recorded_likelihood, score_steps
+from .objective import Scores, advantages, correct_logs, measured_once, recorded_likelihood, step_rewards
 from .policies import attach_reference, no_reference_loaded, policy_to_sample_from, prepare_policies, reference_of
 from .publishing import PushAtEachSave, push, write_card
 
@@ -192,9 +192,13 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             return self.modality.sample(model, self._groups, prompts, **how)
 
     def _calculate_rewards(self, inputs: Rows, *args: Any) -> torch.Tensor:
-        rewards, steps = super()._calculate_rewards(inputs, *args), None  # of all processes
-        if self.args.credit == "reward_to_go":
-            steps = self.accelerator.gather(score_steps(self.reward_funcs, inputs).to(rewards.device))
+        own, self.reward_funcs = self.reward_funcs, measured_once(self.reward_funcs, self._groups)
+        try:
+            rewards, steps = super()._calculate_rewards(inputs, *args), None  # of all processes
+            if self.args.credit == "reward_to_go":
+                steps = self.accelerator.gather(step_rewards(self.reward_funcs, inputs).to(rewards.device))
+        finally:
+            self.reward_funcs = own
         self._scores = Scores(rewards=rewards, steps=steps)
         return rewards
 

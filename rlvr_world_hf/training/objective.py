@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 
+from ..rewards.base import VerifiableReward
 from .advantages import beyond_last_step, group_advantages, rewards_to_go
+from .grouped_rows import GroupedRows, Rows
 from .grpo_config import WorldModelGRPOConfig
 from .range_head import RangeHead
 
@@ -25,13 +28,51 @@ class Scores:
 
 STATES = ("predicted", "reference", "context")
 SCORED_COLUMNS = (*STATES, *(f"{name}_states" for name in STATES), "reference_mask")
-"""What a reward is measured from, step by step."""
+"""What a reward that is called in a way of its own is measured from, step by step."""
 
 
-def score_steps(rewards: Sequence[Any], rows: Sequence[dict[str, Any]]) -> torch.Tensor:
-    """Rewards `(N, S, R)` of the steps of completions, from the columns of each; nan where there is none."""
+class MeasuredOnce:
+    """
+    A reward of frames or sensors in the form that TRL calls: it measures groups, and keeps what each step is worth.
+
+    `groups` are those of the batch. A reward that looks at its group gets all of it, where several processes share one.
+    """
+
+    def __init__(self, reward: VerifiableReward, groups: GroupedRows) -> None:
+        self.reward = reward
+        self.groups = groups
+        self.steps: torch.Tensor | None = None
+
+    def __call__(self, *, log_metric: Callable[[str, float], None], **columns: Any) -> list[float | None]:
+        """Rewards of this process's completions, and its metrics to `log_metric`."""
+        given, size, own = self.reward.choose_columns(columns), self.groups.samples, slice(None)
+        if self.reward.needs_group and size < self.groups.group_size:
+            given = {name: gather_object(list(column)) for name, column in given.items()}
+            size, own = self.groups.group_size, slice(self.groups.first, self.groups.first + len(self.groups))
+        predicted = given.pop("predicted")
+        once_a_group = {name: column[::size] for name, column in given.items()}
+        groups = [predicted[start : start + size] for start in range(0, len(predicted), size)]
+        scores = self.reward.score_groups(groups, **once_a_group)
+        for name, value in scores.metrics.items():
+            log_metric(name, value)
+        self.steps = scores.steps.flatten(0, 1)[own]
+        return [None if math.isnan(reward) else reward for reward in scores.rewards.flatten()[own].tolist()]
+
+
+def measured_once(rewards: Sequence[Any], groups: GroupedRows) -> list[Any]:
+    """Rewards as [`MeasuredOnce`]; those of text, and any that is called in a way of its own, stay as they are."""
+
+    def is_measured(reward: Any) -> bool:
+        return isinstance(reward, VerifiableReward) and type(reward).__call__ is VerifiableReward.__call__
+
+    return [MeasuredOnce(reward, groups) if is_measured(reward) else reward for reward in rewards]
+
+
+def step_rewards(measured: Sequence[Any], rows: Rows) -> torch.Tensor:
+    """Rewards `(N, S, R)` of the steps of completions, once [`measured_once`] has given rewards that were called."""
     columns = {name: [row[name] for row in rows] for name in SCORED_COLUMNS if name in rows[0]}
-    return torch.stack([reward.score_steps(**columns) for reward in rewards], dim=2)
+    steps = [one.steps if isinstance(one, MeasuredOnce) else one.score_steps(**columns) for one in measured]
+    return torch.stack(steps, dim=2)
 
 
 def advantages(

@@ -48,6 +48,19 @@ def is_first_process() -> bool:
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
+def share_weights(module: torch.nn.Module) -> None:
+    """
+    Give all processes the weights of the first; nothing happens where there is one.
+
+    Args:
+        module (`torch.nn.Module`):
+            Changed in place: parameters and buffers.
+    """
+    if distributed.is_initialized():
+        for tensor in module.state_dict().values():
+            distributed.broadcast(tensor, src=0)
+
+
 def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     """
     Replace the gradients by their mean over all processes; nothing happens where there is one.

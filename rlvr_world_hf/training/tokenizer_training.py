@@ -33,7 +33,7 @@ from ..data.drafts import whole_file
 from ..data.episode import Episode
 from ..rewards.perceptual import TRUNKS, find_trunk, load_lpips
 from .discriminator import Adversary
-from .parallel import average_gradients, is_first_process, process_part
+from .parallel import average_gradients, is_first_process, process_part, share_weights
 from .tokenizer_losses import Reconstruction, TokenizerLoss, reconstruction_errors
 
 
@@ -539,6 +539,7 @@ def train_tokenizer(
         bf16=args.bf16,
         adversary=args.make_adversary(codec.device),
     )
+    share_weights(codec)  # the adversary's first weights are seeded
     restore_newest(run, resume)
     _train(
         run,

@@ -89,6 +89,15 @@ def test_what_is_taken_out_has_no_part_in_the_expected_gradient() -> None:
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
+def test_what_is_missing_has_no_part_in_the_baseline() -> None:
+    """A group whose later step is missing: the others are credited as if it were not there."""
+    rewards = torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
+    rewards[:, 1] += 2 * rewards[:, 0]
+    alone = beyond_last_step(rewards, rewards, 8)
+    beside = torch.cat([rewards, torch.stack([100 * torch.arange(8.0), torch.full((8,), torch.nan)], dim=1)])
+    torch.testing.assert_close(beyond_last_step(beside, beside, 8)[:32], alone)
+
+
 def test_what_cannot_be_scored_foretells_nothing() -> None:
     nan = torch.nan
     rewards = torch.tensor([[nan, 1.0, nan], [nan, 3.0, 2.0]])

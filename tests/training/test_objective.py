@@ -5,8 +5,19 @@ from typing import Any
 import pytest
 import torch
 
+from rlvr_world_hf.rewards.base import VerifiableReward
+from rlvr_world_hf.rewards.pixel import MAEReward
+from rlvr_world_hf.training import objective
+from rlvr_world_hf.training.grouped_rows import GroupedRows
 from rlvr_world_hf.training.grpo_config import WorldModelGRPOConfig
-from rlvr_world_hf.training.objective import Scores, advantages, correct_logs
+from rlvr_world_hf.training.objective import (
+    MeasuredOnce,
+    Scores,
+    advantages,
+    correct_logs,
+    measured_once,
+    step_rewards,
+)
 
 
 def settings(folder: Path, **changes: Any) -> WorldModelGRPOConfig:
@@ -52,3 +63,63 @@ def test_logs_tell_our_advantages_and_that_fixed_lengths_are_not_clipped(fixed_l
     assert metrics["completions/max_terminated_length"] == ([3.0, 8.0] if fixed_length else [3.0, 0.0])
     correct_logs(metrics, logged, None, fixed_length=False)
     assert list(logged) == [9.0, 9.0, 2.0, 4.0]
+
+
+class Spread(VerifiableReward):
+    """How far a completion lies from the mean of its group: it cannot be told of one alone."""
+
+    name, higher_is_better, best, floor = "spread", True, 1.0, 0.0
+    needs_group = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def measure(self, predicted: Any, reference: Any, *, context: Any = None) -> torch.Tensor:
+        raise AssertionError("it looks at groups")
+
+    def measure_groups(self, predicted: Any, reference: Any, *, context: Any = None) -> torch.Tensor:
+        self.sizes.append(predicted.shape[1])
+        return (predicted - predicted.mean(dim=1, keepdim=True)).abs().mean(dim=(3, 4, 5))
+
+
+def columns_of(predicted: torch.Tensor, group_size: int) -> dict[str, Any]:
+    reference = [torch.zeros(2, 3, 4, 4) for _ in range(len(predicted) // group_size) for _ in range(group_size)]
+    return {"predicted": list(predicted), "reference": reference, "trainer_state": None, "prompts": [""]}
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_a_reward_that_looks_at_its_group_gets_it_whole_where_processes_share_it(
+    monkeypatch: pytest.MonkeyPatch, process: int
+) -> None:
+    predicted = torch.rand(12, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    alone, both = Spread(), Spread()
+    whole = GroupedRows.of([{}] * 12, group_size=4, process=0)
+    expected = MeasuredOnce(alone, whole)(log_metric=lambda *_: None, **columns_of(predicted, 4))
+    # Two processes with six completions each: the second group is cut in halves.
+    every = columns_of(predicted, 4)
+    order = iter(["predicted", "reference"])
+    monkeypatch.setattr(objective, "gather_object", lambda part: every[next(order)])
+    part = slice(6 * process, 6 * process + 6)
+    mine = {name: every[name][part] for name in ("predicted", "reference")}
+    groups = GroupedRows.of([{}] * 6, group_size=4, process=process)
+    assert groups.samples == 2
+    assert MeasuredOnce(both, groups)(log_metric=lambda *_: None, **mine) == expected[part]
+    assert set(alone.sizes) == set(both.sizes) == {4}
+
+
+def test_plain_callables_and_rewards_called_in_a_way_of_their_own_stay_as_they_are() -> None:
+    class Own(MAEReward):
+        def __call__(self, *args: Any, **columns: Any) -> list[float | None]:
+            return [1.0]
+
+    groups = GroupedRows.of([{}] * 4, group_size=4, process=0)
+    plain, own, ours = len, Own(), MAEReward()
+    first, second, third = measured_once([plain, own, ours], groups)
+    assert first is plain and second is own and isinstance(third, MeasuredOnce) and third.reward is ours
+
+    columns = columns_of(torch.rand(4, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0)), 4)
+    third(log_metric=lambda *_: None, **columns)
+    rows = [{name: columns[name][row] for name in ("predicted", "reference")} for row in range(4)]
+    steps = step_rewards([second, third], rows)
+    assert steps.shape == (4, 2, 2) and torch.equal(steps[..., 0], steps[..., 1]) and steps.all()
