@@ -184,12 +184,12 @@ class WorldModelGRPOConfig(GRPOConfig):
         )
         return all(getattr(self, name) == WITHOUT_MEANING[name] for name in only_host_can)
 
-    def refuse_for_world(self, rewards: Sequence[Any], *, fixed_length: bool) -> None:
+    def refuse_for_world(self, rewards: Any, *, fixed_length: bool) -> None:
         """
         Holds the settings to a kind of world and to its rewards; called by the trainer.
 
         Args:
-            rewards (`Sequence[Callable]`):
+            rewards (`Callable` or `Sequence[Callable]`):
                 The rewards.
             fixed_length (`bool`):
                 Whether completions have fixed lengths, as in worlds of frames and sensors; `False` for text.
@@ -198,6 +198,7 @@ class WorldModelGRPOConfig(GRPOConfig):
             ValueError: if `credit` asks for rewards by step that there are not, or an option is set that only the
                 other kind of world has a use for.
         """
+        rewards = rewards if isinstance(rewards, Sequence) else [rewards]
         whole = [getattr(reward, "__name__", reward) for reward in rewards if not hasattr(reward, "score_steps")]
         if self.credit == "reward_to_go" and whole:
             raise ValueError(

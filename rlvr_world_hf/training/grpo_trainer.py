@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from .grpo_config import WorldModelGRPOConfig
 from .log_probs import completion_log_probs
 from .modality import complete, modality_of
 from .objective import Scores, advantages, correct_logs, measured_once, recorded_likelihood, step_rewards
-from .policies import attach_reference, no_reference_loaded, policy_to_sample_from, prepare_policies, reference_of
+from .policies import attach_reference, nothing_loaded_beside, policy_to_sample_from, prepare_policies, reference_of
 from .publishing import PushAtEachSave, push, write_card
 
 
@@ -32,13 +31,9 @@ class WorldModelGRPOTrainer(GRPOTrainer):
     Trainer of a world model with verifiable rewards, as in
     [RLVR-World](https://huggingface.co/papers/2505.13934), by group relative policy optimization.
 
-    What differs from [`~trl.GRPOTrainer`]:
-
-    - a prompt is computed once for its completions, when they are sampled and in the forward and backward passes of
-      policy and reference policy; where a model or an option forbids it, one warning says why;
-    - a group stays in one micro-batch as far as it fits, and the noise of sampling belongs to a group: two processes
-      draw what one draws, a resumed run what an uninterrupted one draws;
-    - the reference policy of a model in memory is a copy; the codec computes where the policy does.
+    Unlike in [`~trl.GRPOTrainer`], a prompt is computed once for its completions, in sampling and in all forward and
+    backward passes; where a model or an option forbids it, one warning says why. A group stays in one micro-batch as
+    far as it fits, and noise belongs to a group: two processes, and a resumed run, draw what one whole run draws.
 
     In worlds of frames and sensors completions have a fixed length. Prompts are rows of frames and actions, encoded
     once a group; each completion is decoded once; rewards receive `predicted` and the row's columns (`reference`,
@@ -47,8 +42,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
     images, `min_p`, a repetition penalty or `generation_kwargs` it is TRL that samples.
 
     TRL's `tools`, `environment_factory`, `rollout_func`, `quantization_config` and `reward_processing_classes` are not
-    taken: a world model answers by itself, and its rewards are callables. A quantized model is loaded beforehand, and
-    comes with an adapter. All else is inherited.
+    taken: a world model answers by itself, and rewards are callables; load a quantized model beforehand.
 
     Args:
         model (`str`, [`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
@@ -65,7 +59,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         processing_class ([`WorldModelProcessor`]):
             Writes rows as tokens and reads completions back.
         callbacks, optimizers, peft_config:
-            As of [`~trl.GRPOTrainer`]; the reference policy of an adapter is the model without it.
+            As of [`~trl.GRPOTrainer`].
 
     Raises:
         TypeError: if `processing_class` is not a [`WorldModelProcessor`].
@@ -106,22 +100,19 @@ class WorldModelGRPOTrainer(GRPOTrainer):
     ) -> None:
         self.processor = processor = complete(processing_class, train_dataset)
         args = args or WorldModelGRPOConfig(output_dir="rlvr")
-        functions = reward_funcs if isinstance(reward_funcs, list) else [reward_funcs]
-        args.refuse_for_world(functions, fixed_length=processor.fixed_length)
+        args.refuse_for_world(reward_funcs, fixed_length=processor.fixed_length)
         first_row: dict[str, Any] = next(iter(train_dataset or []))
         horizon = len(first_row["reference"]) if processor.fixed_length else 1
         if processor.fixed_length:
             args.max_completion_length = len(processor.model_token_mask(horizon))
-        in_memory = args.beta != 0.0 and peft_config is None and isinstance(model, PreTrainedModel)
-        reference = reference_of(model) if in_memory else None
-        with no_reference_loaded(args) if in_memory else nullcontext():
+        reference = reference_of(model, args) if peft_config is None else None
+        with nothing_loaded_beside(reference, args):
             # TRL gets the tokenizer: it takes a processor for one of a vision-language model.
             super().__init__(
                 model, reward_funcs, args, train_dataset, eval_dataset, processor.tokenizer,
                 callbacks=callbacks, optimizers=optimizers, peft_config=peft_config,
             )  # fmt: skip
-        if reference is not None:
-            attach_reference(self, reference)
+        attach_reference(self, reference)
         self.train_dataset, self.eval_dataset = read_once(self.train_dataset), read_once(self.eval_dataset)
         self.shares_prompts = prepare_policies(self, processor)
         self.modality = modality_of(processor, horizon=horizon, trainer=self)
@@ -164,8 +155,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
             place = (self.args.seed, self.state.global_step, self._step % self.args.gradient_accumulation_steps)
             batch = self._answered(generation_batch, self.num_generations, place)
-            updates = self.args.updates_per_generation
-            order = update_order(len(generation_batch), updates=updates, group_size=self.num_generations)
+            shares = {"updates": self.args.updates_per_generation, "group_size": self.num_generations}
+            order = update_order(len(generation_batch), **shares)
             batch = {name: value[order] if value.ndim else value for name, value in batch.items()}
             self._buffered_inputs = split_tensor_dict(batch, steps)
         return self._buffered_inputs[self._step % steps]
@@ -174,10 +165,10 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         """A batch of rollouts with its advantages; `place` is where in the run it stands."""
         self._groups = GroupedRows.of(inputs, group_size=group_size, process=self.accelerator.process_index)
         self._seeds = self._groups.seeds(*place)
-        mode = "train" if self.model.training else "eval"
         output = self._generate_and_score_completions(self.modality.inputs(self._groups))
         ours = advantages(self._scores, self.reward_weights, group_size=group_size, args=self.args)
-        correct_logs(self._metrics[mode], self._logs["advantages"], ours, fixed_length=self.processor.fixed_length)
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        correct_logs(metrics, self._logs["advantages"], ours, fixed_length=self.processor.fixed_length)
         if ours is not None:
             ours = ours[self._groups.first :][: len(inputs)]
             output["advantages"] = self.modality.per_token(ours) if ours.ndim == 2 else ours
@@ -218,8 +209,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         loss = super().compute_loss(model, inputs, *args, **kwargs)
         if "recorded_ids" not in inputs:
             return loss
-        how: dict[str, Any] = {"group_size": self.num_generations, "autocast": self.accelerator.autocast}
-        likelihood = recorded_likelihood(model, inputs, head=self.modality.likelihood_head, **how)
+        head, autocast = self.modality.likelihood_head, self.accelerator.autocast
+        likelihood = recorded_likelihood(model, inputs, head, group_size=self.num_generations, autocast=autocast)
         self._metrics["train"]["likelihood"].append(self.accelerator.gather(likelihood.detach()).mean().item())
         return loss + self.args.likelihood_weight / self.current_gradient_accumulation_steps * likelihood
 
@@ -244,10 +235,9 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         self, commit_message: str | None = "End of training", *, merge_adapter: bool = True, **kwargs: Any
     ) -> CommitInfo | None:
         """
-        As transformers, and waited for: policy, processor, codec and card in one commit, and nothing pickled.
+        Upload policy, processor, codec and card in one commit, and nothing pickled, as [`push_world_model`] does.
 
-        An adapter is merged, or, with `merge_adapter=False`, kept apart with its base beside it. `kwargs` are `token`,
-        `revision`, `private` and those of [`create_model_card`]. Raises as [`~rlvr_world_hf.hub.push_world_model`].
+        `kwargs` are `token`, `revision`, `private` and those of [`create_model_card`].
         """
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         if not self.is_world_process_zero():

@@ -35,7 +35,7 @@ class MeasuredOnce:
     """
     A reward of frames or sensors in the form that TRL calls: it measures groups, and keeps what each step is worth.
 
-    `groups` are those of the batch. A reward that looks at its group gets all of it, where several processes share one.
+    `groups` are those of the batch. One that looks at its group gets all of it, where several processes share one.
     """
 
     def __init__(self, reward: VerifiableReward, groups: GroupedRows) -> None:
@@ -71,7 +71,7 @@ def measured_once(rewards: Sequence[Any], groups: GroupedRows) -> list[Any]:
 def step_rewards(measured: Sequence[Any], rows: Rows) -> torch.Tensor:
     """Rewards `(N, S, R)` of the steps of completions, once [`measured_once`] has given rewards that were called."""
     columns = {name: [row[name] for row in rows] for name in SCORED_COLUMNS if name in rows[0]}
-    steps = [one.steps if isinstance(one, MeasuredOnce) else one.score_steps(**columns) for one in measured]
+    steps: list[Any] = [one.steps if isinstance(one, MeasuredOnce) else one.score_steps(**columns) for one in measured]
     return torch.stack(steps, dim=2)
 
 
@@ -109,8 +109,8 @@ def advantages(
 def recorded_likelihood(
     model: torch.nn.Module,
     inputs: dict[str, torch.Tensor],
-    *,
     head: RangeHead | None,
+    *,
     group_size: int,
     autocast: Callable[[], Any],
 ) -> torch.Tensor:

@@ -26,24 +26,33 @@ from .range_head import accept_range_head
 logger = logging.get_logger(__name__)
 
 
+def reference_of(model: Any, args: GRPOConfig) -> PreTrainedModel | None:
+    """
+    A frozen copy of a policy in memory, to be made before a trainer has changed it.
+
+    `None` where the loss has no use for one, or TRL has one itself: loaded by name, or the model without its adapter.
+    """
+    if args.beta == 0.0 or not isinstance(model, PreTrainedModel):
+        return None
+    return copy.deepcopy(model).requires_grad_(False).eval()
+
+
 @contextmanager
-def no_reference_loaded(args: GRPOConfig) -> Iterator[None]:
-    """Context in which TRL's constructor loads no reference policy; afterwards `args` are as before."""
+def nothing_loaded_beside(reference: PreTrainedModel | None, args: GRPOConfig) -> Iterator[None]:
+    """Context in which TRL's constructor loads no reference policy if there is one; then `args` are as before."""
     beta, sync = args.beta, args.sync_ref_model
-    args.beta, args.sync_ref_model = 0.0, False
+    if reference is not None:
+        args.beta, args.sync_ref_model = 0.0, False
     try:
         yield
     finally:
         args.beta, args.sync_ref_model = beta, sync
 
 
-def reference_of(model: PreTrainedModel) -> PreTrainedModel:
-    """A frozen copy of a policy, to be made before a trainer has changed it."""
-    return copy.deepcopy(model).requires_grad_(False).eval()
-
-
-def attach_reference(trainer: Any, reference: PreTrainedModel) -> None:
-    """Give a trainer made within [`no_reference_loaded`] its reference, prepared as TRL prepares one that it loads."""
+def attach_reference(trainer: Any, reference: PreTrainedModel | None) -> None:
+    """Give a trainer a reference, prepared as TRL prepares one that it has loaded; without one nothing changes."""
+    if reference is None:
+        return
     args = trainer.args
     trainer.beta = args.beta
     if args.disable_dropout:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlvr_world_hf.hub.checkpoint import load_world_model, save_world_model
-from rlvr_world_hf.training.policies import no_reference_loaded, prepare_policies, reference_of
+from rlvr_world_hf.training.policies import nothing_loaded_beside, prepare_policies, reference_of
 from tests.training.world import parameters, settings, small_policy, small_processor, small_rows, small_trainer
 
 
@@ -37,15 +37,20 @@ def test_on_a_cpu_attention_stays_as_it_was_chosen(tmp_path: Path) -> None:
 
 def test_settings_are_as_before_when_no_reference_was_loaded(tmp_path: Path) -> None:
     args = settings(tmp_path, beta=0.1, sync_ref_model=True)
-    with pytest.raises(KeyError), no_reference_loaded(args):
+    with pytest.raises(KeyError), nothing_loaded_beside(small_policy(small_processor()), args):
         assert (args.beta, args.sync_ref_model) == (0.0, False)
         raise KeyError
     assert (args.beta, args.sync_ref_model) == (0.1, True)
+    with nothing_loaded_beside(None, args):
+        assert (args.beta, args.sync_ref_model) == (0.1, True)
 
 
-def test_a_reference_is_frozen_and_its_own() -> None:
+def test_a_reference_is_frozen_and_its_own(tmp_path: Path) -> None:
     model = small_policy(small_processor())
-    reference = reference_of(model.train())
+    assert reference_of(model, settings(tmp_path, beta=0.0)) is None
+    assert reference_of("folder", settings(tmp_path)) is None
+    reference = reference_of(model.train(), settings(tmp_path))
+    assert reference is not None
     assert torch.equal(parameters(reference), parameters(model)) and not reference.training
     with torch.no_grad():
         model.lm_head.weight += 1
