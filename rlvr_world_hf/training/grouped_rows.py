@@ -128,14 +128,14 @@ def read_once(dataset: Any) -> Any:
     return RowsReadOnce(dataset) if isinstance(dataset, Dataset) else dataset
 
 
-def update_order(num_rows: int, *, updates: int, group_size: int) -> torch.Tensor:
+def update_order(num_rows: int, updates: int, group_size: int) -> torch.Tensor:
     """
     Every U-th group goes to the same one of U updates, so that an update is the same for any number of processes.
 
     Example:
 
     ```python
-    >>> update_order(8, updates=2, group_size=2).tolist()
+    >>> update_order(8, 2, 2).tolist()
     [0, 1, 4, 5, 2, 3, 6, 7]
 
     ```

@@ -155,8 +155,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
             place = (self.args.seed, self.state.global_step, self._step % self.args.gradient_accumulation_steps)
             batch = self._answered(generation_batch, self.num_generations, place)
-            shares = {"updates": self.args.updates_per_generation, "group_size": self.num_generations}
-            order = update_order(len(generation_batch), **shares)
+            order = update_order(len(generation_batch), self.args.updates_per_generation, self.num_generations)
             batch = {name: value[order] if value.ndim else value for name, value in batch.items()}
             self._buffered_inputs = split_tensor_dict(batch, steps)
         return self._buffered_inputs[self._step % steps]

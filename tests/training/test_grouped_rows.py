@@ -58,12 +58,12 @@ def test_maps_alone_are_wrapped_and_once() -> None:
 
 
 def test_an_update_has_the_same_groups_in_one_process_as_in_two() -> None:
-    alone = update_order(16, updates=2, group_size=2).unflatten(0, (2, -1))
-    halves = [update_order(8, updates=2, group_size=2).unflatten(0, (2, -1)) + start for start in (0, 8)]
+    alone = update_order(16, 2, 2).unflatten(0, (2, -1))
+    halves = [update_order(8, 2, 2).unflatten(0, (2, -1)) + start for start in (0, 8)]
     for update in range(2):
         together = torch.cat([half[update] for half in halves])
         assert sorted(together.tolist()) == sorted(alone[update].tolist())
-    assert update_order(6, updates=2, group_size=2).tolist() == list(range(6)), "not as many whole groups for each"
+    assert update_order(6, 2, 2).tolist() == list(range(6)), "not as many whole groups for each"
 
 
 def test_the_order_depends_on_the_epoch_and_not_on_those_before() -> None:
