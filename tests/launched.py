@@ -31,10 +31,10 @@ from rlvr_world_hf.evaluation.predictions import Sampling
 from rlvr_world_hf.evaluation.sharing import ALONE
 from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rollouts import draw_uniforms, sample_completions
+from rlvr_world_hf.rollouts.head import RangeHead, accept_range_head
 from rlvr_world_hf.rollouts.shared_prompt import pack_groups, share_prompts
 from rlvr_world_hf.runs.stage import Processes
 from rlvr_world_hf.training.parallel import process_part
-from rlvr_world_hf.training.range_head import RangeHead, accept_range_head
 from tests.tiny import text_tokenizer, tiny_language_model
 from tests.training.test_tokenizer_training import ADVERSARIAL, train
 from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows, small_trainer

@@ -25,6 +25,7 @@ from trl.trainer.utils import get_config_model_id, split_tensor_dict
 from ..hub.cards import CardSubject, card_text
 from ..hub.push import push_world_model
 from ..processors.base import WorldModelProcessor, state_columns
+from ..rollouts.head import RangeHead, accept_range_head
 from ..rollouts.sampling import rollout
 from ..rollouts.shared_prompt import PackedGroups, pack_groups, share_prompts, unpack_completions
 from ..rollouts.text import sample_text, seed_of
@@ -32,7 +33,6 @@ from .advantages import beyond_last_step, group_advantages, rewards_to_go
 from .callbacks import ProgressLine
 from .checkpoints import checkpoint_state, last_checkpoint
 from .grpo_config import WorldModelGRPOConfig
-from .range_head import RangeHead, accept_range_head
 
 
 logger = logging.get_logger(__name__)

@@ -61,7 +61,7 @@ def test_greedy_tokens_are_those_of_generate(model: LlamaForCausalLM, prompts: t
     ids, mask = prompts
     repeated = {"input_ids": ids.repeat_interleave(GROUP, 0), "attention_mask": mask.repeat_interleave(GROUP, 0)}
     expected = model.generate(**repeated, max_new_tokens=8, min_new_tokens=8, do_sample=False)[:, 6:]
-    decoder = GroupDecoder(model, group_size=GROUP, length=8, prompt_mask=mask)
+    decoder = GroupDecoder(model, group_size=GROUP, length=8, prompt_length=6, prompt_mask=mask)
     tokens, unread = [], ids
     for _ in range(8):
         unread = decoder.read(unread).argmax(dim=-1)[:, None]
@@ -71,7 +71,7 @@ def test_greedy_tokens_are_those_of_generate(model: LlamaForCausalLM, prompts: t
 
 def test_some_ids_are_a_part_of_all(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:
     ids, mask = prompts
-    sizes = {"group_size": GROUP, "length": 4, "prompt_mask": mask}
+    sizes = {"group_size": GROUP, "length": 4, "prompt_length": 6, "prompt_mask": mask}
     every, some = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
     for unread in (ids, torch.full((9, 2), 7)):
         torch.testing.assert_close(some.read(unread, ids=(5, 9)), every.read(unread)[:, 5:9], atol=1e-6, rtol=0)
@@ -79,7 +79,7 @@ def test_some_ids_are_a_part_of_all(model: LlamaForCausalLM, prompts: tuple[torc
 
 def test_prompts_that_are_left_go_on_as_before(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:
     ids, mask = prompts
-    sizes = {"group_size": GROUP, "length": 4, "prompt_mask": mask}
+    sizes = {"group_size": GROUP, "length": 4, "prompt_length": 6, "prompt_mask": mask}
     every, some = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
     kept = torch.tensor([0, 2])
     for decoder in (every, some):
@@ -99,7 +99,7 @@ def test_a_cache_is_given_by_the_name_the_model_takes(
     named = kind(model.config).eval()
     named.load_state_dict(model.state_dict())
     ids, mask = prompts
-    sizes = {"group_size": GROUP, "length": 4, "prompt_mask": mask}
+    sizes = {"group_size": GROUP, "length": 4, "prompt_length": 6, "prompt_mask": mask}
     expected, decoder = GroupDecoder(model, **sizes), GroupDecoder(named, **sizes)
     for unread in (ids, torch.arange(9)[:, None] + 10, torch.arange(9)[:, None] + 20):
         assert torch.equal(decoder.read(unread), expected.read(unread))
@@ -107,17 +107,21 @@ def test_a_cache_is_given_by_the_name_the_model_takes(
 
 def test_beyond_the_window(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:
     with pytest.raises(ValueError, match=r"window of 16 tokens, got 6 \+ 11"):
-        GroupDecoder(model, group_size=GROUP, length=11, prompt_mask=prompts[1])
+        GroupDecoder(model, group_size=GROUP, length=11, prompt_length=6, prompt_mask=prompts[1])
 
 
-def test_prompts_fit_into_memory(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("autocast", [False, True])
+def test_prompts_fit_into_the_bytes_there_are(
+    autocast: bool, model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes = {"group_size": 4, "prompt_length": 10, "length": 5}
     is_shared = model.config.attention_dropout == 0
-    of_prompt = 2 * 2 * 2 * 8 * 4 * ((10 + 4 * 5) if is_shared else 4 * (10 + 5))
-    monkeypatch.setattr(module, "_free_memory", lambda device: 2 * 7 * of_prompt)
-    assert prompts_at_once(model, **sizes) == 7
-    monkeypatch.setattr(module, "_free_memory", lambda device: 0)
-    assert prompts_at_once(model, **sizes) == 1
+    of_prompt = 2 * 2 * 2 * 8 * (2 if autocast else 4) * ((10 + 4 * 5) if is_shared else 4 * (10 + 5))
+    with torch.autocast("cpu", torch.float16, enabled=autocast):
+        monkeypatch.setattr(module, "CACHE_BYTES", 8 * of_prompt - 1)
+        assert prompts_at_once(model, **sizes) == 7
+        monkeypatch.setattr(module, "CACHE_BYTES", 0)
+        assert prompts_at_once(model, **sizes) == 1
 
 
 def test_a_model_is_left_as_it_was(model: LlamaForCausalLM) -> None:
