@@ -81,7 +81,8 @@ class GroupDecoder:
         self.model = model
         self.group_size = group_size
         self.mask = None if prompt_mask is None else prompt_mask.bool()
-        self.position: torch.Tensor | None = None  # of each completion's next token, `(B * G,)`
+        self.has_read_prompts = False
+        self.position: torch.Tensor  # of each completion's next token, `(B * G,)`, once prompts are read
         self.cache: GroupCache | None = None
         self.repeated: Any = None  # the model's own cache, if it cannot share
         if share_prompts(model) is None:  # there is no reason why it cannot
@@ -103,10 +104,11 @@ class GroupDecoder:
         Returns:
             `torch.Tensor` of shape `(B * G, V)`: the next token's logits for these ids.
         """
-        if self.position is not None:
+        if self.has_read_prompts:
             positions = self.position[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
             self.position = self.position + tokens.shape[1]
             return self._logits(tokens, positions, ids)
+        self.has_read_prompts = True
         if self.mask is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         else:

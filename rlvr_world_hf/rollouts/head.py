@@ -104,10 +104,11 @@ class OutputHead:
         Raises:
             ValueError: if the weights lie in parts on several devices, and nothing gathers them.
         """
-        low, high = ids
-        if not self.can_be_cut:
-            return self._finish(self.module(states)[..., low:high])
-        weight, bias = self.module.weight, self.module.bias
+        (low, high), module = ids, self.module
+        if not self.can_be_cut or not isinstance(module, nn.Linear):
+            return self._finish(module(states)[..., low:high])
+        weight: torch.Tensor = module.weight
+        bias: torch.Tensor | None = module.bias
         if not weight.numel():
             raise ValueError(
                 "Expected the weights of the model's head, got an empty tensor: DeepSpeed has shared them out. Call "

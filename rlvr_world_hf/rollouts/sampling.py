@@ -166,7 +166,7 @@ def sample_completions(
     uniforms, ranges = uniforms.to(prompt_ids.device, torch.float64), token_ranges.tolist()
     logprobs = torch.zeros(completion.shape, device=completion.device)
     precision = torch.autocast(prompt_ids.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
-    sizes = {"group_size": num_samples, "length": completion.shape[1]}
+    sizes: dict[str, Any] = {"group_size": num_samples, "length": completion.shape[1]}
     prompt_length = prompt_ids.shape[1]
 
     def sample_some(some: slice) -> None:
