@@ -14,6 +14,8 @@ from transformers import (
     FalconH1ForCausalLM,
     GptOssConfig,
     GptOssForCausalLM,
+    JambaConfig,
+    JambaForCausalLM,
     Lfm2Config,
     Lfm2ForCausalLM,
     LlamaConfig,
@@ -152,6 +154,12 @@ WITH_STATE = {
     ),
     "convolutions": lambda: Lfm2ForCausalLM(Lfm2Config(**SIZES, full_attn_idxs=[1])),
     "state space and attention": lambda: BambaForCausalLM(BambaConfig(**SIZES, attn_layer_indices=[1], **MAMBA)),
+    "state space, one token at a time": lambda: JambaForCausalLM(
+        JambaConfig(
+            **SIZES, attn_layer_period=2, attn_layer_offset=1, num_experts=1, expert_layer_period=10,
+            use_mamba_kernels=False, mamba_d_state=8, mamba_dt_rank=4,
+        )
+    ),
     "both in a layer": lambda: FalconH1ForCausalLM(FalconH1Config(**SIZES, mamba_d_ssm=64, **MAMBA)),
     "sliding windows": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)),
     "attention sinks": lambda: GptOssForCausalLM(
