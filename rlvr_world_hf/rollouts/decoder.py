@@ -87,6 +87,7 @@ class GroupDecoder:
         self.repeated: Any = None  # the model's own cache, if it cannot share
         if share_prompts(model) is None:  # there is no reason why it cannot
             self.cache = GroupCache(group_size=group_size, length=length, prompt_mask=self.mask)
+            self.head = OutputHead.of(model)
         else:
             self.cache_name = _cache_name(model)
 
@@ -147,11 +148,10 @@ class GroupDecoder:
             "input_ids": tokens, "position_ids": positions, "attention_mask": no_mask(tokens),
             "shared_prompt": self.cache, "use_cache": False,
         }  # fmt: skip
-        head = OutputHead.of(self.model)
-        if ids is None or not head.can_be_cut:
+        if ids is None or not self.head.can_be_cut:
             return self.model(**inputs, logits_to_keep=1).logits[:, -1, slice(*ids or (None,))]
         # Only the valid ids' rows of the head are used: the other logits would be computed for nothing.
-        return head(plain_model(self.model).base_model(**inputs).last_hidden_state[:, -1], ids)
+        return self.head(plain_model(self.model).base_model(**inputs).last_hidden_state[:, -1], ids)
 
     def _logits_unshared(self, tokens: torch.Tensor, positions: torch.Tensor, ids: Range | None) -> torch.Tensor:
         # Layers that fold what they have read into a state read several tokens at once at the beginning only.

@@ -158,11 +158,12 @@ class RangeHead:
     ) -> None:
         self.length = len(token_ranges)
         self.temperature = temperature
+        writes = model_token_mask.tolist()
         # Positions of the same valid ids go through the head together: a matrix product for each range, not position.
         self.groups: dict[tuple[int, int], list[int]] = {}
-        for position in model_token_mask.nonzero()[:, 0].tolist():
-            low, high = token_ranges[position].tolist()
-            self.groups.setdefault((low, high), []).append(position)
+        for position, (low, high) in enumerate(token_ranges.tolist()):
+            if writes[position]:
+                self.groups.setdefault((low, high), []).append(position)
         self._positions: dict[torch.device, list[torch.Tensor]] = {}
 
     @classmethod
