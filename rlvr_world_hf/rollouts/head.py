@@ -11,6 +11,7 @@ Only the logits of the valid ids are computed, and only where the model writes.
 """
 
 import functools
+import re
 import types
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,9 @@ from .shared_prompt import plain_model, unpack_completions
 
 LOGITS_AT_ONCE = 1 << 25
 """Logits that are made at a time, 128 MiB in float32: more positions go through the head in pieces."""
+
+KNOWN_SETTINGS = "^(logit_scale|logits_scaling|final_logit_softcapping)$|attn|router|logits_to_keep"
+"""Settings named after logits that [`OutputHead`] applies, or that are about other ones than the output's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,9 @@ class OutputHead:
     """Bound that the logits are pressed below, see `final_logit_softcapping` of Gemma 2."""
     in_float32: bool = False
     """Whether it computes in float32, under autocast too: TRL's `cast_lm_head_to_fp32`."""
+    takes_logits: bool = False
+    """Whether it is given the logits of the whole vocabulary in place of states, and takes a part of them: where more
+    happens between the model's body and its logits than is known here."""
 
     @classmethod
     def of(cls, model: PreTrainedModel | PeftModel) -> "OutputHead":
@@ -71,6 +78,8 @@ class OutputHead:
         """
         model = plain_model(model)
         config, module = model.config.get_text_config(), model.get_output_embeddings()
+        if not _is_all_after_the_body(model, module) or _unknown_settings(config):
+            return cls(module=nn.Identity(), takes_logits=True)
         return cls(
             module=module,
             scale=_logit_scale(config),
@@ -271,16 +280,30 @@ def accept_range_head(model: PreTrainedModel | PeftModel) -> None:
     ) -> Any:
         if range_head is None or completion_ids is None:
             return self.forward_of_model(*args, **kwargs)
-        groups = kwargs.get("shared_prompt")
-        # The body alone: `forward_of_model` would compute the logits of the whole vocabulary.
-        states = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state
+        groups, head = kwargs.get("shared_prompt"), OutputHead.of(self)
+        if head.takes_logits:
+            states = self.forward_of_model(*args, use_cache=False, **kwargs).logits
+        else:  # the body alone: `forward_of_model` would compute the logits of the whole vocabulary
+            states = self.base_model(*args, use_cache=False, **kwargs).last_hidden_state
         # The state before a token predicts it.
         own = slice(-completion_ids.shape[1] - 1, -1)
         states = states[:, own] if groups is None else unpack_completions(states, groups)
         ids = completion_ids.to(states.device)  # of a model on several devices, the last one
-        return range_head(states, OutputHead.of(self), ids, with_entropies=with_entropies)
+        return range_head(states, head, ids, with_entropies=with_entropies)
 
     model.forward = types.MethodType(forward, model)
+
+
+def _is_all_after_the_body(model: PreTrainedModel, module: nn.Module | None) -> bool:
+    """Whether the model has no other parts with weights than its body and its head."""
+    parts = [part for part in model.children() if next(part.parameters(), None) is not None]
+    return model.base_model is not model and {id(x) for x in parts} <= {id(model.base_model), id(module)}
+
+
+def _unknown_settings(config: Any) -> list[str]:
+    """Settings by which a model may change its logits in a way that is not known here."""
+    names = (name for name, value in vars(config).items() if value is not None and value is not False)
+    return [name for name in names if "logit" in name and not re.search(KNOWN_SETTINGS, name)]
 
 
 def _logit_scale(config: Any) -> float:

@@ -11,6 +11,7 @@ hands it to attention; all other parts of a transformer treat each token alone. 
 """
 
 import functools
+import inspect
 import math
 import sys
 import types
@@ -24,6 +25,7 @@ from peft import PeftModel
 from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .shared_attention import attend_shared, attend_shared_plainly
@@ -420,6 +422,8 @@ def _attention_beside(implementation: str) -> Callable:
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         if shared_prompt is None:
+            if attention_mask is not None and attention_mask.numel() == 1 < key.shape[2]:  # that of `no_mask`
+                raise ValueError(f"{type(module).__name__} is called without the `shared_prompt` of its model.")
             usual = ALL_ATTENTION_FUNCTIONS.get(implementation) or _eager_attention(module)
             return usual(module, query, key, value, attention_mask, *args, **kwargs)
         _refuse_unknown(module, attention_mask, *args, **kwargs)
@@ -484,18 +488,29 @@ def _reason_of_adapter(model: PreTrainedModel | PeftModel) -> str | None:
 def _reason_not_to_share(model: PreTrainedModel) -> str | None:
     config, name = model.config.get_text_config(), type(model).__name__
     implementation = model.config._attn_implementation.removesuffix(SUFFIX)
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    types_of_layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     if not model._supports_attention_backend or not model._can_set_attn_implementation():
         return f"{name} does not take its attention from transformers' attention interface"
     if implementation not in (*ALL_ATTENTION_FUNCTIONS, "eager"):
         return f"attention implementation {implementation!r} of {name} cannot be called beside another; use 'sdpa'"
-    if layers != {"full_attention"} or getattr(config, "sliding_window", None) is not None:
+    if types_of_layers != {"full_attention"} or getattr(config, "sliding_window", None) is not None:
         return f"not every layer of {name} sees all tokens before it"
     if getattr(config, "attn_logit_softcapping", None) is not None:
         return f"{name} caps its attention scores"
+    layers = (module for module in model.modules() if isinstance(module, GradientCheckpointingLayer))
+    if not all(map(_hands_arguments_on, {type(layer).forward for layer in layers})):
+        return f"the layers of {name} do not hand arguments on to their attention"
+    if any(getattr(module, "is_causal", True) is False for module in model.modules()):
+        return f"attention of {name} sees later tokens too"
     for attribute, what in (("sinks", "attention sinks"), ("relative_attention_bias", "position biases")):
         if any(getattr(module, attribute, None) is not None for module in model.modules()):
             return f"{name} has {what}"
     if getattr(config, "attention_dropout", 0.0):
         return f"{name} has attention dropout; set `attention_dropout` to 0 in its config"
     return None
+
+
+@functools.cache
+def _hands_arguments_on(forward: Callable) -> bool:
+    """Whether a layer uses the further arguments that it takes: that of Nemotron drops them."""
+    return inspect.getsource(inspect.unwrap(forward)).count("**kwargs") > 1

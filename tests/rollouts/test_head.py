@@ -21,6 +21,8 @@ from transformers import (
     HyperCLOVAXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    ModernBertDecoderConfig,
+    ModernBertDecoderForCausalLM,
 )
 from trl import GRPOTrainer
 
@@ -143,6 +145,16 @@ SIZES = {
 }
 
 
+SPECIAL_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+
+
+class CappedLlama(LlamaForCausalLM):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().forward(*args, **kwargs)
+        output.logits = (output.logits / self.config.logits_soft_cap).tanh() * self.config.logits_soft_cap
+        return output
+
+
 def with_adapter_on_head() -> Any:
     config = LoraConfig(target_modules=["q_proj", "lm_head"], init_lora_weights=False)
     return get_peft_model(LlamaForCausalLM(LlamaConfig(**SIZES)), config)
@@ -164,6 +176,8 @@ MODELS = {
             **SIZES, lm_head_multiplier=5.0, mamba_n_heads=4, mamba_d_head=8, mamba_d_ssm=32, mamba_d_state=8
         )
     ),
+    "more than a matrix": lambda: ModernBertDecoderForCausalLM(ModernBertDecoderConfig(**SIZES, **SPECIAL_IDS)),
+    "capped by another name": lambda: CappedLlama(LlamaConfig(**SIZES, logits_soft_cap=0.5)),
     "an adapter on the head": with_adapter_on_head,
     "adapters elsewhere": lambda: get_peft_model(
         LlamaForCausalLM(LlamaConfig(**SIZES)), LoraConfig(init_lora_weights=False)

@@ -21,11 +21,15 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    NemotronConfig,
+    NemotronForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    RobertaConfig,
+    RobertaForCausalLM,
 )
 
 from rlvr_world_hf.rollouts import shared_prompt as module
@@ -165,6 +169,7 @@ def test_cached_logits_in_pieces(model: PreTrainedModel) -> None:
 
 PREFIX = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
 PROMPT_TUNING = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+BERT = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
 WHOLE = {"layer_types": ["full_attention"] * 2, "sliding_window": None}
 
 
@@ -182,6 +187,8 @@ def gpt_oss_of_whole_attention() -> PreTrainedModel:
     [
         (lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)), "sees all tokens"),
         (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_dropout=0.1)), "attention dropout"),
+        (lambda: NemotronForCausalLM(NemotronConfig(**SIZES)), "do not hand arguments on"),
+        (lambda: RobertaForCausalLM(RobertaConfig(**BERT)), "sees later tokens too"),
         (capped_gemma, "caps its attention scores"),
         (gpt_oss_of_whole_attention, "has attention sinks"),
         (lambda: get_peft_model(MODELS["llama"](), PREFIX), "adapter (PREFIX_TUNING) puts learned tokens"),
@@ -237,6 +244,15 @@ def test_what_changes_attention_is_named(given: dict[str, Any], named: str) -> N
     mask, position = given.pop("mask", no_mask(states)), given.pop("position", ())
     with pytest.raises(ValueError, match=f"got {named} too"):
         attend(owner, states, states, states, mask, *position, **usual | given, shared_prompt=groups)
+
+
+def test_a_prompt_that_does_not_reach_attention_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the reasons not to share do not tell."""
+    monkeypatch.setattr(module, "_hands_arguments_on", lambda forward: True)
+    model, (ids, mask) = NemotronForCausalLM(NemotronConfig(**SIZES)), sequences()
+    assert share_prompts(model) is None
+    with pytest.raises(ValueError, match="NemotronAttention is called without the `shared_prompt`"):
+        model(**pack_groups(ids, mask, completion_length=LENGTH), use_cache=False)
 
 
 @pytest.mark.parametrize("kind", ["llama", "plain attention", "lora"])
