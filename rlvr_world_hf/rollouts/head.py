@@ -228,6 +228,9 @@ class RangeHead:
                     )
         return log_probs, entropies
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_positions": {}}  # workers of a data loader cannot be sent what lies on a device
+
     def _score(
         self,
         states: torch.Tensor,

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import pickle
 from typing import Any
 
 import pytest
@@ -106,6 +107,16 @@ def test_a_copy_of_a_model_calls_itself(processor, sequences) -> None:
     with torch.no_grad():
         copied.lm_head.weight.zero_()
     assert copied(input_ids=sequences[0]).logits.abs().max() == 0 < model(input_ids=sequences[0]).logits.abs().max()
+
+
+def test_it_is_sent_without_what_lies_on_a_device(processor, sequences) -> None:
+    head, output = RangeHead.of(processor, HORIZON), OutputHead(module=torch.nn.Linear(4, 30))
+    states = torch.randn(*sequences[1].shape, 4)
+    before = head(states, output, sequences[1])
+    copied = pickle.loads(pickle.dumps(head))
+    assert head._positions and not copied._positions
+    for again, expected in zip(copied(states, output, sequences[1]), before, strict=True):
+        assert torch.equal(again, expected)
 
 
 def test_another_length_is_refused(processor, sequences) -> None:
