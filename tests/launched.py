@@ -30,11 +30,12 @@ from rlvr_world_hf.evaluation.draws import BestSampling, Draws
 from rlvr_world_hf.evaluation.predictions import Sampling
 from rlvr_world_hf.evaluation.sharing import ALONE
 from rlvr_world_hf.rewards.pixel import MAEReward
-from rlvr_world_hf.rollouts import draw_uniforms, sample_completions
+from rlvr_world_hf.rollouts import decoder, draw_uniforms, sample_completions
+from rlvr_world_hf.rollouts.head import RangeHead, accept_range_head
 from rlvr_world_hf.rollouts.shared_prompt import pack_groups, share_prompts
+from rlvr_world_hf.rollouts.text import sample_text
 from rlvr_world_hf.runs.stage import Processes
 from rlvr_world_hf.training.parallel import process_part
-from rlvr_world_hf.training.range_head import RangeHead, accept_range_head
 from tests.tiny import text_tokenizer, tiny_language_model
 from tests.training.test_tokenizer_training import ADVERSARIAL, make_codec, train
 from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows, small_trainer
@@ -102,6 +103,48 @@ def shard(folder: Path) -> None:
 
     loss(whole, ids["whole"], prompts).backward()
     loss(model, ids["whole"].chunk(2)[rank], prompts[rank][None]).backward()  # one group a process
+    for sharded, parameter in zip(model.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(sharded.grad.full_tensor(), parameter.grad, atol=1e-6, rtol=1e-5)
+    dist.destroy_process_group()
+
+
+def sample_unevenly(folder: Path) -> None:
+    """With sharded parameters, sample other numbers of tokens and of parts than the other process does."""
+    rank = int(os.environ["RANK"])
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder / 'uneven'}",
+        rank=rank,
+        world_size=PROCESSES,
+        timeout=timedelta(seconds=60),
+    )
+    model = tiny_language_model(text_tokenizer())
+    whole = copy.deepcopy(model)
+    mesh = init_device_mesh("cpu", (PROCESSES,))
+    for part in (*model.model.layers, model.lm_head, model):
+        fully_shard(part, mesh=mesh)
+    decoder.CACHE_BYTES = 0  # a part has one prompt
+    prompts = [[[1, 2, 3], [4, 5], [6]], [[7, 8]]][rank]
+    # What the first process writes ends at once, then late; what the second writes never ends.
+    for ends in ([range(300), []], [[], range(300)], [range(0, 300, 9), []]):
+        settings = {"num_samples": 2, "max_new_tokens": 9, "end_ids": ends[rank], "seeds": range(len(prompts))}
+        assert sample_text(model, prompts, **settings) == sample_text(whole, prompts, **settings)
+
+    world, ranges = torch.full((len(prompts), 4), -1), torch.tensor([[0, 9], [3, 40], [0, 9], [50, 60]])
+    noise, ids = draw_uniforms(range(len(prompts)), 2, 4), torch.arange(3 * len(prompts)).view(-1, 3)
+    drawn = [
+        sample_completions(policy, ids, world, ranges, num_samples=2, uniforms=noise, return_logprobs=True)
+        for policy in (model, whole)
+    ]
+    assert torch.equal(drawn[0][0], drawn[1][0])
+    torch.testing.assert_close(drawn[0][1], drawn[1][1])
+
+    # A head that is a shard of its own gathers its weights itself, and its gradient is reduced as all others are.
+    rows, head = torch.arange(14).view(2, 7), RangeHead(ranges, torch.ones(4, dtype=torch.bool))
+    completions = rows[:, -4:].clamp(ranges[:, 0], ranges[:, 1] - 1)
+    for policy, mine in ((model, slice(rank, rank + 1)), (whole, slice(None))):
+        accept_range_head(policy)
+        policy(input_ids=rows[mine], range_head=head, completion_ids=completions[mine])[0].mean().backward()
     for sharded, parameter in zip(model.parameters(), whole.parameters(), strict=True):
         torch.testing.assert_close(sharded.grad.full_tensor(), parameter.grad, atol=1e-6, rtol=1e-5)
     dist.destroy_process_group()
@@ -227,7 +270,7 @@ def part(folder: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    for work in (shard, outlive_the_time_out, measure_together):
+    for work in (shard, sample_unevenly, outlive_the_time_out, measure_together):
         in_a_fork(work, folder)
     for work in (train_by_grpo, train_a_tokenizer, part):
         with Attempt(folder, work.__name__):

@@ -61,6 +61,10 @@ def test_sharded_parameters_change_nothing(launch: Launch) -> None:
     launch.expect("shard")
 
 
+def test_processes_that_share_weights_sample_in_lockstep(launch: Launch) -> None:
+    launch.expect("sample_unevenly")
+
+
 def test_a_process_waits_longer_than_the_process_group_has_patience(launch: Launch) -> None:
     launch.expect("outlive_the_time_out")
 

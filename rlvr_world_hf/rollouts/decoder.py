@@ -6,17 +6,24 @@ which of the two.
 """
 
 import inspect
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+from .head import OutputHead
 from .shared_prompt import GroupCache, no_mask, plain_model, share_prompts
 
+
+CACHE_BYTES = 8 << 30
+"""Bytes of keys and values of the completions that are sampled together."""
+
+CACHE_NAMES = ("cache", "past_key_values", "cache_params")
+"""What models call their cache: attention the first from transformers 5.24 on, state-space models the last."""
 
 Range = tuple[int, int]
 
@@ -33,11 +40,14 @@ class GroupDecoder:
             Completions a prompt, `G`.
         length (`int`):
             Maximum number of tokens of a completion.
-        prompt_mask (`torch.Tensor` of shape `(B, P)`, int or bool):
-            0 where a prompt is padding, on its left.
+        prompt_length (`int`):
+            Tokens of a prompt, padding included, `P`.
+        prompt_mask (`torch.Tensor` of shape `(B, P)`, int or bool, *optional*):
+            0 where a prompt is padding, on its left; not given if none is.
 
     Raises:
-        ValueError: if prompt and completion are longer than the model's window.
+        ValueError: if prompt and completion are longer than the model's window, or the model keeps what it has read
+            in a way that is not known here.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
@@ -45,32 +55,41 @@ class GroupDecoder:
         ...     vocab_size=10, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
         ... )).eval()
         >>> prompts = torch.tensor([[1, 2], [3, 4]])
-        >>> decoder = GroupDecoder(model, group_size=2, length=3, prompt_mask=torch.ones_like(prompts))
+        >>> decoder = GroupDecoder(model, group_size=2, length=3, prompt_length=2)
         >>> decoder.read(prompts, ids=(0, 10)).shape
         torch.Size([4, 10])
         >>> decoder.read(torch.tensor([[5], [6], [7], [8]]), ids=(2, 5)).shape
         torch.Size([4, 3])
     """
 
-    def __init__(self, model: PreTrainedModel, *, group_size: int, length: int, prompt_mask: torch.Tensor) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel | PeftModel,
+        *,
+        group_size: int,
+        length: int,
+        prompt_length: int,
+        prompt_mask: torch.Tensor | None = None,
+    ) -> None:
         window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        if window is not None and prompt_mask.shape[1] + length > window:
+        if window is not None and prompt_length + length > window:
             raise ValueError(
                 f"Expected prompt and completion within the model's window of {window} tokens, got "
-                f"{prompt_mask.shape[1]} + {length}; shorten the prompt or the horizon, or train a model with a "
+                f"{prompt_length} + {length}; shorten the prompt or the horizon, or train a model with a "
                 "larger `max_position_embeddings`."
             )
         self.model = model
         self.group_size = group_size
-        self.mask = prompt_mask.bool()
-        self.position = self.mask.sum(dim=1).repeat_interleave(group_size)  # of each completion's next token
-        self.cache: GroupCache | None = None
-        if share_prompts(model) is None:  # there is no reason why it cannot
-            padded = None if bool(self.mask.all()) else self.mask
-            self.cache = GroupCache(group_size=group_size, length=length, prompt_mask=padded)
-        self.repeated: Any = None  # the model's own cache, if it cannot share
-        self.cache_keyword = _cache_keyword(model)
+        self.mask = None if prompt_mask is None else prompt_mask.bool()
         self.has_read_prompts = False
+        self.position: torch.Tensor  # of each completion's next token, `(B * G,)`, once prompts are read
+        self.cache: GroupCache | None = None
+        self.repeated: Any = None  # the model's own cache, if it cannot share
+        if share_prompts(model) is None:  # there is no reason why it cannot
+            self.cache = GroupCache(group_size=group_size, length=length, prompt_mask=self.mask)
+            self.head = OutputHead.of(model)
+        else:
+            self.cache_name = _cache_name(model)
 
     @torch.no_grad()
     def read(self, tokens: torch.Tensor, *, ids: Range | None = None) -> torch.Tensor:
@@ -91,10 +110,14 @@ class GroupDecoder:
             self.position = self.position + tokens.shape[1]
             return self._logits(tokens, positions, ids)
         self.has_read_prompts = True
-        logits = self._logits(tokens, (self.mask.long().cumsum(dim=1) - 1).clamp(min=0), ids)
+        if self.mask is None:
+            positions = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
+        else:
+            positions = (self.mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        self.position = (positions[:, -1] + 1).repeat_interleave(self.group_size)
+        logits = self._logits(tokens, positions, ids)
         if self.cache is None:
-            self.repeated.batch_repeat_interleave(self.group_size)
-            self.mask = self.mask.repeat_interleave(self.group_size, dim=0)
+            self._select(torch.arange(len(tokens), device=tokens.device).repeat_interleave(self.group_size))
         return logits.repeat_interleave(self.group_size, dim=0)
 
     def keep(self, prompts: torch.Tensor) -> None:
@@ -109,37 +132,52 @@ class GroupDecoder:
         rows = (prompts[:, None] * self.group_size + group).flatten()
         self.position = self.position[rows]
         if self.cache is None:
-            self.repeated.batch_select_indices(rows)
-            self.mask = self.mask[rows]
+            self._select(rows)
         else:
             self.cache.keep(prompts)
 
+    def _select(self, rows: torch.Tensor) -> None:
+        """Have the model's own cache hold these of its rows, in this order, some of them several times."""
+        self.repeated.reorder_cache(rows)
+        self.mask = None if self.mask is None else self.mask[rows]
+
     def _logits(self, tokens: torch.Tensor, positions: torch.Tensor, ids: Range | None) -> torch.Tensor:
-        inputs: dict[str, Any] = {"input_ids": tokens, "position_ids": positions}
         if self.cache is None:
-            if self.repeated is not None:
-                self.mask = torch.cat([self.mask, self.mask.new_ones(tokens.shape)], dim=1)
-            inputs |= {"attention_mask": self.mask.long(), self.cache_keyword: self.repeated}
-            output = self.model(**inputs, use_cache=True, logits_to_keep=1)
-            self.repeated = getattr(output, self.cache_keyword)
-            return output.logits[:, -1, slice(*ids or (None,))]
-        inputs |= {"attention_mask": no_mask(tokens), "shared_prompt": self.cache, "use_cache": False}
-        plain = plain_model(self.model)
-        head = plain.get_output_embeddings()
-        if ids is None or not _can_be_cut(plain, head):
+            return self._logits_unshared(tokens, positions, ids)
+        inputs: dict[str, Any] = {
+            "input_ids": tokens, "position_ids": positions, "attention_mask": no_mask(tokens),
+            "shared_prompt": self.cache, "use_cache": False,
+        }  # fmt: skip
+        if ids is None or not self.head.can_be_cut:
             return self.model(**inputs, logits_to_keep=1).logits[:, -1, slice(*ids or (None,))]
         # Only the valid ids' rows of the head are used: the other logits would be computed for nothing.
-        states = plain.base_model(**inputs).last_hidden_state[:, -1]
-        bias = None if head.bias is None else head.bias[slice(*ids)]
-        return nn.functional.linear(states, head.weight[slice(*ids)], bias)
+        return self.head(plain_model(self.model).base_model(**inputs).last_hidden_state[:, -1], ids)
+
+    def _logits_unshared(self, tokens: torch.Tensor, positions: torch.Tensor, ids: Range | None) -> torch.Tensor:
+        # Layers that fold what they have read into a state read several tokens at once at the beginning only.
+        has_state = any(hasattr(layer, "recurrent_states") for layer in getattr(self.repeated, "layers", ()))
+        size = 1 if has_state else tokens.shape[1]
+        for some, places in zip(tokens.split(size, dim=1), positions.split(size, dim=1), strict=True):
+            inputs: dict[str, Any] = {"input_ids": some, "position_ids": places, self.cache_name: self.repeated}
+            if self.mask is not None:
+                if self.repeated is not None:
+                    self.mask = torch.cat([self.mask, self.mask.new_ones(some.shape)], dim=1)
+                inputs["attention_mask"] = self.mask.long()
+            output = self.model(**inputs, use_cache=True, logits_to_keep=1)
+            self.repeated = getattr(output, self.cache_name, None)
+            if not hasattr(self.repeated, "reorder_cache"):
+                raise _unknown_cache(self.model)
+        return output.logits[:, -1, slice(*ids or (None,))]
 
 
-def prompts_at_once(model: PreTrainedModel, *, group_size: int, prompt_length: int, length: int) -> int:
+def prompts_at_once(model: PreTrainedModel | PeftModel, *, group_size: int, prompt_length: int, length: int) -> int:
     """
-    How many prompts to sample from together, so that their keys and values fill at most half of the free memory.
+    How many prompts to sample from together, so that their keys and values take at most [`CACHE_BYTES`].
+
+    It follows from sizes alone, so that a run that is resumed on a fuller machine draws what it would have drawn.
 
     Args:
-        model ([`~transformers.PreTrainedModel`]):
+        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
             A causal language model.
         group_size (`int`):
             Completions of a prompt.
@@ -156,17 +194,21 @@ def prompts_at_once(model: PreTrainedModel, *, group_size: int, prompt_length: i
         >>> model = LlamaForCausalLM(LlamaConfig(
         ...     vocab_size=10, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
         ... ))
-        >>> prompts_at_once(model, group_size=2, prompt_length=4, length=4) > 1000
+        >>> prompts_at_once(model, group_size=2, prompt_length=4, length=4) == 2**33 // (2 * 8 * (4 + 2 * 4) * 4)
         True
     """
     config = model.config.get_text_config()
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    all_heads = getattr(config, "num_attention_heads", None) or 1  # state-space models have none
+    width = getattr(config, "head_dim", None) or config.hidden_size // all_heads
+    heads = getattr(config, "num_key_value_heads", None) or all_heads
     tokens = prompt_length + group_size * length
     if share_prompts(model) is not None:  # each completion has a copy of its prompt
         tokens = group_size * (prompt_length + length)
-    bytes_of_prompt = 2 * config.num_hidden_layers * heads * width * tokens * model.dtype.itemsize
-    return max(1, _free_memory(model.device) // 2 // bytes_of_prompt)
+    device, dtype = model.device.type, model.dtype
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    bytes_of_prompt = 2 * config.num_hidden_layers * heads * width * tokens * dtype.itemsize
+    return max(1, CACHE_BYTES // bytes_of_prompt)
 
 
 @contextmanager
@@ -186,25 +228,24 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # some systems do not say: assume 8 GiB
-        return 8 << 30
+def _cache_name(model: PreTrainedModel | PeftModel) -> str:
+    """Name of the cache in a model's arguments and output."""
+    plain = plain_model(model)
+    if isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning:
+        kind = model.active_peft_config.peft_type.value
+        raise ValueError(
+            f"Expected a model, or one with an adapter in its layers such as LoRA, got {kind}: its learned tokens "
+            "would be read again at each step; sample by the model's own `generate`."
+        )
+    parameters = inspect.signature(plain.forward).parameters
+    name = next((name for name in CACHE_NAMES if name in parameters), None)
+    if name is None:
+        raise _unknown_cache(model)
+    return name
 
 
-def _cache_keyword(model: PreTrainedModel) -> str:
-    """Name of the cache in a model's arguments and output: `cache` from transformers 5.24 on."""
-    parameters = inspect.signature(plain_model(model).forward).parameters
-    return "cache" if "cache" in parameters else "past_key_values"
-
-
-def _can_be_cut(model: PreTrainedModel, head: nn.Module) -> bool:
-    """Whether a range of logits follows from that range of the head's rows alone, with nothing applied afterwards."""
-    config = model.config.get_text_config()
-    scaled = ("final_logit_softcapping", "logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling")
-    # Exact types: subclasses, such as adapters and quantized weights, compute something else.
-    is_plain = type(head) is nn.Linear and type(head.weight) in (nn.Parameter, torch.Tensor)
-    return is_plain and all(getattr(config, name, None) is None for name in scaled)
+def _unknown_cache(model: PreTrainedModel | PeftModel) -> ValueError:
+    return ValueError(
+        f"Expected a model whose cache is an argument ({' or '.join(CACHE_NAMES)}) and has `reorder_cache`, got "
+        f"{type(plain_model(model)).__name__}; sample by the model's own `generate`."
+    )

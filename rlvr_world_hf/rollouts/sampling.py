@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from ..processors.base import WorldModelProcessor
 from ..processors.step_blocks import to_tensor
 from .decoder import GroupDecoder, evaluating, prompts_at_once
+from .lockstep import Lockstep, in_parts
 from .record import Rollout
 
 
@@ -141,7 +142,7 @@ def sample_completions(
         top_p (`float`, *optional*, defaults to 1.0):
             Keep only the likeliest ids that together have this probability; 1 keeps all.
         autocast_dtype (`torch.dtype`, *optional*):
-            Compute in this precision (`torch.bfloat16`).
+            Compute in this precision, `torch.bfloat16` or `torch.float16`.
         return_logprobs (`bool`, *optional*, defaults to `False`):
             Also return the log-probability of each sampled token at the given temperature (1 if that is 0), among the
             valid ids and before top-k and top-p; 0 where the world wrote.
@@ -172,24 +173,29 @@ def sample_completions(
     uniforms, ranges = uniforms.to(prompt_ids.device, torch.float64), token_ranges.tolist()
     logprobs = torch.zeros(completion.shape, device=completion.device)
     precision = torch.autocast(prompt_ids.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
-    sizes = {"group_size": num_samples, "length": completion.shape[1]}
-    at_once = prompts_at_once(model, prompt_length=prompt_ids.shape[1], **sizes)
+    sizes: dict[str, Any] = {"group_size": num_samples, "length": completion.shape[1]}
+    prompt_length = prompt_ids.shape[1]
+
+    def sample_some(some: slice) -> None:
+        rows = slice(some.start * num_samples, some.stop * num_samples)
+        # `ids` and `scores` are views: writing to them fills `completion` and `logprobs`.
+        prompts, ids, noise, scores = prompt_ids[some], completion[rows], uniforms[rows], logprobs[rows]
+        decoder = GroupDecoder(model, prompt_length=prompt_length, **sizes)
+        if writes[:1] != [0]:  # the world writes the first token, so nothing is drawn after the prompt
+            decoder.read(prompts)
+        fed = 0
+        for position in writes:
+            unread, fed = ids[:, fed:position] if position else prompts, position
+            valid = decoder.read(unread, ids=ranges[position]).float()
+            drawn = draw(valid, noise[:, position], temperature=temperature, top_k=top_k, top_p=top_p)
+            ids[:, position] = drawn + ranges[position][0]
+            if return_logprobs:
+                scaled = (valid / (temperature or 1.0)).log_softmax(dim=-1)
+                scores[:, position] = scaled.gather(1, drawn[:, None])[:, 0]
+
     with evaluating(model), precision:
-        parts = (x.split(at_once * num_samples) for x in (completion, uniforms, logprobs))
-        for prompts, ids, noise, scores in zip(prompt_ids.split(at_once), *parts, strict=True):
-            # `ids` and `scores` are views: writing to them fills `completion` and `logprobs`.
-            decoder = GroupDecoder(model, prompt_mask=torch.ones_like(prompts), **sizes)
-            if writes[:1] != [0]:  # the world writes the first token, so nothing is drawn after the prompt
-                decoder.read(prompts)
-            fed = 0
-            for position in writes:
-                unread, fed = ids[:, fed:position] if position else prompts, position
-                valid = decoder.read(unread, ids=ranges[position]).float()
-                drawn = draw(valid, noise[:, position], temperature=temperature, top_k=top_k, top_p=top_p)
-                ids[:, position] = drawn + ranges[position][0]
-                if return_logprobs:
-                    scaled = (valid / (temperature or 1.0)).log_softmax(dim=-1)
-                    scores[:, position] = scaled.gather(1, drawn[:, None])[:, 0]
+        at_once = prompts_at_once(model, prompt_length=prompt_length, **sizes)
+        in_parts(sample_some, len(prompt_ids), at_once=at_once, lockstep=Lockstep(model))
     return (completion, logprobs) if return_logprobs else completion
 
 

@@ -355,9 +355,10 @@ def _is_for_cpu_kernel(query: torch.Tensor) -> bool:
 
 
 def _is_for_flash(query: torch.Tensor, bias: torch.Tensor | None) -> bool:
-    """Whether the flash kernel can take it: half precision, no bias, heads of at most 256."""
-    half = query.dtype in (torch.bfloat16, torch.float16)
-    return query.device.type == "cuda" and half and bias is None and query.shape[-1] <= 256
+    """Whether the flash kernel can take it: half precision, no bias, heads of a multiple of 8 and at most 256."""
+    half, width = query.dtype in (torch.bfloat16, torch.float16), query.shape[-1]
+    is_taken = query.device.type == "cuda" and half and bias is None and width <= 256 and width % 8 == 0
+    return is_taken and torch.cuda.get_device_capability(query.device) >= (8, 0)  # Ampere: a T4 has no such kernel
 
 
 def _scores(

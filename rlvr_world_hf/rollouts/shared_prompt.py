@@ -10,8 +10,11 @@ hands it to attention; all other parts of a transformer treat each token alone. 
   `(B * G, T)`.
 """
 
+import functools
+import inspect
 import math
 import sys
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -22,6 +25,7 @@ from peft import PeftModel
 from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .shared_attention import attend_shared, attend_shared_plainly
@@ -30,6 +34,12 @@ from .shared_attention import attend_shared, attend_shared_plainly
 SUFFIX = "_with_shared_prompts"
 """End of the name of an attention implementation that takes `shared_prompt`."""
 
+
+KNOWN_ARGUMENTS = (
+    "cache_position", "cu_seq_lens_k", "cu_seq_lens_q", "is_causal", "max_length_k", "max_length_q",
+    "num_items_in_batch", "output_hidden_states", "output_router_logits", "position_ids", "return_dict", "scaling",
+)  # fmt: skip
+"""Arguments of attention that change nothing here, or that are read; of others only those that are off are taken."""
 
 Attention = Callable[..., torch.Tensor]
 """[`attend_shared`] or [`attend_shared_plainly`]."""
@@ -54,7 +64,7 @@ class SharedPrompt(Protocol):
 
 def share_prompts(model: PreTrainedModel | PeftModel) -> str | None:
     """
-    Lets a model take `shared_prompt`; calls without it stay as they were.
+    Lets a model take `shared_prompt`; calls without it stay as they were, continuous batching included.
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
@@ -72,8 +82,9 @@ def share_prompts(model: PreTrainedModel | PeftModel) -> str | None:
         >>> share_prompts(MistralForCausalLM(windowed))
         'not every layer of MistralForCausalLM sees all tokens before it'
     """
+    reason = _reason_of_adapter(model)
     model = plain_model(model)
-    reason = _reason_not_to_share(model)
+    reason = reason or _reason_not_to_share(model)
     implementation = model.config._attn_implementation
     if reason is None and not implementation.endswith(SUFFIX):
         name = implementation + SUFFIX
@@ -81,6 +92,7 @@ def share_prompts(model: PreTrainedModel | PeftModel) -> str | None:
         AttentionInterface.register(name, _attention_beside(implementation))
         AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
         model.set_attn_implementation(name)
+        _batch_continuously_without(model)
     return reason
 
 
@@ -410,8 +422,11 @@ def _attention_beside(implementation: str) -> Callable:
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         if shared_prompt is None:
+            if attention_mask is not None and attention_mask.numel() == 1 < key.shape[2]:  # that of `no_mask`
+                raise ValueError(f"{type(module).__name__} is called without the `shared_prompt` of its model.")
             usual = ALL_ATTENTION_FUNCTIONS.get(implementation) or _eager_attention(module)
             return usual(module, query, key, value, attention_mask, *args, **kwargs)
+        _refuse_unknown(module, attention_mask, *args, **kwargs)
         if torch.is_autocast_enabled(query.device.type):  # autocast knows torch's own attention, and not this one
             dtype = torch.get_autocast_dtype(query.device.type)
             query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
@@ -427,18 +442,75 @@ def _eager_attention(module: Any) -> Callable:
     return sys.modules[type(module).__module__].eager_attention_forward
 
 
+def _refuse_unknown(module: Any, attention_mask: torch.Tensor | None, *args: Any, **kwargs: Any) -> None:
+    """Raises for what would change the usual attention and not ours."""
+    given = (name for name, value in kwargs.items() if isinstance(value, torch.Tensor) or value)
+    unknown = [name for name in given if name not in KNOWN_ARGUMENTS]
+    if kwargs.get("is_causal") is False:
+        unknown.append("is_causal")
+    if args:
+        unknown.append(f"{len(args)} arguments without a name")
+    if attention_mask is not None and attention_mask.numel() != 1:  # that of `no_mask` has one entry
+        unknown.append("attention_mask")
+    if unknown:
+        raise ValueError(
+            f"Expected {type(module).__name__} to attend by queries, keys and a scale alone where prompts are shared, "
+            f"got {', '.join(unknown)} too; train with `share_prompts=False` and sample by the model's own `generate`."
+        )
+
+
+def _batch_continuously_without(model: PreTrainedModel) -> None:
+    """transformers' continuous batching knows attention by its usual names only: it gets them meanwhile."""
+    if not hasattr(model, "generate_batch"):
+        return
+
+    @functools.wraps(type(model).generate_batch)
+    def generate_batch(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
+        shared = self.config._attn_implementation
+        self.set_attn_implementation(shared.removesuffix(SUFFIX))
+        try:
+            return type(self).generate_batch(self, *args, **kwargs)
+        finally:
+            self.set_attn_implementation(shared)
+
+    model.generate_batch = types.MethodType(generate_batch, model)
+
+
+def _reason_of_adapter(model: PreTrainedModel | PeftModel) -> str | None:
+    if not isinstance(model, PeftModel):
+        return None
+    config = model.active_peft_config
+    if config.is_prompt_learning or config.is_adaption_prompt:
+        return f"the adapter ({config.peft_type.value}) puts learned tokens before a prompt"
+    return None
+
+
 def _reason_not_to_share(model: PreTrainedModel) -> str | None:
     config, name = model.config.get_text_config(), type(model).__name__
     implementation = model.config._attn_implementation.removesuffix(SUFFIX)
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    types_of_layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     if not model._supports_attention_backend or not model._can_set_attn_implementation():
         return f"{name} does not take its attention from transformers' attention interface"
     if implementation not in (*ALL_ATTENTION_FUNCTIONS, "eager"):
         return f"attention implementation {implementation!r} of {name} cannot be called beside another; use 'sdpa'"
-    if layers != {"full_attention"} or getattr(config, "sliding_window", None) is not None:
+    if types_of_layers != {"full_attention"} or getattr(config, "sliding_window", None) is not None:
         return f"not every layer of {name} sees all tokens before it"
     if getattr(config, "attn_logit_softcapping", None) is not None:
         return f"{name} caps its attention scores"
+    layers = (module for module in model.modules() if isinstance(module, GradientCheckpointingLayer))
+    if not all(map(_hands_arguments_on, {type(layer).forward for layer in layers})):
+        return f"the layers of {name} do not hand arguments on to their attention"
+    if any(getattr(module, "is_causal", True) is False for module in model.modules()):
+        return f"attention of {name} sees later tokens too"
+    for attribute, what in (("sinks", "attention sinks"), ("relative_attention_bias", "position biases")):
+        if any(getattr(module, attribute, None) is not None for module in model.modules()):
+            return f"{name} has {what}"
     if getattr(config, "attention_dropout", 0.0):
         return f"{name} has attention dropout; set `attention_dropout` to 0 in its config"
     return None
+
+
+@functools.cache
+def _hands_arguments_on(forward: Callable) -> bool:
+    """Whether a layer uses the further arguments that it takes: that of Nemotron drops them."""
+    return inspect.getsource(inspect.unwrap(forward)).count("**kwargs") > 1

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from ..processors.text import LanguageWorldModelProcessor
 from .decoder import GroupDecoder, evaluating, prompts_at_once
+from .lockstep import Lockstep, in_parts
 from .sampling import check_sampling, draw, draw_uniforms
 
 
@@ -135,7 +136,7 @@ def sample_text(
         top_p (`float`, *optional*, defaults to 1.0):
             Draw only from the likeliest tokens that together have this probability.
         autocast_dtype (`torch.dtype`, *optional*):
-            Compute in this precision (`torch.bfloat16`).
+            Compute in this precision, `torch.bfloat16` or `torch.float16`.
 
     Returns:
         `list[list[int]]` of length `B * G`, the group of each prompt together: ids up to and including the end id, or
@@ -161,18 +162,21 @@ def sample_text(
             f"of {min(map(len, prompts), default=0)} tokens, and {len(seeds)} seeds."
         )
     length = max(map(len, prompts))
-    at_once = prompts_at_once(model, group_size=num_samples, prompt_length=length, length=max_new_tokens)
+    lockstep = Lockstep(model)
     precision = torch.autocast(model.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
-    completions: list[list[int]] = []
+    completions: dict[int, list[list[int]]] = {}  # by the first prompt of a part
+
+    def sample_some(some: slice) -> None:
+        before = None if skipped is None else skipped[some]
+        completions[some.start] = _sample_some(
+            model, prompts[some], draw_uniforms(seeds[some], num_samples, max_new_tokens, skipped=before), end_ids,
+            lockstep, temperature=temperature, top_k=top_k, top_p=top_p,
+        )  # fmt: skip
+
     with evaluating(model), precision:
-        for start in range(0, len(prompts), at_once):
-            some = slice(start, start + at_once)
-            before = None if skipped is None else skipped[some]
-            completions += _sample_some(
-                model, prompts[some], draw_uniforms(seeds[some], num_samples, max_new_tokens, skipped=before), end_ids,
-                temperature=temperature, top_k=top_k, top_p=top_p,
-            )  # fmt: skip
-    return completions
+        at_once = prompts_at_once(model, group_size=num_samples, prompt_length=length, length=max_new_tokens)
+        in_parts(sample_some, len(prompts), at_once=at_once, lockstep=lockstep)
+    return [ids for start in sorted(completions) for ids in completions[start]]
 
 
 def seed_of(*place: int) -> int:
@@ -198,6 +202,7 @@ def _sample_some(
     prompts: Sequence[Sequence[int]],
     uniforms: torch.Tensor,
     end_ids: Sequence[int],
+    lockstep: Lockstep,
     *,
     temperature: float,
     top_k: int,
@@ -210,7 +215,11 @@ def _sample_some(
     for row, ids in enumerate(prompts):
         tokens[row, length - len(ids) :] = torch.tensor(ids)
         mask[row, length - len(ids) :] = True
-    decoder = GroupDecoder(model, group_size=group_size, length=max_new_tokens, prompt_mask=mask.to(device))
+    is_padded = any(len(ids) < length for ids in prompts)
+    decoder = GroupDecoder(
+        model, group_size=group_size, length=max_new_tokens, prompt_length=length,
+        prompt_mask=mask.to(device) if is_padded else None,
+    )  # fmt: skip
     unread, noise = tokens.to(device), uniforms.to(device, torch.float64)
     ends = torch.tensor(list(end_ids), device=device)
     written = torch.zeros(rows, max_new_tokens, dtype=torch.long, device=device)
@@ -221,14 +230,17 @@ def _sample_some(
         drawn = draw(logits, noise[active, position], temperature=temperature, top_k=top_k, top_p=top_p)
         written[active, position] = drawn
         # A completion that has ended is read on with its group; its length stays as it is.
-        has_ended = torch.isin(drawn, ends) & (lengths[active] > position + 1)
-        lengths[active[has_ended]] = position + 1
+        has_ended = torch.isin(drawn, ends)
+        lengths[active] = torch.where(has_ended, lengths[active].clamp(max=position + 1), lengths[active])
         open_groups = (lengths[active] > position + 1).unflatten(0, (-1, group_size)).any(dim=1)
-        if not bool(open_groups.all()):
-            decoder.keep(open_groups.nonzero()[:, 0])
-            still = open_groups.repeat_interleave(group_size)
-            active, drawn = active[still], drawn[still]
-        if not len(active):
+        kept = open_groups.nonzero()[:, 0]
+        if not lockstep.most(len(kept)):
             break
+        if not len(kept):  # the others are not done: a group that is goes on, so that their weights are gathered
+            kept = kept.new_zeros(1)
+        if len(kept) < len(open_groups):
+            decoder.keep(kept)
+            still = (kept[:, None] * group_size + torch.arange(group_size, device=device)).flatten()
+            active, drawn = active[still], drawn[still]
         unread = drawn[:, None]
     return [ids[:count] for ids, count in zip(written.tolist(), lengths.tolist(), strict=True)]

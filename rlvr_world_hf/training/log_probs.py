@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
+from ..rollouts.head import RangeHead
 from ..rollouts.shared_prompt import PackedGroups, pack_groups, unpack_completions
-from .range_head import RangeHead
 
 
 def completion_log_probs(

@@ -13,10 +13,10 @@ import torch
 from transformers import PreTrainedModel
 
 from ..processors.base import WorldModelProcessor, state_columns
+from ..rollouts.head import RangeHead
 from ..rollouts.sampling import rollout
 from ..rollouts.text import sample_text
 from .grouped_rows import GroupedRows, Rows
-from .range_head import RangeHead
 
 
 class Modality(ABC):

@@ -10,10 +10,10 @@ import torch
 from accelerate.utils import gather_object
 
 from ..rewards.base import VerifiableReward
+from ..rollouts.head import RangeHead
 from .advantages import beyond_last_step, group_advantages, rewards_to_go
 from .grouped_rows import GroupedRows, Rows
 from .grpo_config import WorldModelGRPOConfig
-from .range_head import RangeHead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

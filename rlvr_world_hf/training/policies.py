@@ -19,8 +19,8 @@ from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from ..hub.checkpoint import choose_attention
 from ..processors.base import WorldModelProcessor
+from ..rollouts.head import accept_range_head
 from ..rollouts.shared_prompt import share_prompts
-from .range_head import accept_range_head
 
 
 logger = logging.get_logger(__name__)

@@ -23,9 +23,9 @@ from transformers import (
 
 from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
+from ..rollouts.head import RangeHead, accept_range_head
 from .callbacks import ENDLESS, Clock, ProgressLine
 from .checkpoints import best_checkpoint, checkpoint_state, last_checkpoint, load_weights, trained_seconds
-from .range_head import RangeHead, accept_range_head
 
 
 Rows = list[dict[str, torch.Tensor]]
@@ -310,7 +310,7 @@ def pretrain(
             Folder for checkpoints.
         args ([`LikelihoodConfig`]):
             How to train.
-        range_head ([`~rlvr_world_hf.training.range_head.RangeHead`], *optional*):
+        range_head ([`~rlvr_world_hf.rollouts.head.RangeHead`], *optional*):
             Learn each token among the ids valid at its position only, the distribution that rollouts sample from; only
             their logits are computed. By default among all ids, as the paper's code does.
         callbacks (`Sequence[TrainerCallback]`, *optional*):

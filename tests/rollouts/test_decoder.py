@@ -6,7 +6,31 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from peft import PromptTuningConfig, get_peft_model
+from transformers import (
+    BambaConfig,
+    BambaForCausalLM,
+    FalconH1Config,
+    FalconH1ForCausalLM,
+    GptOssConfig,
+    GptOssForCausalLM,
+    JambaConfig,
+    JambaForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen3NextConfig,
+    Qwen3NextForCausalLM,
+    RecurrentGemmaConfig,
+    RecurrentGemmaForCausalLM,
+    RwkvConfig,
+    RwkvForCausalLM,
+)
 
 from rlvr_world_hf.rollouts import decoder as module
 from rlvr_world_hf.rollouts.decoder import GroupDecoder, evaluating, prompts_at_once
@@ -61,7 +85,7 @@ def test_greedy_tokens_are_those_of_generate(model: LlamaForCausalLM, prompts: t
     ids, mask = prompts
     repeated = {"input_ids": ids.repeat_interleave(GROUP, 0), "attention_mask": mask.repeat_interleave(GROUP, 0)}
     expected = model.generate(**repeated, max_new_tokens=8, min_new_tokens=8, do_sample=False)[:, 6:]
-    decoder = GroupDecoder(model, group_size=GROUP, length=8, prompt_mask=mask)
+    decoder = GroupDecoder(model, group_size=GROUP, length=8, prompt_length=6, prompt_mask=mask)
     tokens, unread = [], ids
     for _ in range(8):
         unread = decoder.read(unread).argmax(dim=-1)[:, None]
@@ -71,7 +95,7 @@ def test_greedy_tokens_are_those_of_generate(model: LlamaForCausalLM, prompts: t
 
 def test_some_ids_are_a_part_of_all(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:
     ids, mask = prompts
-    sizes = {"group_size": GROUP, "length": 4, "prompt_mask": mask}
+    sizes = {"group_size": GROUP, "length": 4, "prompt_length": 6, "prompt_mask": mask}
     every, some = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
     for unread in (ids, torch.full((9, 2), 7)):
         torch.testing.assert_close(some.read(unread, ids=(5, 9)), every.read(unread)[:, 5:9], atol=1e-6, rtol=0)
@@ -79,7 +103,7 @@ def test_some_ids_are_a_part_of_all(model: LlamaForCausalLM, prompts: tuple[torc
 
 def test_prompts_that_are_left_go_on_as_before(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:
     ids, mask = prompts
-    sizes = {"group_size": GROUP, "length": 4, "prompt_mask": mask}
+    sizes = {"group_size": GROUP, "length": 4, "prompt_length": 6, "prompt_mask": mask}
     every, some = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
     kept = torch.tensor([0, 2])
     for decoder in (every, some):
@@ -99,25 +123,103 @@ def test_a_cache_is_given_by_the_name_the_model_takes(
     named = kind(model.config).eval()
     named.load_state_dict(model.state_dict())
     ids, mask = prompts
-    sizes = {"group_size": GROUP, "length": 4, "prompt_mask": mask}
+    sizes = {"group_size": GROUP, "length": 4, "prompt_length": 6, "prompt_mask": mask}
     expected, decoder = GroupDecoder(model, **sizes), GroupDecoder(named, **sizes)
     for unread in (ids, torch.arange(9)[:, None] + 10, torch.arange(9)[:, None] + 20):
         assert torch.equal(decoder.read(unread), expected.read(unread))
 
 
+SIZES = {
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.3,
+}
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_chunk_size": 8}
+WITH_STATE = {
+    "state space": lambda: Mamba2ForCausalLM(
+        Mamba2Config(
+            vocab_size=40, hidden_size=32, num_heads=8, head_dim=8, state_size=8, num_hidden_layers=2, n_groups=1,
+            chunk_size=8,
+        )
+    ),
+    "linear attention": lambda: Qwen3NextForCausalLM(
+        Qwen3NextConfig(
+            **SIZES, head_dim=8, linear_num_value_heads=4, linear_num_key_heads=2, linear_key_head_dim=8,
+            linear_value_head_dim=8, layer_types=["linear_attention", "full_attention"], num_experts=0,
+        )
+    ),
+    "convolutions": lambda: Lfm2ForCausalLM(Lfm2Config(**SIZES, full_attn_idxs=[1])),
+    "state space and attention": lambda: BambaForCausalLM(BambaConfig(**SIZES, attn_layer_indices=[1], **MAMBA)),
+    "state space, one token at a time": lambda: JambaForCausalLM(
+        JambaConfig(
+            **SIZES, attn_layer_period=2, attn_layer_offset=1, num_experts=1, expert_layer_period=10,
+            use_mamba_kernels=False, mamba_d_state=8, mamba_dt_rank=4,
+        )
+    ),
+    "both in a layer": lambda: FalconH1ForCausalLM(FalconH1Config(**SIZES, mamba_d_ssm=64, **MAMBA)),
+    "sliding windows": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)),
+    "attention sinks": lambda: GptOssForCausalLM(
+        GptOssConfig(**SIZES, head_dim=8, num_local_experts=2, num_experts_per_tok=1, sliding_window=4)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("build", WITH_STATE.values(), ids=list(WITH_STATE))
+def test_models_that_keep_a_state_read_as_they_do_alone(build: Any, prompts: tuple[torch.Tensor, ...]) -> None:
+    torch.manual_seed(0)
+    model = build().eval()
+    ids, mask = prompts
+    decoder = GroupDecoder(model, group_size=GROUP, length=6, prompt_length=6, prompt_mask=mask)
+    rows = [row[seen.bool()].tolist() for row, seen in zip(ids, mask, strict=True) for _ in range(GROUP)]
+
+    def expected() -> torch.Tensor:
+        with torch.no_grad():
+            return torch.stack([model(torch.tensor([row]), use_cache=False).logits[0, -1] for row in rows])
+
+    torch.testing.assert_close(decoder.read(ids), expected(), atol=1e-4, rtol=1e-4)
+    random = torch.Generator().manual_seed(2)
+    for count, kept in ((1, [0, 1, 2]), (3, [0, 2]), (1, [0, 1])):
+        unread = torch.randint(1, 40, (len(rows), count), generator=random)
+        rows = [row + further.tolist() for row, further in zip(rows, unread, strict=True)]
+        torch.testing.assert_close(decoder.read(unread), expected(), atol=1e-4, rtol=1e-4)
+        decoder.keep(torch.tensor(kept))
+        rows = [rows[group * GROUP + member] for group in kept for member in range(GROUP)]
+
+
+def test_a_cache_that_cannot_be_copied_is_refused_by_name(prompts: tuple[torch.Tensor, ...]) -> None:
+    ids, mask = prompts
+    sizes = {"group_size": GROUP, "length": 4, "prompt_length": 6, "prompt_mask": mask}
+    with pytest.raises(ValueError, match="got RwkvForCausalLM; sample by the model's own"):
+        GroupDecoder(RwkvForCausalLM(RwkvConfig(vocab_size=40, hidden_size=32, num_hidden_layers=2)), **sizes)
+    griffin = RecurrentGemmaForCausalLM(RecurrentGemmaConfig(**SIZES | {"num_hidden_layers": 3}))
+    with pytest.raises(ValueError, match="got RecurrentGemmaForCausalLM; sample by"):
+        GroupDecoder(griffin, **sizes).read(ids)
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+    with pytest.raises(ValueError, match="got PROMPT_TUNING: its learned tokens"):
+        GroupDecoder(get_peft_model(LlamaForCausalLM(LlamaConfig(**SIZES)), config), **sizes)
+
+
 def test_beyond_the_window(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:
     with pytest.raises(ValueError, match=r"window of 16 tokens, got 6 \+ 11"):
-        GroupDecoder(model, group_size=GROUP, length=11, prompt_mask=prompts[1])
+        GroupDecoder(model, group_size=GROUP, length=11, prompt_length=6, prompt_mask=prompts[1])
 
 
-def test_prompts_fit_into_memory(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("autocast", [False, True])
+def test_prompts_fit_into_the_bytes_there_are(
+    autocast: bool, model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes = {"group_size": 4, "prompt_length": 10, "length": 5}
     is_shared = model.config.attention_dropout == 0
-    of_prompt = 2 * 2 * 2 * 8 * 4 * ((10 + 4 * 5) if is_shared else 4 * (10 + 5))
-    monkeypatch.setattr(module, "_free_memory", lambda device: 2 * 7 * of_prompt)
-    assert prompts_at_once(model, **sizes) == 7
-    monkeypatch.setattr(module, "_free_memory", lambda device: 0)
-    assert prompts_at_once(model, **sizes) == 1
+    of_prompt = 2 * 2 * 2 * 8 * (2 if autocast else 4) * ((10 + 4 * 5) if is_shared else 4 * (10 + 5))
+    with torch.autocast("cpu", torch.float16, enabled=autocast):
+        monkeypatch.setattr(module, "CACHE_BYTES", 8 * of_prompt - 1)
+        assert prompts_at_once(model, **sizes) == 7
+        monkeypatch.setattr(module, "CACHE_BYTES", 0)
+        assert prompts_at_once(model, **sizes) == 1
 
 
 def test_a_model_is_left_as_it_was(model: LlamaForCausalLM) -> None:

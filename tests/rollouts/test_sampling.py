@@ -9,6 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.rollouts import sampling
 from rlvr_world_hf.rollouts.sampling import draw_uniforms, rollout, sample_completions
+from rlvr_world_hf.rollouts.shared_prompt import GroupCache, no_mask, share_prompts
 from tests.tiny import tiny_model, tiny_processor
 
 
@@ -131,10 +132,25 @@ def test_model_is_left_as_it_was(model: LlamaForCausalLM, inputs: tuple[Any, ...
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_autocast(model: LlamaForCausalLM, inputs: tuple[Any, ...]) -> None:
-    ids, logprobs = sample(model, inputs, autocast_dtype=torch.bfloat16, return_logprobs=True)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast(model: LlamaForCausalLM, inputs: tuple[Any, ...], dtype: torch.dtype) -> None:
+    computed = set()
+    model.model.layers[0].mlp.down_proj.register_forward_hook(lambda module, given, out: computed.add(out.dtype))
+    ids, logprobs = sample(model, inputs, autocast_dtype=dtype, return_logprobs=True)
+    assert computed == {dtype}
     assert logprobs.dtype == torch.float32
     torch.testing.assert_close(logprobs, teacher_forced(model, inputs, ids), atol=0.3, rtol=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_keeps_half_as_many_bytes(dtype: torch.dtype) -> None:
+    model = tiny_model(tiny_processor())
+    cache = GroupCache(group_size=1, length=2)
+    given = {"input_ids": torch.ones(1, 3, dtype=torch.long), "attention_mask": no_mask(torch.ones(1))}
+    share_prompts(model)
+    with torch.no_grad(), torch.autocast("cpu", dtype):
+        model(**given, shared_prompt=cache, use_cache=False)
+    assert {x.dtype for pair in cache.prompts.values() for x in pair} == {dtype}
 
 
 @pytest.mark.parametrize(

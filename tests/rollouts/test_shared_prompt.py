@@ -1,26 +1,41 @@
 """A model that computes a prompt once gives what it gives when the prompt stands before every completion."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
+    ContinuousBatchingConfig,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GenerationConfig,
+    GptOssConfig,
+    GptOssForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    NemotronConfig,
+    NemotronForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    RobertaConfig,
+    RobertaForCausalLM,
 )
 
+from rlvr_world_hf.rollouts import shared_prompt as module
 from rlvr_world_hf.rollouts.shared_prompt import (
     GroupCache,
+    PackedGroups,
     no_mask,
     pack_groups,
     samples_a_prompt,
@@ -152,11 +167,32 @@ def test_cached_logits_in_pieces(model: PreTrainedModel) -> None:
     torch.testing.assert_close(torch.cat(pieces, dim=1)[scored], expected[scored], atol=1e-5, rtol=0)
 
 
+PREFIX = PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+PROMPT_TUNING = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+BERT = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
+WHOLE = {"layer_types": ["full_attention"] * 2, "sliding_window": None}
+
+
+def capped_gemma() -> PreTrainedModel:
+    return Gemma2ForCausalLM(Gemma2Config(**SIZES, **WHOLE, head_dim=8, attn_implementation="eager"))
+
+
+def gpt_oss_of_whole_attention() -> PreTrainedModel:
+    experts = {"num_local_experts": 2, "num_experts_per_tok": 1}
+    return GptOssForCausalLM(GptOssConfig(**SIZES, **WHOLE, **experts, head_dim=8, attn_implementation="eager"))
+
+
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
         (lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)), "sees all tokens"),
         (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_dropout=0.1)), "attention dropout"),
+        (lambda: NemotronForCausalLM(NemotronConfig(**SIZES)), "do not hand arguments on"),
+        (lambda: RobertaForCausalLM(RobertaConfig(**BERT)), "sees later tokens too"),
+        (capped_gemma, "caps its attention scores"),
+        (gpt_oss_of_whole_attention, "has attention sinks"),
+        (lambda: get_peft_model(MODELS["llama"](), PREFIX), "adapter (PREFIX_TUNING) puts learned tokens"),
+        (lambda: get_peft_model(MODELS["llama"](), PROMPT_TUNING), "adapter (PROMPT_TUNING) puts learned tokens"),
     ],
 )
 def test_what_cannot_share_says_why(build: Callable[[], PreTrainedModel], reason: str) -> None:
@@ -164,6 +200,85 @@ def test_what_cannot_share_says_why(build: Callable[[], PreTrainedModel], reason
     before = model.config._attn_implementation
     assert reason in (share_prompts(model) or "")
     assert model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize(
+    ("build", "argument"),
+    [
+        (capped_gemma, "softcap"),
+        (gpt_oss_of_whole_attention, "s_aux"),
+    ],
+)
+def test_arguments_of_attention_that_are_not_known_are_refused(
+    build: Callable[[], PreTrainedModel], argument: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even of a model that the reasons not to share do not know."""
+    monkeypatch.setattr(module, "_reason_not_to_share", lambda model: None)
+    model, (ids, mask) = build(), sequences()
+    model.config.sliding_window = 64  # of layers that it does not have, for which their masks are made
+    share_prompts(model)
+    unshared(model, ids, mask)
+    with pytest.raises(ValueError, match=rf"got {argument} too; train with `share_prompts=False`"):
+        model(**pack_groups(ids, mask, completion_length=LENGTH), use_cache=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"position_bias": torch.zeros(1)}, "position_bias"),
+        ({"output_attentions": True}, "output_attentions"),
+        ({"dropout": 0.1}, "dropout"),
+        ({"sliding_window": 4}, "sliding_window"),
+        ({"is_causal": False}, "is_causal"),
+        ({"mask": torch.zeros(1, 1, 4, 4)}, "attention_mask"),
+        ({"position": (0.5,)}, "1 arguments without a name"),
+    ],
+)
+def test_what_changes_attention_is_named(given: dict[str, Any], named: str) -> None:
+    attend = module._attention_beside("sdpa")
+    states = torch.zeros(1, 1, 5, 8)
+    groups = PackedGroups(prompts=1, prompt_length=1, completion_length=2)
+    usual = {"scaling": 1.0, "dropout": 0.0, "sliding_window": None, "position_ids": torch.zeros(1, 5)}
+    owner = SimpleNamespace(layer_idx=0)
+    attend(owner, states, states, states, no_mask(states), **usual, shared_prompt=groups)
+    mask, position = given.pop("mask", no_mask(states)), given.pop("position", ())
+    with pytest.raises(ValueError, match=f"got {named} too"):
+        attend(owner, states, states, states, mask, *position, **usual | given, shared_prompt=groups)
+
+
+def test_a_prompt_that_does_not_reach_attention_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the reasons not to share do not tell."""
+    monkeypatch.setattr(module, "_hands_arguments_on", lambda forward: True)
+    model, (ids, mask) = NemotronForCausalLM(NemotronConfig(**SIZES)), sequences()
+    assert share_prompts(model) is None
+    with pytest.raises(ValueError, match="NemotronAttention is called without the `shared_prompt`"):
+        model(**pack_groups(ids, mask, completion_length=LENGTH), use_cache=False)
+
+
+@pytest.mark.parametrize("kind", ["llama", "plain attention", "lora"])
+def test_continuous_batching_is_as_before(kind: str) -> None:
+    """As TRL samples with `use_transformers_continuous_batching`."""
+    torch.manual_seed(0)
+    model = MODELS[kind]().eval()
+    settings = {
+        "generation_config": GenerationConfig(max_new_tokens=4, do_sample=False, eos_token_id=49, pad_token_id=0),
+        "continuous_batching_config": ContinuousBatchingConfig(num_blocks=4, max_batch_tokens=64),
+        "progress_bar": False,
+        "warmup": False,
+    }
+    prompts = [[1, 2, 3, 4, 5], [6, 7, 8]]
+    expected = [
+        model.generate(torch.tensor([ids]), generation_config=settings["generation_config"])[0, len(ids) :].tolist()
+        for ids in prompts
+    ]
+    assert share_prompts(model) is None
+    shared = model.config._attn_implementation
+    outputs = model.generate_batch(prompts, **settings)
+    assert [output.generated_tokens for output in outputs.values()] == expected
+    assert model.config._attn_implementation == shared
+    copied = copy.deepcopy(model)
+    outputs = copied.generate_batch(prompts[:1], **settings)
+    assert [output.generated_tokens for output in outputs.values()] == expected[:1]
 
 
 def test_samples_a_prompt() -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from trl.trainer.utils import add_fused_lm_head
 
+from rlvr_world_hf.rollouts.head import RangeHead, accept_range_head
 from rlvr_world_hf.rollouts.shared_prompt import share_prompts
 from rlvr_world_hf.training.log_probs import completion_log_probs
-from rlvr_world_hf.training.range_head import RangeHead, accept_range_head
 from tests.training.world import HORIZON, small_policy, small_processor
 
 

@@ -39,8 +39,8 @@ Sources = dict[str, str]
 BY_HAND = {
     "trl.trainer.grpo_trainer.GRPOTrainer._tokenize_prompts": "called in training/modality.py",
     "trl.trainer.utils.RepeatSampler": "its order is set in training/grouped_rows.py",
-    "transformers.models.llama.modeling_llama.LlamaForCausalLM.forward": "replaced in training/range_head.py",
-    "transformers.models.qwen3.modeling_qwen3.Qwen3ForCausalLM.forward": "replaced in training/range_head.py",
+    "transformers.models.llama.modeling_llama.LlamaForCausalLM.forward": "replaced in rollouts/head.py",
+    "transformers.models.qwen3.modeling_qwen3.Qwen3ForCausalLM.forward": "replaced in rollouts/head.py",
     "transformers.integrations.sdpa_attention.sdpa_attention_forward": "replaced in rollouts/shared_prompt.py",
     "transformers.modeling_utils.PreTrainedModel._can_set_attn_implementation": "called in rollouts/shared_prompt.py",
     "transformers.trainer.Trainer._load_from_checkpoint": "called in training/grpo_trainer.py",

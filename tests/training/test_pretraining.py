@@ -6,9 +6,9 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 
+from rlvr_world_hf.rollouts.head import RangeHead
 from rlvr_world_hf.training.checkpoints import checkpoint_state, last_checkpoint
 from rlvr_world_hf.training.pretraining import LikelihoodConfig, Pretraining, build_policy, pretrain, tokenize_rows
-from rlvr_world_hf.training.range_head import RangeHead
 from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows
 
 

@@ -296,9 +296,9 @@ class StepBlockKind(WorldKind):
 
     def likelihood_parts(self, run: StageRun, model: Any, processor: Any, settings: Any) -> LikelihoodParts:
         """The policy and cached tokens of the rows; with a range head if the recipe restricts log-probabilities."""
+        from ...rollouts.head import RangeHead
         from ...training import pretrain
         from ...training.callbacks import ProcessorBeside
-        from ...training.range_head import RangeHead
 
         # The first process fills the cache, which the others then read.
         with run.processes.first_before_others():
