@@ -11,7 +11,7 @@ from einops import rearrange
 from huggingface_hub import CommitInfo
 
 from .data.episode import Episode
-from .hub.checkpoint import load_world_model, save_world_model
+from .hub.checkpoint import choose_attention, load_world_model, save_world_model
 from .hub.example import load_example
 from .hub.push import push_world_model
 from .processors.base import state_columns
@@ -169,7 +169,7 @@ class WorldModelPipeline:
         if "text" in self.processor.predicts:
             prompt = frames if actions is None else self.processor.write_prompt(frames, actions)
             completions = sample_answers(
-                self.model, self.processor, [prompt], num_samples=num_samples, temperature=temperature, top_k=top_k,
+                self._policy(), self.processor, [prompt], num_samples=num_samples, temperature=temperature, top_k=top_k,
                 top_p=top_p, seed=seed,
             )[0]  # fmt: skip
             return [self.processor.find_answer(completion) for completion in completions]
@@ -231,7 +231,7 @@ class WorldModelPipeline:
         if states is not None:
             columns["context_states"] = torch.stack([_states_first(item) for item in states])
         record = rollout(
-            self.model,
+            self._policy(),
             self.processor,
             actions=torch.stack([_rows(item, "actions") for item in actions]),
             **columns,
@@ -299,7 +299,7 @@ class WorldModelPipeline:
         read = _frames_first if "frames" in self.processor.predicts else _states_first
         columns: dict[str, Any] = {} if states is None else {"context_states": _states_first(states)[None]}
         record = rollout(
-            self.model,
+            self._policy(),
             self.processor,
             context=read(frames)[None],
             actions=sequences,
@@ -313,6 +313,10 @@ class WorldModelPipeline:
         )
         futures = state_columns(record.predicted)
         return futures if len(futures) > 1 else futures["predicted"]
+
+    def _policy(self) -> Any:
+        """The model, with the attention for where it computes now; on a CPU it keeps what it was loaded with."""
+        return self.model if self.model.device.type == "cpu" else choose_attention(self.model)
 
     def _horizon(self, actions: int, asked: int | None) -> int:
         before = self.processor.layout.prompt_actions

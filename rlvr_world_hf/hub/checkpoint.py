@@ -29,6 +29,7 @@ from transformers import PreTrainedModel
 from ..data.drafts import draft_path
 from ..processors.base import WorldModelProcessor
 from ..processors.weights import read_settings
+from ..rollouts.shared_prompt import SUFFIX
 from .download import local_folder
 from .example import EXAMPLE
 from .official import find_official, load_official
@@ -187,12 +188,12 @@ def choose_attention(model: PreTrainedModel, device: torch.device | None = None)
     Returns:
         `PreTrainedModel`: the same.
     """
+    present = model.config._attn_implementation.removesuffix(SUFFIX)
+    wanted = getattr(model, "attention_elsewhere", present)
     if (model.device if device is None else device).type == "cpu":
-        if not hasattr(model, "attention_elsewhere"):
-            model.attention_elsewhere = model.config._attn_implementation
-        model.set_attn_implementation("eager")
-    elif hasattr(model, "attention_elsewhere"):
-        model.set_attn_implementation(model.attention_elsewhere)
+        model.attention_elsewhere, wanted = wanted, "eager"
+    if wanted != present:
+        model.set_attn_implementation(wanted)
     return model
 
 

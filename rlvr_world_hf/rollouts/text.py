@@ -181,7 +181,7 @@ def sample_text(
 
 def seed_of(*place: int) -> int:
     """
-    One seed made from several numbers, such as that of an update and that of a prompt in it.
+    One seed made from several numbers, such as that of an update and that of a prompt in it; of more numbers another.
 
     Args:
         place (`int`):
@@ -191,9 +191,11 @@ def seed_of(*place: int) -> int:
         `int`: in `[0, 2 ** 32)`.
 
     Example:
-        >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(1, 0)
-        (True, False)
+        >>> seed_of(0, 1) == seed_of(0, 1), seed_of(0, 1) == seed_of(1, 0), seed_of(0, 1) == seed_of(0, 1, 0)
+        (True, False, False)
     """
+    if len(place) < 4:  # numpy fills up with zeros to four numbers, and so would take some of different length for one
+        place = (*place, *[0] * (4 - len(place)), len(place))
     return int(np.random.SeedSequence(place).generate_state(1)[0])
 
 

@@ -149,7 +149,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         # As TRL, except that it scatters groups over the updates at random, and that advantages are ours.
         steps = self.args.steps_per_generation
         if not self.model.training:
-            place: tuple[int, ...] = (self.args.seed, 0, 0, self._evaluated, 1)
+            place: tuple[int, ...] = (self.args.seed, self._evaluated)
             self._evaluated += 1
             return self._answered(generation_batch, self.num_generations_eval, place)
         if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from rlvr_world_hf import LanguageWorldModelProcessor
-from rlvr_world_hf.rollouts.text import sample_answers, sample_text
+from rlvr_world_hf.rollouts.text import sample_answers, sample_text, seed_of
 from tests.tiny import text_tokenizer, tiny_language_model
 
 
@@ -104,3 +104,8 @@ def test_frequencies_follow_the_model(world):
 def test_an_empty_prompt_is_refused(world):
     with pytest.raises(ValueError, match="shortest of 0 tokens"):
         sample_text(world[0], [[1], []], num_samples=1, max_new_tokens=2, end_ids=[], seeds=[0, 1])
+
+
+def test_seeds_of_places_with_different_numbers_of_coordinates_differ() -> None:
+    places = [(0, 5), (0, 5, 0), (0, 5, 0, 0), (0, 5, 0, 0, 0), (0, 5, 0, 0, 0, 0), (0,), (0, 0), (0, 0, 0)]
+    assert len({seed_of(*place) for place in places}) == len(places)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from rlvr_world_hf.hub.checkpoint import load_world_model, save_world_model
+from rlvr_world_hf.hub.checkpoint import choose_attention, load_world_model, save_world_model
 from rlvr_world_hf.training.policies import nothing_loaded_beside, prepare_policies, reference_of
 from tests.training.world import parameters, settings, small_policy, small_processor, small_rows, small_trainer
 
@@ -25,6 +25,9 @@ def test_a_model_loaded_on_the_cpu_gets_its_attention_back_elsewhere_and_its_cod
     assert prepare_policies(trainer_on("meta", model), loaded)
     assert model.config._attn_implementation == "sdpa_with_shared_prompts"
     assert loaded.device.type == loaded.codec.device.type == "meta"
+    for _ in range(2):  # and back again
+        assert choose_attention(model, torch.device("cpu")).config._attn_implementation == "eager"
+    assert choose_attention(model, torch.device("meta")).config._attn_implementation == "sdpa"
 
 
 def test_on_a_cpu_attention_stays_as_it_was_chosen(tmp_path: Path) -> None:
