@@ -169,8 +169,8 @@ class WorldModelPipeline:
         if "text" in self.processor.predicts:
             prompt = frames if actions is None else self.processor.write_prompt(frames, actions)
             completions = sample_answers(
-                self._policy(), self.processor, [prompt], num_samples=num_samples, temperature=temperature, top_k=top_k,
-                top_p=top_p, seed=seed,
+                self._policy(), self.processor, [prompt], num_samples=num_samples, temperature=temperature,
+                top_k=top_k, top_p=top_p, seed=seed,
             )[0]  # fmt: skip
             return [self.processor.find_answer(completion) for completion in completions]
         predicted = self.predict_batch(
