@@ -14,7 +14,6 @@ import functools
 import inspect
 import math
 import sys
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -64,7 +63,8 @@ class SharedPrompt(Protocol):
 
 def share_prompts(model: PreTrainedModel | PeftModel) -> str | None:
     """
-    Lets a model take `shared_prompt`; calls without it stay as they were, continuous batching included.
+    Lets a model take `shared_prompt`; calls without it stay as they were. Continuous batching knows
+    attention by its usual names only: it needs a model that does not share.
 
     Args:
         model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
@@ -92,7 +92,6 @@ def share_prompts(model: PreTrainedModel | PeftModel) -> str | None:
         AttentionInterface.register(name, _attention_beside(implementation))
         AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
         model.set_attn_implementation(name)
-        _batch_continuously_without(model)
     return reason
 
 
@@ -457,23 +456,6 @@ def _refuse_unknown(module: Any, attention_mask: torch.Tensor | None, *args: Any
             f"Expected {type(module).__name__} to attend by queries, keys and a scale alone where prompts are shared, "
             f"got {', '.join(unknown)} too; train with `share_prompts=False` and sample by the model's own `generate`."
         )
-
-
-def _batch_continuously_without(model: PreTrainedModel) -> None:
-    """transformers' continuous batching knows attention by its usual names only: it gets them meanwhile."""
-    if not hasattr(model, "generate_batch"):
-        return
-
-    @functools.wraps(type(model).generate_batch)
-    def generate_batch(self: PreTrainedModel, *args: Any, **kwargs: Any) -> Any:
-        shared = self.config._attn_implementation
-        self.set_attn_implementation(shared.removesuffix(SUFFIX))
-        try:
-            return type(self).generate_batch(self, *args, **kwargs)
-        finally:
-            self.set_attn_implementation(shared)
-
-    model.generate_batch = types.MethodType(generate_batch, model)
 
 
 def _reason_of_adapter(model: PreTrainedModel | PeftModel) -> str | None:

@@ -88,9 +88,13 @@ def prepare_policies(trainer: Any, processor: WorldModelProcessor) -> bool:
             accept_range_head(policy)
     if not trainer.args.share_prompts:
         return False
-    reasons = [reason for policy in policies if (reason := share_prompts(policy))]
+    reasons = []
+    if trainer.args.use_transformers_continuous_batching:
+        reasons.append("continuous batching knows attention by its usual names only")
     if trainer.aux_loss_enabled:
         reasons.append("a mixture of experts balances its load by all tokens of a batch")
+    if not reasons:
+        reasons = [reason for policy in policies if (reason := share_prompts(policy))]
     if reasons:
         logger.warning(f"A prompt is computed for each of its completions: {reasons[0]}.")
     return not reasons

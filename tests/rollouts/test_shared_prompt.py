@@ -1,6 +1,5 @@
 """A model that computes a prompt once gives what it gives when the prompt stands before every completion."""
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +10,8 @@ import torch
 from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
-    ContinuousBatchingConfig,
     Gemma2Config,
     Gemma2ForCausalLM,
-    GenerationConfig,
     GptOssConfig,
     GptOssForCausalLM,
     LlamaConfig,
@@ -253,32 +250,6 @@ def test_a_prompt_that_does_not_reach_attention_is_missed(monkeypatch: pytest.Mo
     assert share_prompts(model) is None
     with pytest.raises(ValueError, match="NemotronAttention is called without the `shared_prompt`"):
         model(**pack_groups(ids, mask, completion_length=LENGTH), use_cache=False)
-
-
-@pytest.mark.parametrize("kind", ["llama", "plain attention", "lora"])
-def test_continuous_batching_is_as_before(kind: str) -> None:
-    """As TRL samples with `use_transformers_continuous_batching`."""
-    torch.manual_seed(0)
-    model = MODELS[kind]().eval()
-    settings = {
-        "generation_config": GenerationConfig(max_new_tokens=4, do_sample=False, eos_token_id=49, pad_token_id=0),
-        "continuous_batching_config": ContinuousBatchingConfig(num_blocks=4, max_batch_tokens=64),
-        "progress_bar": False,
-        "warmup": False,
-    }
-    prompts = [[1, 2, 3, 4, 5], [6, 7, 8]]
-    expected = [
-        model.generate(torch.tensor([ids]), generation_config=settings["generation_config"])[0, len(ids) :].tolist()
-        for ids in prompts
-    ]
-    assert share_prompts(model) is None
-    shared = model.config._attn_implementation
-    outputs = model.generate_batch(prompts, **settings)
-    assert [output.generated_tokens for output in outputs.values()] == expected
-    assert model.config._attn_implementation == shared
-    copied = copy.deepcopy(model)
-    outputs = copied.generate_batch(prompts[:1], **settings)
-    assert [output.generated_tokens for output in outputs.values()] == expected[:1]
 
 
 def test_samples_a_prompt() -> None:

@@ -7,7 +7,7 @@ from rlvr_world_hf import LanguageWorldModelProcessor, WorldModelGRPOConfig, Wor
 from rlvr_world_hf.processors.layout import IGNORED_LABEL
 from rlvr_world_hf.rewards.text import TextReward
 from rlvr_world_hf.rollouts.text import sample_text
-from rlvr_world_hf.training import modality
+from rlvr_world_hf.training import modality, policies
 from rlvr_world_hf.training.language import (
     TextLikelihoodConfig,
     build_language_policy,
@@ -186,6 +186,18 @@ def test_a_group_is_sampled_from_one_prompt(processor, rows, tmp_path, monkeypat
     assert len(prompts) == 8, "32 completions, four of each"
     text_trainer(processor, rows, tmp_path, min_p=0.1).train()
     assert len(asked) == 1, "only the host knows `min_p`"
+
+
+def test_with_continuous_batching_the_host_samples_and_prompts_are_not_shared(processor, rows, tmp_path, monkeypatch):
+    warned = []
+    monkeypatch.setattr(policies.logger, "warning", warned.append)
+    trainer = text_trainer(processor, rows, tmp_path, use_transformers_continuous_batching=True)
+    assert len(warned) == 1 and "continuous batching knows attention by its usual names only" in warned[0]
+    assert not trainer.shares_prompts and trainer.rollout_func is None
+    before = torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+    trainer.train()
+    after = torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
+    assert trainer.state.global_step == 2 and not torch.equal(before, after)
 
 
 def test_text_has_no_steps_to_credit(processor, rows, tmp_path):

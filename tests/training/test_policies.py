@@ -13,7 +13,7 @@ from tests.training.world import parameters, settings, small_policy, small_proce
 def trainer_on(device: str, policy: Any, *, share_prompts: bool = True) -> Any:
     """What `prepare_policies` reads of a trainer whose accelerator is on some device."""
     accelerator = SimpleNamespace(device=torch.device(device), unwrap_model=lambda model: model)
-    args = SimpleNamespace(share_prompts=share_prompts)
+    args = SimpleNamespace(share_prompts=share_prompts, use_transformers_continuous_batching=False)
     return SimpleNamespace(accelerator=accelerator, model=policy, ref_model=None, args=args, aux_loss_enabled=False)
 
 
