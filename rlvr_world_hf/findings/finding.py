@@ -302,7 +302,7 @@ def _measure(finding: Finding, name: str, recipe: Recipe, home: Recipe, pieces: 
 
 def _load(row: FindingRow, recipe: Recipe) -> tuple[Any, float]:
     """Model and processor of a row, and for how many seconds its stage trained it."""
-    from ..training.checkpoints import load_weights, trained_seconds
+    from ..hub.training_checkpoints import load_weights, trained_seconds
 
     name = stage_that_makes(row.checkpoint)
     stage = stage_folder(recipe, name)

@@ -21,9 +21,9 @@ from transformers import (
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from ..hub.training_checkpoints import trained_seconds, write_manifest, write_seconds
 from ..processors.base import WorldModelProcessor, state_columns
 from ..rollouts import rollout
-from .checkpoints import trained_seconds, write_manifest, write_seconds
 
 
 ENDLESS = 10**9  # updates; transformers' `Trainer` needs a limit, also where a clock decides

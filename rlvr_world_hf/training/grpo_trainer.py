@@ -14,9 +14,9 @@ from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
+from ..hub.training_checkpoints import checkpoint_state, last_checkpoint
 from ..processors.base import WorldModelProcessor
 from .callbacks import ProgressLine
-from .checkpoints import checkpoint_state, last_checkpoint
 from .grouped_rows import GroupedRows, GroupSampler, Rows, read_once, update_order
 from .grpo_config import WorldModelGRPOConfig
 from .log_probs import completion_log_probs

@@ -21,11 +21,17 @@ from transformers import (
     TrainingArguments,
 )
 
+from ..hub.training_checkpoints import (
+    best_checkpoint,
+    checkpoint_state,
+    last_checkpoint,
+    load_weights,
+    trained_seconds,
+)
 from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
 from ..rollouts.head import RangeHead, accept_range_head
 from .callbacks import ENDLESS, Clock, ProgressLine
-from .checkpoints import best_checkpoint, checkpoint_state, last_checkpoint, load_weights, trained_seconds
 
 
 Rows = list[dict[str, torch.Tensor]]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rlvr_world_hf.hub.training_checkpoints import trained_seconds
 from rlvr_world_hf.training.callbacks import Clock, PredictionPictures, ProgressLine
-from rlvr_world_hf.training.checkpoints import trained_seconds
 from tests.training.world import HORIZON, small_processor, small_rows, small_trainer
 
 

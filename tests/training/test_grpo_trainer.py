@@ -15,6 +15,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from rlvr_world_hf.hub.cards import NOT_EVALUATED
 from rlvr_world_hf.hub.checkpoint import load_world_model
+from rlvr_world_hf.hub.training_checkpoints import last_checkpoint
 from rlvr_world_hf.pipeline import WorldModelPipeline
 from rlvr_world_hf.processors.base import state_columns
 from rlvr_world_hf.rewards.pixel import MAEReward
@@ -22,7 +23,6 @@ from rlvr_world_hf.rewards.repetition import RepetitionReward
 from rlvr_world_hf.rewards.sensor import SensorMSEReward
 from rlvr_world_hf.rollouts import rollout
 from rlvr_world_hf.training import grpo_config, policies
-from rlvr_world_hf.training.checkpoints import last_checkpoint
 from rlvr_world_hf.training.grouped_rows import GroupedRows
 from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer
 from tests.local_hub import USER, LocalHub

@@ -6,8 +6,8 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 
+from rlvr_world_hf.hub.training_checkpoints import checkpoint_state, last_checkpoint
 from rlvr_world_hf.rollouts.head import RangeHead
-from rlvr_world_hf.training.checkpoints import checkpoint_state, last_checkpoint
 from rlvr_world_hf.training.pretraining import LikelihoodConfig, Pretraining, build_policy, pretrain, tokenize_rows
 from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows
 

@@ -78,7 +78,7 @@ def control(run: StageRun) -> list[Path]:
 
 def _last_of_pretrain(run: StageRun) -> Path | None:
     """The checkpoint that pretraining ended with; `None` if it trained nothing."""
-    from ...training.checkpoints import refuse_damaged
+    from ...hub.training_checkpoints import refuse_damaged
 
     folder = stage_folder(run.recipe, "pretrain")
     last = read_json(folder / HISTORY)["last_checkpoint"]

@@ -97,9 +97,9 @@ def grpo(run: StageRun) -> list[Path]:
 
     Every key of `WorldModelGRPOConfig`, hence of TRL's `GRPOConfig`, is a key of this stage.
     """
+    from ...hub.training_checkpoints import last_checkpoint, trained_seconds
     from ...training import WorldModelGRPOTrainer
     from ...training.callbacks import Clock
-    from ...training.checkpoints import last_checkpoint, trained_seconds
 
     recipe, settings, kind = run.recipe, run.settings, kind_of(run.recipe)
     rewards, weights = build_rewards(settings.rewards)

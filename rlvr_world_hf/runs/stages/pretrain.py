@@ -197,8 +197,8 @@ def likelihood_training(
     Returns:
         `list[Path]`: What was written.
     """
+    from ...hub.training_checkpoints import trained_seconds
     from ...training import LikelihoodConfig
-    from ...training.checkpoints import trained_seconds
 
     recipe = run.recipe
     parts = kind_of(recipe).likelihood_parts(run, model, processor, settings)

@@ -16,7 +16,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..data.drafts import whole_file
-from ..hub.manifest import DamagedFileError, damaged, describe
+from .manifest import DamagedFileError, damaged, describe
 
 
 logger = logging.getLogger(__name__)

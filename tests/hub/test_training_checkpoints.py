@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import TrainerState
 
-from rlvr_world_hf.training.checkpoints import (
+from rlvr_world_hf.hub.training_checkpoints import (
     best_checkpoint,
     damages,
     last_checkpoint,
