@@ -5,13 +5,14 @@ One step of multi-step RLVR at the paper's sizes on one GPU: `python benchmarks/
 random weights, and the mean absolute error) on decoded frames of 256 x 320, four updates, KL to a reference policy.
 Codec, policy and frames are random: they take the time that trained ones take. Writes gpu.json beside this file, or
 where `--output` says; needs this repository and its packages, and no data. `--small` goes through all of it in a
-minute on a CPU.
+minute on a CPU. Where there is a GPU, the tests marked `gpu` run first; what they say is in the file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -116,6 +117,17 @@ def build(given: argparse.Namespace, folder: str) -> WorldModelGRPOTrainer:
     return WorldModelGRPOTrainer(policy, rewards, args, dataset, processing_class=processor)
 
 
+def run_tests() -> str | None:
+    """The last line of pytest about the tests that need a GPU; `None` where there is none."""
+    if not torch.cuda.is_available():
+        return None
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests"]
+    repository = Path(__file__).resolve().parents[1]
+    ended = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    sys.stdout.write(ended.stdout[-3000:])
+    return ended.stdout.strip().splitlines()[-1] if ended.stdout.strip() else ended.stderr[-1000:]
+
+
 def main() -> None:
     """Trains for some batches of rollouts and writes what each part took."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -129,7 +141,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.small:
         given.prompts, given.horizon, given.micro_batch = 4, 2, 16
-    clock = Clock()
+    tests, clock = run_tests(), Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = build(given, folder)
         times = StepTimes(4, clock)
@@ -147,6 +159,7 @@ def main() -> None:
         "commit": commit(),
         "machine": machine(),
         "versions": versions(),
+        "tests": tests,
         "sizes": sizes,
         "seconds_a_step": steps,
         "mean_seconds_of_parts": parts,
