@@ -11,6 +11,7 @@ import torch
 
 from ...evaluation.json_files import write_json
 from ...findings.ladder import STEPS, YARDSTICK_UPDATES, ladder_table, measure_ladder
+from ...findings.ladder_history import add_to_history, draw_history, trained_so_far
 from ...pipeline import WorldModelPipeline
 from ...runs.echo import echo
 from ...runs.keys import fill, key, keys_of
@@ -46,6 +47,9 @@ class LadderSettings:
     yardstick_updates: int = key(YARDSTICK_UPDATES, "Updates of that network.")
     device: str = key("", "Where the model computes; a CUDA device if there is one.")
     output: str = key("", "JSON file to write.")
+    history: str = key(
+        "", "JSON file to add to, for a training's checkpoint; a PNG beside it shows shares over hours."
+    )
 
 
 def ladder(words: Sequence[str]) -> int:
@@ -68,6 +72,7 @@ def ladder(words: Sequence[str]) -> int:
         echo(USAGE.format(keys="\n".join(describe(keys_of(LadderSettings)))))
         return 0 if asks else 2
     settings = fill(LadderSettings, parse_overrides(words[1:]), where="ladder")
+    trained = trained_so_far(words[0]) if settings.history else {}
     device = torch.device(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = torch.float32 if device.type == "cpu" else None
     pipeline = WorldModelPipeline.from_pretrained(words[0], device=device, dtype=dtype)
@@ -87,4 +92,8 @@ def ladder(words: Sequence[str]) -> int:
     echo(f"{ladder_table(record)}\n{time.perf_counter() - began:.0f} s on {record['machine']}")
     if settings.output:
         echo(f"{write_json(record, Path(settings.output))}")
+    if settings.history:
+        file = Path(settings.history)
+        draw_history(add_to_history(record, file, trained=trained), file.with_suffix(".png"))
+        echo(f"{file}")
     return 0

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from rlvr_world_hf.commands.cli import main
+from rlvr_world_hf.hub.training_checkpoints import write_seconds
 from rlvr_world_hf.pipeline import WorldModelPipeline
 from tests.tiny import tiny_model, tiny_processor
 
@@ -42,3 +43,28 @@ def test_wrong_words_and_places_are_refused(checkpoint: Path, capsys: pytest.Cap
     assert main(["ladder", str(checkpoint.parent / "none")]) == 2
     assert main(["ladder", str(checkpoint), "--windows", "0"]) == 2
     assert "at least one window" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_a_training_is_added_to_a_history(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = tmp_path / "made" / "history.json"
+    words = [
+        "--windows",
+        "2",
+        "--steps",
+        "[1]",
+        "--policies",
+        "[smooth]",
+        "--device",
+        "cpu",
+        "--history",
+        str(history),
+    ]
+    assert main(["ladder", str(checkpoint), *words]) == 2, "it has no hours"
+    assert "expected the folder of a training's checkpoint" in capsys.readouterr().err and not history.exists()
+    (checkpoint / "trainer_state.json").write_text(json.dumps({"global_step": 30, "max_steps": 60}))
+    write_seconds(checkpoint.parent, 30, 1800.0)
+    assert main(["ladder", str(checkpoint), *words]) == 0
+    (entry,) = json.loads(history.read_text())["entries"]
+    assert (entry["updates"], entry["hours"]) == (30, 0.5) and history.with_suffix(".png").exists()
