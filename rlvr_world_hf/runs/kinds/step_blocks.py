@@ -279,11 +279,14 @@ class StepBlockKind(WorldKind):
     def start(self, run: StageRun) -> tuple[StepBlockProcessor, Any]:
         """A fresh policy, or the world model that the recipe starts from."""
         from ...training.pretraining import build_policy
+        from ...training.structured_start import structure_embeddings
 
         settings, device, place = run.settings, run.processes.device, self._start_place()
         if place is None:
             processor = self.build_processor().to(device)
             model = build_policy(processor.layout, **settings.policy_sizes(), seed=self.recipe.seed)
+            if settings.structured_start:
+                structure_embeddings(model, processor, seed=self.recipe.seed)
             return processor, choose_attention(model, device)
         # Bundled weights are bfloat16, in which small updates would be lost.
         model, processor = load_world_model(place, device=device, dtype=torch.float32)

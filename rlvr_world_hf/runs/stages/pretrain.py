@@ -31,6 +31,9 @@ class PretrainSettings:
     num_attention_heads: int = key(12, "Heads of each attention.")
     intermediate_size: int = key(3072, "Width inside its MLPs.")
     tie_word_embeddings: bool = key(False, "Whether input and output embeddings are one.")
+    structured_start: bool = key(
+        False, "Whether embeddings of a fresh policy begin alike for alike codes and neighbouring bins; not for text."
+    )
     action_bins: int = key(256, "Bins of each action dimension.")
     sensor_bins: int = key(0, "Bins of each dimension of a state, with frames or without; 0 for no sensors.")
     max_steps: int = key(450_000, "Updates; 0, with start_from: no training, base is what it starts from.")
