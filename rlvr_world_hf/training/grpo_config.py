@@ -186,7 +186,7 @@ class WorldModelGRPOConfig(GRPOConfig):
 
     def refuse_for_world(self, rewards: Any, *, fixed_length: bool) -> None:
         """
-        Holds the settings to a kind of world and to its rewards; called by the trainer.
+        Holds the settings to a kind of world and to its rewards; called before a run, and by the trainer.
 
         Args:
             rewards (`Callable` or `Sequence[Callable]`):
@@ -211,7 +211,11 @@ class WorldModelGRPOConfig(GRPOConfig):
             raise ValueError("`credit='reward_to_go'` needs steps of known length, which text has not; leave it out.")
         elif self.likelihood_weight:
             raise ValueError("`likelihood_weight` is for worlds of frames and sensors; leave it at 0 for text.")
-        self._warn_of_lone_reward(rewards)
+
+    def accept_world(self, rewards: Any, *, fixed_length: bool) -> None:
+        """As [`refuse_for_world`], and one warning where the only reward is one that should not be alone."""
+        self.refuse_for_world(rewards, fixed_length=fixed_length)
+        self._warn_of_lone_reward(rewards if isinstance(rewards, Sequence) else [rewards])
 
     def refuse_what_has_no_meaning(self) -> None:
         """
@@ -228,7 +232,7 @@ class WorldModelGRPOConfig(GRPOConfig):
                 )
 
     def _warn_of_lone_reward(self, rewards: Sequence[Any]) -> None:
-        """One warning, where the only reward is one that should not be; likelihood beside it counts as a reward."""
+        """Likelihood beside it counts as a reward."""
         weights = self.reward_weights or [1.0] * len(rewards)
         counting = [reward for reward, weight in zip(rewards, weights, strict=False) if weight]
         if len(counting) == 1 and not self.likelihood_weight and (harm := getattr(counting[0], "alone", "")):

@@ -100,7 +100,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
     ) -> None:
         self.processor = processor = complete(processing_class, train_dataset)
         args = args or WorldModelGRPOConfig(output_dir="rlvr")
-        args.refuse_for_world(reward_funcs, fixed_length=processor.fixed_length)
+        args.accept_world(reward_funcs, fixed_length=processor.fixed_length)
         first_row: dict[str, Any] = next(iter(train_dataset or []))
         horizon = len(first_row["reference"]) if processor.fixed_length else 1
         if processor.fixed_length:

@@ -47,7 +47,7 @@ class MeasuredOnce:
         """Rewards of this process's completions, and its metrics to `log_metric`."""
         given, size, own = self.reward.choose_columns(columns), self.groups.samples, slice(None)
         if self.reward.needs_group and size < self.groups.group_size:
-            given = {name: gather_object(list(column)) for name, column in given.items()}
+            given = {name: gather_object([_on_cpu(entry) for entry in column]) for name, column in given.items()}
             size, own = self.groups.group_size, slice(self.groups.first, self.groups.first + len(self.groups))
         predicted = given.pop("predicted")
         once_a_group = {name: column[::size] for name, column in given.items()}
@@ -146,6 +146,11 @@ def correct_logs(
         for _ in range(min(len(advantages), len(logged))):
             logged.pop()
         logged.extend(advantages.reshape(len(advantages), -1).mean(dim=1).tolist())
+
+
+def _on_cpu(entry: Any) -> Any:
+    """A tensor sent to another process would come back on the sender's device."""
+    return entry.cpu() if isinstance(entry, torch.Tensor) else entry
 
 
 def _weighted_sum(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
