@@ -7,7 +7,8 @@ which of the two.
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -15,17 +16,87 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
+from .group_cache import GroupCache
 from .head import OutputHead
-from .shared_prompt import GroupCache, no_mask, plain_model, share_prompts
+from .lockstep import are_weights_shared_out
+from .plan import Range
+from .shared_prompt import no_mask, plain_model, share_prompts
 
 
 CACHE_BYTES = 8 << 30
 """Bytes of keys and values of the completions that are sampled together."""
 
+_graphs: ContextVar[bool] = ContextVar("graphs", default=True)
+
 CACHE_NAMES = ("cache", "past_key_values", "cache_params")
 """What models call their cache: attention the first from transformers 5.24 on, state-space models the last."""
 
-Range = tuple[int, int]
+
+@contextmanager
+def graphs(enabled: bool) -> Iterator[None]:
+    """
+    Context in which steps of sampling are captured as CUDA graphs, or not; without it they are, on GPUs.
+
+    Args:
+        enabled (`bool`):
+            Whether to capture them.
+
+    Example:
+        >>> with graphs(False):
+        ...     captures_graphs(torch.zeros(1))
+        False
+    """
+    token = _graphs.set(enabled)
+    try:
+        yield
+    finally:
+        _graphs.reset(token)
+
+
+def captures_graphs(tokens: torch.Tensor) -> bool:
+    """
+    Whether a step that reads some tokens is captured as a CUDA graph.
+
+    Args:
+        tokens (`torch.Tensor`): gives the device.
+
+    Returns:
+        `bool`
+
+    Example:
+        >>> captures_graphs(torch.zeros(1))
+        False
+    """
+    return tokens.device.type == "cuda" and _graphs.get()
+
+
+class CapturedStep:
+    """
+    A step of a decoder as a CUDA graph: its kernels are started by one call, and not one after the other.
+
+    Args:
+        decoder ([`GroupDecoder`]):
+            Has computed a step of this kind before.
+        tokens (`torch.Tensor` of shape `(B * G, T)`, int64):
+            As in [`GroupDecoder.step`]; so are the others.
+        places (`torch.Tensor` of shape `(T,)`, int64):
+            Their places.
+        ids (`tuple[int, int]`, *optional*):
+            The valid ids.
+    """
+
+    def __init__(self, decoder: "GroupDecoder", tokens: torch.Tensor, places: torch.Tensor, ids: Range | None) -> None:
+        self.tokens, self.places = tokens.clone(), places.clone()
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.logits = decoder.step(self.tokens, self.places, ids)
+
+    def __call__(self, tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """Logits as of [`GroupDecoder.step`], in a tensor that the next call overwrites."""
+        self.tokens.copy_(tokens)
+        self.places.copy_(places)
+        self.graph.replay()
+        return self.logits
 
 
 class GroupDecoder:
@@ -82,12 +153,16 @@ class GroupDecoder:
         self.group_size = group_size
         self.mask = None if prompt_mask is None else prompt_mask.bool()
         self.has_read_prompts = False
-        self.position: torch.Tensor  # of each completion's next token, `(B * G,)`, once prompts are read
+        self.read_so_far = 0  # tokens of the completions
+        self.first: torch.Tensor  # position of each completion's first token, `(B * G, 1)`, once prompts are read
+        self.steps: dict[tuple[Any, ...], CapturedStep | None] = {}
         self.cache: GroupCache | None = None
         self.repeated: Any = None  # the model's own cache, if it cannot share
         if share_prompts(model) is None:  # there is no reason why it cannot
             self.cache = GroupCache(group_size=group_size, length=length, prompt_mask=self.mask)
             self.head = OutputHead.of(model)
+            is_on_one_device = len({parameter.device for parameter in model.parameters()}) == 1
+            self.can_be_captured = is_on_one_device and not are_weights_shared_out(model)
         else:
             self.cache_name = _cache_name(model)
 
@@ -106,16 +181,14 @@ class GroupDecoder:
             `torch.Tensor` of shape `(B * G, V)`: the next token's logits for these ids.
         """
         if self.has_read_prompts:
-            positions = self.position[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
-            self.position = self.position + tokens.shape[1]
-            return self._logits(tokens, positions, ids)
+            return self._read_on(tokens, ids)
         self.has_read_prompts = True
         if self.mask is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         else:
             positions = (self.mask.long().cumsum(dim=1) - 1).clamp(min=0)
-        self.position = (positions[:, -1] + 1).repeat_interleave(self.group_size)
-        logits = self._logits(tokens, positions, ids)
+        self.first = (positions[:, -1:] + 1).repeat_interleave(self.group_size, dim=0)
+        logits = self._logits(tokens, positions, ids) if self.cache else self._logits_unshared(tokens, positions, ids)
         if self.cache is None:
             self._select(torch.arange(len(tokens), device=tokens.device).repeat_interleave(self.group_size))
         return logits.repeat_interleave(self.group_size, dim=0)
@@ -130,7 +203,8 @@ class GroupDecoder:
         """
         group = torch.arange(self.group_size, device=prompts.device)
         rows = (prompts[:, None] * self.group_size + group).flatten()
-        self.position = self.position[rows]
+        self.first = self.first[rows]
+        self.steps = {}
         if self.cache is None:
             self._select(rows)
         else:
@@ -141,9 +215,41 @@ class GroupDecoder:
         self.repeated.reorder_cache(rows)
         self.mask = None if self.mask is None else self.mask[rows]
 
-    def _logits(self, tokens: torch.Tensor, positions: torch.Tensor, ids: Range | None) -> torch.Tensor:
+    def _read_on(self, tokens: torch.Tensor, ids: Range | None) -> torch.Tensor:
+        """Logits `(B * G, V)` after the next tokens `(B * G, T)` of the completions."""
+        count = tokens.shape[1]
+        places = torch.arange(self.read_so_far, self.read_so_far + count, device=tokens.device)
+        self.read_so_far += count
         if self.cache is None:
-            return self._logits_unshared(tokens, positions, ids)
+            return self._logits_unshared(tokens, self.first + places, ids)
+        self.cache.advance(places, stop=self.read_so_far)
+        if not (self.can_be_captured and captures_graphs(tokens)):
+            return self.step(tokens, places, ids)
+        kind = (count, self.cache.room, ids)
+        if kind not in self.steps:
+            self.steps[kind] = None  # the first of its kind is computed as usual: it makes what is made once
+            return self.step(tokens, places, ids)
+        captured = self.steps[kind] or CapturedStep(self, tokens, places, ids)
+        self.steps[kind] = captured
+        return captured(tokens, places)
+
+    def step(self, tokens: torch.Tensor, places: torch.Tensor, ids: Range | None) -> torch.Tensor:
+        """
+        One step of sampling where prompts are shared: the same computation on the same buffers for every token.
+
+        Args:
+            tokens (`torch.Tensor` of shape `(B * G, T)`, int64): to read.
+            places (`torch.Tensor` of shape `(T,)`, int64): their places in a completion.
+            ids (`tuple[int, int]`, *optional*): the valid ids of the next token.
+
+        Returns:
+            `torch.Tensor` of shape `(B * G, V)`: the next token's logits for these ids.
+        """
+        assert self.cache is not None
+        self.cache.advance(places, stop=self.cache.room)
+        return self._logits(tokens, self.first + places, ids)
+
+    def _logits(self, tokens: torch.Tensor, positions: torch.Tensor, ids: Range | None) -> torch.Tensor:
         inputs: dict[str, Any] = {
             "input_ids": tokens, "position_ids": positions, "attention_mask": no_mask(tokens),
             "shared_prompt": self.cache, "use_cache": False,
@@ -212,19 +318,38 @@ def prompts_at_once(model: PreTrainedModel | PeftModel, *, group_size: int, prom
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def sampling_from(model: nn.Module, autocast_dtype: torch.dtype | None = None) -> Iterator[None]:
     """
-    Context in which the model is in evaluation mode; afterwards it is in its previous mode.
+    Context in which a model is sampled from: in evaluation mode, in some precision; afterwards it is as before.
+
+    Autocast makes a cast of a weight once, and not in every step, if the weight takes a gradient. Frozen ones are
+    declared to take one meanwhile; none is computed.
 
     Args:
         model (`torch.nn.Module`):
             The model.
+        autocast_dtype (`torch.dtype`, *optional*):
+            Compute in this precision, `torch.bfloat16` or `torch.float16`.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 2).requires_grad_(False)
+        >>> with sampling_from(model, torch.bfloat16):
+        ...     model(torch.ones(1, 2)).dtype, model.training
+        (torch.bfloat16, False)
     """
-    training = model.training
+    training, device = model.training, next(model.parameters()).device.type
+    frozen = [x for x in model.parameters() if not x.requires_grad and x.is_leaf and x.dtype == torch.float32]
+    frozen = frozen if autocast_dtype or torch.is_autocast_enabled(device) else []
+    precision = torch.autocast(device, dtype=autocast_dtype, enabled=True) if autocast_dtype else nullcontext()
     model.eval()
     try:
-        yield
+        for parameter in frozen:
+            parameter.requires_grad = True
+        with torch.no_grad(), precision:
+            yield
     finally:
+        for parameter in frozen:
+            parameter.requires_grad = False
         model.train(training)
 
 

@@ -1,8 +1,6 @@
 """
 Position-aware sampling: the model writes ids that are valid at their position, the world writes the rest.
 
-    id = the first i with  p_1 + ... + p_i > u,     u in [0, 1) fixed in advance for each row and position
-
 The noise belongs to the row, not to the batch, so a row's completion does not depend on the rows sampled with it: two
 processes with half of the rows each give the same completions as one. Single-step prediction is a horizon of one.
 """
@@ -16,8 +14,10 @@ from transformers import PreTrainedModel
 
 from ..processors.base import WorldModelProcessor
 from ..processors.step_blocks import to_tensor
-from .decoder import GroupDecoder, evaluating, prompts_at_once
+from .decoder import GroupDecoder, prompts_at_once, sampling_from
+from .decoding import decode
 from .lockstep import Lockstep, in_parts
+from .plan import Plan
 from .record import Rollout
 
 
@@ -167,35 +167,26 @@ def sample_completions(
         [[9, 5], [9, 5]]
     """
     check_sampling(num_samples=num_samples, temperature=temperature, top_k=top_k, top_p=top_p)
-    writes = _check_inputs(prompt_ids, world_tokens, token_ranges, uniforms, num_samples=num_samples)
+    _check_inputs(prompt_ids, world_tokens, token_ranges, uniforms, num_samples=num_samples)
     repeats = len(uniforms) // len(world_tokens)  # 1 if each completion has its own world tokens
     completion = world_tokens.to(prompt_ids).repeat_interleave(repeats, dim=0)  # (B G, L), a copy
-    uniforms, ranges = uniforms.to(prompt_ids.device, torch.float64), token_ranges.tolist()
     logprobs = torch.zeros(completion.shape, device=completion.device)
-    precision = torch.autocast(prompt_ids.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
-    sizes: dict[str, Any] = {"group_size": num_samples, "length": completion.shape[1]}
-    prompt_length = prompt_ids.shape[1]
+    sizes: dict[str, Any] = {
+        "group_size": num_samples, "length": completion.shape[1], "prompt_length": prompt_ids.shape[1],
+    }  # fmt: skip
 
     def sample_some(some: slice) -> None:
         rows = slice(some.start * num_samples, some.stop * num_samples)
-        # `ids` and `scores` are views: writing to them fills `completion` and `logprobs`.
-        prompts, ids, noise, scores = prompt_ids[some], completion[rows], uniforms[rows], logprobs[rows]
-        decoder = GroupDecoder(model, prompt_length=prompt_length, **sizes)
-        if writes[:1] != [0]:  # the world writes the first token, so nothing is drawn after the prompt
-            decoder.read(prompts)
-        fed = 0
-        for position in writes:
-            unread, fed = ids[:, fed:position] if position else prompts, position
-            valid = decoder.read(unread, ids=ranges[position]).float()
-            drawn = draw(valid, noise[:, position], temperature=temperature, top_k=top_k, top_p=top_p)
-            ids[:, position] = drawn + ranges[position][0]
-            if return_logprobs:
-                scaled = (valid / (temperature or 1.0)).log_softmax(dim=-1)
-                scores[:, position] = scaled.gather(1, drawn[:, None])[:, 0]
+        plan = Plan.of_steps(completion[rows].masked_fill(~is_written, -1), token_ranges)
+        sampled = decode(
+            GroupDecoder(model, **sizes), prompt_ids[some], plan, uniforms[rows],
+            temperature=temperature, top_k=top_k, top_p=top_p,
+        )  # fmt: skip
+        completion[rows], logprobs[rows] = sampled.ids, sampled.logprobs
 
-    with evaluating(model), precision:
-        at_once = prompts_at_once(model, prompt_length=prompt_length, **sizes)
-        in_parts(sample_some, len(prompt_ids), at_once=at_once, lockstep=Lockstep(model))
+    is_written = world_tokens[0].to(completion) >= 0  # by the world
+    with sampling_from(model, autocast_dtype):
+        in_parts(sample_some, len(prompt_ids), at_once=prompts_at_once(model, **sizes), lockstep=Lockstep(model))
     return (completion, logprobs) if return_logprobs else completion
 
 
@@ -313,36 +304,6 @@ def rollout(
     )
 
 
-def draw(
-    logits: torch.Tensor, uniforms: torch.Tensor, *, temperature: float, top_k: int, top_p: float
-) -> torch.Tensor:
-    """
-    Draws an id for each row.
-
-    Args:
-        logits (`torch.Tensor` of shape `(B, V)`, float): of the ids.
-        uniforms (`torch.Tensor` of shape `(B,)`, float in `[0, 1)`): noise.
-        temperature (`float`): divides the logits; 0 takes the likeliest id.
-        top_k (`int`): keep only the likeliest ids; 0 keeps all.
-        top_p (`float`): keep only the likeliest ids that together have this probability; 1 keeps all.
-
-    Returns:
-        `torch.Tensor` of shape `(B,)`, int64.
-
-    Example:
-        >>> logits = torch.tensor([[0.2, 0.8]]).log()
-        >>> [draw(logits, torch.tensor([u]), temperature=1.0, top_k=0, top_p=1.0).item() for u in (0.1, 0.3)]
-        [0, 1]
-    """
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    probabilities = _keep_likeliest(logits / temperature, top_k=top_k, top_p=top_p).softmax(dim=-1)
-    cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
-    # In double precision, u < 1 keeps the target below the total, so that an id of probability 0 is never drawn.
-    target = uniforms[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, target, right=True)[:, 0]
-
-
 def _last_prompt_action(processor: WorldModelProcessor, actions: Any, *, num_samples: int) -> torch.Tensor:
     """
     Ids `(B G, A)` of the action at the last given frame. A prompt ends with it, and it is the first action that may
@@ -361,19 +322,6 @@ def _last_prompt_action(processor: WorldModelProcessor, actions: Any, *, num_sam
     return processor.world_tokens(moved, horizon=1)[:, -layout.action_dims :]
 
 
-def _keep_likeliest(logits: torch.Tensor, *, top_k: int, top_p: float) -> torch.Tensor:
-    """`logits` `(B, V)` with minus infinity where top-k or top-p leave an id out; the likeliest always stays."""
-    if 0 < top_k < logits.shape[-1]:
-        least = logits.topk(top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -torch.inf)
-    if top_p < 1:
-        ordered, order = logits.sort(dim=-1, descending=True)
-        probabilities = ordered.softmax(dim=-1)
-        before = probabilities.cumsum(dim=-1) - probabilities
-        logits = logits.masked_fill((before >= top_p).gather(-1, order.argsort(dim=-1)), -torch.inf)
-    return logits
-
-
 def _check_inputs(
     prompt_ids: torch.Tensor,
     world_tokens: torch.Tensor,
@@ -381,8 +329,8 @@ def _check_inputs(
     uniforms: torch.Tensor,
     *,
     num_samples: int,
-) -> list[int]:
-    """Checks shapes and values; returns the positions that the model writes."""
+) -> None:
+    """Refuses shapes and values that do not fit together."""
     length, completions = world_tokens.shape[-1], len(prompt_ids) * num_samples
     shapes = {
         "prompt_ids": (prompt_ids, (len(prompt_ids), *prompt_ids.shape[1:2])),
@@ -400,4 +348,3 @@ def _check_inputs(
         )
     if not (uniforms.min() >= 0 and uniforms.max() < 1):
         raise ValueError(f"Expected `uniforms` in [0, 1), got {float(uniforms.min())} to {float(uniforms.max())}.")
-    return mask[0].nonzero()[:, 0].tolist()

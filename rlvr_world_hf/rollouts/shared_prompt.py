@@ -6,8 +6,8 @@ hands it to attention; all other parts of a transformer treat each token alone. 
 
 - [`PackedGroups`], for log-probabilities and their gradient: one packed row, first the prompts, then the completions.
   Each completion begins with its prompt's last token, so that each of its tokens is predicted by the one before it;
-- [`GroupCache`], for sampling: first the prompts, `(B, P)`, then, call by call, the next tokens of all completions,
-  `(B * G, T)`.
+- [`~rlvr_world_hf.rollouts.group_cache.GroupCache`], for sampling: first the prompts, `(B, P)`, then, call by call,
+  the next tokens of all completions, `(B * G, T)`.
 """
 
 import functools
@@ -27,7 +27,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMa
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .shared_attention import attend_shared, attend_shared_plainly
+from .shared_attention import SeenKeys, attend_shared, attend_shared_plainly, hiding_bias
 
 
 SUFFIX = "_with_shared_prompts"
@@ -37,6 +37,7 @@ SUFFIX = "_with_shared_prompts"
 KNOWN_ARGUMENTS = (
     "cache_position", "cu_seq_lens_k", "cu_seq_lens_q", "is_causal", "max_length_k", "max_length_q",
     "num_items_in_batch", "output_hidden_states", "output_router_logits", "position_ids", "return_dict", "scaling",
+    "sliding_window", "softcap",
 )  # fmt: skip
 """Arguments of attention that change nothing here, or that are read; of others only those that are off are taken."""
 
@@ -56,6 +57,8 @@ class SharedPrompt(Protocol):
         *,
         scale: float,
         attention: Attention = attend_shared,
+        window: int | None = None,
+        cap: float | None = None,
     ) -> torch.Tensor:
         """Attention `(N, H, T, D)` of queries `(N, H, T, D)` to keys `(N, K, T, D)` and to earlier keys."""
         ...
@@ -77,10 +80,8 @@ def share_prompts(model: PreTrainedModel | PeftModel) -> str | None:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
         >>> sizes = dict(vocab_size=10, hidden_size=8, intermediate_size=8, num_attention_heads=1)
         >>> share_prompts(LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=1)))
-        >>> from transformers import MistralConfig, MistralForCausalLM
-        >>> windowed = MistralConfig(**sizes, num_key_value_heads=1, num_hidden_layers=1, sliding_window=4)
-        >>> share_prompts(MistralForCausalLM(windowed))
-        'not every layer of MistralForCausalLM sees all tokens before it'
+        >>> share_prompts(LlamaForCausalLM(LlamaConfig(**sizes, num_hidden_layers=1, attention_dropout=0.1)))
+        'LlamaForCausalLM has attention dropout; set `attention_dropout` to 0 in its config'
     """
     reason = _reason_of_adapter(model)
     model = plain_model(model)
@@ -128,7 +129,7 @@ class PackedGroups:
     completion_length: int
     """Tokens of a completion, `L`."""
     prompt_mask: torch.Tensor | None = None
-    """`(B, P)`, bool: False where a prompt is padding; `None` without padding."""
+    """`(B, P)`, bool: False where a prompt is padding, on its left; `None` without padding."""
 
     def attend(
         self,
@@ -139,6 +140,8 @@ class PackedGroups:
         *,
         scale: float,
         attention: Attention = attend_shared,
+        window: int | None = None,
+        cap: float | None = None,
     ) -> torch.Tensor:
         """
         Attention within prompts, and of completions to their prompt and themselves.
@@ -156,6 +159,10 @@ class PackedGroups:
                 Multiplies the scores.
             attention (`Callable`, *optional*, defaults to [`attend_shared`]):
                 Attention of completions to prompt and themselves.
+            window (`int`, *optional*):
+                Tokens that a query sees, itself included; all before it by default.
+            cap (`float`, *optional*):
+                Bound of the scores; none by default.
 
         Returns:
             `torch.Tensor` of the shape of `query`.
@@ -165,104 +172,27 @@ class PackedGroups:
         for states in (query, key, value):
             prompt.append(rearrange(states[:, :, :prompt_tokens], "1 h (b p) d -> b h p d", b=self.prompts))
             own.append(rearrange(states[:, :, prompt_tokens:], "1 h (n l) d -> n h l d", l=self.completion_length))
+        # Of a prompt, a completion's first token sees the last `window - 1`, and later ones fewer.
+        last = slice(None) if window is None else slice(max(0, self.prompt_length - window + 1), None)
+        seen = self._seen(prompt[1][:, :, last], window)
         completions = attention(
-            own[0], prompt[1], prompt[2], own[1], own[2], scale=scale, prompt_mask=self.prompt_mask
+            own[0], prompt[1][:, :, last], prompt[2][:, :, last], own[1], own[2], scale=scale, seen=seen, cap=cap
         )
         completions = rearrange(completions, "n h l d -> 1 h (n l) d")
         if not self.prompt_length:
             return completions
-        prompts = attend_prompts(*prompt, scale=scale, mask=self.prompt_mask)
+        prompts = attend_prompts(*prompt, scale=scale, mask=self.prompt_mask, window=window, cap=cap)
         return torch.cat([rearrange(prompts, "b h p d -> 1 h (b p) d"), completions], dim=2)
 
-
-class GroupCache:
-    """
-    Keys and values of prompts, and of the tokens read so far of `G` completions of each.
-
-    Each layer has one tensor of the completions' maximum length, into which their keys are written: no step copies the
-    keys before it.
-
-    Args:
-        group_size (`int`):
-            Completions a prompt, `G`.
-        length (`int`):
-            Maximum number of a completion's tokens that the model reads.
-        prompt_mask (`torch.Tensor` of shape `(B, P)`, bool, *optional*):
-            False where a prompt is padding.
-
-    Example:
-        >>> cache = GroupCache(group_size=2, length=4)
-        >>> prompt, next_token = torch.randn(3, 1, 5, 8), torch.randn(6, 1, 1, 8)
-        >>> cache.attend(0, prompt, prompt, prompt, scale=1.0).shape
-        torch.Size([3, 1, 5, 8])
-        >>> cache.attend(0, next_token, next_token, next_token, scale=1.0).shape
-        torch.Size([6, 1, 1, 8])
-    """
-
-    def __init__(self, *, group_size: int, length: int, prompt_mask: torch.Tensor | None = None) -> None:
-        self.group_size = group_size
-        self.length = length
-        self.prompt_mask = prompt_mask
-        self.prompts: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.completions: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.written: dict[int, int] = {}
-
-    def attend(
-        self,
-        layer: int,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        *,
-        scale: float,
-        attention: Attention = attend_shared,
-    ) -> torch.Tensor:
-        """
-        Attention of the prompts, at a layer's first call, and of the next tokens of the completions from then on.
-
-        Args:
-            layer (`int`):
-                Which layer's keys and values these are.
-            query (`torch.Tensor` of shape `(B, H, P, D)`, then `(B * G, H, T, D)`):
-                Queries.
-            key (`torch.Tensor` of shape `(B, K, P, D)`, then `(B * G, K, T, D)`):
-                Keys.
-            value (`torch.Tensor` of shape `(B, K, P, D)`, then `(B * G, K, T, D)`):
-                Values.
-            scale (`float`):
-                Multiplies the scores.
-            attention (`Callable`, *optional*, defaults to [`attend_shared`]):
-                Attention of completions to prompt and themselves.
-
-        Returns:
-            `torch.Tensor` of the shape of `query`.
-        """
-        if layer not in self.prompts:
-            self.prompts[layer] = key, value
-            return attend_prompts(query, key, value, scale=scale, mask=self.prompt_mask)
-        if layer not in self.completions:
-            shape = (len(self.prompts[layer][0]) * self.group_size, key.shape[1], self.length, key.shape[3])
-            self.completions[layer] = key.new_empty(shape), value.new_empty(shape)
-        start = self.written.get(layer, 0)
-        stop = self.written[layer] = start + key.shape[2]
-        keys, values = self.completions[layer]
-        keys[:, :, start:stop], values[:, :, start:stop] = key, value
-        own = keys[:, :, :stop], values[:, :, :stop]
-        return attention(query, *self.prompts[layer], *own, scale=scale, prompt_mask=self.prompt_mask)
-
-    def keep(self, prompts: torch.Tensor) -> None:
-        """
-        Keep some prompts and their completions, and drop the others.
-
-        Args:
-            prompts (`torch.Tensor` of shape `(B',)`, int64):
-                Indices of the prompts to keep.
-        """
-        group = torch.arange(self.group_size, device=prompts.device)
-        rows = rearrange(prompts[:, None] * self.group_size + group, "b g -> (b g)")
-        self.prompt_mask = None if self.prompt_mask is None else self.prompt_mask[prompts]
-        self.prompts = {layer: (key[prompts], value[prompts]) for layer, (key, value) in self.prompts.items()}
-        self.completions = {layer: (key[rows], value[rows]) for layer, (key, value) in self.completions.items()}
+    def _seen(self, prompt_key: torch.Tensor, window: int | None) -> SeenKeys:
+        """What completions see of the prompts' keys `(B, K, P', D)`, the last of a prompt, and of themselves."""
+        length, keys = prompt_key.shape[2], self.completion_length
+        mask = None if self.prompt_mask is None else self.prompt_mask[:, self.prompt_length - length :]
+        if window is None or window >= self.prompt_length + keys:  # a window that is never left
+            return SeenKeys(prompt=None if mask is None else hiding_bias(mask, prompt_key)[:, None, None])
+        places = torch.arange(keys, device=prompt_key.device)
+        seen = SeenKeys.of(places, keys=keys, prompt_length=length, like=prompt_key, prompt_mask=mask, window=window)
+        return seen if window < keys else SeenKeys(prompt=seen.prompt)
 
 
 def pack_groups(input_ids: torch.Tensor, attention_mask: torch.Tensor, *, completion_length: int) -> dict[str, Any]:
@@ -351,10 +281,19 @@ def unpack_completions(states: torch.Tensor, groups: PackedGroups) -> torch.Tens
 
 
 def attend_prompts(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float, mask: torch.Tensor | None
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *,
+    scale: float,
+    mask: torch.Tensor | None = None,
+    window: int | None = None,
+    cap: float | None = None,
 ) -> torch.Tensor:
     """
     Causal attention within prompts that may be padded on the left.
+
+    Padding is moved to the right meanwhile, where no token before it sees it: so the mask needs no scores of its own.
 
     Args:
         query (`torch.Tensor` of shape `(B, H, P, D)`):
@@ -367,23 +306,36 @@ def attend_prompts(
             Multiplies the scores.
         mask (`torch.Tensor` of shape `(B, P)`, bool, *optional*):
             False where a prompt is padding.
+        window (`int`, *optional*):
+            Tokens that a query sees, itself included; all before it by default.
+        cap (`float`, *optional*):
+            Bound that scores are pressed below; none by default.
 
     Returns:
         `torch.Tensor` of shape `(B, H, P, D)`; meaningless at padding.
 
     Example:
         >>> states = torch.randn(1, 2, 3, 8)
-        >>> attend_prompts(states, states, states, scale=1.0, mask=None).shape
+        >>> attend_prompts(states, states, states, scale=1.0).shape
         torch.Size([1, 2, 3, 8])
     """
     if mask is not None:
-        length = mask.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
-        itself = torch.eye(length, dtype=torch.bool, device=mask.device)  # a query that sees no key at all gives NaN
-        mask = (causal & mask[:, None, None]) | itself
+        places, padding = torch.arange(mask.shape[1], device=mask.device), (~mask).sum(dim=1, keepdim=True)
+        query, key, value = (_move(x, places + padding) for x in (query, key, value))
+        out = attend_prompts(query, key, value, scale=scale, window=window, cap=cap)
+        return _move(out, places - padding)
+    length = query.shape[2]
+    hidden = None if window is None or window >= length else _in_window(length, window, query.device)
+    if cap is not None:
+        seen = SeenKeys(own=None if hidden is None else hiding_bias(hidden, query)[None, None])
+        nothing = key[:, :, :0]
+        return attend_shared_plainly(query, nothing, nothing, key, value, scale=scale, seen=seen, cap=cap)
+    if hidden is not None and query.shape[1] != key.shape[1]:  # kernels take a mask or grouped heads, not both
+        key, value = (x.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for x in (key, value))
     return functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
-    )
+        query, key, value, attn_mask=hidden, is_causal=hidden is None, scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )  # fmt: skip
 
 
 def no_mask(input_ids: torch.Tensor) -> torch.Tensor:
@@ -404,6 +356,17 @@ def no_mask(input_ids: torch.Tensor) -> torch.Tensor:
         torch.Size([1, 1, 1, 1])
     """
     return torch.ones(1, 1, 1, 1, dtype=torch.bool, device=input_ids.device)
+
+
+def _move(states: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """States `(B, H, P, D)` with, at each place of a row, what stood at the given one `(B, P)`, counted in a ring."""
+    return states.take_along_dim((places % states.shape[2])[:, None, :, None], dim=2)
+
+
+def _in_window(length: int, window: int, device: torch.device) -> torch.Tensor:
+    """Which of `length` tokens each of them sees, `(P, P)`, bool: the last `window` up to itself."""
+    seen = torch.ones(length, length, dtype=torch.bool, device=device)
+    return seen.tril() & seen.triu(1 - window)
 
 
 def _attention_beside(implementation: str) -> Callable:
@@ -430,7 +393,8 @@ def _attention_beside(implementation: str) -> Callable:
             dtype = torch.get_autocast_dtype(query.device.type)
             query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
         scale = kwargs.get("scaling") or query.shape[-1] ** -0.5
-        out = shared_prompt.attend(module.layer_idx, query, key, value, scale=scale, attention=attention)
+        how = {"window": kwargs.get("sliding_window"), "cap": kwargs.get("softcap")}
+        out = shared_prompt.attend(module.layer_idx, query, key, value, scale=scale, attention=attention, **how)
         return out.transpose(1, 2).contiguous(), None
 
     return attend
@@ -475,10 +439,13 @@ def _reason_not_to_share(model: PreTrainedModel) -> str | None:
         return f"{name} does not take its attention from transformers' attention interface"
     if implementation not in (*ALL_ATTENTION_FUNCTIONS, "eager"):
         return f"attention implementation {implementation!r} of {name} cannot be called beside another; use 'sdpa'"
-    if types_of_layers != {"full_attention"} or getattr(config, "sliding_window", None) is not None:
-        return f"not every layer of {name} sees all tokens before it"
-    if getattr(config, "attn_logit_softcapping", None) is not None:
-        return f"{name} caps its attention scores"
+    if types_of_layers - {"full_attention", "sliding_attention"}:
+        return f"{name} has layers of the kind {min(types_of_layers - {'full_attention', 'sliding_attention'})!r}"
+    has_windows = "sliding_attention" in types_of_layers or getattr(config, "sliding_window", None) is not None
+    if has_windows and not all(_hands_its_window_on(type(module)) for module in model.modules()):
+        return f"attention of {name} does not say how wide its sliding window is"
+    if getattr(config, "attn_logit_softcapping", None) is not None and implementation != "eager":
+        return f"{name} caps its attention scores, which {implementation!r} attention does not; use 'eager'"
     layers = (module for module in model.modules() if isinstance(module, GradientCheckpointingLayer))
     if not all(map(_hands_arguments_on, {type(layer).forward for layer in layers})):
         return f"the layers of {name} do not hand arguments on to their attention"
@@ -492,7 +459,19 @@ def _reason_not_to_share(model: PreTrainedModel) -> str | None:
     return None
 
 
-@functools.cache
+def _hands_its_window_on(kind: type) -> bool:
+    """Whether attention is told of its window, if the module calls any: some models have it in their masks alone."""
+    if not kind.__module__.startswith("transformers.models."):
+        return True
+    source = _source(kind.forward)  # type: ignore[attr-defined]
+    return "ALL_ATTENTION_FUNCTIONS" not in source or "sliding_window=" in source
+
+
 def _hands_arguments_on(forward: Callable) -> bool:
     """Whether a layer uses the further arguments that it takes: that of Nemotron drops them."""
-    return inspect.getsource(inspect.unwrap(forward)).count("**kwargs") > 1
+    return _source(forward).count("**kwargs") > 1
+
+
+@functools.cache
+def _source(function: Callable) -> str:
+    return inspect.getsource(inspect.unwrap(function))

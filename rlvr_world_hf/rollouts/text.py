@@ -1,7 +1,7 @@
 """Sampling from a language world model: completions of free length, each up to its end token."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -9,9 +9,15 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..processors.text import LanguageWorldModelProcessor
-from .decoder import GroupDecoder, evaluating, prompts_at_once
+from .decoder import GroupDecoder, prompts_at_once, sampling_from
+from .decoding import decode
 from .lockstep import Lockstep, in_parts
-from .sampling import check_sampling, draw, draw_uniforms
+from .plan import Plan
+from .sampling import check_sampling, draw_uniforms
+
+
+SampledText = list[tuple[list[int], list[float]]]
+"""Ids of completions and the log-probability of each id."""
 
 
 def sample_answers(
@@ -93,6 +99,19 @@ def sample_answers(
     return answers
 
 
+@overload
+def sample_text(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, num_samples: int, max_new_tokens: int,
+    end_ids: Sequence[int], seeds: Sequence[int], skipped: Sequence[int] | None = ..., temperature: float = ...,
+    top_k: int = ..., top_p: float = ..., autocast_dtype: torch.dtype | None = ...,
+    return_logprobs: Literal[False] = ...,
+) -> list[list[int]]: ...  # fmt: skip
+@overload
+def sample_text(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, num_samples: int, max_new_tokens: int,
+    end_ids: Sequence[int], seeds: Sequence[int], skipped: Sequence[int] | None = ..., temperature: float = ...,
+    top_k: int = ..., top_p: float = ..., autocast_dtype: torch.dtype | None = ..., return_logprobs: Literal[True],
+) -> tuple[list[list[int]], list[list[float]]]: ...  # fmt: skip
 @torch.no_grad()
 def sample_text(
     model: PreTrainedModel,
@@ -107,12 +126,13 @@ def sample_text(
     top_k: int = 0,
     top_p: float = 1.0,
     autocast_dtype: torch.dtype | None = None,
-) -> list[list[int]]:
+    return_logprobs: bool = False,
+) -> list[list[int]] | tuple[list[list[int]], list[list[float]]]:
     """
     Samples a group of completions of each prompt until they end; a prompt is computed once.
 
-    Once all completions of a prompt have ended, the prompt is dropped. The noise belongs to a prompt's seed, so that
-    its completions do not depend on the prompts sampled with it.
+    Soon after all completions of a prompt have ended, the prompt is dropped. The noise belongs to a prompt's seed, so
+    that its completions do not depend on the prompts sampled with it.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
@@ -137,10 +157,13 @@ def sample_text(
             Draw only from the likeliest tokens that together have this probability.
         autocast_dtype (`torch.dtype`, *optional*):
             Compute in this precision, `torch.bfloat16` or `torch.float16`.
+        return_logprobs (`bool`, *optional*, defaults to `False`):
+            Also return the log-probability of each id at the given temperature (1 if that is 0), before top-k and
+            top-p.
 
     Returns:
         `list[list[int]]` of length `B * G`, the group of each prompt together: ids up to and including the end id, or
-        `max_new_tokens` of them.
+        `max_new_tokens` of them; or a `tuple` of these ids and their log-probabilities.
 
     Raises:
         ValueError: for an empty prompt, if there is not one seed a prompt, or for prompts beyond the model's window.
@@ -161,22 +184,30 @@ def sample_text(
             f"Expected prompts of at least one token, and a seed for each, got {len(prompts)} prompts, the shortest "
             f"of {min(map(len, prompts), default=0)} tokens, and {len(seeds)} seeds."
         )
-    length = max(map(len, prompts))
-    lockstep = Lockstep(model)
-    precision = torch.autocast(model.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None)
-    completions: dict[int, list[list[int]]] = {}  # by the first prompt of a part
+    tokens, mask = _pad_left(prompts)
+    plan, lockstep = Plan(length=max_new_tokens, end_ids=tuple(end_ids)), Lockstep(model)
+    sizes: dict[str, Any] = {"group_size": num_samples, "length": max_new_tokens}
+    completions: dict[int, SampledText] = {}  # by the first prompt of a part
 
     def sample_some(some: slice) -> None:
+        length = max(map(len, prompts[some]))  # padding that no prompt of a part needs is left out
+        of_prompts = None if mask is None else mask[some, -length:].to(model.device)
+        decoder = GroupDecoder(model, **sizes, prompt_length=length, prompt_mask=of_prompts)
         before = None if skipped is None else skipped[some]
-        completions[some.start] = _sample_some(
-            model, prompts[some], draw_uniforms(seeds[some], num_samples, max_new_tokens, skipped=before), end_ids,
-            lockstep, temperature=temperature, top_k=top_k, top_p=top_p,
+        sampled = decode(
+            decoder, tokens[some, -length:].to(model.device), plan,
+            draw_uniforms(seeds[some], num_samples, max_new_tokens, skipped=before),
+            lockstep=lockstep, temperature=temperature, top_k=top_k, top_p=top_p, with_logprobs=return_logprobs,
         )  # fmt: skip
+        rows = zip(sampled.ids.tolist(), sampled.logprobs.tolist(), sampled.lengths.tolist(), strict=True)
+        completions[some.start] = [(ids[:count], logprobs[:count]) for ids, logprobs, count in rows]
 
-    with evaluating(model), precision:
-        at_once = prompts_at_once(model, group_size=num_samples, prompt_length=length, length=max_new_tokens)
+    with sampling_from(model, autocast_dtype):
+        at_once = prompts_at_once(model, **sizes, prompt_length=tokens.shape[1])
         in_parts(sample_some, len(prompts), at_once=at_once, lockstep=lockstep)
-    return [ids for start in sorted(completions) for ids in completions[start]]
+    in_order = [row for start in sorted(completions) for row in completions[start]]
+    ids = [row[0] for row in in_order]
+    return (ids, [row[1] for row in in_order]) if return_logprobs else ids
 
 
 def seed_of(*place: int) -> int:
@@ -199,50 +230,10 @@ def seed_of(*place: int) -> int:
     return int(np.random.SeedSequence(place).generate_state(1)[0])
 
 
-def _sample_some(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    uniforms: torch.Tensor,
-    end_ids: Sequence[int],
-    lockstep: Lockstep,
-    *,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-) -> list[list[int]]:
-    rows, max_new_tokens = uniforms.shape
-    group_size, length, device = rows // len(prompts), max(map(len, prompts)), model.device
-    tokens = torch.zeros(len(prompts), length, dtype=torch.long)
-    mask = torch.zeros(len(prompts), length, dtype=torch.bool)
-    for row, ids in enumerate(prompts):
-        tokens[row, length - len(ids) :] = torch.tensor(ids)
-        mask[row, length - len(ids) :] = True
-    is_padded = any(len(ids) < length for ids in prompts)
-    decoder = GroupDecoder(
-        model, group_size=group_size, length=max_new_tokens, prompt_length=length,
-        prompt_mask=mask.to(device) if is_padded else None,
-    )  # fmt: skip
-    unread, noise = tokens.to(device), uniforms.to(device, torch.float64)
-    ends = torch.tensor(list(end_ids), device=device)
-    written = torch.zeros(rows, max_new_tokens, dtype=torch.long, device=device)
-    lengths = torch.full((rows,), max_new_tokens, device=device)
-    active = torch.arange(rows, device=device)  # completions of groups that are not finished
-    for position in range(max_new_tokens):
-        logits = decoder.read(unread).float()
-        drawn = draw(logits, noise[active, position], temperature=temperature, top_k=top_k, top_p=top_p)
-        written[active, position] = drawn
-        # A completion that has ended is read on with its group; its length stays as it is.
-        has_ended = torch.isin(drawn, ends)
-        lengths[active] = torch.where(has_ended, lengths[active].clamp(max=position + 1), lengths[active])
-        open_groups = (lengths[active] > position + 1).unflatten(0, (-1, group_size)).any(dim=1)
-        kept = open_groups.nonzero()[:, 0]
-        if not lockstep.most(len(kept)):
-            break
-        if not len(kept):  # the others are not done: a group that is goes on, so that their weights are gathered
-            kept = kept.new_zeros(1)
-        if len(kept) < len(open_groups):
-            decoder.keep(kept)
-            still = (kept[:, None] * group_size + torch.arange(group_size, device=device)).flatten()
-            active, drawn = active[still], drawn[still]
-        unread = drawn[:, None]
-    return [ids[:count] for ids, count in zip(written.tolist(), lengths.tolist(), strict=True)]
+def _pad_left(prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Prompts as one tensor `(B, P)`, padded on the left, and where they are not padding, `None` if nowhere."""
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    length = int(lengths.max())
+    tokens = torch.tensor([[0] * (length - len(ids)) + list(ids) for ids in prompts])
+    mask = torch.arange(length) >= length - lengths[:, None]
+    return tokens, None if bool(mask.all()) else mask

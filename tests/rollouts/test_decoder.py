@@ -33,7 +33,7 @@ from transformers import (
 )
 
 from rlvr_world_hf.rollouts import decoder as module
-from rlvr_world_hf.rollouts.decoder import GroupDecoder, evaluating, prompts_at_once
+from rlvr_world_hf.rollouts.decoder import GroupDecoder, prompts_at_once, sampling_from
 
 
 GROUP = 3
@@ -224,7 +224,7 @@ def test_prompts_fit_into_the_bytes_there_are(
 
 def test_a_model_is_left_as_it_was(model: LlamaForCausalLM) -> None:
     model.train()
-    with pytest.raises(RuntimeError), evaluating(model):
+    with pytest.raises(RuntimeError), sampling_from(model):
         assert not model.training
         raise RuntimeError
     assert model.training

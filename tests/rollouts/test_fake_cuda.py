@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM
 
-from rlvr_world_hf.rollouts.decoder import GroupDecoder
+from rlvr_world_hf.rollouts import shared_attention
+from rlvr_world_hf.rollouts.decoder import GroupDecoder, graphs
+from rlvr_world_hf.rollouts.decoding import draw
 from rlvr_world_hf.rollouts.head import RangeHead, accept_range_head
-from rlvr_world_hf.rollouts.sampling import draw
-from rlvr_world_hf.rollouts.shared_attention import _is_for_flash, _SharedAttention, padding_bias
+from rlvr_world_hf.rollouts.shared_attention import SeenKeys, _is_for_efficient, _is_for_flash, _SharedAttention
 from rlvr_world_hf.rollouts.shared_prompt import PackedGroups, no_mask, share_prompts
 
 
@@ -48,11 +49,16 @@ def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield
 
 
-@pytest.fixture(params=["sdpa", "eager", "unshared"])
+@pytest.fixture(params=["sdpa", "eager", "windows", "capped", "unshared"])
 def model(request: pytest.FixtureRequest, range_head: RangeHead, cuda: None) -> Any:
-    kind, config = LlamaForCausalLM, LlamaConfig(**SIZES, attn_implementation=request.param)
-    if request.param == "unshared":  # a head that caps, and attention to windows
-        kind, config = Gemma2ForCausalLM, Gemma2Config(**SIZES, head_dim=16, sliding_window=4)
+    kind = {"capped": Gemma2ForCausalLM, "windows": Gemma3ForCausalLM}.get(request.param, LlamaForCausalLM)
+    config = {
+        "sdpa": lambda: LlamaConfig(**SIZES, attn_implementation="sdpa"),
+        "eager": lambda: LlamaConfig(**SIZES, attn_implementation="eager"),
+        "windows": lambda: Gemma3TextConfig(**SIZES, head_dim=16, sliding_window=4),
+        "capped": lambda: Gemma2Config(**SIZES, head_dim=16, sliding_window=4, attn_implementation="eager"),
+        "unshared": lambda: LlamaConfig(**SIZES, attention_dropout=0.1),
+    }[request.param]()
     with torch.device("cuda"):
         model = kind._from_config(config, dtype=torch.bfloat16).eval()
     assert (share_prompts(model) is None) == (request.param != "unshared")
@@ -72,7 +78,8 @@ def test_prompts_and_next_tokens_are_read(model: Any, padded: bool, ids: tuple[i
     dtype = torch.float32 if is_cut else torch.bfloat16
     unread, rows = torch.zeros(PROMPTS, PROMPT, dtype=torch.long, device="cuda"), PROMPTS * GROUP
     for kept in ([0, 1, 2], [0, 2], [1]):
-        logits = decoder.read(unread, ids=ids)
+        with graphs(False):  # no tensor here is on a device
+            logits = decoder.read(unread, ids=ids)
         check(logits, (rows, 50 if ids is None else 17), dtype)
         drawn = draw(
             logits.float(), torch.zeros(rows, dtype=torch.float64, device="cuda"), temperature=0.7, top_k=5, top_p=0.9
@@ -99,23 +106,41 @@ def test_completions_are_scored(model: Any, range_head: RangeHead, padded: bool)
     check(entropies, (PROMPTS * GROUP, LENGTH), torch.float32)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize(("queries", "keys"), [(5, 5), (1, 5), (2, 5)], ids=["all", "next", "next two"])
-def test_shared_attention_and_its_gradients(cuda: None, queries: int, keys: int, padded: bool) -> None:
+def test_shared_attention_and_its_gradients(
+    cuda: None, queries: int, keys: int, padded: bool, window: int | None, dtype: torch.dtype
+) -> None:
     shapes = [(12, 4, queries, 16), *[(3, 2, 6, 16)] * 2, *[(12, 2, keys, 16)] * 2]
-    inputs = [torch.zeros(*shape, dtype=torch.bfloat16, device="cuda") for shape in shapes]
-    bias = padding_bias(torch.ones(3, 6, dtype=torch.bool, device="cuda"), torch.bfloat16) if padded else None
+    inputs = [torch.zeros(*shape, dtype=dtype, device="cuda") for shape in shapes]
+    mask = torch.ones(3, 6, dtype=torch.bool, device="cuda") if padded else None
+    seen = SeenKeys()
+    if padded or window:
+        places = torch.arange(keys - queries, keys, device="cuda")
+        seen = SeenKeys.of(places, keys=keys, prompt_length=6, like=inputs[0], prompt_mask=mask, window=window)
     context = SimpleNamespace(save_for_backward=lambda *kept: setattr(context, "saved_tensors", kept))
-    out = _SharedAttention.forward(context, *inputs, 0.5, bias)
-    check(out, shapes[0], torch.bfloat16)
+    out = _SharedAttention.forward(context, *inputs, 0.5, seen.prompt, seen.own)
+    check(out, shapes[0], dtype)
     gradients = _SharedAttention.backward(context, torch.zeros_like(out))
     for gradient, shape in zip(gradients[:5], shapes, strict=True):
-        check(gradient, shape, torch.bfloat16)
+        check(gradient, shape, dtype)
 
 
 @pytest.mark.parametrize("width", [16, 20])
-def test_the_flash_kernel_is_taken_where_there_is_one(cuda: None, width: int) -> None:
+def test_the_kernels_are_taken_where_there_are_some(cuda: None, width: int) -> None:
     query = torch.zeros(1, 1, 1, width, dtype=torch.bfloat16, device="cuda")
     is_ampere = torch.cuda.get_device_capability() >= (8, 0)
     assert _is_for_flash(query, None) == (is_ampere and width == 16)
     assert not _is_for_flash(query.float(), None)
+    assert _is_for_efficient(query) == (is_ampere and width == 16)
+    assert _is_for_efficient(query.float()) == (width == 16)
+
+
+def test_no_scores_are_kept_for_padding_or_windows(cuda: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scores(*given: Any) -> None:
+        raise AssertionError("scores of all queries and keys are made")
+
+    monkeypatch.setattr(shared_attention, "_scores", scores)
+    test_shared_attention_and_its_gradients(None, 5, 5, True, 3, torch.float32)

@@ -8,8 +8,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.rollouts import sampling
+from rlvr_world_hf.rollouts.group_cache import GroupCache
 from rlvr_world_hf.rollouts.sampling import draw_uniforms, rollout, sample_completions
-from rlvr_world_hf.rollouts.shared_prompt import GroupCache, no_mask, share_prompts
+from rlvr_world_hf.rollouts.shared_prompt import no_mask, share_prompts
 from tests.tiny import tiny_model, tiny_processor
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlvr_world_hf.rollouts import shared_attention
-from rlvr_world_hf.rollouts.shared_attention import attend_shared, attend_shared_plainly
+from rlvr_world_hf.rollouts.shared_attention import SeenKeys, attend_shared, attend_shared_plainly
 
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -29,7 +29,12 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Call
 
 
 def plain(
-    query: torch.Tensor, *keys_and_values: torch.Tensor, scale: float, prompt_mask: torch.Tensor | None
+    query: torch.Tensor,
+    *keys_and_values: torch.Tensor,
+    scale: float,
+    mask: torch.Tensor | None = None,
+    window: int | None = None,
+    cap: float | None = None,
 ) -> torch.Tensor:
     """One softmax over the prompt, copied for each completion, and the completion."""
     prompt_key, prompt_value, key, value = keys_and_values
@@ -40,15 +45,34 @@ def plain(
         for of_prompt, of_own in ((prompt_key, key), (prompt_value, value))
     )
     seen = torch.ones(len(query), queries, prompt + own, dtype=torch.bool).tril(prompt + own - queries)
-    if prompt_mask is not None:
-        seen[:, :, :prompt] &= prompt_mask.repeat_interleave(group, 0)[:, None]
-    return (query @ keys.mT * scale).masked_fill(~seen[:, None], -torch.inf).softmax(-1) @ values
+    if window is not None:
+        seen = seen.triu(prompt + own - queries - window + 1)
+    if mask is not None:
+        seen[:, :, :prompt] &= mask.repeat_interleave(group, 0)[:, None]
+    scores = query @ keys.mT * scale
+    scores = scores if cap is None else (scores / cap).tanh() * cap
+    return scores.masked_fill(~seen[:, None], -torch.inf).softmax(-1) @ values
+
+
+def seen_keys(
+    inputs: list[torch.Tensor], mask: torch.Tensor | None = None, window: int | None = None
+) -> SeenKeys | None:
+    """What the last tokens of completions see; where that is all before them, nothing has to be said."""
+    query, prompt_key, _, key, _ = inputs
+    if mask is None and window is None:
+        return None
+    places = torch.arange(key.shape[2] - query.shape[2], key.shape[2])
+    length = prompt_key.shape[2]
+    return SeenKeys.of(places, keys=key.shape[2], prompt_length=length, like=query, prompt_mask=mask, window=window)
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("window", [None, 1, 3, 8], ids=lambda window: f"window {window}")
 @pytest.mark.parametrize("padded", [False, True], ids=["whole prompts", "padded prompts"])
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=list(SIZES))
-def test_equals_a_copy_of_the_prompt(way: Callable, dtype: torch.dtype, padded: bool, sizes: tuple[int, ...]) -> None:
+def test_equals_a_copy_of_the_prompt(
+    way: Callable, dtype: torch.dtype, window: int | None, padded: bool, sizes: tuple[int, ...]
+) -> None:
     prompts, group, heads, key_heads, queries, own, length = sizes
     random = torch.Generator().manual_seed(0)
     rows = prompts * group
@@ -59,16 +83,31 @@ def test_equals_a_copy_of_the_prompt(way: Callable, dtype: torch.dtype, padded: 
         mask = torch.ones(prompts, length, dtype=torch.bool)
         mask[0] = False  # nothing but padding
         mask[-1, : length // 2] = False
-    given = {"scale": 0.3, "prompt_mask": mask}
-    expected = plain(*inputs, **given)
+    cap = 0.7 if way is attend_shared_plainly else None
+    expected = plain(*inputs, scale=0.3, mask=mask, window=window, cap=cap)
     weight = torch.randn(expected.shape, dtype=dtype, generator=random)
     used = inputs if length else [inputs[0], *inputs[3:]]
     gradients = torch.autograd.grad((expected * weight).sum(), used)
 
-    out = way(*inputs, **given)
+    out = way(*inputs, scale=0.3, seen=seen_keys(inputs, mask, window), cap=cap)
     torch.testing.assert_close(out, expected, atol=TOLERANCE[dtype], rtol=0)
     for gradient, wanted in zip(torch.autograd.grad((out * weight).sum(), used), gradients, strict=True):
         torch.testing.assert_close(gradient, wanted, atol=TOLERANCE[dtype], rtol=0)
+
+
+def test_what_is_not_written_yet_is_hidden(way: Callable) -> None:
+    random = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(*shape, 8, generator=random) for shape in [(6, 4, 2), *[(2, 2, 7)] * 2, *[(6, 2, 9)] * 2]]
+    query, *prompt, key, value = inputs
+    seen = SeenKeys.of(torch.tensor([2, 3]), keys=9, prompt_length=7, like=query)
+    expected = plain(query, *prompt, key[:, :, :4], value[:, :, :4], scale=0.3)
+    torch.testing.assert_close(way(*inputs, scale=0.3, seen=seen), expected, atol=1e-5, rtol=0)
+
+
+def test_kernels_refuse_a_cap() -> None:
+    states = torch.zeros(1, 1, 1, 8)
+    with pytest.raises(ValueError, match="without a cap, got 5; load the model with eager"):
+        attend_shared(states, states, states, states, states, scale=1.0, cap=5.0)
 
 
 def test_half_precision_is_near(way: Callable) -> None:
@@ -77,6 +116,7 @@ def test_half_precision_is_near(way: Callable) -> None:
     inputs = [torch.randn(*shape, 8, generator=random) for shape in shapes]
     mask = torch.ones(2, 7, dtype=torch.bool)
     mask[0, :3] = False
-    out = way(*(x.bfloat16() for x in inputs), scale=0.3, prompt_mask=mask)
+    rounded = [x.bfloat16() for x in inputs]
+    out = way(*rounded, scale=0.3, seen=seen_keys(rounded, mask))
     assert out.dtype == torch.bfloat16
-    torch.testing.assert_close(out.float(), plain(*inputs, scale=0.3, prompt_mask=mask), atol=0.03, rtol=0)
+    torch.testing.assert_close(out.float(), plain(*inputs, scale=0.3, mask=mask), atol=0.03, rtol=0)

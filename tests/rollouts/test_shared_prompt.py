@@ -10,8 +10,14 @@ import torch
 from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
+    Cohere2Config,
+    Cohere2ForCausalLM,
+    Exaone4Config,
+    Exaone4ForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GptOssConfig,
     GptOssForCausalLM,
     LlamaConfig,
@@ -20,6 +26,10 @@ from transformers import (
     MistralForCausalLM,
     NemotronConfig,
     NemotronForCausalLM,
+    Olmo3Config,
+    Olmo3ForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -27,11 +37,15 @@ from transformers import (
     Qwen3ForCausalLM,
     RobertaConfig,
     RobertaForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+    Starcoder2Config,
+    Starcoder2ForCausalLM,
 )
 
 from rlvr_world_hf.rollouts import shared_prompt as module
+from rlvr_world_hf.rollouts.group_cache import GroupCache
 from rlvr_world_hf.rollouts.shared_prompt import (
-    GroupCache,
     PackedGroups,
     no_mask,
     pack_groups,
@@ -50,11 +64,32 @@ SIZES = {
     "num_key_value_heads": 2,
     "initializer_range": 0.3,
 }
+LAYERS = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 4}
+USED = {"use_sliding_window": True}
+CAPPED = {"attn_logit_softcapping": 0.5, "head_dim": 8, "attn_implementation": "eager"}
 MODELS = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
     "llama with biases": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_bias=True, tie_word_embeddings=True)),
     "plain attention": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attn_implementation="eager")),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES)),
+    "qwen2, every other layer with a window": lambda: Qwen2ForCausalLM(Qwen2Config(**SIZES, **LAYERS, **USED)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)),
+    "mistral, plain": lambda: MistralForCausalLM(
+        MistralConfig(**SIZES, sliding_window=3, attn_implementation="eager")
+    ),
+    "a window of one token": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=1)),
+    "a wide window": lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=100)),
+    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**SIZES, sliding_window=4, pad_token_id=0)),
+    "starcoder2": lambda: Starcoder2ForCausalLM(Starcoder2Config(**SIZES, sliding_window=4)),
+    "gemma2, capped": lambda: Gemma2ForCausalLM(Gemma2Config(**SIZES, **LAYERS, **CAPPED)),
+    "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, **LAYERS, head_dim=8)),
+    "gemma3, plain": lambda: Gemma3ForCausalLM(
+        Gemma3TextConfig(**SIZES, **LAYERS, head_dim=8, attn_implementation="eager")
+    ),
+    "cohere2": lambda: Cohere2ForCausalLM(Cohere2Config(**SIZES, **LAYERS)),
+    "olmo3": lambda: Olmo3ForCausalLM(Olmo3Config(**SIZES, **LAYERS, pad_token_id=0)),
+    "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**SIZES, **LAYERS, **USED, pad_token_id=0)),
+    "exaone4": lambda: Exaone4ForCausalLM(Exaone4Config(**SIZES, **LAYERS)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=16)),
     "lora": lambda: get_peft_model(LlamaForCausalLM(LlamaConfig(**SIZES)), LoraConfig(init_lora_weights=False)),
 }
@@ -159,6 +194,7 @@ def test_cached_logits_in_pieces(model: PreTrainedModel) -> None:
         pieces = [logits[:, -1:].repeat_interleave(GROUP, dim=0)]
         for start, stop in ((0, 1), (1, 3), (3, LENGTH - 1)):
             piece = slice(PROMPT + start, PROMPT + stop)
+            cache.advance(torch.arange(start, stop), stop=stop)
             pieces.append(model(input_ids=ids[:, piece], position_ids=positions[:, piece], **shared).logits)
     scored = mask[:, PROMPT:].bool()
     torch.testing.assert_close(torch.cat(pieces, dim=1)[scored], expected[scored], atol=1e-5, rtol=0)
@@ -182,7 +218,6 @@ def gpt_oss_of_whole_attention() -> PreTrainedModel:
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
-        (lambda: MistralForCausalLM(MistralConfig(**SIZES, sliding_window=4)), "sees all tokens"),
         (lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attention_dropout=0.1)), "attention dropout"),
         (lambda: NemotronForCausalLM(NemotronConfig(**SIZES)), "do not hand arguments on"),
         (lambda: RobertaForCausalLM(RobertaConfig(**BERT)), "sees later tokens too"),
