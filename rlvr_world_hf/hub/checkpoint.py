@@ -135,7 +135,8 @@ def load_world_model(
         device (`str` or `torch.device`, *optional*):
             Where to put model and codec. Defaults to the CPU.
         dtype (`torch.dtype`, *optional*):
-            Type of the transformer's weights. Defaults to the type they were saved in.
+            Type of the transformer's weights. Defaults to float32 on a CPU, where few processors multiply numbers of
+            16 bits as fast and predictions are to be the same on all of them; elsewhere to the type of the file.
 
     Returns:
         `tuple`: the model, in evaluation mode, and its processor. Where an adapter was kept apart the model is a
@@ -157,6 +158,8 @@ def load_world_model(
 
     ```
     """
+    if dtype is None and torch.device(device or "cpu").type == "cpu":
+        dtype = torch.float32
     if find_official(folder_or_repo) is not None:
         model, processor = load_official(folder_or_repo, revision=revision, token=token, dtype=dtype)
     else:

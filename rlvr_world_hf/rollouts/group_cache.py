@@ -117,7 +117,11 @@ class GroupCache:
         keys.index_copy_(2, self.places, key.to(keys.dtype))
         values.index_copy_(2, self.places, value.to(values.dtype))
         if window not in self._seen:  # once for all layers of a kind
-            mask = None if self.prompt_mask is None else self.prompt_mask[:, -prompt_key.shape[2] or None :]
+            mask = (
+                None
+                if self.prompt_mask is None
+                else self.prompt_mask[:, self.prompt_mask.shape[1] - prompt_key.shape[2] :]
+            )
             self._seen[window] = SeenKeys.of(
                 self.places,
                 keys=self.room,

@@ -19,7 +19,7 @@ from ..processors.base import WorldModelProcessor
 from .callbacks import ProgressLine
 from .grouped_rows import GroupedRows, GroupSampler, Rows, read_once, update_order
 from .grpo_config import WorldModelGRPOConfig
-from .log_probs import completion_log_probs
+from .log_probs import SampledLogProbs, completion_log_probs
 from .modality import complete, modality_of
 from .objective import Scores, advantages, correct_logs, measured_once, recorded_likelihood, step_rewards
 from .policies import attach_reference, nothing_loaded_beside, policy_to_sample_from, prepare_policies, reference_of
@@ -82,6 +82,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
     ```
     """
 
+    _sampled: SampledLogProbs | None = None
     _tag_names = ["trl", "grpo", "rlvr-world"]
     _name = "RLVR-World"
     _paper = {"title": "RLVR-World: Training World Models with Reinforcement Learning", "id": "2505.13934"}
@@ -106,8 +107,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         if processor.fixed_length:
             args.max_completion_length = len(processor.model_token_mask(horizon))
         reference = reference_of(model, args) if peft_config is None else None
-        with nothing_loaded_beside(reference, args):
-            # TRL gets the tokenizer: it takes a processor for one of a vision-language model.
+        with nothing_loaded_beside(reference, args):  # TRL takes a processor for one of a vision-language model
             super().__init__(
                 model, reward_funcs, args, train_dataset, eval_dataset, processor.tokenizer,
                 callbacks=callbacks, optimizers=optimizers, peft_config=peft_config,
@@ -139,7 +139,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """As TRL; each of its rows is read once."""
-        self._evaluated = 0  # batches, each of which has noise of its own
+        self._evaluated = 0  # batches, each with noise of its own
         return super().get_eval_dataloader(read_once(eval_dataset))
 
     def _get_train_sampler(self, dataset: Any = None) -> Sampler:
@@ -165,21 +165,22 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         self._groups = GroupedRows.of(inputs, group_size=group_size, process=self.accelerator.process_index)
         self._seeds = self._groups.seeds(*place)
         output = self._generate_and_score_completions(self.modality.inputs(self._groups))
+        self._sampled = None  # what `_rollout` knew; the policy is about to change
         ours = advantages(self._scores, self.reward_weights, group_size=group_size, args=self.args)
         metrics = self._metrics["train" if self.model.training else "eval"]
         correct_logs(metrics, self._logs["advantages"], ours, fixed_length=self.processor.fixed_length)
         if ours is not None:
-            ours = ours[self._groups.first :][: len(inputs)]
-            output["advantages"] = self.modality.per_token(ours) if ours.ndim == 2 else ours
-        if self.args.likelihood_weight and self.model.training:
-            output |= self.modality.recorded(self._groups)
-        return output
+            own = ours[self._groups.first :][: len(inputs)]
+            output["advantages"] = self.modality.per_token(own) if own.ndim == 2 else own
+        is_recorded = self.args.likelihood_weight and self.model.training
+        return output | self.modality.recorded(self._groups) if is_recorded else output
 
     def _rollout(self, prompts: list[Any], trainer: GRPOTrainer) -> dict[str, Any]:
-        how: dict[str, Any] = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        how = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p")}
         how |= {"seeds": self._seeds, "autocast_dtype": self.args.autocast_dtype}
         with policy_to_sample_from(self) as model:
-            return self.modality.sample(model, self._groups, prompts, **how)
+            output, self._sampled = self.modality.sample(model, self._groups, prompts, **how)
+        return output
 
     def _calculate_rewards(self, inputs: Rows, *args: Any) -> torch.Tensor:
         own, self.reward_funcs = self.reward_funcs, measured_once(self.reward_funcs, self._groups)
@@ -187,21 +188,22 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             rewards, steps = super()._calculate_rewards(inputs, *args), None  # of all processes
             if self.args.credit == "reward_to_go":
                 steps = self.accelerator.gather(step_rewards(self.reward_funcs, inputs).to(rewards.device))
+            self._scores = Scores(rewards=rewards, steps=steps)
+            return rewards
         finally:
             self.reward_funcs = own
-        self._scores = Scores(rewards=rewards, steps=steps)
-        return rewards
 
     def _get_per_token_logps_and_entropies(
         self, *given: Any, batch_size: int | None = None, compute_entropy: bool = False, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        head = self.modality.head if self.args.restrict_log_probs else None
         shares_prompts = self.shares_prompts and all(value is None or value is False for value in kwargs.values())
+        if not torch.is_grad_enabled() and self._sampled and (known := self._sampled.find(*given)) is not None:
+            return known, None, None
         how: dict[str, Any] = {"batch_size": batch_size, "compute_entropy": compute_entropy}
-        if head is None and not shares_prompts:
+        if self.modality.head is None and not shares_prompts:
             return super()._get_per_token_logps_and_entropies(*given, **how, **kwargs)
-        how |= {"head": head, "shares_prompts": shares_prompts, "autocast": self.accelerator.autocast}
-        return *completion_log_probs(*given, **how), None
+        how |= {"shares_prompts": shares_prompts, "autocast": self.accelerator.autocast}
+        return *completion_log_probs(*given, head=self.modality.head, **how), None
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """As TRL, plus the weighted negative log-likelihood of what was recorded."""
@@ -243,7 +245,5 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             return None
         how = {name: kwargs.pop(name, None) for name in ("token", "revision", "private", "blocking")}
         self.create_model_card(**kwargs)
-        model = self.accelerator.unwrap_model(self.model)
-        return push(
-            model, self.processor, self.args, commit_message=commit_message, merge_adapter=merge_adapter, **how
-        )
+        how |= {"commit_message": commit_message, "merge_adapter": merge_adapter}
+        return push(self.accelerator.unwrap_model(self.model), self.processor, self.args, **how)

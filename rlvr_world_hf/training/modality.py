@@ -17,6 +17,7 @@ from ..rollouts.head import RangeHead
 from ..rollouts.sampling import rollout
 from ..rollouts.text import sample_text
 from .grouped_rows import GroupedRows, Rows
+from .log_probs import SampledLogProbs
 
 
 class Modality(ABC):
@@ -25,7 +26,8 @@ class Modality(ABC):
     horizon: int = 1
     """Steps of a completion."""
     head: RangeHead | None = None
-    """Head over the ids valid at each position of a completion, at the temperature of the sampling; none for text."""
+    """Head over the ids valid at each position of a completion, at the temperature of the sampling, for probabilities
+    among them alone; none for text."""
     likelihood_head: RangeHead | None = None
     """The same at temperature 1."""
 
@@ -34,12 +36,15 @@ class Modality(ABC):
         return groups.once_a_completion()
 
     @abstractmethod
-    def sample(self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], **how: Any) -> dict[str, Any]:
+    def sample(
+        self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], **how: Any
+    ) -> tuple[dict[str, Any], SampledLogProbs | None]:
         """
         Sample completions of the rows, whose column `prompt` is given once a completion.
 
         `how` holds a seed for each row, temperature, top-k, top-p and precision. Returns what TRL expects of a
-        `rollout_func`, and columns for rewards, one entry a completion.
+        `rollout_func`, and columns for rewards, one entry a completion; and the completions' log-probabilities, where
+        those of the sampling are exact.
         """
 
     def recorded(self, groups: GroupedRows) -> dict[str, torch.Tensor]:
@@ -60,44 +65,59 @@ class TextModality(Modality):
         self.tokenize = tokenize
         self.limits = {"max_new_tokens": max_new_tokens, "end_ids": end_ids}
 
-    def sample(self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], **how: Any) -> dict[str, Any]:
+    def sample(
+        self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], **how: Any
+    ) -> tuple[dict[str, Any], SampledLogProbs | None]:
         """As [`Modality.sample`]; TRL's `generate` would compute a prompt once for each of its completions."""
         prompt_ids = self.tokenize(prompts[:: groups.samples])
         how |= {"num_samples": groups.samples, "skipped": groups.skipped, **self.limits}
-        completion_ids = sample_text(model, prompt_ids, **how)
+        ids, log_probs = sample_text(model, prompt_ids, **how, return_logprobs=True)
         once_a_completion = [ids for ids in prompt_ids for _ in range(groups.samples)]
-        return {"prompt_ids": once_a_completion, "completion_ids": completion_ids, "logprobs": None}
+        output = {"prompt_ids": once_a_completion, "completion_ids": ids, "logprobs": None}
+        return output, SampledLogProbs.of(model, ids, log_probs, precision=how.get("autocast_dtype"))
 
 
 class StepBlockModality(Modality):
-    """Worlds of frames, sensors or both; `autocast` is the context in which completions are decoded."""
+    """
+    Worlds of frames, sensors or both.
 
-    def __init__(self, processor: Any, *, horizon: int, temperature: float, autocast: Callable[[], Any]) -> None:
+    Completions are decoded in the context `autocast`; log-probabilities are among the valid ids if `restricted`.
+    """
+
+    def __init__(
+        self, processor: Any, *, horizon: int, temperature: float, autocast: Callable[[], Any], restricted: bool
+    ) -> None:
         self.processor = processor
         self.horizon = horizon
         self.mask = processor.model_token_mask(horizon)
         self.autocast = autocast
-        self.head = RangeHead.of(processor, horizon, temperature=temperature)
+        self.head = RangeHead.of(processor, horizon, temperature=temperature) if restricted else None
         self.likelihood_head = RangeHead.of(processor, horizon)
 
     def inputs(self, groups: GroupedRows) -> Rows:
         """As [`Modality.inputs`]; TRL wants a prompt in text, and here the rows are the prompts."""
         return [{**row, "prompt": ""} for row in groups.once_a_completion()]
 
-    def sample(self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], **how: Any) -> dict[str, Any]:
+    def sample(
+        self, model: PreTrainedModel, groups: GroupedRows, prompts: list[Any], **how: Any
+    ) -> tuple[dict[str, Any], SampledLogProbs | None]:
         """As [`Modality.sample`]; each completion is decoded once."""
         prompt: dict[str, Any] = groups.columns(*self.processor.prompt_columns)
         how |= {"num_samples": groups.samples, "skipped": groups.skipped, "horizon": self.horizon, "decode": False}
-        record = rollout(model, self.processor, **prompt, **how)
+        record = rollout(model, self.processor, **prompt, **how, return_logprobs=True)
         with self.autocast():
             decoded = self.processor.decode_state(record.completion_ids, prompt["context"])
-        return {
-            "prompt_ids": [ids for ids in record.prompt_ids.tolist() for _ in range(groups.samples)],
-            "completion_ids": record.completion_ids.tolist(),
+        ids = record.completion_ids.tolist()
+        output = {
+            "prompt_ids": [prompt for prompt in record.prompt_ids.tolist() for _ in range(groups.samples)],
+            "completion_ids": ids,
             "logprobs": None,
             "env_mask": [self.mask.int().tolist()] * len(prompts),
             **{name: list(states) for name, states in state_columns(decoded).items()},
         }
+        if record.logprobs is None or self.head is None:  # sampling knows those among the valid ids
+            return output, None
+        return output, SampledLogProbs.of(model, ids, record.logprobs.tolist(), precision=how.get("autocast_dtype"))
 
     def recorded(self, groups: GroupedRows) -> dict[str, torch.Tensor]:
         """As [`Modality.recorded`]; padding is not written."""
@@ -118,6 +138,7 @@ def modality_of(processor: WorldModelProcessor, *, horizon: int, trainer: Any) -
     """The modality of a processor, with a trainer's temperature, precision, limits and tokenizing."""
     if processor.fixed_length:
         how = {"temperature": trainer.temperature, "autocast": trainer.accelerator.autocast}
+        how["restricted"] = trainer.args.restrict_log_probs
         return StepBlockModality(processor, horizon=horizon, **how)
     limits = {"max_new_tokens": trainer.max_completion_length, "end_ids": trainer.eos_token_ids}
     return TextModality(lambda prompts: trainer._tokenize_prompts(prompts)[0], **limits)

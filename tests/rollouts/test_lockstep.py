@@ -71,7 +71,7 @@ def test_completions_are_the_same_after_memory_ran_out(model: Any, monkeypatch: 
 
     def read_few(self: Any, tokens: torch.Tensor, **further: Any) -> torch.Tensor:
         logits = read(self, tokens, **further)
-        if len(logits) > 2 and self.position[0] == 4:  # in the middle of a part
+        if len(logits) > 2 and self.read_so_far == 1:  # in the middle of a part
             raise torch.OutOfMemoryError
         rows.append(len(logits))
         return logits
