@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 import torch
 from peft import PromptTuningConfig, get_peft_model
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     BambaConfig,
     BambaForCausalLM,
     FalconH1Config,
     FalconH1ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GptOssConfig,
     GptOssForCausalLM,
     JambaConfig,
@@ -33,6 +37,7 @@ from transformers import (
 )
 
 from rlvr_world_hf.rollouts import decoder as module
+from rlvr_world_hf.rollouts import group_cache
 from rlvr_world_hf.rollouts.decoder import GroupDecoder, prompts_at_once, sampling_from
 
 
@@ -91,6 +96,91 @@ def test_greedy_tokens_are_those_of_generate(model: LlamaForCausalLM, prompts: t
         unread = decoder.read(unread).argmax(dim=-1)[:, None]
         tokens.append(unread)
     assert torch.equal(torch.cat(tokens, dim=1), expected)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("kinds", [["sliding_attention", "full_attention"], ["sliding_attention"] * 2])
+def test_greedy_tokens_of_a_model_with_windows(
+    kinds: list[str], attention: str, prompts: tuple[torch.Tensor, ...]
+) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = Gemma3TextConfig(
+        vocab_size=40, **sizes, num_key_value_heads=2, head_dim=8, initializer_range=0.3, sliding_window=4,
+        layer_types=kinds, attn_implementation=attention, eos_token_id=None,
+    )  # fmt: skip
+    test_greedy_tokens_are_those_of_generate(Gemma3ForCausalLM(config).eval(), prompts)
+
+
+@pytest.mark.parametrize("model", [0.0], ids=["shared"], indirect=True)
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_step_is_one_graph_on_the_same_buffers(
+    model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...], attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled as a whole, once for each part of the buffers that is read."""
+    monkeypatch.setattr(group_cache, "ROOM", 4)
+    model.set_attn_implementation(attention)
+    ids, mask = prompts
+    sizes = {"group_size": GROUP, "length": 10, "prompt_length": 6, "prompt_mask": mask.bool()}
+    usual, compiled = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
+    torch.compiler.reset()
+    graphs: Any = CompileCounterWithBackend("eager")
+    compiled.step = torch.compile(compiled.step, fullgraph=True, backend=graphs)
+    torch.testing.assert_close(compiled.read(ids, ids=(3, 20)), usual.read(ids, ids=(3, 20)))
+    buffers = [buffer for pair in compiled.cache.completions.values() for buffer in pair]
+    addresses = [buffer.data_ptr() for buffer in buffers]
+    for place in range(10):
+        unread = torch.arange(9)[:, None] + place
+        torch.testing.assert_close(compiled.read(unread, ids=(3, 20)), usual.read(unread, ids=(3, 20)))
+    assert 1 < graphs.frame_count <= 3, "of 4, 8 and 10 tokens, of which some may have a graph together"
+    kept = [buffer for pair in compiled.cache.completions.values() for buffer in pair]
+    assert [buffer.data_ptr() for buffer in kept] == addresses
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [0.0], ids=["shared"], indirect=True)
+def test_a_step_is_compiled_to_code_of_the_processor(
+    model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]
+) -> None:
+    ids, mask = prompts
+    sizes = {"group_size": GROUP, "length": 4, "prompt_length": 6, "prompt_mask": mask.bool()}
+    usual, compiled = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
+    torch.compiler.reset()
+    compiled.step = torch.compile(compiled.step, fullgraph=True)
+    for unread in (ids, torch.arange(9)[:, None], torch.arange(9)[:, None] + 20):
+        torch.testing.assert_close(compiled.read(unread), usual.read(unread), atol=1e-5, rtol=1e-5)
+
+
+def test_more_tokens_than_there_is_room_for_are_refused(prompts: tuple[torch.Tensor, ...]) -> None:
+    cache = group_cache.GroupCache(group_size=GROUP, length=4)
+    with pytest.raises(ValueError, match="at most 4 tokens of a completion, got 5"):
+        cache.advance(torch.tensor([4]), stop=5)
+
+
+class Casts(TorchDispatchMode):
+    """Counts casts of matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_matrices = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        is_cast = function is torch.ops.aten._to_copy.default and (kwargs or {}).get("dtype") == torch.bfloat16
+        self.of_matrices += is_cast and isinstance(args[0], torch.nn.Parameter) and args[0].ndim == 2
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("model", [0.0], ids=["shared"], indirect=True)
+@pytest.mark.parametrize("frozen", [False, True], ids=["trained", "frozen"])
+def test_a_weight_is_cast_once(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...], frozen: bool) -> None:
+    model.requires_grad_(not frozen)
+    with Casts() as casts, sampling_from(model, torch.bfloat16):
+        decoder = GroupDecoder(model, group_size=GROUP, length=8, prompt_length=6)
+        unread = prompts[0]
+        for _ in range(8):
+            unread = decoder.read(unread).argmax(dim=-1)[:, None]
+    assert casts.of_matrices == 2 * 7 + 1, "seven products a layer, and the head"
+    assert all(parameter.requires_grad != frozen for parameter in model.parameters())
 
 
 def test_some_ids_are_a_part_of_all(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]) -> None:

@@ -22,7 +22,7 @@ from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rewards.repetition import RepetitionReward
 from rlvr_world_hf.rewards.sensor import SensorMSEReward
 from rlvr_world_hf.rollouts import rollout
-from rlvr_world_hf.training import grpo_config, policies
+from rlvr_world_hf.training import grpo_config, grpo_trainer, policies
 from rlvr_world_hf.training.grouped_rows import GroupedRows
 from rlvr_world_hf.training.grpo_trainer import WorldModelGRPOTrainer
 from tests.local_hub import USER, LocalHub
@@ -178,6 +178,52 @@ def test_first_ratio_is_one_and_the_reference_is_the_start(tmp_path: Path) -> No
         torch.testing.assert_close(batch["old_per_token_logps"], batch["ref_per_token_logps"])
     first, second = (entry["kl"] for entry in trainer.state.log_history if "kl" in entry)
     assert first == pytest.approx(0, abs=1e-7) and second > 0
+
+
+ADAPTER = {"r": 4, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "passes"),
+    [
+        ({}, 1),  # that of the reference
+        ({"temperature": 0.8, "top_k": 3}, 1),
+        ({"peft_config": LoraConfig(**ADAPTER)}, 1),
+        ({"peft_config": LoraConfig(**ADAPTER, lora_dropout=0.1), "disable_dropout": False}, 2),
+        ({"bf16": True}, 2),
+        ({"restrict_log_probs": False}, 2),
+    ],
+    ids=["plain", "temperature", "adapter", "dropout", "bf16", "all ids"],
+)
+def test_the_sampling_knows_the_log_probabilities_before_the_updates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], passes: int
+) -> None:
+    trainer = small_trainer(tmp_path, max_steps=2, save_strategy="no", **changes)
+    without_gradient: list[torch.Tensor] = []
+    usual = trainer._get_per_token_logps_and_entropies.__func__
+    scored = grpo_trainer.completion_log_probs
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        output = scored(*args, **kwargs)
+        if not torch.is_grad_enabled():
+            without_gradient.append(output[0])
+        return output
+
+    def both(*args: Any, **kwargs: Any) -> Any:
+        """What is handed out, beside what the model itself would have given."""
+        given = usual(trainer, *args, **kwargs)
+        if trainer._sampled and not torch.is_grad_enabled():
+            sampled, trainer._sampled = trainer._sampled, None
+            own = usual(trainer, *args, **kwargs)[0]
+            without_gradient.pop()
+            torch.testing.assert_close(given[0], own, atol=1e-4, rtol=0)
+            trainer._sampled = sampled
+        return given
+
+    monkeypatch.setattr(grpo_trainer, "completion_log_probs", counted)
+    monkeypatch.setattr(trainer, "_get_per_token_logps_and_entropies", both)
+    trainer.train()
+    assert len(without_gradient) == passes
 
 
 @pytest.mark.parametrize(
