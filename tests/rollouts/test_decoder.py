@@ -1,6 +1,7 @@
 """Token by token a group is read as the plain model reads it, with one copy of a prompt or with many."""
 
 import inspect
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -135,6 +136,41 @@ def test_a_step_is_one_graph_on_the_same_buffers(
     assert 1 < graphs.frame_count <= 3, "of 4, 8 and 10 tokens, of which some may have a graph together"
     kept = [buffer for pair in compiled.cache.completions.values() for buffer in pair]
     assert [buffer.data_ptr() for buffer in kept] == addresses
+
+
+class ComputedAgain(module.CapturedStep):
+    """A step whose replay computes it anew from its own tokens and places, as a graph on a device does."""
+
+    def __init__(self, decoder: GroupDecoder, *given: Any) -> None:
+        super().__init__(decoder, *given)
+        self.graph.replay = lambda: self.logits.copy_(decoder.step(self.tokens, self.places, given[2]))
+
+
+@pytest.mark.parametrize("model", [0.0], ids=["shared"], indirect=True)
+def test_captured_steps_read_what_they_are_given(
+    model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for the graphs of a device: `tests/rollouts/test_gpu.py` has them themselves."""
+    made: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(group_cache, "ROOM", 4)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
+    monkeypatch.setattr(torch.cuda, "graph", nullcontext)
+    monkeypatch.setattr(module, "captures_graphs", lambda tokens: True)
+    monkeypatch.setattr(module, "CapturedStep", lambda *given: made.append(given[1:]) or ComputedAgain(*given))
+    ids, mask = prompts
+    sizes = {"group_size": GROUP, "length": 10, "prompt_length": 6, "prompt_mask": mask.bool()}
+    usual, captured = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
+    usual.can_be_captured = False
+    torch.testing.assert_close(captured.read(ids, ids=(3, 20)), usual.read(ids, ids=(3, 20)))
+    rows = 9
+    for place, valid in enumerate([(3, 20), (3, 20), (5, 9), (3, 20), (3, 20), (3, 20), (3, 20), (3, 20), None]):
+        if place == 7:  # what was captured for three prompts is of no use for two
+            for decoder in (usual, captured):
+                decoder.keep(torch.tensor([0, 2]))
+            rows = 6
+        unread = torch.arange(rows)[:, None] + place
+        torch.testing.assert_close(captured.read(unread, ids=valid), usual.read(unread, ids=valid))
+    assert [len(tokens) for tokens, _, _ in made] == [9, 9], "of the second step of a kind, of 4 and of 8 tokens"
 
 
 @pytest.mark.slow

@@ -10,15 +10,18 @@ from transformers import (
     CohereForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     Qwen3NextConfig,
     Qwen3NextForCausalLM,
 )
 
+from rlvr_world_hf.rollouts.decoder import graphs
 from rlvr_world_hf.rollouts.head import RangeHead, accept_range_head
 from rlvr_world_hf.rollouts.sampling import draw_uniforms, sample_completions
-from rlvr_world_hf.rollouts.shared_attention import attend_shared
+from rlvr_world_hf.rollouts.shared_attention import SeenKeys, attend_shared
 from rlvr_world_hf.rollouts.shared_prompt import pack_groups, share_prompts
 from rlvr_world_hf.rollouts.text import sample_text
 
@@ -44,11 +47,13 @@ LINEAR = {
     "linear_value_head_dim": 16,
     "num_experts": 0,
 }
+WINDOWS = {"head_dim": 16, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}
 MODELS = {
     "shared": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
     "shared, plain attention": lambda: LlamaForCausalLM(LlamaConfig(**SIZES, attn_implementation="eager")),
     "shared, scaled": lambda: CohereForCausalLM(CohereConfig(**SIZES)),
-    "capped, of windows": lambda: Gemma2ForCausalLM(Gemma2Config(**SIZES, head_dim=16, sliding_window=4)),
+    "shared, capped": lambda: Gemma2ForCausalLM(Gemma2Config(**SIZES, **WINDOWS, attn_implementation="eager")),
+    "shared, of windows": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, **WINDOWS)),
     "linear attention": lambda: Qwen3NextForCausalLM(Qwen3NextConfig(**SIZES, **LINEAR)),
 }
 GROUP = 4
@@ -102,6 +107,43 @@ def test_scores_and_gradients(models: tuple[Any, Any]) -> None:
         made.append([x.detach().cpu() for x in (*outputs, *gradients)])
     for on_cpu, on_device in zip(*made, strict=True):
         torch.testing.assert_close(on_device, on_cpu, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_graphs_change_nothing(models: tuple[Any, Any], dtype: torch.dtype | None) -> None:
+    """Steps of a kind are captured from the second on; a weight is cast before."""
+    world = torch.tensor([[-1] * 5 + [7, 8] + [-1] * 33] * 3)
+    ranges = torch.tensor([[3, 50]] * 40)
+    settings: dict[str, Any] = {"num_samples": GROUP, "uniforms": draw_uniforms(range(3), GROUP, 40)}
+    settings |= {"return_logprobs": True, "autocast_dtype": dtype}
+    drawn = []
+    for enabled in (True, False):
+        with graphs(enabled):
+            drawn.append(sample_completions(models[1], prompts().to(DEVICE), world, ranges, **settings))
+    torch.testing.assert_close(drawn[0], drawn[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("queries", [5, 1], ids=["training", "next token"])
+def test_the_kernel_of_biases_is_near_the_cpus(queries: int, window: int | None, dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(0)
+    shapes = [(12, 4, queries), *[(3, 2, 7)] * 2, *[(12, 2, 5)] * 2]
+    inputs = [torch.randn(*shape, 16, generator=random).requires_grad_() for shape in shapes]
+    on_device = [x.detach().to(DEVICE, dtype).requires_grad_() for x in inputs]
+    mask = torch.ones(3, 7, dtype=torch.bool)
+    mask[0], mask[1, :3] = False, False
+    made = []
+    for given in (inputs, on_device):
+        device = given[0].device
+        seen = SeenKeys.of(
+            torch.arange(5 - queries, 5, device=device), keys=5, prompt_length=7, like=given[0],
+            prompt_mask=mask.to(device), window=window,
+        )  # fmt: skip
+        out = attend_shared(*given, scale=0.3, seen=seen)
+        made.append([x.cpu().float() for x in (out, *torch.autograd.grad(out.float().square().sum(), given))])
+    for wanted, found in zip(*made, strict=True):
+        assert (found - wanted).norm() <= (1e-3 if dtype == torch.float32 else 0.05) * wanted.norm()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
