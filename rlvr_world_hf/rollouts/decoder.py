@@ -246,7 +246,7 @@ class GroupDecoder:
             `torch.Tensor` of shape `(B * G, V)`: the next token's logits for these ids.
         """
         assert self.cache is not None
-        self.cache.advance(places, stop=self.cache.room)
+        self.cache.read_at(places)
         return self._logits(tokens, self.first + places, ids)
 
     def _logits(self, tokens: torch.Tensor, positions: torch.Tensor, ids: Range | None) -> torch.Tensor:

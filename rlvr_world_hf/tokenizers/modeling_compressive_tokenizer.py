@@ -479,7 +479,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             raise ValueError(
                 f"Expected the {len(dynamics_codes)} items of `codes` to be a multiple of {len(given)} contexts."
             )
-        # Whole groups go in one piece, so that no context is encoded twice.
+        # Whole groups go together, so that no context is encoded twice.
         group = len(dynamics_codes) // len(given)
         piece = self._items_a_piece(group * dynamics_codes.shape[1])
         if len(given) > piece:
@@ -502,8 +502,14 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             _, _, resolutions = self.context_encoder(self._fold(context_frames))
             features, base = self._decoder_view(resolutions), context_frames[:, -1]
         values = self.dynamics_quantizer.indices_to_values(dynamics_codes).to(self.dtype)
-        features = self._expand(features, len(given), dynamics_codes.shape[:2])
-        frames = self._decode_dynamics(values, features, base)
+        # A group that is too large for one piece is alone here, see above.
+        size = self._items_a_piece(values.shape[1]) if len(given) == 1 else len(values)
+        frames = torch.cat(
+            [
+                self._decode_dynamics(part, self._expand(features, len(given), part.shape[:2]), base)
+                for part in values.split(size)
+            ]
+        )
         return frames.clamp(0, 1) if clamp else frames
 
     def decode_context(self, context_codes: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:

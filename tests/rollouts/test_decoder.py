@@ -119,7 +119,7 @@ def test_a_step_is_one_graph_on_the_same_buffers(
     model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...], attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compiled as a whole, once for each part of the buffers that is read."""
-    monkeypatch.setattr(group_cache, "ROOM", 4)
+    monkeypatch.setitem(group_cache.ROOM, "cpu", 4)
     model.set_attn_implementation(attention)
     ids, mask = prompts
     sizes = {"group_size": GROUP, "length": 10, "prompt_length": 6, "prompt_mask": mask.bool()}
@@ -152,7 +152,7 @@ def test_captured_steps_read_what_they_are_given(
 ) -> None:
     """With a stand-in for the graphs of a device: `tests/rollouts/test_gpu.py` has them themselves."""
     made: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(group_cache, "ROOM", 4)
+    monkeypatch.setitem(group_cache.ROOM, "cpu", 4)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", SimpleNamespace)
     monkeypatch.setattr(torch.cuda, "graph", nullcontext)
     monkeypatch.setattr(module, "captures_graphs", lambda tokens: True)
