@@ -187,12 +187,6 @@ def test_a_step_is_compiled_to_code_of_the_processor(
         torch.testing.assert_close(compiled.read(unread), usual.read(unread), atol=1e-5, rtol=1e-5)
 
 
-def test_more_tokens_than_there_is_room_for_are_refused(prompts: tuple[torch.Tensor, ...]) -> None:
-    cache = group_cache.GroupCache(group_size=GROUP, length=4)
-    with pytest.raises(ValueError, match="at most 4 tokens of a completion, got 5"):
-        cache.advance(torch.tensor([4]), stop=5)
-
-
 class Casts(TorchDispatchMode):
     """Counts casts of matrices."""
 

@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from rlvr_world_hf import LanguageWorldModelProcessor
-from rlvr_world_hf.rollouts.decoding import LOOK_EVERY
 from rlvr_world_hf.rollouts.text import sample_answers, sample_text, seed_of
 from tests.tiny import text_tokenizer, tiny_language_model
 
@@ -72,21 +71,6 @@ def test_completions_end_where_the_plain_model_ends_them(world):
         first = next((place + 1 for place, token in enumerate(uncut) if token in ends), 12)
         assert ids == uncut[:first]
     assert min(map(len, cut)) < 12
-
-
-def test_finished_prompts_are_computed_no_further(world, monkeypatch):
-    model, processor = world
-    prompts = processor.encode_prompt(PROMPTS)
-    sizes = {"num_samples": 2, "max_new_tokens": 20, "seeds": [1, 2, 3], "temperature": 0}
-    end = [sample_text(model, prompts, end_ids=[], **sizes)[0][2]]
-    rows = []
-    forward = model.forward
-    monkeypatch.setattr(model, "forward", lambda *args, **given: rows.append(given) or forward(*args, **given))
-    lengths = [len(ids) for ids in sample_text(model, prompts, end_ids=end, **sizes)]
-    assert min(lengths) <= 3
-    fed = sum(len(given["input_ids"]) for given in rows[1:])
-    looked_at = [min(20, -(-length // LOOK_EVERY) * LOOK_EVERY) for length in lengths]
-    assert fed == sum(length - 1 for length in looked_at) < 19 * len(lengths), "two of each prompt, which end together"
 
 
 def test_frequencies_follow_the_model(world):
