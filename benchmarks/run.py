@@ -146,8 +146,8 @@ def floors(workload: Workload, rates: dict[str, float]) -> dict[str, float]:
     completions alone; a rollout reads weights, keys and values again for each token. Reference, policy and gradients
     take four passes. What stays in a cache may be read faster than a large copy, so a rollout's floor is not strict.
 
-    Prompts count at their own lengths. Completions that end by themselves count as if all had their mean length. That is
-    less than they need: attention grows with the square, and the weights are read until the longest has ended.
+    Prompts count at their own lengths. Completions that end by themselves count as if all had their mean length. That
+    is less than they need: attention grows with the square, and the weights are read until the longest has ended.
     """
     model = build_model()
     config, head = model.config, model.lm_head.weight.numel()
