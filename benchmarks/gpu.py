@@ -54,7 +54,7 @@ def run_piece(piece: str, file: Path, *, small: bool, limit: float) -> dict[str,
     """Runs a piece for at most `limit` seconds; returns its result, with an `error` if it did not end well."""
     start = time.monotonic()
     put(file, piece, {"small": small})
-    command = [sys.executable, HERE / "gpu_pieces.py", piece, "--output", file, "--limit", f"{limit:.0f}"]
+    command = [sys.executable, str(HERE / "gpu_pieces.py"), piece, "--output", str(file), "--limit", f"{limit:.0f}"]
     path = os.pathsep.join(filter(None, [str(HERE.parent), os.environ.get("PYTHONPATH")]))
     error = None
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:

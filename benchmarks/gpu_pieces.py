@@ -155,8 +155,18 @@ def tests(given: argparse.Namespace, report: Report) -> None:
         file, repository = Path(folder, "tests.xml"), Path(__file__).resolve().parents[1]
         # The others need not be imported: that takes half a minute.
         marked = [path for path in (repository / "tests").rglob("test_*.py") if "mark.gpu" in path.read_text("utf-8")]
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "gpu", *sorted(marked)]
-        command += ["--junitxml", file] if DEVICE == "cuda" else ["--collect-only"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-m",
+            "gpu",
+            *map(str, sorted(marked)),
+        ]
+        command += ["--junitxml", str(file)] if DEVICE == "cuda" else ["--collect-only"]
         start, limit = time.monotonic(), given.limit - TESTS_BEFORE_LIMIT
         try:
             ended = subprocess.run(command, cwd=repository, stdout=subprocess.PIPE, timeout=limit, check=False)

@@ -44,7 +44,7 @@ PARTS = ("rollout", "update", "step")
 BYTES = 4  # of a float32
 P340 = Workload(prompt_length=340, completion_length=168, prompts=4)
 P1373 = Workload(prompt_length=1373, completion_length=160, prompts=1)
-MIXED = Workload(prompt_length=240, prompt_spread=320, completion_length=80, longest=200, prompts=8)
+MIXED = Workload(prompt_length=240, prompt_spread=320, completion_length=80, longest=200, prompts=8, micro_batch=32)
 ABOVE_FLOOR = {"p340_c168_g16": 2.4, "p1373_c160_g16": 2.4, "pusht": 2.4}
 """How many times its floor a step is wanted to take at most."""
 Bars = dict[str, float | None]

@@ -57,6 +57,8 @@ class Workload:
     """Tokens by which the longest prompt exceeds the shortest; the others lie evenly between."""
     longest: int | None = None
     """Tokens after which a completion is cut off, where the policy ends them."""
+    micro_batch: int | None = None
+    """Completions in memory at a time in the update; all by default."""
 
     @property
     def rows(self) -> int:
@@ -158,14 +160,17 @@ class Step:
         self.peaks: dict[str, int] = {}  # bytes of a GPU at most, by part, at the last run
         ends = workload.longest is not None
         model = (policy or (build_ending_model if ends else build_model))()
-        prompts = random_prompts(workload)
+        prompts, self.micro_batches = random_prompts(workload), 1
+        if workload.micro_batch is not None:
+            self.micro_batches = workload.rows // workload.micro_batch
         tokenizer = build_tokenizer(model.config.vocab_size, end=END if ends else None)
         settings: dict[str, Any] = {
             "output_dir": str(folder),
-            "per_device_train_batch_size": workload.rows,
+            "per_device_train_batch_size": workload.micro_batch or workload.rows,
+            "gradient_accumulation_steps": self.micro_batches,
             "num_generations": workload.group_size,
             "max_completion_length": workload.longest or workload.completion_length,
-            "steps_per_generation": 1,
+            "steps_per_generation": self.micro_batches,
             "temperature": 1.0,
             "beta": 1e-3,
             "learning_rate": 1e-5,
@@ -187,7 +192,7 @@ class Step:
             self.trainer = GRPOTrainer(str(folder / "start"), different_tokens, args, rows, processing_class=tokenizer)
         self.rows = [{"prompt": prompt} for prompt in prompts for _ in range(workload.group_size)]
         self.optimizer = torch.optim.AdamW(self.trainer.model.parameters(), lr=1e-5)
-        self.trainer.current_gradient_accumulation_steps = 1
+        self.trainer.current_gradient_accumulation_steps = self.micro_batches
         if bf16:
             self.trainer.accelerator.prepare_model(self.trainer.model)  # in place, as `train` does
         self.trainer.model.train()
@@ -208,9 +213,13 @@ class Step:
         setattr(trainer, name, timed)
         peak_since_last_asked()
         start = now()
-        batch = trainer._prepare_inputs(self.rows)
-        loss = trainer.compute_loss(trainer.model, batch)
-        loss.backward()
+        written = 0
+        for _ in range(self.micro_batches):
+            batch = trainer._prepare_inputs(self.rows)  # sampled at the first
+            written += batch["completion_mask"].sum().item()
+            loss = trainer.compute_loss(trainer.model, batch)
+            loss.backward()
+            trainer._step += 1
         torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -219,7 +228,7 @@ class Step:
         self.peaks["update"] = peak_since_last_asked()
         setattr(trainer, name, sample)
         trainer.state.global_step += 1  # the noise of the next run is another
-        return seconds | {"mean_length": batch["completion_mask"].sum(dim=1).float().mean().item()}
+        return seconds | {"mean_length": written / len(self.rows)}
 
 
 class Frames:
@@ -328,11 +337,13 @@ class Candidates:
         if not before.exists():
             self._unpack(before)
         self.code = self.repository if way == "ours" else before
-        self.checkpoint, self.situation, self.predicted = before / "checkpoint", folder / "0.npz", folder / "1.npy"
+        self.checkpoint = before / "checkpoint"
+        self.situation, self.predicted = folder / "situation.npz", folder / "predicted.npy"
         recorded = np.load(bundled_path("pusht-base") / "example.npz")
         actions = np.random.default_rng(0).uniform(32, 480, (candidates, 1 + self.horizon, 2)).astype(np.float32)
         np.savez(self.situation, frames=recorded["frames"][:2], actions=actions)
-        self.command = [sys.executable, here / "candidates.py", self.checkpoint, self.situation, self.predicted]
+        files = here / "candidates.py", self.checkpoint, self.situation, self.predicted
+        self.command = [sys.executable, *map(str, files)]
 
     def _unpack(self, folder: Path) -> None:
         """The commit's files, and its checkpoint with the codec that then had to lie inside."""

@@ -38,14 +38,23 @@ def test_a_step_of_either_way(workloads: Any, tmp_path: Path) -> None:
 
 def test_a_step_of_either_way_with_completions_that_end(workloads: Any, tmp_path: Path) -> None:
     sizes = workloads.Workload(
-        prompt_length=12, prompt_spread=10, completion_length=6, longest=12, prompts=3, group_size=4
+        prompt_length=12, prompt_spread=10, completion_length=6, longest=12, prompts=3, group_size=4, micro_batch=4
     )
     assert sizes.prompt_lengths == [7, 12, 17]
     assert [len(prompt.split()) for prompt in workloads.random_prompts(sizes)] == [7, 12, 17]
     for way in workloads.WAYS:
         step = workloads.Step(way, sizes, tmp_path / way)
         assert step.trainer.eos_token_ids == [workloads.END]
+        learned: list[int] = []
+        loss = step.trainer.compute_loss
+
+        def compute_loss(model: Any, batch: Any, learned: list[int] = learned, loss: Any = loss) -> Any:
+            learned.append(int(batch["completion_mask"].sum()))
+            return loss(model, batch)
+
+        step.trainer.compute_loss = compute_loss
         first, second = step.run(), step.run()
+        assert len(learned) == 6 and first["mean_length"] == sum(learned[:3]) / 12 != sum(learned[3:]) / 12
         assert 1 <= first["mean_length"] <= 12 and 0 < second["rollout"] < second["step"]
 
 
