@@ -15,7 +15,7 @@ FAST := "not slow and not gpu and not browser"
 export UV_HTTP_TIMEOUT ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock quickstart demo test test-latest test-slow test-robust test-gpu test-browser style quality codec base reproduce bench
+.PHONY: help install lock quickstart demo test test-latest test-slow test-robust test-gpu test-browser style quality codec base reproduce bench bench-gpu
 
 help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
@@ -92,5 +92,8 @@ base: $(INSTALLED) ## train the PushT base that ships by its recipe (an hour and
 reproduce: $(INSTALLED) ## the quickstart with three training seeds
 	$(BIN)/rlvr-world reproduce quickstart
 
-bench: $(INSTALLED) ## time a step of GRPO against plain TRL: benchmarks/results.json (an hour and a half)
+bench: $(INSTALLED) ## time a step of GRPO against plain TRL: benchmarks/results.json (an hour)
 	$(BIN)/python benchmarks/run.py
+
+bench-gpu: $(INSTALLED) ## what one GPU does, in ten minutes: benchmarks/gpu.json; goes on where it was left
+	$(BIN)/python benchmarks/gpu.py

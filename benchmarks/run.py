@@ -1,9 +1,10 @@
 """
 Measures this library against plain TRL, in one process and in alternating order: `make bench`.
 
-Writes results.json (every pair), curves.csv and curves.png (growth with group size, prompt and completion) beside
-this file. A ratio is the host's time divided by ours; its bar is what it must reach. With `--resume`, what was
-measured earlier stays, points of the curves too, so that hours of it can be cut into pieces; each names its commit.
+Writes results.json (every pair) beside this file, and its table into docs/performance.md. A ratio is the other way's
+time divided by ours; its bar is what it must reach. `--only curves` measures growth with group size, prompt and
+completion: curves.csv and curves.png. With `--resume`, what was measured earlier stays, points of the curves too, so
+that hours of it can be cut into pieces; each names its commit.
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from statistics import median, stdev
+from statistics import mean, median, stdev
 from typing import Any
 
+import numpy as np
 import torch
+from memory import forget_peak, own_peak
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
-from workloads import WAYS, Frames, Reward, Step, Workload, build_model, now
+from workloads import WAYS, Candidates, Frames, Reward, Step, Workload, build_model, now
 
 from rlvr_world_hf import CompressiveTokenizer, VideoWorldModelProcessor
 from rlvr_world_hf.evaluation.json_files import write_json
@@ -39,8 +44,14 @@ PARTS = ("rollout", "update", "step")
 BYTES = 4  # of a float32
 P340 = Workload(prompt_length=340, completion_length=168, prompts=4)
 P1373 = Workload(prompt_length=1373, completion_length=160, prompts=1)
+MIXED = Workload(prompt_length=240, prompt_spread=320, completion_length=80, longest=200, prompts=8, micro_batch=32)
+ABOVE_FLOOR = {"p340_c168_g16": 2.4, "p1373_c160_g16": 2.4, "pusht": 2.4}
+"""How many times its floor a step is wanted to take at most."""
+Bars = dict[str, float | None]
+"""Least ratio of each part; `None` if it is only reported."""
 
 
+@cache
 def pusht() -> Workload:
     """The shapes of the quickstart."""
     codec = CompressiveTokenizer.from_pretrained(bundled_path("pusht-codec"))
@@ -49,18 +60,20 @@ def pusht() -> Workload:
     return Workload(prompt_length=processor.layout.prompt_length, completion_length=completion, prompts=16)
 
 
-def bars() -> dict[str, tuple[Callable[[str, Path], Any], dict[str, float], Workload | None]]:
+def bars() -> dict[str, tuple[Callable[[str, Path], Any], Bars, Workload | None]]:
     """Each workload: how to build it, its bars, its sizes."""
     shapes = pusht()
     prompt, completion, group = shapes.prompt_length, shapes.completion_length, shapes.group_size
     ideal = 0.8 * (prompt + completion) * group / (prompt + completion * group)
     reprefill = Workload(prompt_length=340, completion_length=7 * 24, prompts=4)
     return {
-        "p340_c168_g16": (_step(P340), {"rollout": 2.5, "update": 2.1, "step": 2.2}, P340),
-        "p1373_c160_g16": (_step(P1373), {"rollout": 4.0, "update": 3.6, "step": 3.6}, P1373),
-        "pusht": (_step(shapes), {"rollout": 2.0, "update": ideal, "step": ideal}, shapes),
+        "p340_c168_g16": (_step(P340), {"rollout": 2.5, "update": 2.1, "step": 5.5}, P340),
+        "p1373_c160_g16": (_step(P1373), {"rollout": 4.0, "update": 3.6, "step": 9.5}, P1373),
+        "pusht": (_step(shapes), {"rollout": 2.0, "update": ideal, "step": 3.2}, shapes),
+        "text_mixed": (_step(MIXED), {"rollout": None, "update": None, "step": 3.0}, MIXED),
         "multi_step_reprefill": (lambda way, folder: Frames(way, reprefill), {"rollout": 2.8}, reprefill),
         "pusht.reward": (lambda way, folder: Reward(way), {"reward": 1.5}, None),
+        "planning": (Candidates, {"planning": 2.0}, None),
     }
 
 
@@ -81,8 +94,8 @@ def curves() -> dict[str, list[Workload]]:
     }
 
 
-def measure(build: Callable[[str, Path], Any], *, pairs: int, label: str) -> list[dict[str, dict[str, float]]]:
-    """Seconds of each part, by way, for every pair; the first pair warms up and is dropped."""
+def measure(build: Callable[[str, Path], Any], *, pairs: int, label: str) -> list[dict[str, dict[str, Any]]]:
+    """What each run says, its seconds above all, by way, for every pair; the first pair warms up and is dropped."""
     with tempfile.TemporaryDirectory() as folder:
         runs = {way: build(way, Path(folder) / way) for way in WAYS}
         measured = []
@@ -94,7 +107,7 @@ def measure(build: Callable[[str, Path], Any], *, pairs: int, label: str) -> lis
     return measured
 
 
-def summarize(measured: list[dict[str, dict[str, float]]], bar: dict[str, float]) -> dict[str, Any]:
+def summarize(measured: list[dict[str, dict[str, Any]]], bar: Bars) -> dict[str, Any]:
     """Median ratio of each part, with its bar, spread and every pair."""
     summary = {}
     for part, least in bar.items():
@@ -105,6 +118,26 @@ def summarize(measured: list[dict[str, dict[str, float]]], bar: dict[str, float]
     return summary
 
 
+def beside_seconds(measured: list[dict[str, dict[str, Any]]], sizes: Workload | None) -> dict[str, Any]:
+    """Means of the completions' lengths, where they end by themselves; memory and differences of candidates."""
+    found: dict[str, Any] = {}
+    if sizes is not None and sizes.longest is not None:
+        found["mean_length"] = {way: mean(said[way]["mean_length"] for said in measured) for way in WAYS}
+    if "frames" in measured[0]["ours"]:
+        last = measured[-1]
+        peaks = {way: median(said[way]["peak_memory"] for said in measured) for way in WAYS}
+        apart = np.abs(last["ours"]["frames"].astype(np.float64) - last["trl"]["frames"])
+        found |= {"peak_memory": peaks, "peak_memory_ratio": peaks["ours"] / peaks["trl"]}
+        found["dtype"] = {way: last[way]["dtype"] for way in WAYS}
+        found["differences"] = {
+            "what": "of colours in [0, 1], between the frames of both ways",
+            "mean": float(apart.mean()),
+            "largest": float(apart.max()),
+            "share_of_frames_within_1/255": float((apart.max(axis=(-3, -2, -1)) < 1 / 255).mean()),
+        }
+    return found
+
+
 def floors(workload: Workload, rates: dict[str, float]) -> dict[str, float]:
     """
     Seconds that any way which shares prompts needs at these rates, by part.
@@ -112,13 +145,16 @@ def floors(workload: Workload, rates: dict[str, float]) -> dict[str, float]:
     What has to be computed, or moved, whichever takes longer: each prompt and each completion once, the head for
     completions alone; a rollout reads weights, keys and values again for each token. Reference, policy and gradients
     take four passes. What stays in a cache may be read faster than a large copy, so a rollout's floor is not strict.
+
+    Prompts count at their own lengths. Completions that end by themselves count as if all had their mean length. That
+    is less than they need: attention grows with the square, and the weights are read until the longest has ended.
     """
     model = build_model()
     config, head = model.config, model.lm_head.weight.numel()
     layers, width, length = config.num_hidden_layers, config.hidden_size, workload.completion_length
     weights = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
     own = workload.rows * length * (length + 1) / 2  # a completion's tokens, seen from itself
-    from_prompts = workload.prompts * workload.prompt_length * (workload.prompt_length + 1) / 2
+    from_prompts = sum(prompt * (prompt + 1) / 2 for prompt in workload.prompt_lengths)
     seen = from_prompts + workload.rows * length * workload.prompt_length + own
     products = (weights - head) * workload.tokens["ours"] + head * workload.rows * length
     once = (2 * products + 4 * layers * width * seen) / rates["matmul_flops"]
@@ -147,8 +183,7 @@ def measure_rates() -> dict[str, float]:
 
 def peak_memory(way: str, workload: Workload) -> int:
     """Bytes that a step adds to the peak of a process of its own."""
-    fields = ("prompt_length", "completion_length", "prompts", "group_size")
-    sizes = json.dumps({name: getattr(workload, name) for name in fields})
+    sizes = json.dumps(asdict(workload))
     output = subprocess.run(
         [sys.executable, __file__, "--memory-of", way, "--sizes", sizes], check=True, capture_output=True, text=True
     )
@@ -160,24 +195,22 @@ def report_memory(way: str, sizes: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         Step(way, Workload(prompt_length=8, completion_length=4, prompts=1, group_size=2), Path(folder, "first")).run()
         run = Step(way, Workload(**json.loads(sizes)), Path(folder))
-        Path("/proc/self/clear_refs").write_text("5")  # the peak so far, of building, is forgotten
+        forget_peak()
         before = own_peak()
         run.run()
     sys.stdout.write(f"\n{own_peak() - before}\n")
 
 
-def own_peak() -> int:
-    """Largest resident size of this process, in bytes; that of `getrusage` begins with the parent's."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-
-def units(name: str) -> int | None:
-    """What a step of a workload makes: sampled and given tokens of its completions, or frames that are scored."""
+def units(name: str, summary: dict[str, Any]) -> float | None:
+    """What a step of a workload makes: sampled and given tokens of its completions, or frames."""
     if name not in bars():
         return None
+    if name == "planning":
+        return Candidates.candidates * Candidates.horizon
     sizes = bars()[name][2]
-    return sizes.rows * sizes.completion_length if sizes else Reward.prompts * Reward.group_size * Reward.horizon
+    if sizes is None:
+        return Reward.prompts * Reward.group_size * Reward.horizon
+    return sizes.rows * summary.get("mean_length", {"ours": sizes.completion_length})["ours"]
 
 
 def table(results: dict[str, Any]) -> str:
@@ -187,22 +220,25 @@ def table(results: dict[str, Any]) -> str:
         "|---" * 9 + "|",
     ]
     for name, summary in results["workloads"].items():
-        made = units(name)
+        made = units(name, summary)
         for part, of_part in summary.items():
             if not isinstance(of_part, dict) or "pairs" not in of_part:
-                continue  # floors and memory
+                continue  # floors, memory and lengths
             ours, host = (median(pair[way] for pair in of_part["pairs"]) for way in WAYS)
             floor = summary.get("floor", {}).get(part)
             spread = f" ± {of_part['std']:.2f}" if of_part["std"] is not None else ""
-            speed = f"{of_part['ratio']:.2f}{spread} | {of_part['bar']:.2f}"
-            above = "- | -" if floor is None else f"{floor:.2f} | {ours / floor:.1f}"
+            bar = "-" if of_part["bar"] is None else f"{of_part['bar']:.2f}"
+            speed = f"{of_part['ratio']:.2f}{spread} | {bar}"
+            wanted = f" (wanted: {of_part['above_floor']:.1f})" if "above_floor" in of_part else ""
+            above = "- | -" if floor is None else f"{floor:.2f} | {ours / floor:.1f}{wanted}"
             pace = "-" if made is None else f"{made / ours:,.0f}"
             seconds = f"{ours:.2f} | {host:.2f} | {pace} | {above}"
             lines.append(f"| `{name}` | {part} | {speed} | {seconds} |")
         if "peak_memory_ratio" in summary:
             mebibytes = {way: summary["peak_memory"][way] / 2**20 for way in WAYS}
+            bar = "1.00" if "step" in summary else "-"
             lines.append(
-                f"| `{name}` | peak memory | {1 / summary['peak_memory_ratio']:.2f} as small | 1.00 | "
+                f"| `{name}` | peak memory | {1 / summary['peak_memory_ratio']:.2f} as small | {bar} | "
                 f"{mebibytes['ours']:.0f} MiB | {mebibytes['trl']:.0f} MiB | - | - | - |"
             )
     return "\n".join(
@@ -276,7 +312,7 @@ def main() -> None:
     """Measures what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--only", nargs="*", help="workloads; all by default", choices=[*bars(), CURVES])
+    parser.add_argument("--only", nargs="*", help="all but curves by default", choices=[*bars(), CURVES])
     parser.add_argument("--resume", action="store_true", help="measure only what results.json lacks")
     parser.add_argument("--memory-of", choices=WAYS)
     parser.add_argument("--sizes")
@@ -285,16 +321,23 @@ def main() -> None:
         report_memory(given.memory_of, given.sizes)
         return
     file = HERE / RESULTS
-    known = json.loads(file.read_text()) if given.resume and file.exists() else {}
-    workloads, points = known.get("workloads", {}), known.get(CURVES, [])
+    only = given.only or [*bars()]
+    known = json.loads(file.read_text()) if file.exists() else {}
+    workloads = known.get("workloads", {}) if given.resume else {}
+    points = known.get(CURVES, []) if given.resume or CURVES not in only else []
     for name, (build, bar, sizes) in bars().items():
-        if given.only and name not in given.only:
+        if name not in only:
             continue
         if name not in workloads:
             rates = measure_rates()
-            floor = floors(sizes, rates) if sizes else reward_floor(Reward("ours"), rates)
-            measured = summarize(measure(build, pairs=given.pairs, label=name), bar)
-            workloads[name] = {"commit": commit(), **measured, "rates": rates, "floor": floor}
+            floor = floors(sizes, rates) if sizes else {}
+            if name == "pusht.reward":
+                floor = reward_floor(Reward("ours"), rates)
+            measured = measure(build, pairs=given.pairs, label=name)
+            summary = summarize(measured, bar) | beside_seconds(measured, sizes)
+            workloads[name] = {"commit": commit(), **summary, "rates": rates, "floor": floor}
+            if name in ABOVE_FLOOR:
+                workloads[name]["step"]["above_floor"] = ABOVE_FLOOR[name]
             sys.stdout.write(f"{name}: {'; '.join(_line(workloads[name], part) for part in bar)}\n")
             sys.stdout.flush()
             write_results(workloads, points)
@@ -304,7 +347,7 @@ def main() -> None:
             workloads[name]["peak_memory_ratio"] = peaks["ours"] / peaks["trl"]
             workloads[name]["commit"] = " + ".join(dict.fromkeys([*workloads[name]["commit"].split(" + "), commit()]))
             write_results(workloads, points)
-    if not given.only or CURVES in given.only:
+    if CURVES in only:
         there = {(point["grows"], point["size"]) for point in points}
         for grows, sizes_of in curves().items():
             for workload in sizes_of:
@@ -329,7 +372,8 @@ def _median_seconds(work: Callable[[], Any]) -> float:
 
 def _line(summary: dict[str, Any], part: str) -> str:
     of_part = summary[part]
-    return f"{part} {of_part['ratio']:.2f} (bar {of_part['bar']:.2f})"
+    bar = "" if of_part["bar"] is None else f" (bar {of_part['bar']:.2f})"
+    return f"{part} {of_part['ratio']:.2f}{bar}"
 
 
 if __name__ == "__main__":

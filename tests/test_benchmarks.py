@@ -1,15 +1,18 @@
 """What is timed runs, at sizes of a moment."""
 
+import argparse
 import json
-import runpy
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from rlvr_world_hf.rollouts import decoder
 from rlvr_world_hf.training import modality
 
 
@@ -31,6 +34,47 @@ def test_a_step_of_either_way(workloads: Any, tmp_path: Path) -> None:
         seconds = step.run()
         assert 0 < seconds["rollout"] < seconds["step"]
         assert any((old != new).any() for old, new in zip(before, step.trainer.model.parameters(), strict=True))
+
+
+def test_a_step_of_either_way_with_completions_that_end(workloads: Any, tmp_path: Path) -> None:
+    sizes = workloads.Workload(
+        prompt_length=12, prompt_spread=10, completion_length=6, longest=12, prompts=3, group_size=4, micro_batch=4
+    )
+    assert sizes.prompt_lengths == [7, 12, 17]
+    assert [len(prompt.split()) for prompt in workloads.random_prompts(sizes)] == [7, 12, 17]
+    for way in workloads.WAYS:
+        step = workloads.Step(way, sizes, tmp_path / way)
+        assert step.trainer.eos_token_ids == [workloads.END]
+        learned: list[int] = []
+        loss = step.trainer.compute_loss
+
+        def compute_loss(model: Any, batch: Any, learned: list[int] = learned, loss: Any = loss) -> Any:
+            learned.append(int(batch["completion_mask"].sum()))
+            return loss(model, batch)
+
+        step.trainer.compute_loss = compute_loss
+        first, second = step.run(), step.run()
+        assert len(learned) == 6 and first["mean_length"] == sum(learned[:3]) / 12 != sum(learned[3:]) / 12
+        assert 1 <= first["mean_length"] <= 12 and 0 < second["rollout"] < second["step"]
+
+
+def test_completions_that_end_have_the_length_that_is_said(workloads: Any) -> None:
+    ids = torch.randint(1, workloads.END, (4, 100), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        ends = workloads.build_ending_model()(ids).logits.softmax(dim=-1)[..., workloads.END]
+    assert ends.std() < 0.1 * ends.mean()
+    chance = ends.mean().item()
+    assert (1 - (1 - chance) ** 200) / chance == pytest.approx(80, abs=4)  # the mean of those cut off after 200
+    assert workloads.build_model().generation_config.eos_token_id is None  # and here none ends
+
+
+@pytest.mark.slow
+def test_candidates_of_either_code(workloads: Any, bench: Any, tmp_path: Path) -> None:
+    said = {way: workloads.Candidates(way, tmp_path / way, candidates=3, calls=1).run() for way in workloads.WAYS}
+    assert all(of_way["planning"] > 0 and of_way["frames"].shape == (3, 4, 3, 64, 64) for of_way in said.values())
+    found = bench.beside_seconds([said], None)
+    assert found["differences"]["mean"] < 0.01
+    assert all(0 < peak < 2**30 for peak in found["peak_memory"].values())
 
 
 def test_frames_of_either_way(workloads: Any) -> None:
@@ -62,7 +106,39 @@ def test_the_table_gives_ratio_bar_and_medians(bench: Any) -> None:
     assert "| `p` | peak memory | 2.00 as small | 1.00 | 1 MiB | 2 MiB | - | - | - |" in text
     assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {10}
     assert text.endswith("two cores; commit `0123456789`.\n")
-    assert bench.units("p340_c168_g16") == 4 * 16 * 168 and bench.units("pusht.reward") == 4 * 16 * 4
+    made = {"p340_c168_g16": 4 * 16 * 168, "pusht.reward": 4 * 16 * 4, "planning": 64 * 4, "elsewhere": None}
+    assert {name: bench.units(name, {}) for name in made} == made
+    assert bench.units("text_mixed", {"mean_length": {"ours": 75.5, "trl": 80.0}}) == 8 * 16 * 75.5
+
+
+def test_the_table_tells_parts_without_a_bar_and_wanted_floors(bench: Any) -> None:
+    summary = bench.summarize([{"ours": {"rollout": 1.0}, "trl": {"rollout": 3.0}}], {"rollout": None})
+    summary["rollout"]["above_floor"] = 2.4
+    summary |= {"floor": {"rollout": 0.5}, "peak_memory": {"ours": 2**20, "trl": 2**21}, "peak_memory_ratio": 0.5}
+    text = bench.table({"workloads": {"p": summary}, "machine": "two cores", "commit": "0123456789abcdef"})
+    assert "| `p` | rollout | 3.00 | - | 1.00 | 3.00 | - | 0.50 | 2.0 (wanted: 2.4) |" in text
+    assert "| `p` | peak memory | 2.00 as small | - | 1 MiB | 2 MiB | - | - | - |" in text
+
+
+def test_lengths_and_differences_are_recorded(bench: Any) -> None:
+    measured = [
+        {way: {"mean_length": length} for way, length in zip(bench.WAYS, pair, strict=True)}
+        for pair in [(78.0, 84.0), (80.0, 82.0)]
+    ]
+    assert bench.beside_seconds(measured, bench.P340) == {}
+    assert bench.beside_seconds(measured, bench.MIXED) == {"mean_length": {"ours": 79.0, "trl": 83.0}}
+    frames = np.zeros((2, 4, 3, 8, 8), np.float32)
+    said = {"peak_memory": 8, "dtype": "torch.float32"}
+    ours, before = said | {"frames": frames}, said | {"peak_memory": 4, "frames": frames.copy()}
+    before["frames"][0, 0] = 0.5
+    found = bench.beside_seconds([{"ours": ours, "trl": before}], None)
+    assert found["peak_memory_ratio"] == 2.0
+    assert found["differences"] == {
+        "what": "of colours in [0, 1], between the frames of both ways",
+        "mean": 0.5 / 8,
+        "largest": 0.5,
+        "share_of_frames_within_1/255": 7 / 8,
+    }
 
 
 def test_floors_count_each_prompt_and_each_completion_once(bench: Any, workloads: Any) -> None:
@@ -74,6 +150,10 @@ def test_floors_count_each_prompt_and_each_completion_once(bench: Any, workloads
     floors = {size: bench.floors(workload, rates) for size, workload in sizes.items()}
     assert 320 < floors[1]["update"] * 1e9 / (4 * 2 * 5e6) < 360  # tokens, of five million weights each
     assert floors[8]["update"] / floors[1]["update"] == pytest.approx((300 + 8 * 20) / 320, rel=0.1)
+    mixed = workloads.Workload(prompt_length=300, prompt_spread=200, completion_length=20, longest=50, prompts=2)
+    even = workloads.Workload(prompt_length=300, completion_length=20, prompts=2)
+    more = bench.floors(mixed, rates)["update"] / bench.floors(even, rates)["update"]
+    assert 1 < more < 1.05  # the longer prompt attends to more than the shorter saves
     of_reward = bench.reward_floor(workloads.Reward("ours", prompts=1, group_size=2, horizon=1), rates)
     assert of_reward["reward"] > 0
 
@@ -118,7 +198,7 @@ def test_the_page_has_what_was_measured_and_no_bar_is_missed(repository: Path, b
         _, bar, sizes = bench.bars()[name]
         for part, least in bar.items():
             assert summary[part]["bar"] == pytest.approx(least) and len(summary[part]["pairs"]) >= 5
-            assert summary[part]["ratio"] >= least
+            assert least is None or summary[part]["ratio"] >= least
         assert sizes is None or "step" not in bar or summary["peak_memory_ratio"] <= 1
     steps = {point["size"]: point["step"] for point in results.get("curves", []) if _is_group_of_ours(point)}
     assert not results or steps[16] <= 4 * steps[2]  # prompt 1,373, completion 160
@@ -147,13 +227,108 @@ def _is_group_of_ours(point: dict[str, Any]) -> bool:
     return point["grows"] == "group_size" and point["way"] == "ours"
 
 
-def test_the_step_of_a_gpu_at_small_sizes(
-    repository: Path, workloads: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def gpu(repository: Path, workloads: Any) -> Any:
+    import gpu
+
+    yield gpu
+    sys.modules.pop("gpu")
+
+
+PIECE = """
+import json, sys, time
+sys.path.insert(0, {folder!r})
+from pathlib import Path
+from gpu import put
+piece, file = sys.argv[1], Path(sys.argv[3])
+put(file, piece, {{"small": "--small" in sys.argv, "part": 1}})
+Path(file.parent, "calls").open("a").write(piece + " ")
+if piece == "exactness" and not Path(file.parent, "mended").exists():
+    raise ValueError("a piece that fails")
+if piece == "step" and not Path(file.parent, "mended").exists():
+    time.sleep(60)
+"""
+
+
+def test_pieces_of_a_gpu_go_on_where_they_were_left(gpu: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gpu_pieces.py").write_text(PIECE.format(folder=str(gpu.HERE)))
     file = tmp_path / "gpu.json"
-    monkeypatch.setattr(sys, "argv", ["gpu.py", "--small", "--output", str(file)])
-    monkeypatch.setattr(modality, "rollout", modality.rollout)  # the script replaces it for good
-    runpy.run_path(str(repository / "benchmarks" / "gpu.py"), run_name="__main__")
+    call = ["gpu.py", "--output", str(file), "--piece-limit", "5"]
+    monkeypatch.setattr(gpu, "HERE", tmp_path)
+    monkeypatch.setattr(sys, "argv", call)
+    with pytest.raises(SystemExit, match="Not measured: exactness, step."):
+        gpu.main()
     result = json.loads(file.read_text())
-    assert len(result["seconds_a_step"]) == 2 and (result["tests"] is None) == (not torch.cuda.is_available())
-    assert set(result["mean_seconds_of_parts"]) > {"encode and sample", "decode", "rewards"}
+    assert [*result] == ["targets", *gpu.PIECES]
+    assert result["exactness"]["last_lines"][-1] == "ValueError: a piece that fails"
+    assert result["step"]["error"] == "It had not ended after 5 seconds." and result["step"]["part"] == 1
+    (tmp_path / "mended").touch()
+    gpu.main()
+    assert (tmp_path / "calls").read_text().split() == [*gpu.PIECES, "exactness", "step"]
+    assert not any("error" in json.loads(file.read_text())[piece] for piece in gpu.PIECES)
+    monkeypatch.setattr(sys, "argv", [*call, "--only", "trl", "tests", "--again"])
+    gpu.main()
+    monkeypatch.setattr(sys, "argv", [*call, "--only", "trl", "tests", "--small"])  # of other sizes
+    gpu.main()
+    assert (tmp_path / "calls").read_text().split()[-4:] == ["trl", "tests"] * 2
+    monkeypatch.setattr(sys, "argv", [*call, "--again", "--limit", "10"])
+    with pytest.raises(SystemExit, match=f"Not measured: {', '.join(gpu.PIECES)}."):
+        gpu.main()
+
+
+@pytest.fixture
+def pieces(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    import gpu_pieces
+
+    monkeypatch.setattr(modality, "rollout", modality.rollout)  # a piece replaces it for good
+    yield gpu_pieces
+    sys.modules.pop("gpu_pieces")
+
+
+def test_pieces_of_a_gpu_at_small_sizes(pieces: Any) -> None:
+    sizes = {"small": True, "prompts": 4, "horizon": 2, "micro_batch": 16, "steps": 2, "frames": 64}
+    found: dict[str, dict[str, Any]] = {}
+    for piece in ("exactness", "step", "trl"):
+        found[piece] = {}
+        getattr(pieces, piece)(argparse.Namespace(**sizes), found[piece].update)
+    exactness, step, trl = found.values()
+    assert exactness["sampling_of_texts"]["answers"] == 12
+    if pieces.DEVICE == "cpu":  # then it is compared with itself
+        assert exactness["sampling_greedy"]["other_completions"] == exactness["gradients"]["largest_difference"] == 0
+    assert len(step["seconds_a_step"]) == 2 and step["mean_seconds_a_step"] == step["seconds_a_step"][1]
+    assert set(step["mean_seconds_of_parts"]) > {"encode and sample", "decode", "rewards"}
+    assert set(trl["times_as_fast"]) == {"rollout", "update", "step"}
+    assert {run["mean_length"] for run in trl["measured"]["trl"]["all_seconds"]} == {58.0}
+
+
+def test_other_samples_are_counted_and_scores_compared_up_to_them(pieces: Any) -> None:
+    ids = torch.tensor([[1, 2, 3], [4, 5, 6]])
+    scores = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    other = torch.tensor([[1, 2, 3], [4, 9, 6]]), torch.tensor([[0.0, 0.0, 0.25], [0.125, 3.0, 3.0]])
+    found = pieces.compare_samples([ids, scores], [*other])
+    assert found["other_completions"] == 1 and found["largest_difference_of_log_probabilities"] == 0.25
+
+
+def test_a_junit_file_is_read(pieces: Any, tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text(
+        "import pytest\n\ndef test_a(): pass\n\ndef test_b(): assert 1 == 2\n\n"
+        "@pytest.fixture\ndef broken(): raise OSError('no device')\n\ndef test_c(broken): pass\n\n"
+        "def test_d(): pytest.skip('of no use')\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--junitxml", "tests.xml", "test_some.py"]
+    subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, check=False)
+    found = pieces.read_tests(tmp_path / "tests.xml")
+    assert (found["passed"], found["failed"], found["skipped"]) == (1, 2, 1)
+    assert any("OSError: no device" in line for line in found["failures"]["test_some::test_c"])
+    assert any("assert 1 == 2" in line for line in found["failures"]["test_some::test_b"])
+
+
+@pytest.mark.slow
+def test_all_pieces_of_a_gpu_in_processes_of_their_own(gpu: Any, tmp_path: Path) -> None:
+    file = tmp_path / "gpu.json"
+    subprocess.run([sys.executable, gpu.__file__, "--small", "--output", file], check=False)
+    result = json.loads(file.read_text())
+    without_graphs = [] if hasattr(decoder, "graphs") else ["step_without_graphs"]
+    assert [piece for piece in gpu.PIECES if "error" in result[piece]] == without_graphs
+    tests = result["tests"]
+    assert tests["passed"] + tests["failed"] if torch.cuda.is_available() else tests["collected"] >= 40
