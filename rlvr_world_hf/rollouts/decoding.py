@@ -83,6 +83,7 @@ def decode(
     ends = torch.tensor(plan.end_ids, dtype=ids.dtype, device=device)
     has_ended = torch.zeros(rows, dtype=torch.bool, device=device)
     read: Any = slice(None)  # the rows that are read on: all of them, or indices
+    looks_for_ends = bool(plan.end_ids) or (lockstep is not None and lockstep.is_needed)  # as others may have some
     fed = looked = 0
     positions = plan.positions
     if positions[:1] != [0]:  # the world writes the first token, so nothing is drawn after the prompt
@@ -96,7 +97,7 @@ def decode(
             scaled = (logits / (temperature or 1.0)).log_softmax(dim=-1)
             logprobs[read, position] = scaled.gather(1, drawn[:, None])[:, 0]
         ids[read, position] = drawn + (valid[0] if valid else 0)
-        if plan.end_ids and (position + 1) % LOOK_EVERY == 0:
+        if looks_for_ends and (position + 1) % LOOK_EVERY == 0:
             has_ended[read] |= torch.isin(ids[read, looked : position + 1], ends).any(dim=1)
             looked = position + 1
             kept = (~has_ended[read]).unflatten(0, (-1, decoder.group_size)).any(dim=1)

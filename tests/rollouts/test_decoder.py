@@ -114,7 +114,7 @@ def test_greedy_tokens_of_a_model_with_windows(
 
 
 @pytest.mark.parametrize("model", [0.0], ids=["shared"], indirect=True)
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", pytest.param("eager", marks=pytest.mark.slow)])
 def test_a_step_is_one_graph_on_the_same_buffers(
     model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...], attention: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
