@@ -43,6 +43,9 @@ def graphs(enabled: bool) -> Iterator[None]:
         enabled (`bool`):
             Whether to capture them.
 
+    Returns:
+        the context.
+
     Example:
         >>> with graphs(False):
         ...     captures_graphs(torch.zeros(1))
@@ -67,6 +70,9 @@ def compiled(enabled: bool) -> Iterator[None]:
     Args:
         enabled (`bool`):
             Whether to compile them.
+
+    Returns:
+        the context.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM
@@ -192,6 +198,7 @@ class GroupDecoder:
             self.cache = GroupCache(group_size=group_size, length=length, prompt_mask=self.mask)
             self.head = OutputHead.of(model)
             self.heads: dict[Range, OutputHead] = {}
+            self.cuts_head = False  # known when something is read
             # Neither spread over devices nor shared out among processes: else a step is more than its kernels.
             is_on_one_device = len({parameter.device for parameter in model.parameters()}) == 1
             self.has_own_weights = is_on_one_device and not are_weights_shared_out(model)
@@ -221,6 +228,7 @@ class GroupDecoder:
             positions = (self.mask.long().cumsum(dim=1) - 1).clamp(min=0)
         self.first = (positions[:, -1:] + 1).repeat_interleave(self.group_size, dim=0)
         if self.cache is not None:
+            self.cuts_head = self.head.can_be_cut
             logits = self._logits(self._states(tokens, positions), ids)
         else:
             logits = self._logits_unshared(tokens, positions, ids)
@@ -256,6 +264,8 @@ class GroupDecoder:
         if self.cache is None:
             return self._logits_unshared(tokens, self.first + places, ids)
         self.cache.advance(places, stop=self.read_so_far)
+        if not self.has_own_weights:  # they are gathered by the first forward pass
+            self.cuts_head = self.head.can_be_cut
         if not self.has_own_weights:
             states = self.step(tokens, places)
         elif captures_graphs(tokens):
@@ -298,15 +308,17 @@ class GroupDecoder:
             "input_ids": tokens, "position_ids": positions, "attention_mask": no_mask(tokens),
             "shared_prompt": self.cache, "use_cache": False,
         }  # fmt: skip
-        if not self.head.can_be_cut:
+        if not self.cuts_head:
             return self.model(**inputs, logits_to_keep=1).logits[:, -1]
         return plain_model(self.model).base_model(**inputs).last_hidden_state[:, -1]
 
     def _logits(self, states: torch.Tensor, ids: Range | None) -> torch.Tensor:
-        if not self.head.can_be_cut:
+        if not self.cuts_head:
             return states[:, slice(*ids or (None,))]
         # Only the valid ids' rows of the head are used: the other logits would be computed for nothing.
         ids = ids or (0, self.head.size)
+        if not self.has_own_weights:
+            return self.head(states, ids)
         if ids not in self.heads:
             self.heads[ids] = self.head.cut(ids)
         return self.heads[ids](states, (0, ids[1] - ids[0]))
