@@ -21,6 +21,7 @@ from trl import SFTConfig, SFTTrainer
 
 from ..processors.layout import IGNORED_LABEL
 from ..processors.text import LanguageWorldModelProcessor
+from .measuring import Measure
 from .pretraining import LikelihoodConfig, Pretraining, train_by_likelihood
 
 
@@ -212,6 +213,7 @@ def finetune(
     output_dir: str | Path,
     args: LikelihoodConfig,
     callbacks: Sequence[TrainerCallback] = (),
+    measure: Measure | None = None,
 ) -> Pretraining:
     """
     Trains a language world model on recorded answers (SFT) and keeps the checkpoint with the least validation loss, as
@@ -232,6 +234,8 @@ def finetune(
             How to train; its `training_arguments` are fields of [`~trl.SFTConfig`].
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
+        measure (`Callable`, *optional*):
+            What else is measured of the policy at each evaluation, see [`~rlvr_world_hf.training.measuring.Measure`].
 
     Returns:
         [`Pretraining`]: History, checkpoints and seconds.
@@ -252,5 +256,5 @@ def finetune(
 
     settings = args.complete_settings(output_dir=output_dir, **OF_TEXT)
     return train_by_likelihood(
-        model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks
+        model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks, measure=measure
     )

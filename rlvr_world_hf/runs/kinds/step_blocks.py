@@ -21,6 +21,7 @@ from ...data.folder import UnusableEpisodesError
 from ...data.rows import EpisodeWriter, split_names
 from ...evaluation import evaluate_tokenizer
 from ...evaluation.comparison import evaluate as compare
+from ...evaluation.comparison import measure_checkpoint
 from ...evaluation.figures import sensor_lines, strip
 from ...evaluation.metrics import metrics_of_processor
 from ...evaluation.results import Results, write_results
@@ -376,6 +377,13 @@ class StepBlockKind(WorldKind):
             batch_size=settings.batch_size,
             share=share,
         )
+
+    def measure(
+        self, model: Any, processor: Any, rewards: list[Any], metrics: list[Any], *, count: int
+    ) -> dict[str, float]:
+        """See [`~rlvr_world_hf.evaluation.comparison.measure_checkpoint`]."""
+        rows, size = self.rows("validation", count=count), self.settings("evaluate").batch_size
+        return measure_checkpoint(model, processor, rows, metrics=metrics, rewarded=rewards, batch_size=size)
 
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
         """Frames as `strip.png` and `strip.gif`, sensors as `sensors.png`."""

@@ -24,7 +24,7 @@ from transformers import AutoTokenizer
 from ...data.folder import UnusableEpisodesError
 from ...data.rows import count_share
 from ...data.transition import save_transitions
-from ...evaluation.answers import evaluate_answers, measure_answers, predict_answers
+from ...evaluation.answers import evaluate_answers, measure_answers, measure_language_checkpoint, predict_answers
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
 from ...evaluation.sharing import ALONE, Share
@@ -245,6 +245,21 @@ class TextKind(WorldKind):
             max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
             share=share,
+        )
+
+    def measure(
+        self, model: Any, processor: Any, rewards: list[Any], metrics: list[Any], *, count: int
+    ) -> dict[str, float]:
+        """See [`~rlvr_world_hf.evaluation.answers.measure_language_checkpoint`]."""
+        settings = self.settings("evaluate")
+        named = {metric.name: metric for metric in (*rewards, *metrics)}
+        return measure_language_checkpoint(
+            model,
+            processor,
+            self.rows("validation", count=count),
+            metrics=list(named.values()),
+            max_new_tokens=settings.max_new_tokens,
+            batch_size=settings.batch_size,
         )
 
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ...hub import load_world_model, save_world_model
+from ..choice import LAST, MEASURED_WINDOWS, higher_is_better, measure_of, refuse_unknown_choice
 from ..keys import key
 from ..kinds import kind_of
-from ..named_parts import build_rewards, named_setting, reward_weights, try_parts
+from ..named_parts import build_rewards, named_setting, refuse_below, reward_weights, try_parts
 from ..precision import BF16, Bfloat16, use_bfloat16
 from ..progress import HISTORY, write_json
 from ..recipe import Recipe
@@ -35,10 +36,20 @@ class GrpoSettings:
     )
     lora_alpha: int | None = key(None, "Scale of the LoRA adapter; null: as pretrain.")
     validation_windows: int = key(64, "Validation windows to roll out when `eval_strategy` asks for it.")
+    choose_by: str = key(
+        LAST, "Which checkpoint is saved: the last, or the best at a metric of the table, at each `save_steps`."
+    )
+    measured_windows: int = MEASURED_WINDOWS
     bf16: Bfloat16 = BF16
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def chooses_best(self) -> bool:
+        """Whether the best checkpoint becomes rlvr: then it shapes the result when checkpoints are saved."""
+        return self.choose_by != LAST
+
     def __post_init__(self) -> None:
+        refuse_below({"measured_windows": 0}, self, where="grpo")
         reward_weights(self.rewards)  # raises before anything is trained
 
     def adapter(self, pretrain_settings: PretrainSettings) -> Any:
@@ -65,9 +76,24 @@ def make_config(recipe: Recipe, settings: GrpoSettings, weights: list[float], de
             "report_to": recipe.report_to,
             "reward_weights": weights,
             "bf16": use_bfloat16(settings.bf16, device),
+            **_choice(recipe, settings),
             **settings.arguments,
         }
     )
+
+
+def _choice(recipe: Recipe, settings: GrpoSettings) -> dict[str, Any]:
+    """Arguments by which the policy is measured whenever it is saved, and by which the best checkpoint is kept."""
+    if not settings.measured_windows:
+        return {}
+    every = settings.arguments.get("save_steps", config_class(recipe).save_steps)  # type: ignore[attr-defined]
+    chosen = {
+        "save_strategy": "steps",
+        "load_best_model_at_end": True,
+        "metric_for_best_model": settings.choose_by,
+        "greater_is_better": higher_is_better(recipe, settings.choose_by),
+    }
+    return {"eval_strategy": "steps", "eval_steps": every} | (chosen if settings.chooses_best else {})
 
 
 def _try(recipe: Recipe, settings: GrpoSettings) -> None:
@@ -75,6 +101,8 @@ def _try(recipe: Recipe, settings: GrpoSettings) -> None:
     kind = kind_of(recipe)
     rewards, weights = build_rewards(settings.rewards)
     try_parts(rewards, kinds=kind.states(), where="grpo.rewards")
+    measured = {"count": settings.measured_windows, "usual": LAST, "where": "grpo"}
+    refuse_unknown_choice(recipe, settings.choose_by, **measured)
     with named_setting("grpo", "WorldModelGRPOConfig refuses the settings", "Change the keys that it names."):
         config = make_config(recipe, settings, weights, Processes().device)
         config.refuse_for_world(rewards, fixed_length=kind.fixed_length)
@@ -97,9 +125,10 @@ def grpo(run: StageRun) -> list[Path]:
 
     Every key of `WorldModelGRPOConfig`, hence of TRL's `GRPOConfig`, is a key of this stage.
     """
-    from ...hub.training_checkpoints import last_checkpoint, trained_seconds
+    from ...hub.training_checkpoints import best_checkpoint, last_checkpoint, load_weights, trained_seconds
     from ...training import WorldModelGRPOTrainer
     from ...training.callbacks import Clock
+    from ...training.measuring import measure_at_evaluations
 
     recipe, settings, kind = run.recipe, run.settings, kind_of(run.recipe)
     rewards, weights = build_rewards(settings.rewards)
@@ -115,8 +144,13 @@ def grpo(run: StageRun) -> list[Path]:
         callbacks=[Clock()],
         peft_config=settings.adapter(pretrain.read(recipe)),
     )
+    measure = measure_of(recipe, processor, count=settings.measured_windows)
+    if measure is not None:
+        measure_at_evaluations(trainer, measure, with_loss="eval_strategy" in settings.arguments)
     run.clock.continue_from(trained_seconds(run.folder))
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
+    if settings.chooses_best:  # a run that had come to its end before holds the last weights
+        load_weights(trainer.model, str(best_checkpoint(last_checkpoint(run.folder))))
     checkpoint, history = run.folder / "rlvr", run.folder / HISTORY
     if run.processes.is_first:
         # Among several processes, accelerate has wrapped the model.
