@@ -32,7 +32,7 @@ from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
 from ..rollouts.head import RangeHead, accept_range_head
 from .callbacks import ENDLESS, Clock, ProgressLine
-from .measuring import LOSS, Measure, measure_at_evaluations
+from .measuring import LOSS
 
 
 Rows = list[dict[str, torch.Tensor]]
@@ -305,7 +305,7 @@ def pretrain(
     args: LikelihoodConfig,
     range_head: RangeHead | None = None,
     callbacks: Sequence[TrainerCallback] = (),
-    measure: Measure | None = None,
+    watch: Callable[[Trainer], None] | None = None,
 ) -> Pretraining:
     """
     Trains by likelihood and keeps the checkpoint with the least validation loss, or the best at what is measured.
@@ -329,8 +329,9 @@ def pretrain(
             their logits are computed. By default among all ids, as the paper's code does.
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
-        measure (`Callable`, *optional*):
-            What else is measured of the policy at each evaluation, see [`~rlvr_world_hf.training.measuring.Measure`].
+        watch (`Callable`, *optional*):
+            Called with the trainer before it trains: adds what looks on, see
+            [`~rlvr_world_hf.training.measuring.measure_at_evaluations`].
 
     Returns:
         [`Pretraining`]: History, checkpoints and seconds.
@@ -379,7 +380,7 @@ def pretrain(
 
     settings = args.complete_settings(output_dir=output_dir)
     return train_by_likelihood(
-        model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks, measure=measure
+        model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks, watch=watch
     )
 
 
@@ -391,7 +392,7 @@ def train_by_likelihood(
     args: LikelihoodConfig,
     settings: Mapping[str, Any],
     callbacks: Sequence[TrainerCallback] = (),
-    measure: Measure | None = None,
+    watch: Callable[[Trainer], None] | None = None,
 ) -> Pretraining:
     """
     The course of a likelihood training, whatever the trainer: checkpoints, the best of them, where to stop and go on.
@@ -409,8 +410,8 @@ def train_by_likelihood(
             Training arguments of the trainer, see [`LikelihoodConfig.complete_settings`].
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
-        measure (`Callable`, *optional*):
-            What else is measured of the policy at each evaluation.
+        watch (`Callable`, *optional*):
+            Called with the trainer before it trains.
 
     Returns:
         [`Pretraining`]: History, checkpoints and seconds.
@@ -419,8 +420,8 @@ def train_by_likelihood(
     clock = Clock(minimum_steps=max_steps, minimum_seconds=minimum_seconds)
     # The clock last: it describes the files of a checkpoint, to which others may add.
     trainer = make_trainer([*callbacks, clock], **settings)
-    if measure is not None:
-        measure_at_evaluations(trainer, measure)
+    if watch is not None:
+        watch(trainer)
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(ProgressLine("loss", "eval_loss", f"eval_{args.choose_by}"))

@@ -28,6 +28,7 @@ from ...evaluation.results import Results, write_results
 from ...evaluation.sharing import ALONE, Share
 from ...hub import load_world_model
 from ...hub.checkpoint import choose_attention
+from ...pipeline import WorldModelPipeline
 from ...processors.base import state_columns
 from ...processors.layout import TokenLayout
 from ...processors.sensor import SensorWorldModelProcessor
@@ -385,28 +386,17 @@ class StepBlockKind(WorldKind):
         rows, size = self.rows("validation", count=count), self.settings("evaluate").batch_size
         return measure_checkpoint(model, processor, rows, metrics=metrics, rewarded=rewards, batch_size=size)
 
+    def show(self, model: Any, processor: Any, folder: Path, *, count: int) -> dict[str, Path]:
+        """Reference, prediction and error of lively windows, frames also as a clip."""
+        settings = dataclasses.replace(self.settings("predict"), temperature=0.0)
+        pipelines = {"prediction": WorldModelPipeline(model, processor)}
+        files = _draw_rows(lively_rows(self.rows("validation"), count), pipelines, folder, settings)
+        return {f"predictions/{SHOWN[file.name]}": file for file in files}
+
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
         """Frames as `strip.png` and `strip.gif`, sensors as `sensors.png`."""
-        settings = run.settings
-        rows = lively_rows(self.rows("test"), settings.examples)
-        predictions = {
-            name: [_predict(pipeline, row, settings, seed) for seed, row in enumerate(rows)]
-            for name, pipeline in pipelines.items()
-        }
-        processor = next(iter(pipelines.values())).processor
-        pictures: list[Path] = []
-        # Columns of what is predicted first have plain names; those of sensors beside frames end in `_states`.
-        for shown, suffix in zip(processor.predicts, ("", "_states"), strict=False):
-            given, recorded = (
-                torch.as_tensor(np.stack([row[name + suffix] for row in rows])) for name in ("context", "reference")
-            )
-            predicted = {
-                name: torch.stack([columns["predicted" + suffix] for columns in row_predictions])
-                for name, row_predictions in predictions.items()
-            }
-            seconds = 1 / (processor.fps or 2.0)
-            pictures += DRAW[shown](given, recorded, predicted, run.folder, settings.scale, seconds)
-        return pictures
+        rows = lively_rows(self.rows("test"), run.settings.examples)
+        return _draw_rows(rows, pipelines, run.folder, run.settings)
 
     def _start_place(self) -> Path | str | None:
         """Where the world model lies that training starts from; `None` for a fresh policy."""
@@ -525,6 +515,28 @@ def _ranges(name: str, arrays: list[np.ndarray | None]) -> dict[str, list[float]
     return {f"{name}_low": values.min(axis=0).tolist(), f"{name}_high": values.max(axis=0).tolist()}
 
 
+def _draw_rows(rows: list[dict[str, Any]], pipelines: Mapping[str, Any], folder: Path, settings: Any) -> list[Path]:
+    """Draws what pipelines predict of some rows, as the settings of the stage predict say."""
+    predictions = {
+        name: [_predict(pipeline, row, settings, seed) for seed, row in enumerate(rows)]
+        for name, pipeline in pipelines.items()
+    }
+    processor = next(iter(pipelines.values())).processor
+    pictures: list[Path] = []
+    # Columns of what is predicted first have plain names; those of sensors beside frames end in `_states`.
+    for shown, suffix in zip(processor.predicts, ("", "_states"), strict=False):
+        given, recorded = (
+            torch.as_tensor(np.stack([row[name + suffix] for row in rows])) for name in ("context", "reference")
+        )
+        predicted = {
+            name: torch.stack([columns["predicted" + suffix] for columns in row_predictions])
+            for name, row_predictions in predictions.items()
+        }
+        seconds = 1 / (processor.fps or 2.0)
+        pictures += DRAW[shown](given, recorded, predicted, folder, settings.scale, seconds)
+    return pictures
+
+
 def _draw_frames(
     context: Any, reference: Any, predictions: Any, folder: Path, scale: int, seconds: float
 ) -> list[Path]:
@@ -541,6 +553,9 @@ def _draw_sensors(
     sensor_lines(context, reference, predictions, path_png=file, seconds_per_step=seconds)
     return [file]
 
+
+SHOWN = {"strip.png": "frames", "strip.gif": "clip", "sensors.png": "sensors"}
+"""What the files of drawings show."""
 
 DRAW = {"frames": _draw_frames, "sensors": _draw_sensors}
 """Function that draws each kind of state."""

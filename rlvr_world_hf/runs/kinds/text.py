@@ -25,6 +25,7 @@ from ...data.folder import UnusableEpisodesError
 from ...data.rows import count_share
 from ...data.transition import save_transitions
 from ...evaluation.answers import evaluate_answers, measure_answers, measure_language_checkpoint, predict_answers
+from ...evaluation.differences import mark_differences
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
 from ...evaluation.sharing import ALONE, Share
@@ -261,6 +262,19 @@ class TextKind(WorldKind):
             max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
         )
+
+    def show(self, model: Any, processor: Any, folder: Path, *, count: int) -> dict[str, Path]:
+        """Answers with their differences from the recorded ones marked, as `answers.md`."""
+        rows = self.rows("validation", count=count)
+        answers = predict_answers(model, processor, rows, max_new_tokens=self.settings("evaluate").max_new_tokens)
+        file = folder / "answers.md"
+        sections = [
+            f"### {place}\n\n```\n{_flat(row['prompt'])}\n```\n\n"
+            + mark_differences(processor.find_answer(of_row[0]), row["completion"])
+            for place, (row, of_row) in enumerate(zip(rows, answers, strict=True))
+        ]
+        file.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+        return {"predictions/answers": file}
 
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
         """Right and wrong answers of the last checkpoint, with those of the others, as `examples.md`."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ...hub import load_world_model, save_world_model
-from ..choice import LAST, MEASURED_WINDOWS, higher_is_better, measure_of, refuse_unknown_choice
 from ..keys import key
 from ..kinds import kind_of
 from ..named_parts import build_rewards, named_setting, refuse_below, reward_weights, try_parts
@@ -17,6 +16,7 @@ from ..precision import BF16, Bfloat16, use_bfloat16
 from ..progress import HISTORY, write_json
 from ..recipe import Recipe
 from ..stage import Processes, StageRun, checkpoint_folder, stage, stage_folder
+from ..watching import LAST, MEASURED_WINDOWS, SHOWN_WINDOWS, higher_is_better, refuse_unknown_choice, watch
 from .pretrain import PretrainSettings, pretrain
 
 
@@ -40,6 +40,7 @@ class GrpoSettings:
         LAST, "Which checkpoint is saved: the last, or the best at a metric of the table, at each `save_steps`."
     )
     measured_windows: int = MEASURED_WINDOWS
+    shown_windows: int = SHOWN_WINDOWS
     bf16: Bfloat16 = BF16
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -49,7 +50,7 @@ class GrpoSettings:
         return self.choose_by != LAST
 
     def __post_init__(self) -> None:
-        refuse_below({"measured_windows": 0}, self, where="grpo")
+        refuse_below({"measured_windows": 0, "shown_windows": 0}, self, where="grpo")
         reward_weights(self.rewards)  # raises before anything is trained
 
     def adapter(self, pretrain_settings: PretrainSettings) -> Any:
@@ -128,7 +129,6 @@ def grpo(run: StageRun) -> list[Path]:
     from ...hub.training_checkpoints import best_checkpoint, last_checkpoint, load_weights, trained_seconds
     from ...training import WorldModelGRPOTrainer
     from ...training.callbacks import Clock
-    from ...training.measuring import measure_at_evaluations
 
     recipe, settings, kind = run.recipe, run.settings, kind_of(run.recipe)
     rewards, weights = build_rewards(settings.rewards)
@@ -144,9 +144,8 @@ def grpo(run: StageRun) -> list[Path]:
         callbacks=[Clock()],
         peft_config=settings.adapter(pretrain.read(recipe)),
     )
-    measure = measure_of(recipe, processor, count=settings.measured_windows)
-    if measure is not None:
-        measure_at_evaluations(trainer, measure, with_loss="eval_strategy" in settings.arguments)
+    asks_for_rollouts = "eval_strategy" in settings.arguments
+    watch(recipe, processor, settings, every_steps=int(config.save_steps), with_loss=asks_for_rollouts)(trainer)
     run.clock.continue_from(trained_seconds(run.folder))
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
     if settings.chooses_best:  # a run that had come to its end before holds the last weights

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ...hub import save_world_model
-from ..choice import LOSS, MEASURED_WINDOWS, higher_is_better, measure_of, refuse_unknown_choice
 from ..keys import key
 from ..kinds import kind_of
 from ..named_parts import named_setting, refuse_below
@@ -17,6 +16,7 @@ from ..precision import BF16, Bfloat16, use_bfloat16
 from ..progress import HISTORY, write_json
 from ..recipe import Recipe
 from ..stage import Processes, StageRun, stage, stage_folder
+from ..watching import LOSS, MEASURED_WINDOWS, SHOWN_WINDOWS, higher_is_better, refuse_unknown_choice, watch
 
 
 REVISION = 1
@@ -55,6 +55,7 @@ class PretrainSettings:
         LOSS, "What the saved checkpoint of pretrain and of control is best at: loss, or a metric of the table."
     )
     measured_windows: int = MEASURED_WINDOWS
+    shown_windows: int = SHOWN_WINDOWS
     max_length: int = key(1024, "For text: maximum length of prompt and answer in tokens; longer ones are left out.")
     lora_rank: int = key(0, "For text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
     lora_alpha: int = key(16, "For text: scale of the LoRA adapter.")
@@ -64,7 +65,15 @@ class PretrainSettings:
     """The best checkpoint becomes base: when it is evaluated shapes the result."""
 
     def __post_init__(self) -> None:
-        names = ("max_steps", "warmup_steps", "learning_rate", "sensor_bins", "lora_rank", "measured_windows")
+        names = (
+            "max_steps",
+            "warmup_steps",
+            "learning_rate",
+            "sensor_bins",
+            "lora_rank",
+            "measured_windows",
+            "shown_windows",
+        )
         least = dict.fromkeys(names, 0)
         sizes = [name for name in self.policy_sizes() if name != "tie_word_embeddings"]
         counts = ("action_bins", "eval_steps", "batch_size", "max_length", "lora_alpha")
@@ -223,7 +232,7 @@ def likelihood_training(
         parts.tokens["validation"],
         output_dir=run.folder,
         args=LikelihoodConfig(seed=recipe.seed, **choice, **limits, **training),
-        measure=measure_of(recipe, processor, count=settings.measured_windows),
+        watch=watch(recipe, processor, settings, every_steps=settings.eval_steps),
         **parts.settings,
     )
     history = {"log_history": result.history, "last_checkpoint": result.last_checkpoint}

@@ -1,8 +1,9 @@
-"""Which checkpoint of a training is kept: the best by loss, or by what the table measures, on validation windows."""
+"""What looks on while a policy trains, on validation windows: measures, and pictures of predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .keys import key
@@ -23,6 +24,13 @@ MEASURED_WINDOWS: Any = key(
     "Validation windows whose likeliest predictions are measured as in the table at each evaluation; 0: none.",
 )
 """The key `measured_windows` of the stages that train a policy."""
+
+SHOWN_WINDOWS: Any = key(
+    4,
+    "Validation windows that are drawn at each evaluation, for the trackers too; 0: none.",
+    affects_result=False,
+)
+"""The key `shown_windows` of the stages that train a policy."""
 
 
 def metrics_of(recipe: Recipe) -> tuple[list[Any], list[Any]]:
@@ -81,19 +89,37 @@ def higher_is_better(recipe: Recipe, choose_by: str) -> bool:
     return known.get(choose_by, False)
 
 
-def measure_of(recipe: Recipe, processor: Any, *, count: int) -> Callable[[Any], Mapping[str, float]] | None:
+def watch(
+    recipe: Recipe, processor: Any, settings: Any, *, every_steps: int, with_loss: bool = True
+) -> Callable[[Any], None]:
     """
-    What a training measures of its policy.
+    What a training is looked at by.
 
     Args:
         recipe (`Recipe`): the recipe.
         processor (`WorldModelProcessor`): processor of the policy.
-        count (`int`): validation windows.
+        settings (`Any`): settings of the stage, with `measured_windows` and `shown_windows`.
+        every_steps (`int`): updates from one drawing to the next.
+        with_loss (`bool`, *optional*, defaults to `True`): whether the trainer evaluates its own dataset, too.
 
     Returns:
-        `Callable`: see `training.measuring.Measure`; `None` without windows.
+        `Callable`: takes the trainer before it trains, and adds what looks on.
     """
-    if not count:
-        return None
+    from ..training.measuring import measure_at_evaluations
+    from ..training.showing import ShowPredictions
+
     kind, (rewards, metrics) = kind_of(recipe), metrics_of(recipe)
-    return lambda model: kind.measure(model, processor, rewards, metrics, count=count)
+
+    def measure(model: Any) -> dict[str, float]:
+        return kind.measure(model, processor, rewards, metrics, count=settings.measured_windows)
+
+    def draw(model: Any, folder: Path) -> dict[str, Path]:
+        return kind.show(model, processor, folder, count=settings.shown_windows)
+
+    def look_on(trainer: Any) -> None:
+        if settings.measured_windows:
+            measure_at_evaluations(trainer, measure, with_loss=with_loss)
+        if settings.shown_windows:
+            trainer.add_callback(ShowPredictions(trainer, draw, every_steps=every_steps))
+
+    return look_on
