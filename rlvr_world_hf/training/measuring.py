@@ -1,5 +1,6 @@
 """Measures of a policy while it trains: they are logged, and may choose the checkpoint that is kept."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,7 +19,8 @@ def measure_at_evaluations(trainer: Trainer, measure: Measure, *, with_loss: boo
     """
     Has a trainer log what is measured at each of its evaluations, as `eval_<name>`.
 
-    transformers chooses its best checkpoint by any of these: `metric_for_best_model` is a name.
+    transformers chooses its best checkpoint by any of these: `metric_for_best_model` is a name. A checkpoint with NaN
+    there is the worst.
 
     Args:
         trainer ([`~transformers.Trainer`]):
@@ -59,11 +61,15 @@ def measure_at_evaluations(trainer: Trainer, measure: Measure, *, with_loss: boo
     def evaluate(*args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
         measured = measure(trainer.accelerator.unwrap_model(trainer.model))
         named = {f"{metric_key_prefix}_{name}": float(value) for name, value in measured.items()}
-        trainer.log(dict(named))
+        # Not TRL's `log`, which would write what the updates have gathered so far, and the completions, once more.
+        Trainer.log(trainer, dict(named))
+        chosen_by = f"{metric_key_prefix}_{str(trainer.args.metric_for_best_model).removeprefix('eval_')}"
+        if math.isnan(named.get(chosen_by, 0.0)):  # with which a comparison is false, whatever comes later
+            named[chosen_by] = -math.inf if trainer.args.greater_is_better else math.inf
         if with_loss:  # last: its end tells callbacks, such as the clock, that the evaluation is over
             return usual(*args, metric_key_prefix=metric_key_prefix, **kwargs) | named
         handler = trainer.callback_handler
         trainer.control = handler.on_evaluate(trainer.args, trainer.state, trainer.control, named)
         return named
 
-    trainer.evaluate = evaluate  # type: ignore[method-assign]
+    trainer.evaluate = evaluate

@@ -10,10 +10,14 @@ Predictions of a policy while it trains, for the eye: files in the run's folder,
 from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from PIL import Image
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ..rollouts.lockstep import are_weights_shared_out
+from .callbacks import Clock
 
 
 FOLDER = "predictions"
@@ -26,6 +30,8 @@ Draw = Callable[[PreTrainedModel, Path], Mapping[str, Path]]
 class ShowPredictions(TrainerCallback):
     """
     Draws predictions of the same situations before the first update, every so many updates and after the last one.
+
+    The seconds that it takes are left out of what a [`~rlvr_world_hf.training.callbacks.Clock`] counts.
 
     Args:
         trainer ([`~transformers.Trainer`]):
@@ -58,12 +64,18 @@ class ShowPredictions(TrainerCallback):
             self._show(args, state)
 
     def _show(self, args: TrainingArguments, state: TrainerState) -> None:
-        if not state.is_world_process_zero:
-            return
-        folder = Path(args.output_dir, FOLDER, f"step_{state.global_step:06d}")
-        folder.mkdir(parents=True, exist_ok=True)
-        shown = self.draw(self.trainer.accelerator.unwrap_model(self.trainer.model), folder)
-        send_media(shown, step=state.global_step, callbacks=self.trainer.callback_handler.callbacks)
+        callbacks = self.trainer.callback_handler.callbacks
+        policy = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir, FOLDER, f"step_{state.global_step:06d}")
+            folder.mkdir(parents=True, exist_ok=True)
+            send_media(self.draw(policy, folder), step=state.global_step, callbacks=callbacks)
+        elif are_weights_shared_out(policy):  # the first process needs the parts that the others have
+            with TemporaryDirectory() as nowhere:
+                self.draw(policy, Path(nowhere))
+        for clock in callbacks:
+            if isinstance(clock, Clock):
+                clock.leave_out()
 
 
 def send_media(media: Mapping[str, Path], *, step: int, callbacks: Iterable[TrainerCallback]) -> list[str]:

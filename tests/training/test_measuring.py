@@ -14,7 +14,7 @@ from tests.training.world import parameters, small_policy, small_processor, smal
 
 def trained(folder: Path, *, measure: Any, **choice: Any) -> Any:
     processor = small_processor()
-    model, tokens = small_policy(processor), tokenize_rows(small_rows(), processor)
+    model, tokens = small_policy(processor), tokenize_rows(small_rows(processor), processor)
     args = LikelihoodConfig(
         max_steps=6, eval_steps=2, warmup_steps=0, batch_size=4, learning_rate=1e-2,
         training_arguments={"save_total_limit": None}, **choice,
@@ -53,7 +53,7 @@ def test_measuring_changes_nothing_but_the_choice(tmp_path: Path) -> None:
 
 def test_rl_is_measured_without_rollouts_of_its_own(tmp_path: Path) -> None:
     trainer = small_trainer(
-        tmp_path, max_steps=4, save_steps=2, eval_strategy="steps", eval_steps=2, eval_dataset=small_rows(),
+        tmp_path, max_steps=4, save_steps=2, eval_strategy="steps", eval_steps=2, eval_dataset=small_rows(small_processor()),
         load_best_model_at_end=True, metric_for_best_model="skill", greater_is_better=True,
     )  # fmt: skip
     values = iter([2.0, 1.0])

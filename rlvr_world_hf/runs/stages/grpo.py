@@ -102,8 +102,7 @@ def _try(recipe: Recipe, settings: GrpoSettings) -> None:
     kind = kind_of(recipe)
     rewards, weights = build_rewards(settings.rewards)
     try_parts(rewards, kinds=kind.states(), where="grpo.rewards")
-    measured = {"count": settings.measured_windows, "usual": LAST, "where": "grpo"}
-    refuse_unknown_choice(recipe, settings.choose_by, **measured)
+    refuse_unknown_choice(recipe, settings.choose_by, count=settings.measured_windows, usual=LAST, where="grpo")
     with named_setting("grpo", "WorldModelGRPOConfig refuses the settings", "Change the keys that it names."):
         config = make_config(recipe, settings, weights, Processes().device)
         config.refuse_for_world(rewards, fixed_length=kind.fixed_length)
@@ -148,8 +147,8 @@ def grpo(run: StageRun) -> list[Path]:
     watch(recipe, processor, settings, every_steps=int(config.save_steps), with_loss=asks_for_rollouts)(trainer)
     run.clock.continue_from(trained_seconds(run.folder))
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
-    if settings.chooses_best:  # a run that had come to its end before holds the last weights
-        load_weights(trainer.model, str(best_checkpoint(last_checkpoint(run.folder))))
+    if settings.chooses_best and (last := last_checkpoint(run.folder)):
+        load_weights(trainer.model, best_checkpoint(last))
     checkpoint, history = run.folder / "rlvr", run.folder / HISTORY
     if run.processes.is_first:
         # Among several processes, accelerate has wrapped the model.

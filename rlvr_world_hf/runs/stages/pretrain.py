@@ -123,8 +123,7 @@ def _try(recipe: Recipe, settings: PretrainSettings) -> None:
         raise ValueError("pretrain.max_steps: expected updates for a fresh policy, got 0; give some, or a start_from.")
     kind_of(recipe).try_start(settings)
     settings.adapter()
-    measured = {"count": settings.measured_windows, "usual": LOSS, "where": "pretrain"}
-    refuse_unknown_choice(recipe, settings.choose_by, **measured)
+    refuse_unknown_choice(recipe, settings.choose_by, count=settings.measured_windows, usual=LOSS, where="pretrain")
     try_training(recipe, settings, "pretrain", max_steps=settings.max_steps)
 
 
