@@ -15,7 +15,7 @@ def mark_differences(predicted: str, reference: str) -> str:
             What it should have written.
 
     Returns:
-        `str`: Markdown; equal texts stay as they are.
+        `str`: Markdown; what would be marks in the texts has a backslash before it.
 
     Example:
 
@@ -26,7 +26,7 @@ def mark_differences(predicted: str, reference: str) -> str:
     ```
     """
     # Words with the space after them, so that lines stay lines.
-    old, new = (re.findall(r"\S+\s*|\s+", text) for text in (reference, predicted))
+    old, new = (re.findall(r"\S+\s*|\s+", _escaped(text)) for text in (reference, predicted))
     marked = []
     for kind, first, last, start, stop in difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
         if kind == "equal":
@@ -34,6 +34,10 @@ def mark_differences(predicted: str, reference: str) -> str:
         else:
             marked += [_wrapped("".join(old[first:last]), "~~"), _wrapped("".join(new[start:stop]), "**")]
     return "".join(marked).strip()
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_~<])", r"\\\1", text)
 
 
 def _wrapped(text: str, mark: str) -> str:

@@ -7,6 +7,7 @@ Predictions of a policy while it trains, for the eye: files in the run's folder,
     .md       text                    wandb.Html      trackio.Markdown
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from pathlib import Path
@@ -135,10 +136,17 @@ def _to_wandb(callback: Any, media: Mapping[str, Path], step: int) -> bool:
     makers = {
         ".png": lambda file: wandb.Image(str(file)),
         ".gif": lambda file: wandb.Video(str(file), format="gif"),
-        ".md": lambda file: wandb.Html(f"<pre>{escape(file.read_text(encoding='utf-8'))}</pre>"),
+        ".md": lambda file: wandb.Html(_html(file.read_text(encoding="utf-8"))),
     }
     wandb.log({name: makers[file.suffix](file) for name, file in media.items()} | {"train/global_step": step})
     return True
+
+
+def _html(text: str) -> str:
+    """Markdown as it is, but what is bold in green, and what is struck through in red."""
+    colored = re.sub(r"\*\*(.+?)\*\*", r'<ins style="color:green">\1</ins>', escape(text))
+    colored = re.sub(r"~~(.+?)~~", r'<del style="color:firebrick">\1</del>', colored)
+    return f'<pre style="white-space:pre-wrap">{re.sub(r"\\([^\w\s])", r"\1", colored)}</pre>'
 
 
 def _to_trackio(callback: Any, media: Mapping[str, Path], step: int) -> bool:

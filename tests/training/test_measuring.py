@@ -53,8 +53,9 @@ def test_measuring_changes_nothing_but_the_choice(tmp_path: Path) -> None:
 
 def test_rl_is_measured_without_rollouts_of_its_own(tmp_path: Path) -> None:
     trainer = small_trainer(
-        tmp_path, max_steps=4, save_steps=2, eval_strategy="steps", eval_steps=2, eval_dataset=small_rows(small_processor()),
-        load_best_model_at_end=True, metric_for_best_model="skill", greater_is_better=True,
+        tmp_path, max_steps=4, save_steps=2, eval_strategy="steps", eval_steps=2,
+        eval_dataset=small_rows(small_processor()), load_best_model_at_end=True, metric_for_best_model="skill",
+        greater_is_better=True,
     )  # fmt: skip
     values = iter([2.0, 1.0])
     measure_at_evaluations(trainer, lambda policy: {"skill": next(values)}, with_loss=False)
@@ -64,3 +65,26 @@ def test_rl_is_measured_without_rollouts_of_its_own(tmp_path: Path) -> None:
     assert trainer.state.best_model_checkpoint.endswith("checkpoint-2")
     wanted = type(trainer.model).from_pretrained(trainer.state.best_model_checkpoint)
     assert torch.equal(parameters(trainer.model), parameters(wanted))
+
+
+def test_a_checkpoint_without_a_number_is_the_worst(tmp_path: Path) -> None:
+    values = iter([float("nan"), 3.0, 1.0])
+    _, result = trained(tmp_path, measure=lambda policy: {"skill": next(values)}, choose_by="skill")
+    assert result.best_checkpoint.endswith("checkpoint-6")
+
+
+def test_measures_are_logged_apart_from_what_updates_have_gathered(tmp_path: Path) -> None:
+    """Two updates are one line of the log, also where a measure comes between them."""
+    logs = []
+    for name in ("alone", "measured"):
+        measured = {} if name == "alone" else {"eval_strategy": "steps", "eval_steps": 1}
+        trainer = small_trainer(tmp_path / name, max_steps=4, logging_steps=2, save_strategy="no", **measured)
+        measure_at_evaluations(trainer, lambda policy: {"skill": 1.0}, with_loss=False)
+        trainer.train()
+        logs.append([entry for entry in trainer.state.log_history if "reward" in entry])
+    times = ("step_time", "runtime", "per_second")
+    alone, measured = (
+        [{name: value for name, value in entry.items() if not any(time in name for time in times)} for entry in log]
+        for log in logs
+    )
+    assert alone == measured and [entry["step"] for entry in alone] == [2, 4]

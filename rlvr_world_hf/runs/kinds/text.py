@@ -270,7 +270,7 @@ class TextKind(WorldKind):
         file = folder / "answers.md"
         sections = [
             f"### {place}\n\n```\n{_flat(row['prompt'])}\n```\n\n"
-            + mark_differences(processor.find_answer(of_row[0]), row["completion"])
+            + mark_differences(processor.find_answer(of_row[0]), row["completion"]).replace("\n", "  \n")
             for place, (row, of_row) in enumerate(zip(rows, answers, strict=True))
         ]
         file.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
