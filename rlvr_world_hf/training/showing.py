@@ -146,7 +146,8 @@ def _html(text: str) -> str:
     """Markdown as it is, but what is bold in green, and what is struck through in red."""
     colored = re.sub(r"\*\*(.+?)\*\*", r'<ins style="color:green">\1</ins>', escape(text))
     colored = re.sub(r"~~(.+?)~~", r'<del style="color:firebrick">\1</del>', colored)
-    return f'<pre style="white-space:pre-wrap">{re.sub(r"\\([^\w\s])", r"\1", colored)}</pre>'
+    plain = re.sub(r"\\([^\w\s])", r"\1", colored)
+    return f'<pre style="white-space:pre-wrap">{plain}</pre>'
 
 
 def _to_trackio(callback: Any, media: Mapping[str, Path], step: int) -> bool:
