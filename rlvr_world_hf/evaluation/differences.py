@@ -25,23 +25,21 @@ def mark_differences(predicted: str, reference: str) -> str:
 
     ```
     """
-    # Words with the space after them, so that lines stay lines.
-    old, new = (re.findall(r"\S+\s*|\s+", _escaped(text)) for text in (reference, predicted))
-    marked = []
+    old, new = (re.findall(r"\S+|\n", _escaped(text)) for text in (reference, predicted))
+    marked: list[str] = []
     for kind, first, last, start, stop in difflib.SequenceMatcher(a=old, b=new, autojunk=False).get_opcodes():
         if kind == "equal":
-            marked.append("".join(new[start:stop]))
+            marked += new[start:stop]
         else:
-            marked += [_wrapped("".join(old[first:last]), "~~"), _wrapped("".join(new[start:stop]), "**")]
-    return "".join(marked).strip()
+            marked += [_wrapped(old[first:last], "~~"), _wrapped(new[start:stop], "**")]
+    return re.sub(r" ?\n ?", "\n", " ".join(filter(None, marked))).strip()
 
 
 def _escaped(text: str) -> str:
     return re.sub(r"([\\`*_~<])", r"\\\1", text)
 
 
-def _wrapped(text: str, mark: str) -> str:
-    """Each line of a text between two marks, with a space after it; nothing where there is nothing."""
-    lines = ("" if not line.strip() else f"{mark}{line.strip()}{mark}" for line in text.split("\n"))
-    wrapped = "\n".join(lines)
-    return wrapped + " " if wrapped.strip() and not wrapped.endswith("\n") else wrapped
+def _wrapped(words: list[str], mark: str) -> str:
+    """The words of each line between two marks."""
+    lines = (line.strip() for line in " ".join(words).split("\n"))
+    return "\n".join(line and f"{mark}{line}{mark}" for line in lines)

@@ -13,7 +13,7 @@ from rlvr_world_hf.evaluation.differences import mark_differences
         ("", "a b", "~~a b~~"),
         ("a b", "", "**a b**"),
         ("", "", ""),
-        ("one\ntwo\nfour", "one\nthree\nfour", "one\n~~three~~\n**two**\nfour"),
+        ("one\ntwo\nfour", "one\nthree\nfour", "one\n~~three~~ **two**\nfour"),
         ("one\nfour", "one\ntwo three\nx\nfour", "one\n~~two three~~\n~~x~~\nfour"),
     ],
 )

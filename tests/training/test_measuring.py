@@ -75,9 +75,9 @@ def test_a_checkpoint_without_a_number_is_the_worst(tmp_path: Path) -> None:
 
 def test_measures_are_logged_apart_from_what_updates_have_gathered(tmp_path: Path) -> None:
     """Two updates are one line of the log, also where a measure comes between them."""
-    logs = []
+    logs, rows = [], small_rows(small_processor())
     for name in ("alone", "measured"):
-        measured = {} if name == "alone" else {"eval_strategy": "steps", "eval_steps": 1}
+        measured = {} if name == "alone" else {"eval_strategy": "steps", "eval_steps": 1, "eval_dataset": rows}
         trainer = small_trainer(tmp_path / name, max_steps=4, logging_steps=2, save_strategy="no", **measured)
         measure_at_evaluations(trainer, lambda policy: {"skill": 1.0}, with_loss=False)
         trainer.train()
