@@ -49,6 +49,11 @@ class GrpoSettings:
         """Whether the best checkpoint becomes rlvr: then it shapes the result when checkpoints are saved."""
         return self.choose_by != LAST
 
+    @property
+    def asks_for_evaluations(self) -> bool:
+        """Whether a recipe asks for rollouts of validation windows; then it says when there are evaluations, too."""
+        return "eval_strategy" in self.arguments
+
     def __post_init__(self) -> None:
         refuse_below({"measured_windows": 0, "shown_windows": 0}, self, where="grpo")
         reward_weights(self.rewards)  # raises before anything is trained
@@ -70,7 +75,7 @@ def config_class(recipe: Recipe) -> Callable[..., Any]:
 
 def make_config(recipe: Recipe, settings: GrpoSettings, weights: list[float], device: Any) -> Any:
     """The `WorldModelGRPOConfig` of the stage."""
-    return config_class(recipe)(
+    config = config_class(recipe)(
         **{
             "output_dir": str(stage_folder(recipe, "grpo")),
             "seed": recipe.seed,
@@ -81,6 +86,9 @@ def make_config(recipe: Recipe, settings: GrpoSettings, weights: list[float], de
             **settings.arguments,
         }
     )
+    if settings.measured_windows and not settings.asks_for_evaluations:
+        config.eval_steps = config.save_steps  # which lie between two batches of rollouts
+    return config
 
 
 def _choice(recipe: Recipe, settings: GrpoSettings) -> dict[str, Any]:
@@ -94,7 +102,8 @@ def _choice(recipe: Recipe, settings: GrpoSettings) -> dict[str, Any]:
         "metric_for_best_model": settings.choose_by,
         "greater_is_better": higher_is_better(recipe, settings.choose_by),
     }
-    return {"eval_strategy": "steps", "eval_steps": every} | (chosen if settings.chooses_best else {})
+    cadence = {} if settings.asks_for_evaluations else {"eval_strategy": "steps", "eval_steps": every}
+    return cadence | (chosen if settings.chooses_best else {})
 
 
 def _try(recipe: Recipe, settings: GrpoSettings) -> None:
@@ -143,8 +152,8 @@ def grpo(run: StageRun) -> list[Path]:
         callbacks=[Clock()],
         peft_config=settings.adapter(pretrain.read(recipe)),
     )
-    asks_for_rollouts = "eval_strategy" in settings.arguments
-    watch(recipe, processor, settings, every_steps=int(config.save_steps), with_loss=asks_for_rollouts)(trainer)
+    rolls_out = settings.asks_for_evaluations
+    watch(recipe, processor, settings, every_steps=int(config.save_steps), with_loss=rolls_out)(trainer)
     run.clock.continue_from(trained_seconds(run.folder))
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
     if settings.chooses_best and (last := last_checkpoint(run.folder)):
