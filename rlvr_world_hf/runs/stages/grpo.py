@@ -102,7 +102,9 @@ def _choice(recipe: Recipe, settings: GrpoSettings) -> dict[str, Any]:
         "metric_for_best_model": settings.choose_by,
         "greater_is_better": higher_is_better(recipe, settings.choose_by),
     }
-    cadence = {} if settings.asks_for_evaluations else {"eval_strategy": "steps", "eval_steps": every}
+    # Greedy predictions are no rollouts: what TRL asks of the batches of these is left out.
+    cadence = {"eval_strategy": "steps", "eval_steps": every, "num_generations_eval": 1}
+    cadence = {} if settings.asks_for_evaluations else cadence
     return cadence | (chosen if settings.chooses_best else {})
 
 
