@@ -24,11 +24,11 @@ from ...evaluation.comparison import evaluate as compare
 from ...evaluation.comparison import measure_checkpoint
 from ...evaluation.figures import sensor_lines, strip
 from ...evaluation.metrics import metrics_of_processor
+from ...evaluation.predictions import Sampling, predict_checkpoint, row_batches
 from ...evaluation.results import Results, write_results
 from ...evaluation.sharing import ALONE, Share
 from ...hub import load_world_model
 from ...hub.checkpoint import choose_attention
-from ...pipeline import WorldModelPipeline
 from ...processors.base import state_columns
 from ...processors.layout import TokenLayout
 from ...processors.sensor import SensorWorldModelProcessor
@@ -388,15 +388,28 @@ class StepBlockKind(WorldKind):
 
     def show(self, model: Any, processor: Any, folder: Path, *, count: int) -> dict[str, Path]:
         """Reference, prediction and error of lively windows, frames also as a clip."""
-        settings = dataclasses.replace(self.settings("predict"), temperature=0.0)
-        pipelines = {"prediction": WorldModelPipeline(model, processor)}
-        files = _draw_rows(lively_rows(self.rows("validation"), count), pipelines, folder, settings)
+        rows = lively_rows(self.rows("validation"), count)
+        (batch,) = row_batches(rows, size=len(rows), device=model.device)
+        found = predict_checkpoint(batch, model=model, processor=processor, sampling=Sampling(temperature=0.0))
+        columns = {"predicted": found.predicted, "predicted_states": found.predicted_states}
+        # One prediction for each row.
+        likeliest = {name: values[:, 0].float().cpu() for name, values in columns.items() if values is not None}
+        files = _draw_rows(rows, {"prediction": likeliest}, processor, folder, self.settings("predict").scale)
         return {f"predictions/{SHOWN[file.name]}": file for file in files}
 
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
         """Frames as `strip.png` and `strip.gif`, sensors as `sensors.png`."""
         rows = lively_rows(self.rows("test"), run.settings.examples)
-        return _draw_rows(rows, pipelines, run.folder, run.settings)
+        predictions = {
+            name: [_predict(pipeline, row, run.settings, seed) for seed, row in enumerate(rows)]
+            for name, pipeline in pipelines.items()
+        }
+        stacked = {
+            name: {column: torch.stack([of_row[column] for of_row in of_rows]) for column in of_rows[0]}
+            for name, of_rows in predictions.items()
+        }
+        processor = next(iter(pipelines.values())).processor
+        return _draw_rows(rows, stacked, processor, run.folder, run.settings.scale)
 
     def _start_place(self) -> Path | str | None:
         """Where the world model lies that training starts from; `None` for a fresh policy."""
@@ -515,25 +528,23 @@ def _ranges(name: str, arrays: list[np.ndarray | None]) -> dict[str, list[float]
     return {f"{name}_low": values.min(axis=0).tolist(), f"{name}_high": values.max(axis=0).tolist()}
 
 
-def _draw_rows(rows: list[dict[str, Any]], pipelines: Mapping[str, Any], folder: Path, settings: Any) -> list[Path]:
-    """Draws what pipelines predict of some rows, as the settings of the stage predict say."""
-    predictions = {
-        name: [_predict(pipeline, row, settings, seed) for seed, row in enumerate(rows)]
-        for name, pipeline in pipelines.items()
-    }
-    processor = next(iter(pipelines.values())).processor
+def _draw_rows(
+    rows: list[dict[str, Any]],
+    predictions: Mapping[str, Mapping[str, torch.Tensor]],
+    processor: Any,
+    folder: Path,
+    scale: int,
+) -> list[Path]:
+    """Draws what was predicted of some rows: label -> column -> values of each row."""
     pictures: list[Path] = []
     # Columns of what is predicted first have plain names; those of sensors beside frames end in `_states`.
     for shown, suffix in zip(processor.predicts, ("", "_states"), strict=False):
         given, recorded = (
             torch.as_tensor(np.stack([row[name + suffix] for row in rows])) for name in ("context", "reference")
         )
-        predicted = {
-            name: torch.stack([columns["predicted" + suffix] for columns in row_predictions])
-            for name, row_predictions in predictions.items()
-        }
+        predicted = {name: columns["predicted" + suffix] for name, columns in predictions.items()}
         seconds = 1 / (processor.fps or 2.0)
-        pictures += DRAW[shown](given, recorded, predicted, folder, settings.scale, seconds)
+        pictures += DRAW[shown](given, recorded, predicted, folder, scale, seconds)
     return pictures
 
 
