@@ -84,9 +84,11 @@ def higher_is_better(recipe: Recipe, choose_by: str) -> bool:
     Returns:
         `bool`: false for the loss.
     """
+    if choose_by in (LOSS, LAST):
+        return False
     rewards, metrics = metrics_of(recipe)
     known = {metric.name: metric.higher_is_better for metric in kind_of(recipe).measured(rewards, metrics)}
-    return known.get(choose_by, False)
+    return known[choose_by]
 
 
 def watch(
