@@ -1,5 +1,5 @@
 """
-Measures this library against plain TRL, in one process and in alternating order: `make bench`.
+Measures this library against plain TRL, in a process each and in alternating order: `make bench`.
 
 Writes results.json (every pair) beside this file, and its table into docs/performance.md. A ratio is the other way's
 time divided by ours; its bar is what it must reach. `--only curves` measures growth with group size, prompt and
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from apart import Apart, serve
 from memory import forget_peak, own_peak
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -96,8 +98,10 @@ def curves() -> dict[str, list[Workload]]:
 
 def measure(build: Callable[[str, Path], Any], *, pairs: int, label: str) -> list[dict[str, dict[str, Any]]]:
     """What each run says, its seconds above all, by way, for every pair; the first pair warms up and is dropped."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         runs = {way: build(way, Path(folder) / way) for way in WAYS}
+        for run in runs.values():
+            stack.callback(getattr(run, "end", lambda: None))
         measured = []
         for pair in tqdm(range(pairs + 1), desc=label, disable=None):
             order = WAYS if pair % 2 else WAYS[::-1]
@@ -297,7 +301,7 @@ def write_curves(points: list[dict[str, Any]]) -> None:
 def measure_point(grows: str, workload: Workload, pairs: int) -> list[dict[str, Any]]:
     """Seconds of a step and of its parts at one size, medians and the step's spread, by way."""
     size = getattr(workload, grows)
-    measured = measure(_step(workload), pairs=pairs, label=f"{grows} {size}")
+    measured = measure(_apart("--sizes", json.dumps(asdict(workload))), pairs=pairs, label=f"{grows} {size}")
     points = []
     for way in WAYS:
         steps = [seconds[way]["step"] for seconds in measured]
@@ -314,11 +318,17 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--only", nargs="*", help="all but curves by default", choices=[*bars(), CURVES])
     parser.add_argument("--resume", action="store_true", help="measure only what results.json lacks")
+    parser.add_argument("--serve", choices=WAYS, help="measure one way whenever a line is read")
     parser.add_argument("--memory-of", choices=WAYS)
     parser.add_argument("--sizes")
     given = parser.parse_args()
     if given.memory_of:
         report_memory(given.memory_of, given.sizes)
+        return
+    if given.serve:
+        build = _step(Workload(**json.loads(given.sizes))) if given.sizes else bars()[given.only[0]][0]
+        with tempfile.TemporaryDirectory() as folder:
+            serve(build(given.serve, Path(folder)).run)
         return
     file = HERE / RESULTS
     only = given.only or [*bars()]
@@ -333,7 +343,9 @@ def main() -> None:
             floor = floors(sizes, rates) if sizes else {}
             if name == "pusht.reward":
                 floor = reward_floor(Reward("ours"), rates)
-            measured = measure(build, pairs=given.pairs, label=name)
+            # Candidates are in processes of their own anyway.
+            apart = build if name == "planning" else _apart("--only", name)
+            measured = measure(apart, pairs=given.pairs, label=name)
             summary = summarize(measured, bar) | beside_seconds(measured, sizes)
             workloads[name] = {"commit": commit(), **summary, "rates": rates, "floor": floor}
             if name in ABOVE_FLOOR:
@@ -357,8 +369,12 @@ def main() -> None:
         write_curves(points)
 
 
+def _apart(*which: str) -> Callable[[str, Path], Apart]:
+    return lambda way, folder: Apart([sys.executable, __file__, "--serve", way, *which])
+
+
 def _step(workload: Workload) -> Callable[[str, Path], Step]:
-    return lambda way, folder: Step(way, workload, folder)
+    return lambda way, folder: Step(way, workload, folder, compiled=True)
 
 
 def _median_seconds(work: Callable[[], Any]) -> float:

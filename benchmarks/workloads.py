@@ -145,6 +145,7 @@ class Step:
         folder: where the trainer may write.
         policy: builds the policy; by default that of the workload.
         bf16: whether to compute in bfloat16 where autocast does.
+        compiled: whether our way compiles the steps of sampling, at the first run; TRL's cannot.
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class Step:
         *,
         policy: Callable[[], LlamaForCausalLM] | None = None,
         bf16: bool = False,
+        compiled: bool = False,
     ) -> None:
         self.way = way
         self.peaks: dict[str, int] = {}  # bytes of a GPU at most, by part, at the last run
@@ -183,7 +185,7 @@ class Step:
         rows = Dataset.from_dict({"prompt": prompts})
         if way == "ours":
             processor = LanguageWorldModelProcessor(tokenizer)
-            args = WorldModelGRPOConfig(**settings)
+            args = WorldModelGRPOConfig(**settings, compile_sampling=compiled)
             self.trainer = WorldModelGRPOTrainer(model, different_tokens, args, rows, processing_class=processor)
         else:
             # The host loads its reference policy from a folder.

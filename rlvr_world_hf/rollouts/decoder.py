@@ -5,6 +5,7 @@ A prompt's keys and values are kept once if the model can share them, else once 
 which of the two.
 """
 
+import functools
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -27,6 +28,7 @@ CACHE_BYTES = 8 << 30
 """Bytes of keys and values of the completions that are sampled together."""
 
 _graphs: ContextVar[bool] = ContextVar("graphs", default=True)
+_compiled: ContextVar[bool] = ContextVar("compiled", default=False)
 
 CACHE_NAMES = ("cache", "past_key_values", "cache_params")
 """What models call their cache: attention the first from transformers 5.24 on, state-space models the last."""
@@ -51,6 +53,36 @@ def graphs(enabled: bool) -> Iterator[None]:
         yield
     finally:
         _graphs.reset(token)
+
+
+@contextmanager
+def compiled(enabled: bool) -> Iterator[None]:
+    """
+    Context in which steps of sampling are compiled, see [`torch.compile`], or not; without it they are not.
+
+    Worth it where the same sizes are sampled from many times: a step of 64 completions, 6 layers of 256, then takes
+    two thirds of its time on a CPU, once half a minute was spent on compiling. Sizes that change too often are
+    computed as usual.
+
+    Args:
+        enabled (`bool`):
+            Whether to compile them.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> model = LlamaForCausalLM(LlamaConfig(
+        ...     vocab_size=10, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+        ... )).eval()
+        >>> decoder = GroupDecoder(model, group_size=2, length=3, prompt_length=2)
+        >>> with compiled(False):
+        ...     decoder.read(torch.tensor([[1, 2]])).shape
+        torch.Size([2, 10])
+    """
+    token = _compiled.set(enabled)
+    try:
+        yield
+    finally:
+        _compiled.reset(token)
 
 
 def captures_graphs(tokens: torch.Tensor) -> bool:
@@ -81,22 +113,20 @@ class CapturedStep:
             As in [`GroupDecoder.step`]; so are the others.
         places (`torch.Tensor` of shape `(T,)`, int64):
             Their places.
-        ids (`tuple[int, int]`, *optional*):
-            The valid ids.
     """
 
-    def __init__(self, decoder: "GroupDecoder", tokens: torch.Tensor, places: torch.Tensor, ids: Range | None) -> None:
+    def __init__(self, decoder: "GroupDecoder", tokens: torch.Tensor, places: torch.Tensor) -> None:
         self.tokens, self.places = tokens.clone(), places.clone()
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            self.logits = decoder.step(self.tokens, self.places, ids)
+            self.states = decoder.step(self.tokens, self.places)
 
     def __call__(self, tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """Logits as of [`GroupDecoder.step`], in a tensor that the next call overwrites."""
+        """What [`GroupDecoder.step`] returns, in a tensor that the next call overwrites."""
         self.tokens.copy_(tokens)
         self.places.copy_(places)
         self.graph.replay()
-        return self.logits
+        return self.states
 
 
 class GroupDecoder:
@@ -161,8 +191,10 @@ class GroupDecoder:
         if share_prompts(model) is None:  # there is no reason why it cannot
             self.cache = GroupCache(group_size=group_size, length=length, prompt_mask=self.mask)
             self.head = OutputHead.of(model)
+            self.heads: dict[Range, OutputHead] = {}
+            # Neither spread over devices nor shared out among processes: else a step is more than its kernels.
             is_on_one_device = len({parameter.device for parameter in model.parameters()}) == 1
-            self.can_be_captured = is_on_one_device and not are_weights_shared_out(model)
+            self.has_own_weights = is_on_one_device and not are_weights_shared_out(model)
         else:
             self.cache_name = _cache_name(model)
 
@@ -188,8 +220,10 @@ class GroupDecoder:
         else:
             positions = (self.mask.long().cumsum(dim=1) - 1).clamp(min=0)
         self.first = (positions[:, -1:] + 1).repeat_interleave(self.group_size, dim=0)
-        logits = self._logits(tokens, positions, ids) if self.cache else self._logits_unshared(tokens, positions, ids)
-        if self.cache is None:
+        if self.cache is not None:
+            logits = self._logits(self._states(tokens, positions), ids)
+        else:
+            logits = self._logits_unshared(tokens, positions, ids)
             self._select(torch.arange(len(tokens), device=tokens.device).repeat_interleave(self.group_size))
         return logits.repeat_interleave(self.group_size, dim=0)
 
@@ -217,47 +251,65 @@ class GroupDecoder:
 
     def _read_on(self, tokens: torch.Tensor, ids: Range | None) -> torch.Tensor:
         """Logits `(B * G, V)` after the next tokens `(B * G, T)` of the completions."""
-        count = tokens.shape[1]
-        places = torch.arange(self.read_so_far, self.read_so_far + count, device=tokens.device)
-        self.read_so_far += count
+        places = torch.arange(self.read_so_far, self.read_so_far + tokens.shape[1], device=tokens.device)
+        self.read_so_far += tokens.shape[1]
         if self.cache is None:
             return self._logits_unshared(tokens, self.first + places, ids)
         self.cache.advance(places, stop=self.read_so_far)
-        if not (self.can_be_captured and captures_graphs(tokens)):
-            return self.step(tokens, places, ids)
-        kind = (count, self.cache.room, ids)
+        if not self.has_own_weights:
+            states = self.step(tokens, places)
+        elif captures_graphs(tokens):
+            states = self._captured(tokens, places)
+        elif _compiled.get():
+            states = _compiled_step()(self, tokens, places)
+        else:
+            states = self.step(tokens, places)
+        return self._logits(states, ids)
+
+    def _captured(self, tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        """What [`step`] returns, by a CUDA graph from the second of a kind on: the first makes what is made once."""
+        assert self.cache is not None
+        kind = (tokens.shape[1], self.cache.room)
         if kind not in self.steps:
-            self.steps[kind] = None  # the first of its kind is computed as usual: it makes what is made once
-            return self.step(tokens, places, ids)
-        captured = self.steps[kind] or CapturedStep(self, tokens, places, ids)
+            self.steps[kind] = None
+            return self.step(tokens, places)
+        captured = self.steps[kind] or CapturedStep(self, tokens, places)
         self.steps[kind] = captured
         return captured(tokens, places)
 
-    def step(self, tokens: torch.Tensor, places: torch.Tensor, ids: Range | None) -> torch.Tensor:
+    def step(self, tokens: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """
         One step of sampling where prompts are shared: the same computation on the same buffers for every token.
 
         Args:
             tokens (`torch.Tensor` of shape `(B * G, T)`, int64): to read.
             places (`torch.Tensor` of shape `(T,)`, int64): their places in a completion.
-            ids (`tuple[int, int]`, *optional*): the valid ids of the next token.
 
         Returns:
-            `torch.Tensor` of shape `(B * G, V)`: the next token's logits for these ids.
+            `torch.Tensor` of shape `(B * G, D)`: what the head makes the next token's logits of; or these logits
+            themselves, `(B * G, V)`, where the head is not to be cut.
         """
         assert self.cache is not None
         self.cache.read_at(places)
-        return self._logits(tokens, self.first + places, ids)
+        return self._states(tokens, self.first + places)
 
-    def _logits(self, tokens: torch.Tensor, positions: torch.Tensor, ids: Range | None) -> torch.Tensor:
+    def _states(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         inputs: dict[str, Any] = {
             "input_ids": tokens, "position_ids": positions, "attention_mask": no_mask(tokens),
             "shared_prompt": self.cache, "use_cache": False,
         }  # fmt: skip
-        if ids is None or not self.head.can_be_cut:
-            return self.model(**inputs, logits_to_keep=1).logits[:, -1, slice(*ids or (None,))]
+        if not self.head.can_be_cut:
+            return self.model(**inputs, logits_to_keep=1).logits[:, -1]
+        return plain_model(self.model).base_model(**inputs).last_hidden_state[:, -1]
+
+    def _logits(self, states: torch.Tensor, ids: Range | None) -> torch.Tensor:
+        if not self.head.can_be_cut:
+            return states[:, slice(*ids or (None,))]
         # Only the valid ids' rows of the head are used: the other logits would be computed for nothing.
-        return self.head(plain_model(self.model).base_model(**inputs).last_hidden_state[:, -1], ids)
+        ids = ids or (0, self.head.size)
+        if ids not in self.heads:
+            self.heads[ids] = self.head.cut(ids)
+        return self.heads[ids](states, (0, ids[1] - ids[0]))
 
     def _logits_unshared(self, tokens: torch.Tensor, positions: torch.Tensor, ids: Range | None) -> torch.Tensor:
         # Layers that fold what they have read into a state read several tokens at once at the beginning only.
@@ -351,6 +403,12 @@ def sampling_from(model: nn.Module, autocast_dtype: torch.dtype | None = None) -
         for parameter in frozen:
             parameter.requires_grad = False
         model.train(training)
+
+
+@functools.cache
+def _compiled_step() -> Any:
+    """[`GroupDecoder.step`], compiled once for all decoders."""
+    return torch.compile(GroupDecoder.step)
 
 
 def _cache_name(model: PreTrainedModel | PeftModel) -> str:

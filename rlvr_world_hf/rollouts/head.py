@@ -10,6 +10,7 @@ Log-probabilities of a completion whose ids are restricted by position:
 Only the logits of the valid ids are computed, and only where the model writes.
 """
 
+import dataclasses
 import functools
 import re
 import types
@@ -88,6 +89,11 @@ class OutputHead:
         )
 
     @property
+    def size(self) -> int:
+        """Ids that a head which can be cut has logits for."""
+        return len(self.module.weight)  # type: ignore[arg-type]
+
+    @property
     def can_be_cut(self) -> bool:
         """
         Whether some rows of the weights give the logits of these ids. Else the module computes all of them itself:
@@ -98,6 +104,28 @@ class OutputHead:
             return False
         is_replaced = "forward" in vars(module) and not self.in_float32
         return not is_replaced and not is_traceable_wrapper_subclass(module.weight)
+
+    def cut(self, ids: tuple[int, int]) -> "OutputHead":
+        """
+        The head of some ids alone, for as long as weights stay as they are: autocast would cast its part of them at
+        each call, and here it is cast once.
+
+        Args:
+            ids (`tuple[int, int]`): lowest id, and one past the highest.
+
+        Returns:
+            [`OutputHead`]: of `high - low` ids; the head must be one that can be cut.
+        """
+        (low, high), (weight, bias) = ids, (self.module.weight, self.module.bias)
+        assert isinstance(weight, torch.Tensor)
+        device, dtype = weight.device.type, weight.dtype
+        if torch.is_autocast_enabled(device) and not self.in_float32:
+            dtype = torch.get_autocast_dtype(device)
+        module = nn.Linear(weight.shape[1], high - low, bias=bias is not None, device="meta")
+        module.weight = nn.Parameter(weight.detach()[low:high].to(dtype), requires_grad=False)
+        if isinstance(bias, torch.Tensor):
+            module.bias = nn.Parameter(bias.detach()[low:high].to(dtype), requires_grad=False)
+        return dataclasses.replace(self, module=module)
 
     def __call__(self, states: torch.Tensor, ids: tuple[int, int]) -> torch.Tensor:
         """

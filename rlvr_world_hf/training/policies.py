@@ -19,6 +19,7 @@ from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 from ..hub.checkpoint import choose_attention
 from ..processors.base import WorldModelProcessor
+from ..rollouts.decoder import compiled
 from ..rollouts.head import accept_range_head
 from ..rollouts.shared_prompt import share_prompts
 
@@ -111,5 +112,6 @@ def policy_to_sample_from(trainer: Any) -> Iterator[PreTrainedModel | PeftModel]
             gradient_checkpointing_kwargs=trainer.args.gradient_checkpointing_kwargs,
         ) as model,
         trainer._dist.summon_full_params(trainer.model_wrapped, recurse=False),
+        compiled(trainer.args.compile_sampling),
     ):
         yield model

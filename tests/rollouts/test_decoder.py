@@ -39,7 +39,7 @@ from transformers import (
 
 from rlvr_world_hf.rollouts import decoder as module
 from rlvr_world_hf.rollouts import group_cache
-from rlvr_world_hf.rollouts.decoder import GroupDecoder, prompts_at_once, sampling_from
+from rlvr_world_hf.rollouts.decoder import GroupDecoder, compiled, prompts_at_once, sampling_from
 
 
 GROUP = 3
@@ -123,18 +123,18 @@ def test_a_step_is_one_graph_on_the_same_buffers(
     model.set_attn_implementation(attention)
     ids, mask = prompts
     sizes = {"group_size": GROUP, "length": 10, "prompt_length": 6, "prompt_mask": mask.bool()}
-    usual, compiled = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
+    usual, whole = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
     torch.compiler.reset()
     graphs: Any = CompileCounterWithBackend("eager")
-    compiled.step = torch.compile(compiled.step, fullgraph=True, backend=graphs)
-    torch.testing.assert_close(compiled.read(ids, ids=(3, 20)), usual.read(ids, ids=(3, 20)))
-    buffers = [buffer for pair in compiled.cache.completions.values() for buffer in pair]
+    whole.step = torch.compile(whole.step, fullgraph=True, backend=graphs)
+    torch.testing.assert_close(whole.read(ids, ids=(3, 20)), usual.read(ids, ids=(3, 20)))
+    buffers = [buffer for pair in whole.cache.completions.values() for buffer in pair]
     addresses = [buffer.data_ptr() for buffer in buffers]
     for place in range(10):
         unread = torch.arange(9)[:, None] + place
-        torch.testing.assert_close(compiled.read(unread, ids=(3, 20)), usual.read(unread, ids=(3, 20)))
+        torch.testing.assert_close(whole.read(unread, ids=(3, 20)), usual.read(unread, ids=(3, 20)))
     assert 1 < graphs.frame_count <= 3, "of 4, 8 and 10 tokens, of which some may have a graph together"
-    kept = [buffer for pair in compiled.cache.completions.values() for buffer in pair]
+    kept = [buffer for pair in whole.cache.completions.values() for buffer in pair]
     assert [buffer.data_ptr() for buffer in kept] == addresses
 
 
@@ -143,7 +143,7 @@ class ComputedAgain(module.CapturedStep):
 
     def __init__(self, decoder: GroupDecoder, *given: Any) -> None:
         super().__init__(decoder, *given)
-        self.graph.replay = lambda: self.logits.copy_(decoder.step(self.tokens, self.places, given[2]))
+        self.graph.replay = lambda: self.states.copy_(decoder.step(self.tokens, self.places))
 
 
 @pytest.mark.parametrize("model", [0.0], ids=["shared"], indirect=True)
@@ -160,7 +160,7 @@ def test_captured_steps_read_what_they_are_given(
     ids, mask = prompts
     sizes = {"group_size": GROUP, "length": 10, "prompt_length": 6, "prompt_mask": mask.bool()}
     usual, captured = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
-    usual.can_be_captured = False
+    usual.has_own_weights = False
     torch.testing.assert_close(captured.read(ids, ids=(3, 20)), usual.read(ids, ids=(3, 20)))
     rows = 9
     for place, valid in enumerate([(3, 20), (3, 20), (5, 9), (3, 20), (3, 20), (3, 20), (3, 20), (3, 20), None]):
@@ -170,33 +170,42 @@ def test_captured_steps_read_what_they_are_given(
             rows = 6
         unread = torch.arange(rows)[:, None] + place
         torch.testing.assert_close(captured.read(unread, ids=valid), usual.read(unread, ids=valid))
-    assert [len(tokens) for tokens, _, _ in made] == [9, 9], "of the second step of a kind, of 4 and of 8 tokens"
+    assert [len(tokens) for tokens, _ in made] == [9, 9], "of the second step of a kind, of 4 and of 8 tokens"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [0.0], ids=["shared"], indirect=True)
-def test_a_step_is_compiled_to_code_of_the_processor(
+def test_steps_are_compiled_where_that_is_asked_for(
     model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...]
 ) -> None:
-    ids, mask = prompts
-    sizes = {"group_size": GROUP, "length": 4, "prompt_length": 6, "prompt_mask": mask.bool()}
-    usual, compiled = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
+    """To code of the processor, with other sizes from decoder to decoder, and other ids from step to step."""
     torch.compiler.reset()
-    compiled.step = torch.compile(compiled.step, fullgraph=True)
-    for unread in (ids, torch.arange(9)[:, None], torch.arange(9)[:, None] + 20):
-        torch.testing.assert_close(compiled.read(unread), usual.read(unread), atol=1e-5, rtol=1e-5)
+    module._compiled_step.cache_clear()
+    for rows in (slice(0, 3), slice(0, 2), slice(1, 3)):
+        ids, mask = (x[rows] for x in prompts)
+        for mask_or_none in (mask.bool(), None):
+            sizes = {"group_size": GROUP, "length": 6, "prompt_length": 6, "prompt_mask": mask_or_none}
+            usual, other = GroupDecoder(model, **sizes), GroupDecoder(model, **sizes)
+            for place, valid in enumerate([None, (3, 20), (5, 9), None]):
+                unread = torch.arange(len(ids) * GROUP)[:, None] + 5 * place if place else ids
+                expected = usual.read(unread, ids=valid)
+                with compiled(True):
+                    found = other.read(unread, ids=valid)
+                torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 class Casts(TorchDispatchMode):
-    """Counts casts of matrices."""
+    """Counts casts of a model's matrices, or of parts of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: LlamaForCausalLM) -> None:
         super().__init__()
+        self.weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
         self.of_matrices = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         is_cast = function is torch.ops.aten._to_copy.default and (kwargs or {}).get("dtype") == torch.bfloat16
-        self.of_matrices += is_cast and isinstance(args[0], torch.nn.Parameter) and args[0].ndim == 2
+        is_weight = bool(args) and isinstance(args[0], torch.Tensor) and args[0].ndim == 2
+        self.of_matrices += is_cast and is_weight and args[0].untyped_storage().data_ptr() in self.weights
         return function(*args, **(kwargs or {}))
 
 
@@ -204,7 +213,7 @@ class Casts(TorchDispatchMode):
 @pytest.mark.parametrize("frozen", [False, True], ids=["trained", "frozen"])
 def test_a_weight_is_cast_once(model: LlamaForCausalLM, prompts: tuple[torch.Tensor, ...], frozen: bool) -> None:
     model.requires_grad_(not frozen)
-    with Casts() as casts, sampling_from(model, torch.bfloat16):
+    with Casts(model) as casts, sampling_from(model, torch.bfloat16):
         decoder = GroupDecoder(model, group_size=GROUP, length=8, prompt_length=6)
         unread = prompts[0]
         for _ in range(8):

@@ -31,9 +31,11 @@ def decoded(model: Any, plan: Plan, *, temperature: float = 0.0, with_logprobs: 
 def test_finished_prompts_are_computed_no_further(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     end = int(decoded(model, Plan(length=LENGTH)).ids[0, 2])
     fed: list[int] = []
-    forward = model.forward
+    forward = model.base_model.forward
     monkeypatch.setattr(
-        model, "forward", lambda *args, **given: fed.append(len(given["input_ids"])) or forward(*args, **given)
+        model.base_model,
+        "forward",
+        lambda *args, **given: fed.append(len(given["input_ids"])) or forward(*args, **given),
     )
     lengths = decoded(model, Plan(length=LENGTH, end_ids=(end,))).lengths.tolist()
     assert min(lengths) <= 3

@@ -81,8 +81,7 @@ def test_prompts_and_next_tokens_are_read(model: Any, padded: bool, ids: tuple[i
     mask = torch.ones(PROMPTS, PROMPT, dtype=torch.bool, device="cuda") if padded else None
     decoder = GroupDecoder(model, group_size=GROUP, length=LENGTH, prompt_length=PROMPT, prompt_mask=mask)
     # Our head makes float32, the model's own what its weights are.
-    is_cut = ids is not None and decoder.cache is not None
-    dtype = torch.float32 if is_cut else torch.bfloat16
+    dtype = torch.bfloat16 if decoder.cache is None else torch.float32
     unread, rows = torch.zeros(PROMPTS, PROMPT, dtype=torch.long, device="cuda"), PROMPTS * GROUP
     for kept in ([0, 1, 2], [0, 2], [1]):
         with graphs(False):  # no tensor here is on a device
