@@ -192,6 +192,41 @@ def predict_answers(
     return [[answer for of_seed in of_row for answer in of_seed] for of_row in zip(*of_seeds, strict=True)]
 
 
+def measure_language_checkpoint(
+    model: PreTrainedModel,
+    processor: Any,
+    rows: Any,
+    *,
+    metrics: Sequence[TextReward],
+    max_new_tokens: int = 256,
+    batch_size: int = 64,
+) -> dict[str, float]:
+    """
+    Measure one checkpoint's likeliest answers, without a record: what a training looks at while it goes on.
+
+    Args:
+        model (`PreTrainedModel`):
+            Checkpoint.
+        processor (`LanguageWorldModelProcessor`):
+            Its processor.
+        rows (`datasets.Dataset`):
+            Rows.
+        metrics (`Sequence[TextReward]`):
+            What to measure.
+        max_new_tokens (`int`, *optional*, defaults to 256):
+            Tokens after which an answer is cut off.
+        batch_size (`int`, *optional*, defaults to 64):
+            Answers in memory at a time.
+
+    Returns:
+        `dict[str, float]`: metric, also apart for transitions that change something and those that do not -> mean.
+    """
+    answers = predict_answers(model, processor, rows, max_new_tokens=max_new_tokens, batch_size=batch_size)
+    values = measure_answers(answers, rows, metrics)
+    directions = {metric.name: metric.higher_is_better for metric in metrics}
+    return {name: of_seeds[0] for name, of_seeds in _summaries(values, rows, directions, num_samples=1).items()}
+
+
 def measure_answers(
     answers: Sequence[Sequence[str]], rows: Any, metrics: Sequence[TextReward], *, count: int | None = None
 ) -> Values:

@@ -216,6 +216,43 @@ def evaluate_tokenizer(
     )
 
 
+def measure_checkpoint(
+    model: PreTrainedModel,
+    processor: Any,
+    rows: Any,
+    *,
+    metrics: Sequence[VerifiableReward] = (),
+    rewarded: Sequence[VerifiableReward] = (),
+    batch_size: int = 128,
+) -> dict[str, float]:
+    """
+    Measure a checkpoint's likeliest predictions of some rows, without a record: what a training looks at meanwhile.
+
+    Args:
+        model (`PreTrainedModel`):
+            Checkpoint, on any device.
+        processor (`WorldModelProcessor`):
+            Its processor.
+        rows (`datasets.Dataset` or `Sequence[Mapping]`):
+            Rows.
+        metrics (`Sequence[VerifiableReward]`, *optional*):
+            What to measure beside [`metrics_of_processor`].
+        rewarded (`Sequence[VerifiableReward]`, *optional*):
+            Rewards of the training, which are measured too.
+        batch_size (`int`, *optional*, defaults to 128):
+            Predictions in memory at a time.
+
+    Returns:
+        `dict[str, float]`: metric, and each of its diagnoses -> mean over the rows.
+    """
+    every = _with_rewards([*metrics_of_processor(processor, rewarded=rewarded), *metrics], rewarded)
+    predict = _checkpoint_predictor(model, processor, Sampling(temperature=0.0), (0,), 1)
+    measured = measure_predictor(
+        predict, rows, metrics=every, batch_size=batch_size, device=model.device, shows_progress=False
+    )
+    return {name: values[0] for name, values in measured.items()}
+
+
 @torch.no_grad()
 def measure_predictor(
     predict: Predictor,
@@ -229,6 +266,7 @@ def measure_predictor(
     label: str = "",
     watched: str | None = None,
     share: Share = ALONE,
+    shows_progress: bool = True,
 ) -> dict[str, list[float]]:
     """
     Measure one predictor on all rows, a batch at a time; only numbers are kept.
@@ -254,6 +292,8 @@ def measure_predictor(
             Metric that the progress bar shows.
         share ([`~rlvr_world_hf.evaluation.sharing.Share`], *optional*):
             The batches of this process, where several measure together; all by default.
+        shows_progress (`bool`, *optional*, defaults to `True`):
+            Whether there is a progress bar, on the first process of a terminal.
 
     Returns:
         `dict[str, list[float]]`: metric -> one value a sampling seed.
@@ -267,7 +307,7 @@ def measure_predictor(
         row_batches(rows, size=size, device=device, part=share.part),
         total=total,
         desc=label,
-        disable=None if share.is_first else True,
+        disable=None if share.is_first and shows_progress else True,
     ) as bar:
         for batch in bar:
             values = measure(predict(batch), batch, metrics)

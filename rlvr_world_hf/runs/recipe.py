@@ -83,7 +83,9 @@ class Recipe:
     card: str = key("", "Folder below model_cards/ for what `reproduce` finds.", affects_result=False)
     """Folder below `model_cards/` that `reproduce` writes in a checkout; none if empty."""
 
-    report_to: str = key("none", "Where curves are sent: none, trackio or tensorboard.", affects_result=False)
+    report_to: str = key(
+        "none", "Where curves and predictions are sent: none, tensorboard, trackio or wandb.", affects_result=False
+    )
     """Experiment tracker of the trainers."""
 
     windows: WindowSettings = dataclasses.field(default_factory=WindowSettings)

@@ -96,6 +96,9 @@ CADENCE = {
 }
 """When a training is evaluated and saved: shapes the result where the best checkpoint is chosen, and only there."""
 
+USUAL_CHOICES = ("loss", "last")
+"""Choices of a training's checkpoint that need no measure."""
+
 NO_EFFECT = ABOUT_REPORTS | ABOUT_LOADING | ABOUT_THE_HUB | ABOUT_DEVICES | ABOUT_RESUMING
 """Keys of the trainers' settings that leave the result as it is."""
 
@@ -127,6 +130,8 @@ def settings_of_result(settings: Any) -> dict[str, Any]:
             del content[name]
     if forwarded is None:
         return content
+    if content.get("choose_by") in USUAL_CHOICES:  # then nothing that is measured shapes the result
+        del content["choose_by"], content["measured_windows"]
     # Stages that train have a precision; a world's own keys mean whatever it says.
     if "bf16" not in content:
         return content | {FORWARDED: forwarded}

@@ -121,6 +121,10 @@ class Clock(TrainerCallback):
         self.seconds = trained_seconds(args.output_dir, state.global_step)
         self.mark = time.perf_counter()  # monotonic: setting the system's clock changes no count
 
+    def leave_out(self) -> None:
+        """Leaves out what was done since the last update, or since the begin."""
+        self.mark = time.perf_counter()
+
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Counts an update, and ends the training when it is time."""
         now = time.perf_counter()
@@ -133,7 +137,7 @@ class Clock(TrainerCallback):
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Leaves the evaluation out."""
-        self.mark = time.perf_counter()
+        self.leave_out()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Writes the count, and leaves the saving out."""
@@ -141,7 +145,7 @@ class Clock(TrainerCallback):
         if state.is_world_process_zero:
             write_manifest(Path(args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"))
             write_seconds(args.output_dir, state.global_step, self.seconds)
-        self.mark = time.perf_counter()
+        self.leave_out()
 
 
 class ProcessorBeside(TrainerCallback):

@@ -1,6 +1,6 @@
 """Likelihood training of a language world model: a tokenizer of its own text, a small policy, TRL's `SFTTrainer`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,6 +212,7 @@ def finetune(
     output_dir: str | Path,
     args: LikelihoodConfig,
     callbacks: Sequence[TrainerCallback] = (),
+    watch: Callable[[Trainer], None] | None = None,
 ) -> Pretraining:
     """
     Trains a language world model on recorded answers (SFT) and keeps the checkpoint with the least validation loss, as
@@ -232,6 +233,9 @@ def finetune(
             How to train; its `training_arguments` are fields of [`~trl.SFTConfig`].
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
+        watch (`Callable`, *optional*):
+            Called with the trainer before it trains: adds what looks on, see
+            [`~rlvr_world_hf.training.measuring.measure_at_evaluations`].
 
     Returns:
         [`Pretraining`]: History, checkpoints and seconds.
@@ -252,5 +256,5 @@ def finetune(
 
     settings = args.complete_settings(output_dir=output_dir, **OF_TEXT)
     return train_by_likelihood(
-        model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks
+        model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks, watch=watch
     )

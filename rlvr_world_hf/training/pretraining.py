@@ -32,6 +32,7 @@ from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
 from ..rollouts.head import RangeHead, accept_range_head
 from .callbacks import ENDLESS, Clock, ProgressLine
+from .measuring import LOSS
 
 
 Rows = list[dict[str, torch.Tensor]]
@@ -76,6 +77,12 @@ class LikelihoodConfig:
 
     seed: int = 0
     """Decides the order of the data."""
+
+    choose_by: str = LOSS
+    """What the checkpoint that is kept is best at: the validation loss, or the name of something measured."""
+
+    higher_is_better: bool = False
+    """Whether more of `choose_by` is better."""
 
     training_arguments: Mapping[str, Any] = field(default_factory=dict)
     """Any other field of the trainer's own config, such as `bf16`; it goes before what is derived from the fields
@@ -141,8 +148,8 @@ class LikelihoodConfig:
             "save_strategy": "steps",
             "save_steps": settings["eval_steps"],
             "load_best_model_at_end": True,
-            "metric_for_best_model": "loss",
-            "greater_is_better": False,
+            "metric_for_best_model": self.choose_by,
+            "greater_is_better": self.higher_is_better,
             "prediction_loss_only": True,
         }
         twice = sorted(fixed.keys() & settings.keys())
@@ -161,7 +168,7 @@ class Pretraining:
     history: list[dict[str, float]]
     """What was logged: `step` with `loss` and `learning_rate`, or with `eval_loss` (nats a token)."""
     best_checkpoint: str
-    """Folder of the checkpoint with the least validation loss."""
+    """Folder of the checkpoint that is best at `choose_by`."""
     last_checkpoint: str
     """Folder of the last checkpoint, from which training can go on."""
     seconds: float
@@ -298,9 +305,10 @@ def pretrain(
     args: LikelihoodConfig,
     range_head: RangeHead | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    watch: Callable[[Trainer], None] | None = None,
 ) -> Pretraining:
     """
-    Trains by likelihood and keeps the checkpoint with the least validation loss.
+    Trains by likelihood and keeps the checkpoint with the least validation loss, or the best at what is measured.
 
     Called again with the same folder, it goes on from the last complete checkpoint, to the same weights as without the
     interruption.
@@ -321,6 +329,9 @@ def pretrain(
             their logits are computed. By default among all ids, as the paper's code does.
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
+        watch (`Callable`, *optional*):
+            Called with the trainer before it trains: adds what looks on, see
+            [`~rlvr_world_hf.training.measuring.measure_at_evaluations`].
 
     Returns:
         [`Pretraining`]: History, checkpoints and seconds.
@@ -369,7 +380,7 @@ def pretrain(
 
     settings = args.complete_settings(output_dir=output_dir)
     return train_by_likelihood(
-        model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks
+        model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks, watch=watch
     )
 
 
@@ -381,6 +392,7 @@ def train_by_likelihood(
     args: LikelihoodConfig,
     settings: Mapping[str, Any],
     callbacks: Sequence[TrainerCallback] = (),
+    watch: Callable[[Trainer], None] | None = None,
 ) -> Pretraining:
     """
     The course of a likelihood training, whatever the trainer: checkpoints, the best of them, where to stop and go on.
@@ -398,6 +410,8 @@ def train_by_likelihood(
             Training arguments of the trainer, see [`LikelihoodConfig.complete_settings`].
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
+        watch (`Callable`, *optional*):
+            Called with the trainer before it trains.
 
     Returns:
         [`Pretraining`]: History, checkpoints and seconds.
@@ -406,9 +420,11 @@ def train_by_likelihood(
     clock = Clock(minimum_steps=max_steps, minimum_seconds=minimum_seconds)
     # The clock last: it describes the files of a checkpoint, to which others may add.
     trainer = make_trainer([*callbacks, clock], **settings)
+    if watch is not None:
+        watch(trainer)
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(ProgressLine("loss", "eval_loss"))
+        trainer.add_callback(ProgressLine("loss", "eval_loss", f"eval_{args.choose_by}"))
     checkpoint = last_checkpoint(output_dir)
     if checkpoint is None or not _is_finished(checkpoint, max_steps, minimum_seconds):
         # A checkpoint of this run goes before the one it continued from, which it has already left behind.

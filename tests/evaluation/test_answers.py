@@ -2,7 +2,7 @@ import datasets
 import pytest
 
 from rlvr_world_hf import LanguageWorldModelProcessor
-from rlvr_world_hf.evaluation.answers import evaluate_answers, measure_answers
+from rlvr_world_hf.evaluation.answers import evaluate_answers, measure_answers, measure_language_checkpoint
 from rlvr_world_hf.evaluation.draws import BestSampling, Draws
 from rlvr_world_hf.evaluation.predictions import Sampling
 from rlvr_world_hf.evaluation.results import merge_results, validate_results
@@ -63,6 +63,14 @@ def test_yardsticks_and_classes(checkpoints, rows):
     assert table["a"]["letters_best_of_2"]["mean"] >= table["a"]["letters"]["mean"]
     assert best_row(results, "letters") != "oracle"
     assert "4 held-out transitions" in markdown_table(results)
+
+
+def test_one_checkpoint_is_measured_as_in_the_table(checkpoints, rows):
+    table = evaluate(checkpoints, rows, draws=Draws(sampling=Sampling(temperature=0.0), seeds=[0]))["rows"]
+    for name, checkpoint in checkpoints.items():
+        found = measure_language_checkpoint(*checkpoint, rows, metrics=[LetterReward()], max_new_tokens=4)
+        assert found == {metric: value["mean"] for metric, value in table[name].items()}
+        assert {"letters", "letters_changed", "parse_failure"} <= found.keys()
 
 
 def test_groups_are_told_apart_and_merged(checkpoints, rows):

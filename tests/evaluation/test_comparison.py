@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from rlvr_world_hf.evaluation.comparison import choose_sampling, evaluate, evaluate_tokenizer, measure_predictor
+from rlvr_world_hf.evaluation.comparison import (
+    choose_sampling,
+    evaluate,
+    evaluate_tokenizer,
+    measure_checkpoint,
+    measure_predictor,
+)
 from rlvr_world_hf.evaluation.draws import BestSampling, Draws
 from rlvr_world_hf.evaluation.flicker import measure_flicker
 from rlvr_world_hf.evaluation.predictions import (
@@ -70,6 +76,18 @@ def test_table_has_yardsticks_checkpoints_and_best_sampling():
     assert base["mae"]["std"] > 0 == results["rows"]["copy_last"]["mae"]["std"]
     assert results["sampling"]["base"] == [{"temperature": 1.0, "top_k": 0, "top_p": 1.0}]
     assert results["sampling"]["base_best_sampling"][0] in [sampling.to_dict() for sampling in GRID]
+
+
+def test_one_checkpoint_is_measured_as_in_the_table():
+    table = evaluate_tiny(
+        draws=Draws(sampling=Sampling(temperature=0.0), seeds=(0,)), metrics=None, best_sampling=None,
+        rewarded=[PSNRReward(), MAEReward(pixels="moving")],
+    )["rows"]  # fmt: skip
+    for seed, name in enumerate(("base", "rlvr")):
+        rewards = [PSNRReward(), MAEReward(pixels="moving")]
+        found = measure_checkpoint(tiny_model(PROCESSOR, seed=seed), PROCESSOR, ROWS, rewarded=rewards)
+        assert found == {metric: value["mean"] for metric, value in table[name].items()}
+    assert table["base"]["mae"]["mean"] != table["rlvr"]["mae"]["mean"]
 
 
 def test_numbers_do_not_depend_on_the_batch():

@@ -207,5 +207,15 @@ class WorldKind(ABC):
         """
 
     @abstractmethod
+    def measure(
+        self, model: Any, processor: Any, rewards: list[Any], metrics: list[Any], *, count: int
+    ) -> dict[str, float]:
+        """Measure a policy on some validation windows, by its likeliest predictions: metric -> mean."""
+
+    @abstractmethod
+    def show(self, model: Any, processor: Any, folder: Path, *, count: int) -> dict[str, Path]:
+        """Draw likeliest predictions of some validation situations beside the truth: what a file shows -> the file."""
+
+    @abstractmethod
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
         """Show what pipelines, checkpoint -> pipeline, predict on the test split; returns what was written."""

@@ -21,8 +21,10 @@ from ...data.folder import UnusableEpisodesError
 from ...data.rows import EpisodeWriter, split_names
 from ...evaluation import evaluate_tokenizer
 from ...evaluation.comparison import evaluate as compare
+from ...evaluation.comparison import measure_checkpoint
 from ...evaluation.figures import sensor_lines, strip
 from ...evaluation.metrics import metrics_of_processor
+from ...evaluation.predictions import Sampling, predict_checkpoint, row_batches
 from ...evaluation.results import Results, write_results
 from ...evaluation.sharing import ALONE, Share
 from ...hub import load_world_model
@@ -377,28 +379,37 @@ class StepBlockKind(WorldKind):
             share=share,
         )
 
+    def measure(
+        self, model: Any, processor: Any, rewards: list[Any], metrics: list[Any], *, count: int
+    ) -> dict[str, float]:
+        """See [`~rlvr_world_hf.evaluation.comparison.measure_checkpoint`]."""
+        rows, size = self.rows("validation", count=count), self.settings("evaluate").batch_size
+        return measure_checkpoint(model, processor, rows, metrics=metrics, rewarded=rewards, batch_size=size)
+
+    def show(self, model: Any, processor: Any, folder: Path, *, count: int) -> dict[str, Path]:
+        """Reference, prediction and error of lively windows, frames also as a clip."""
+        rows = lively_rows(self.rows("validation"), count)
+        (batch,) = row_batches(rows, size=len(rows), device=model.device)
+        found = predict_checkpoint(batch, model=model, processor=processor, sampling=Sampling(temperature=0.0))
+        columns = {"predicted": found.predicted, "predicted_states": found.predicted_states}
+        # One prediction for each row.
+        likeliest = {name: values[:, 0].float().cpu() for name, values in columns.items() if values is not None}
+        files = _draw_rows(rows, {"prediction": likeliest}, processor, folder, self.settings("predict").scale)
+        return {f"predictions/{SHOWN[file.name]}": file for file in files}
+
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
         """Frames as `strip.png` and `strip.gif`, sensors as `sensors.png`."""
-        settings = run.settings
-        rows = lively_rows(self.rows("test"), settings.examples)
+        rows = lively_rows(self.rows("test"), run.settings.examples)
         predictions = {
-            name: [_predict(pipeline, row, settings, seed) for seed, row in enumerate(rows)]
+            name: [_predict(pipeline, row, run.settings, seed) for seed, row in enumerate(rows)]
             for name, pipeline in pipelines.items()
         }
+        stacked = {
+            name: {column: torch.stack([of_row[column] for of_row in of_rows]) for column in of_rows[0]}
+            for name, of_rows in predictions.items()
+        }
         processor = next(iter(pipelines.values())).processor
-        pictures: list[Path] = []
-        # Columns of what is predicted first have plain names; those of sensors beside frames end in `_states`.
-        for shown, suffix in zip(processor.predicts, ("", "_states"), strict=False):
-            given, recorded = (
-                torch.as_tensor(np.stack([row[name + suffix] for row in rows])) for name in ("context", "reference")
-            )
-            predicted = {
-                name: torch.stack([columns["predicted" + suffix] for columns in row_predictions])
-                for name, row_predictions in predictions.items()
-            }
-            seconds = 1 / (processor.fps or 2.0)
-            pictures += DRAW[shown](given, recorded, predicted, run.folder, settings.scale, seconds)
-        return pictures
+        return _draw_rows(rows, stacked, processor, run.folder, run.settings.scale)
 
     def _start_place(self) -> Path | str | None:
         """Where the world model lies that training starts from; `None` for a fresh policy."""
@@ -517,6 +528,26 @@ def _ranges(name: str, arrays: list[np.ndarray | None]) -> dict[str, list[float]
     return {f"{name}_low": values.min(axis=0).tolist(), f"{name}_high": values.max(axis=0).tolist()}
 
 
+def _draw_rows(
+    rows: list[dict[str, Any]],
+    predictions: Mapping[str, Mapping[str, torch.Tensor]],
+    processor: Any,
+    folder: Path,
+    scale: int,
+) -> list[Path]:
+    """Draws what was predicted of some rows: label -> column -> values of each row."""
+    pictures: list[Path] = []
+    # Columns of what is predicted first have plain names; those of sensors beside frames end in `_states`.
+    for shown, suffix in zip(processor.predicts, ("", "_states"), strict=False):
+        given, recorded = (
+            torch.as_tensor(np.stack([row[name + suffix] for row in rows])) for name in ("context", "reference")
+        )
+        predicted = {name: columns["predicted" + suffix] for name, columns in predictions.items()}
+        seconds = 1 / (processor.fps or 2.0)
+        pictures += DRAW[shown](given, recorded, predicted, folder, scale, seconds)
+    return pictures
+
+
 def _draw_frames(
     context: Any, reference: Any, predictions: Any, folder: Path, scale: int, seconds: float
 ) -> list[Path]:
@@ -533,6 +564,9 @@ def _draw_sensors(
     sensor_lines(context, reference, predictions, path_png=file, seconds_per_step=seconds)
     return [file]
 
+
+SHOWN = {"strip.png": "frames", "strip.gif": "clip", "sensors.png": "sensors"}
+"""What the files of drawings show."""
 
 DRAW = {"frames": _draw_frames, "sensors": _draw_sensors}
 """Function that draws each kind of state."""

@@ -24,7 +24,8 @@ from transformers import AutoTokenizer
 from ...data.folder import UnusableEpisodesError
 from ...data.rows import count_share
 from ...data.transition import save_transitions
-from ...evaluation.answers import evaluate_answers, measure_answers, predict_answers
+from ...evaluation.answers import evaluate_answers, measure_answers, measure_language_checkpoint, predict_answers
+from ...evaluation.differences import mark_differences
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
 from ...evaluation.sharing import ALONE, Share
@@ -246,6 +247,34 @@ class TextKind(WorldKind):
             batch_size=settings.batch_size,
             share=share,
         )
+
+    def measure(
+        self, model: Any, processor: Any, rewards: list[Any], metrics: list[Any], *, count: int
+    ) -> dict[str, float]:
+        """See [`~rlvr_world_hf.evaluation.answers.measure_language_checkpoint`]."""
+        settings = self.settings("evaluate")
+        named = {metric.name: metric for metric in (*rewards, *metrics)}
+        return measure_language_checkpoint(
+            model,
+            processor,
+            self.rows("validation", count=count),
+            metrics=list(named.values()),
+            max_new_tokens=settings.max_new_tokens,
+            batch_size=settings.batch_size,
+        )
+
+    def show(self, model: Any, processor: Any, folder: Path, *, count: int) -> dict[str, Path]:
+        """Answers with their differences from the recorded ones marked, as `answers.md`."""
+        rows = self.rows("validation", count=count)
+        answers = predict_answers(model, processor, rows, max_new_tokens=self.settings("evaluate").max_new_tokens)
+        file = folder / "answers.md"
+        sections = [
+            f"### {place}\n\n```\n{_flat(row['prompt'])}\n```\n\n"
+            + mark_differences(processor.find_answer(of_row[0]), row["completion"]).replace("\n", "  \n")
+            for place, (row, of_row) in enumerate(zip(rows, answers, strict=True))
+        ]
+        file.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+        return {"predictions/answers": file}
 
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
         """Right and wrong answers of the last checkpoint, with those of the others, as `examples.md`."""

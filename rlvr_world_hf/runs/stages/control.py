@@ -57,8 +57,9 @@ def control(run: StageRun) -> list[Path]:
     """
     Continue likelihood training from the last pretrain checkpoint, its optimizer included, and save it as `control/`.
 
-    The saved checkpoint is the one with the best likelihood on the validation episodes, base included if
-    pretraining left a checkpoint. It trains at least for the wall time of the GRPO stage, or a multiple of it.
+    The saved checkpoint is the one with the best likelihood on the validation episodes, or the best at what
+    `pretrain.choose_by` names, base included if pretraining left a checkpoint. It trains at least for the wall time of
+    the GRPO stage, or a multiple of it.
     """
     settings, steps = pretrain.read(run.recipe), run.settings.max_steps
     kept = {"save_total_limit": run.settings.save_total_limit}

@@ -11,11 +11,12 @@ from typing import Any
 from ...hub import load_world_model, save_world_model
 from ..keys import key
 from ..kinds import kind_of
-from ..named_parts import build_rewards, named_setting, reward_weights, try_parts
+from ..named_parts import build_rewards, named_setting, refuse_below, reward_weights, try_parts
 from ..precision import BF16, Bfloat16, use_bfloat16
 from ..progress import HISTORY, write_json
 from ..recipe import Recipe
 from ..stage import Processes, StageRun, checkpoint_folder, stage, stage_folder
+from ..watching import LAST, MEASURED_WINDOWS, SHOWN_WINDOWS, higher_is_better, refuse_unknown_choice, watch
 from .pretrain import PretrainSettings, pretrain
 
 
@@ -35,10 +36,26 @@ class GrpoSettings:
     )
     lora_alpha: int | None = key(None, "Scale of the LoRA adapter; null: as pretrain.")
     validation_windows: int = key(64, "Validation windows to roll out when `eval_strategy` asks for it.")
+    choose_by: str = key(
+        LAST, "Which checkpoint is saved: the last, or the best at a metric of the table, at each `save_steps`."
+    )
+    measured_windows: int = MEASURED_WINDOWS
+    shown_windows: int = SHOWN_WINDOWS
     bf16: Bfloat16 = BF16
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def chooses_best(self) -> bool:
+        """Whether the best checkpoint becomes rlvr: then it shapes the result when checkpoints are saved."""
+        return self.choose_by != LAST
+
+    @property
+    def asks_for_evaluations(self) -> bool:
+        """Whether a recipe asks for rollouts of validation windows; then it says when there are evaluations, too."""
+        return "eval_strategy" in self.arguments
+
     def __post_init__(self) -> None:
+        refuse_below({"measured_windows": 0, "shown_windows": 0}, self, where="grpo")
         reward_weights(self.rewards)  # raises before anything is trained
 
     def adapter(self, pretrain_settings: PretrainSettings) -> Any:
@@ -58,16 +75,37 @@ def config_class(recipe: Recipe) -> Callable[..., Any]:
 
 def make_config(recipe: Recipe, settings: GrpoSettings, weights: list[float], device: Any) -> Any:
     """The `WorldModelGRPOConfig` of the stage."""
-    return config_class(recipe)(
+    config = config_class(recipe)(
         **{
             "output_dir": str(stage_folder(recipe, "grpo")),
             "seed": recipe.seed,
             "report_to": recipe.report_to,
             "reward_weights": weights,
             "bf16": use_bfloat16(settings.bf16, device),
+            **_choice(recipe, settings),
             **settings.arguments,
         }
     )
+    if settings.measured_windows and not settings.asks_for_evaluations:
+        config.eval_steps = config.save_steps  # which lie between two batches of rollouts
+    return config
+
+
+def _choice(recipe: Recipe, settings: GrpoSettings) -> dict[str, Any]:
+    """Arguments by which the policy is measured whenever it is saved, and by which the best checkpoint is kept."""
+    if not settings.measured_windows:
+        return {}
+    every = settings.arguments.get("save_steps", config_class(recipe).save_steps)  # type: ignore[attr-defined]
+    chosen = {
+        "save_strategy": "steps",
+        "load_best_model_at_end": True,
+        "metric_for_best_model": settings.choose_by,
+        "greater_is_better": higher_is_better(recipe, settings.choose_by),
+    }
+    # Greedy predictions are no rollouts: what TRL asks of the batches of these is left out.
+    cadence = {"eval_strategy": "steps", "eval_steps": every, "num_generations_eval": 1}
+    cadence = {} if settings.asks_for_evaluations else cadence
+    return cadence | (chosen if settings.chooses_best else {})
 
 
 def _try(recipe: Recipe, settings: GrpoSettings) -> None:
@@ -75,6 +113,7 @@ def _try(recipe: Recipe, settings: GrpoSettings) -> None:
     kind = kind_of(recipe)
     rewards, weights = build_rewards(settings.rewards)
     try_parts(rewards, kinds=kind.states(), where="grpo.rewards")
+    refuse_unknown_choice(recipe, settings.choose_by, count=settings.measured_windows, usual=LAST, where="grpo")
     with named_setting("grpo", "WorldModelGRPOConfig refuses the settings", "Change the keys that it names."):
         config = make_config(recipe, settings, weights, Processes().device)
         config.refuse_for_world(rewards, fixed_length=kind.fixed_length)
@@ -97,7 +136,7 @@ def grpo(run: StageRun) -> list[Path]:
 
     Every key of `WorldModelGRPOConfig`, hence of TRL's `GRPOConfig`, is a key of this stage.
     """
-    from ...hub.training_checkpoints import last_checkpoint, trained_seconds
+    from ...hub.training_checkpoints import best_checkpoint, last_checkpoint, load_weights, trained_seconds
     from ...training import WorldModelGRPOTrainer
     from ...training.callbacks import Clock
 
@@ -115,8 +154,12 @@ def grpo(run: StageRun) -> list[Path]:
         callbacks=[Clock()],
         peft_config=settings.adapter(pretrain.read(recipe)),
     )
+    rolls_out = settings.asks_for_evaluations
+    watch(recipe, processor, settings, every_steps=int(config.save_steps), with_loss=rolls_out)(trainer)
     run.clock.continue_from(trained_seconds(run.folder))
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
+    if settings.chooses_best and (last := last_checkpoint(run.folder)):
+        load_weights(trainer.model, best_checkpoint(last))
     checkpoint, history = run.folder / "rlvr", run.folder / HISTORY
     if run.processes.is_first:
         # Among several processes, accelerate has wrapped the model.

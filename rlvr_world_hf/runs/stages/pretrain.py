@@ -16,6 +16,7 @@ from ..precision import BF16, Bfloat16, use_bfloat16
 from ..progress import HISTORY, write_json
 from ..recipe import Recipe
 from ..stage import Processes, StageRun, stage, stage_folder
+from ..watching import LOSS, MEASURED_WINDOWS, SHOWN_WINDOWS, higher_is_better, refuse_unknown_choice, watch
 
 
 REVISION = 1
@@ -50,16 +51,30 @@ class PretrainSettings:
         "Folder or Hub id of a world model to start from, for text also of a language model; bundled: the one that "
         "ships with the library, for the bundled codec; a fresh one if empty.",
     )
+    choose_by: str = key(
+        LOSS, "What the saved checkpoint of pretrain and of control is best at: loss, or a metric of the table."
+    )
+    measured_windows: int = MEASURED_WINDOWS
+    shown_windows: int = SHOWN_WINDOWS
     max_length: int = key(1024, "For text: maximum length of prompt and answer in tokens; longer ones are left out.")
     lora_rank: int = key(0, "For text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
     lora_alpha: int = key(16, "For text: scale of the LoRA adapter.")
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     chooses_best: ClassVar[bool] = True
-    """The checkpoint with the least validation loss becomes base: when it is evaluated shapes the result."""
+    """The best checkpoint becomes base: when it is evaluated shapes the result."""
 
     def __post_init__(self) -> None:
-        least = {"max_steps": 0, "warmup_steps": 0, "learning_rate": 0, "sensor_bins": 0, "lora_rank": 0}
+        names = (
+            "max_steps",
+            "warmup_steps",
+            "learning_rate",
+            "sensor_bins",
+            "lora_rank",
+            "measured_windows",
+            "shown_windows",
+        )
+        least = dict.fromkeys(names, 0)
         sizes = [name for name in self.policy_sizes() if name != "tie_word_embeddings"]
         counts = ("action_bins", "eval_steps", "batch_size", "max_length", "lora_alpha")
         refuse_below({**least, **dict.fromkeys([*sizes, *counts], 1)}, self, where="pretrain")
@@ -108,6 +123,7 @@ def _try(recipe: Recipe, settings: PretrainSettings) -> None:
         raise ValueError("pretrain.max_steps: expected updates for a fresh policy, got 0; give some, or a start_from.")
     kind_of(recipe).try_start(settings)
     settings.adapter()
+    refuse_unknown_choice(recipe, settings.choose_by, count=settings.measured_windows, usual=LOSS, where="pretrain")
     try_training(recipe, settings, "pretrain", max_steps=settings.max_steps)
 
 
@@ -160,8 +176,8 @@ def pretrain(run: StageRun) -> list[Path]:
     """
     Train a transformer on the tokens of the training episodes and save it as `base/`.
 
-    The saved checkpoint is the one with the best likelihood on the validation episodes. The tokens of
-    the rows are computed once and cached, like the episodes.
+    The saved checkpoint is the one with the best likelihood on the validation episodes, or the best at what
+    `choose_by` names. The tokens of the rows are computed once and cached, like the episodes.
     """
     settings = run.settings
     processor, model = kind_of(run.recipe).start(run)
@@ -207,12 +223,15 @@ def likelihood_training(
     parts = kind_of(recipe).likelihood_parts(run, model, processor, settings)
     run.clock.continue_from(trained_seconds(run.folder))
     training = settings.training(run.processes.device, report_to=recipe.report_to)
+    choice: dict[str, Any] = {"choose_by": settings.choose_by}
+    choice["higher_is_better"] = higher_is_better(recipe, settings.choose_by)
     result = parts.train(
         parts.model,
         parts.tokens["train"],
         parts.tokens["validation"],
         output_dir=run.folder,
-        args=LikelihoodConfig(seed=recipe.seed, **limits, **training),
+        args=LikelihoodConfig(seed=recipe.seed, **choice, **limits, **training),
+        watch=watch(recipe, processor, settings, every_steps=settings.eval_steps),
         **parts.settings,
     )
     history = {"log_history": result.history, "last_checkpoint": result.last_checkpoint}
