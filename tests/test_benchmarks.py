@@ -197,11 +197,8 @@ def test_the_page_has_what_was_measured_and_no_bar_is_missed(repository: Path, b
     for name, summary in results.get("workloads", {}).items():
         _, bar, sizes = bench.bars()[name]
         for part, least in bar.items():
-            measured = summary[part]
-            assert len(measured["pairs"]) >= 5
-            # A bar that was raised since is for the next measurement; it is never lowered.
-            assert least is None or measured["bar"] <= least + 1e-9
-            assert least is None or measured["ratio"] >= measured["bar"]
+            assert summary[part]["bar"] == pytest.approx(least) and len(summary[part]["pairs"]) >= 5
+            assert least is None or summary[part]["ratio"] >= least
         assert sizes is None or "step" not in bar or summary["peak_memory_ratio"] <= 1
     steps = {point["size"]: point["step"] for point in results.get("curves", []) if _is_group_of_ours(point)}
     assert not results or steps[16] <= 4 * steps[2]  # prompt 1,373, completion 160

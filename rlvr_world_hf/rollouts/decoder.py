@@ -17,7 +17,7 @@ from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 
-from .group_cache import GroupCache
+from .group_cache import GroupCache, rows_of
 from .head import OutputHead
 from .lockstep import are_weights_shared_out
 from .plan import Range
@@ -63,9 +63,8 @@ def compiled(enabled: bool) -> Iterator[None]:
     """
     Context in which steps of sampling are compiled, see [`torch.compile`], or not; without it they are not.
 
-    Worth it where the same sizes are sampled from many times: a step of 64 completions, 6 layers of 256, then takes
-    two thirds of its time on a CPU, once half a minute was spent on compiling. Sizes that change too often are
-    computed as usual.
+    Worth it where the same sizes are sampled from many times: compiling takes half a minute or more. Sizes that change
+    too often are computed as usual.
 
     Args:
         enabled (`bool`):
@@ -243,8 +242,7 @@ class GroupDecoder:
             prompts (`torch.Tensor` of shape `(B',)`, int64):
                 Indices of the prompts to keep.
         """
-        group = torch.arange(self.group_size, device=prompts.device)
-        rows = (prompts[:, None] * self.group_size + group).flatten()
+        rows = rows_of(prompts, self.group_size)
         self.first = self.first[rows]
         self.steps = {}
         if self.cache is None:
@@ -264,9 +262,8 @@ class GroupDecoder:
         if self.cache is None:
             return self._logits_unshared(tokens, self.first + places, ids)
         self.cache.advance(places, stop=self.read_so_far)
-        if not self.has_own_weights:  # they are gathered by the first forward pass
-            self.cuts_head = self.head.can_be_cut
         if not self.has_own_weights:
+            self.cuts_head = self.head.can_be_cut  # the first forward pass may have gathered the head's weights
             states = self.step(tokens, places)
         elif captures_graphs(tokens):
             states = self._captured(tokens, places)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from .decoder import GroupDecoder
+from .group_cache import rows_of
 from .lockstep import Lockstep
 from .plan import Plan
 
@@ -108,8 +109,7 @@ def decode(
                 indices = indices.new_zeros(1)
             if len(indices) < len(kept):
                 decoder.keep(indices)
-                still = torch.arange(rows, device=device)[read].unflatten(0, (-1, decoder.group_size))
-                read = still[indices].flatten()
+                read = torch.arange(rows, device=device)[read][rows_of(indices, decoder.group_size)]
     lengths = _lengths(ids, ends)
     beyond = torch.arange(length, device=device) >= lengths[:, None]
     return Completions(ids=ids, lengths=lengths, logprobs=logprobs.masked_fill_(beyond, 0.0))

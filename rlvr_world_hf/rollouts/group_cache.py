@@ -155,9 +155,27 @@ class GroupCache:
             prompts (`torch.Tensor` of shape `(B',)`, int64):
                 Indices of the prompts to keep.
         """
-        group = torch.arange(self.group_size, device=prompts.device)
-        rows = rearrange(prompts[:, None] * self.group_size + group, "b g -> (b g)")
+        rows = rows_of(prompts, self.group_size)
         self.prompt_mask = None if self.prompt_mask is None else self.prompt_mask[prompts]
         self.prompts = {layer: (key[prompts], value[prompts]) for layer, (key, value) in self.prompts.items()}
         self.completions = {layer: (key[rows], value[rows]) for layer, (key, value) in self.completions.items()}
         self._seen = {}
+
+
+def rows_of(prompts: torch.Tensor, group_size: int) -> torch.Tensor:
+    """
+    Places of the completions of some prompts.
+
+    Args:
+        prompts (`torch.Tensor` of shape `(B',)`, int64): indices of the prompts.
+        group_size (`int`): completions of each, `G`.
+
+    Returns:
+        `torch.Tensor` of shape `(B' * G,)`, int64.
+
+    Example:
+        >>> rows_of(torch.tensor([0, 2]), 2).tolist()
+        [0, 1, 4, 5]
+    """
+    group = torch.arange(group_size, device=prompts.device)
+    return rearrange(prompts[:, None] * group_size + group, "b g -> (b g)")

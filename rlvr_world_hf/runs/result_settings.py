@@ -96,8 +96,11 @@ CADENCE = {
 }
 """When a training is evaluated and saved: shapes the result where the best checkpoint is chosen, and only there."""
 
-USUAL_CHOICES = ("loss", "last")
-"""Choices of a training's checkpoint that need no measure."""
+LOSS = "loss"
+"""What likelihood trainings choose their checkpoint by, unless a recipe says otherwise."""
+
+LAST = "last"
+"""What RL keeps, unless a recipe says otherwise: its last checkpoint."""
 
 NO_EFFECT = ABOUT_REPORTS | ABOUT_LOADING | ABOUT_THE_HUB | ABOUT_DEVICES | ABOUT_RESUMING
 """Keys of the trainers' settings that leave the result as it is."""
@@ -130,7 +133,7 @@ def settings_of_result(settings: Any) -> dict[str, Any]:
             del content[name]
     if forwarded is None:
         return content
-    if content.get("choose_by") in USUAL_CHOICES:  # then nothing that is measured shapes the result
+    if content.get("choose_by") in (LOSS, LAST):  # then nothing that is measured shapes the result
         del content["choose_by"], content["measured_windows"]
     # Stages that train have a precision; a world's own keys mean whatever it says.
     if "bf16" not in content:

@@ -10,14 +10,9 @@ from .keys import key
 from .kinds import kind_of
 from .named_parts import build_metrics, build_rewards, refuse_unknown
 from .recipe import Recipe
+from .result_settings import LAST, LOSS
 from .stage import find_stage
 
-
-LOSS = "loss"
-"""What likelihood trainings choose by, unless a recipe says otherwise."""
-
-LAST = "last"
-"""What RL keeps, unless a recipe says otherwise: its last checkpoint."""
 
 MEASURED_WINDOWS: Any = key(
     64,

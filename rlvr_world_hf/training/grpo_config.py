@@ -69,9 +69,9 @@ class WorldModelGRPOConfig(GRPOConfig):
             Whether a prompt is computed once for its completions, where the model can. The result is the same up to
             rounding.
         compile_sampling (`bool`, *optional*, defaults to `False`):
-            Whether the steps of sampling are compiled (`torch.compile`), which takes a minute on a CPU, and a fifth to
-            a third of the time of each rollout off; for prompts and completions of few sizes. On a GPU they are
-            captured as CUDA graphs instead.
+            Whether the steps of sampling are compiled (`torch.compile`), which takes a minute on a CPU, and makes
+            later rollouts faster; for prompts and completions of few sizes. On a GPU they are captured as CUDA graphs
+            instead.
         learning_rate (`float`, *optional*, defaults to `5e-5`):
             Constant (`lr_scheduler_type="constant"`), with `weight_decay=0.01` and gradients clipped at norm 1.
         num_generations (`int`, *optional*, defaults to `16`):

@@ -15,7 +15,7 @@ from ..rollouts.shared_prompt import PackedGroups, pack_groups, samples_a_prompt
 
 TOKENS_AT_ONCE = 4096
 """Tokens that go through a model at a time on a CPU, in whole groups: what they leave behind then stays in its caches,
-and is small enough for the allocator to use again. A step of the quickstart's sizes takes 8 % less time so."""
+and is small enough for the allocator to use again (docs/log.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +23,8 @@ class SampledLogProbs:
     """
     Log-probabilities of completions as they were sampled: those of the policy before its updates, for nothing.
 
-    They are exact where sampling and training compute alike: in float32, without dropout (tests/training/
-    test_log_probs.py holds them to 1e-4 nats).
+    They are exact where sampling and training compute alike: in float32, without dropout (`tests/training/
+    test_grpo_trainer.py` holds them to 1e-4 nats).
     """
 
     model: nn.Module

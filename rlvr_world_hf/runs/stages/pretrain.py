@@ -15,8 +15,9 @@ from ..named_parts import named_setting, refuse_below
 from ..precision import BF16, Bfloat16, use_bfloat16
 from ..progress import HISTORY, write_json
 from ..recipe import Recipe
+from ..result_settings import LOSS
 from ..stage import Processes, StageRun, stage, stage_folder
-from ..watching import LOSS, MEASURED_WINDOWS, SHOWN_WINDOWS, higher_is_better, refuse_unknown_choice, watch
+from ..watching import MEASURED_WINDOWS, SHOWN_WINDOWS, higher_is_better, refuse_unknown_choice, watch
 
 
 REVISION = 1
