@@ -30,7 +30,7 @@ def train(folder: Path, **changes: Any) -> Any:
     return trainer
 
 
-def test_frames_are_told_by_their_errors_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_frames_are_told_by_their_errors_and_drawn(tmp_path: Path) -> None:
     trainer = train(tmp_path / "logged", save_strategy="no")
     alone = small_trainer(tmp_path / "alone", save_strategy="no")
     alone.train()
@@ -49,8 +49,7 @@ def test_frames_are_told_by_their_errors_and_drawn(tmp_path: Path, capsys: pytes
         pixels = np.asarray(sheet)
     given = pixels[:, :SMALLEST]
     assert (given[:SMALLEST] == given[SMALLEST : 2 * SMALLEST]).all(), "the last given frame stands in both lines"
-    assert (pixels[0, SMALLEST:] != pixels[SMALLEST, SMALLEST:]).any()
-    assert "mean" in capsys.readouterr().out
+    assert (pixels[:SMALLEST, SMALLEST:] != pixels[SMALLEST : 2 * SMALLEST, SMALLEST:]).any()
 
 
 def test_sensors_are_told_in_numbers(tmp_path: Path) -> None:
