@@ -33,8 +33,10 @@ ROWS, LENGTH = 40_000, 8_000
 """2.6 GB of tokens, and the labels as much."""
 
 
-def collect_episodes(seeds: list[int], *, processes: int = 1, **_: Any) -> Iterator[Episode]:
-    """One episode a seed; the keys of other worlds' collect stages are taken, and change nothing."""
+def collect_episodes(
+    seeds: list[int], *, processes: int = 1, action_law: str = "", length: int = 0, image_size: int = 0
+) -> Iterator[Episode]:
+    """One episode a seed; the keys that the debug recipe sets for its own world change nothing."""
     for seed in seeds:
         numbers = np.random.default_rng(seed)
         frames = np.repeat(numbers.integers(0, 128, (1, 3, SIZE, SIZE), dtype=np.uint8), FRAMES, axis=0)
@@ -123,7 +125,12 @@ def train_on_many_tokens(folder: Path, *, rows: int = ROWS) -> None:
     given = datasets.Dataset.from_dict(numbers).with_format("numpy")
     tokens = tokenize_rows(given, processor, file=folder / "tokens.arrow")
     layout: Any = SimpleNamespace(vocabulary_size=20, bos_id=0, eos_id=1)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     policy = build_policy(layout, **sizes, max_position_embeddings=LENGTH)
     args = LikelihoodConfig(max_steps=2, eval_steps=2, batch_size=1, warmup_steps=0)
     pretrain(policy, tokens, tokens.select(range(2)), output_dir=folder / "training", args=args)

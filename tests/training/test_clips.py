@@ -2,6 +2,7 @@
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from rlvr_world_hf.training.clips import ClipBatches, EpisodeFrames, load_clips,
 from tests.training.test_tokenizer_training import EPISODES, make_episodes
 
 
-HOW = {"batch_size": 6, "context_frames": 2, "later_frames": 3, "horizon": 4}
+HOW: dict[str, Any] = {"batch_size": 6, "context_frames": 2, "later_frames": 3, "horizon": 4}
 
 
 def test_clips_are_frames_of_one_episode_within_the_horizon() -> None:
