@@ -189,6 +189,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             if self.args.credit == "reward_to_go":
                 steps = self.accelerator.gather(step_rewards(self.reward_funcs, inputs).to(rewards.device))
             self._scores = Scores(rewards=rewards, steps=steps)
+            self.modality.make_readable(self, inputs, *args)
             return rewards
         finally:
             self.reward_funcs = own

@@ -1,14 +1,17 @@
 """Likelihood training of a world model: the cross-entropy of the tokens it writes, by transformers' `Trainer`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset, Features, List, Value
+from datasets.arrow_writer import ArrowWriter
 from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import (
@@ -246,6 +249,7 @@ def tokenize_rows(
     *,
     batch_size: int = 64,
     autocast_dtype: torch.dtype | None = None,
+    file: str | Path | None = None,
 ) -> Dataset:
     """
     Sequences and labels of rows, encoded once before training.
@@ -259,10 +263,16 @@ def tokenize_rows(
             Rows encoded at a time.
         autocast_dtype (`torch.dtype`, *optional*):
             Encode in this precision (`torch.bfloat16`): faster, and a latent near a boundary may get the next code.
+        file (`str` or `Path`, *optional*):
+            Arrow file to write, from which the dataset then reads: one batch is in memory at a time. Without it, all
+            tokens are.
 
     Returns:
         [`~datasets.Dataset`]: Columns `input_ids` and `labels` `(L,)`, int32, read as torch tensors; labels are -100
         on the prompt, on actions and on padded steps.
+
+    Raises:
+        ValueError: for no rows.
 
     Example:
 
@@ -282,18 +292,31 @@ def tokenize_rows(
 
     ```
     """
+    parts = _tokenized(rows, processor, batch_size=batch_size, autocast_dtype=autocast_dtype)
+    first = next(parts, None)
+    if first is None:
+        raise ValueError("Expected rows to tokenize, got none; record more episodes, or longer ones.")
+    features = Features(dict.fromkeys(first, List(Value("int32"), length=first["labels"].shape[1])))
+    memory = pa.BufferOutputStream()
+    place: dict[str, Any] = {"stream": memory} if file is None else {"path": str(file)}
+    with ArrowWriter(features=features, **place) as writer:
+        for part in chain([first], parts):
+            writer.write_batch(part)
+        writer.finalize()
+    written = Dataset.from_buffer(memory.getvalue()) if file is None else Dataset.from_file(str(file))
+    return written.with_format("torch")
+
+
+def _tokenized(
+    rows: Dataset, processor: WorldModelProcessor, *, batch_size: int, autocast_dtype: torch.dtype | None
+) -> Iterator[dict[str, np.ndarray]]:
     names = (*processor.prompt_columns, *processor.reference_columns, "reference_mask")
-    parts: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": []}
     for start in tqdm(range(0, len(rows), batch_size), desc="tokenize", disable=None, leave=False):
         batch = rows[start : start + batch_size]
         with torch.autocast(processor.device.type, dtype=autocast_dtype) if autocast_dtype else nullcontext():
             encoded = processor(**{name: np.stack(batch[name]) for name in names})
-        for name, part in parts.items():
-            part.append(encoded[name].cpu().numpy().astype(np.int32))  # half of int64 in memory and in the cache
-    columns = {name: np.concatenate(part) for name, part in parts.items()}
-    feature = List(Value("int32"), length=columns["labels"].shape[1])
-    features = Features({"input_ids": feature, "labels": feature})
-    return Dataset.from_dict(columns, features=features).with_format("torch")
+        # int32: half of int64 in memory and in the cache.
+        yield {name: encoded[name].cpu().numpy().astype(np.int32) for name in ("input_ids", "labels")}
 
 
 def pretrain(
@@ -449,8 +472,9 @@ def _is_finished(checkpoint: str, max_steps: int, minimum_seconds: float) -> boo
 
 def _first_label(tokens: Dataset) -> int:
     """Position of the first token that any row learns."""
-    labels = tokens.with_format("numpy")["labels"][:]
-    return int((labels != IGNORED_LABEL).any(axis=0).argmax())
+    parts = tokens.select_columns("labels").with_format("numpy").iter(batch_size=1024)  # all at once may not fit
+    learned = np.any([(part["labels"] != IGNORED_LABEL).any(axis=0) for part in parts], axis=0)
+    return int(learned.argmax())
 
 
 class _CompletionCollator:

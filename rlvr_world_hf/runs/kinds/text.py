@@ -25,13 +25,13 @@ from ...data.folder import UnusableEpisodesError
 from ...data.rows import count_share
 from ...data.transition import save_transitions
 from ...evaluation.answers import evaluate_answers, measure_answers, measure_language_checkpoint, predict_answers
-from ...evaluation.differences import mark_differences
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
 from ...evaluation.sharing import ALONE, Share
 from ...hub.checkpoint import choose_attention
 from ...hub.transformer import load_transformer
 from ...processors.text import LanguageWorldModelProcessor
+from ...states.differences import mark_differences
 from ..codec import BUNDLED, SCRATCH, find_place
 from ..content import checkpoint_identity
 from ..named_parts import build_rewards, named_setting

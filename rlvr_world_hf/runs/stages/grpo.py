@@ -155,8 +155,8 @@ def grpo(run: StageRun) -> list[Path]:
         callbacks=[Clock()],
         peft_config=settings.adapter(pretrain.read(recipe)),
     )
-    rolls_out = settings.asks_for_evaluations
-    watch(recipe, processor, settings, every_steps=int(config.save_steps), with_loss=rolls_out)(trainer)
+    how = {"every_steps": int(config.save_steps), "at_start": True, "with_loss": settings.asks_for_evaluations}
+    watch(recipe, processor, settings, **how)(trainer)
     run.clock.continue_from(trained_seconds(run.folder))
     trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
     if settings.chooses_best and (last := last_checkpoint(run.folder)):

@@ -232,7 +232,7 @@ def likelihood_training(
         parts.tokens["validation"],
         output_dir=run.folder,
         args=LikelihoodConfig(seed=recipe.seed, **choice, **limits, **training),
-        watch=watch(recipe, processor, settings, every_steps=settings.eval_steps),
+        watch=watch(recipe, processor, settings, every_steps=settings.eval_steps, at_start=bool(settings.start_from)),
         **parts.settings,
     )
     history = {"log_history": result.history, "last_checkpoint": result.last_checkpoint}
