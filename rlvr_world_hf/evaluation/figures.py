@@ -246,7 +246,9 @@ def learning_curves(
     FigureCanvasAgg(figure)
     drawn: dict[str, Any] = {}
     for index, metric in enumerate(panels):
-        axes = figure.add_subplot(lines, columns, index + 1)
+        # Minutes are those of the run, in every panel; steps are each training's own.
+        shared: dict[str, Any] = {"sharex": figure.axes[0]} if axis == "minutes" and figure.axes else {}
+        axes = figure.add_subplot(lines, columns, index + 1, **shared)
         for number, (training, found) in reversed([*enumerate(points.items())]):  # the first on top
             if metric in found:
                 places, values = found[metric]
