@@ -96,6 +96,7 @@ def replace_groups(trainer: Any, batch: dict[str, Any], place: tuple[int, ...]) 
             batch = _merged(trainer, batch, drawn, target - first, source)
             lacking[wanted], replaced = False, replaced + len(found)
     if replaced:
+        trainer._scores = scores
         ours = advantages(scores, weights, group_size=group_size, args=args)
         assert ours is not None, "a normalization that is TRL's is refused with `max_resampling_rounds`"
         batch["advantages"] = own_part(ours, first, rows, trainer.modality)
@@ -124,7 +125,7 @@ def _answer_others(trainer: Any, count: int, place: tuple[int, ...]) -> tuple[di
 
 @contextmanager
 def _apart_from_the_log(trainer: Any) -> Iterator[None]:
-    """Context in which a trainer logs to what is thrown away: prompts chosen by their rewards tell too much of them."""
+    """Context in which a trainer logs to what is thrown away: the rewards of chosen prompts tell of no others."""
     metrics, logs, scores = trainer._metrics, trainer._logs, trainer._scores
     trainer._metrics = {mode: defaultdict(list) for mode in metrics}
     trainer._logs = copy.deepcopy(logs)
