@@ -19,10 +19,12 @@ def one_line_a_minute() -> None:
     """
     from tqdm.std import tqdm
 
-    # A process may come here more than once.
-    if not sys.stderr.isatty() and not isinstance(vars(tqdm)["__init__"], partialmethod):
+    usual = vars(tqdm)["__init__"]
+    # tqdm has one already, for defaults that are set in the environment; and a process may come here more than once.
+    is_changed = isinstance(usual, partialmethod) and isinstance(usual.keywords.get("file"), Lines)
+    if not sys.stderr.isatty() and not is_changed:
         pace = dict.fromkeys(["delay", "mininterval", "maxinterval"], LINE_EVERY)
-        tqdm.__init__ = partialmethod(tqdm.__init__, file=Lines(), ncols=100, **pace)
+        tqdm.__init__ = partialmethod(usual, file=Lines(), ncols=100, **pace)
 
 
 class Lines:

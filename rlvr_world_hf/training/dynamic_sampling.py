@@ -176,9 +176,11 @@ def _merged(
 
 def _of_one_width(values: list[torch.Tensor], *, padding: int, on_the_left: bool) -> list[torch.Tensor]:
     width = max(value.shape[1] for value in values)
-    missing = [width - value.shape[1] for value in values]
-    sides = [(count, 0) if on_the_left else (0, count) for count in missing]
-    return [torch.nn.functional.pad(value, side, value=padding) for value, side in zip(values, sides, strict=True)]
+    padded = []
+    for value in values:
+        missing = value.new_full((len(value), width - value.shape[1]), padding)
+        padded.append(torch.cat([missing, value] if on_the_left else [value, missing], dim=1))
+    return padded
 
 
 def _loss_mask(batch: dict[str, Any]) -> torch.Tensor:

@@ -113,8 +113,11 @@ class ScheduledClock(Clock):
         self.updates, self.known_after = updates, -1
         self.made_here = 0
         if updates is None and self.file.exists():
-            known = json.loads(self.file.read_text(encoding="utf-8"))
-            self.updates, self.known_after = known["updates"], known["known_after"]
+            try:
+                known = json.loads(self.file.read_text(encoding="utf-8"))
+                self.updates, self.known_after = int(known["updates"]), int(known["known_after"])
+            except (ValueError, TypeError, KeyError):
+                logger.warning(f"{self.file} was damaged: the number of updates is measured again.")
 
     @property
     def last_step(self) -> int:

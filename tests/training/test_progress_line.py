@@ -51,11 +51,11 @@ def test_without_a_terminal_there_is_a_line_a_minute(
     line.on_train_begin(args, state_at(0, max_steps=300), control)
     for step in range(1, 301):
         now[0] += 1.0
-        line.on_log(args, state_at(step, max_steps=300), control, logs={"reward": -abs(step - 100.0)})
+        line.on_log(args, state_at(step, max_steps=300), control, logs={"reward": 1 - abs(step - 100.0)})
         line.on_step_end(args, state_at(step, max_steps=300), control)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "update 60 of 300, reward -40, best -40 at 60, 4:00 left"
-    assert lines[1] == "update 120 of 300, reward -20, best 0 at 100, 3:00 left"
+    assert lines[0] == "update 60 of 300, reward -39, best -39 at 60, 4:00 left"
+    assert lines[1] == "update 120 of 300, reward -19, best 1 at 100, 3:00 left"
     assert len(lines) == 5 and lines[-1].startswith("update 300 of 300")
 
 

@@ -122,10 +122,13 @@ def test_a_killed_training_makes_the_updates_that_were_measured_first(
         train(tokens, folder, KillAt(step), continue_from=base, **MEASURED)
     assert (folder / UPDATES_FILE).exists() is (step > 10)
     if step > 10:
-        slower = schedule_module.Clock.on_step_end
-        monkeypatch.setattr(
-            schedule_module.Clock, "on_step_end", lambda self, *given, **more: [slower(self, *given)] * 2 and None
-        )
+        half_a_second = schedule_module.Clock.on_step_end
+
+        def slower(*given: Any, **further: Any) -> None:
+            half_a_second(*given, **further)
+            half_a_second(*given, **further)
+
+        monkeypatch.setattr(schedule_module.Clock, "on_step_end", slower)
     resumed, result = train(tokens, folder, seed=5, continue_from=base, **MEASURED)
     assert torch.equal(parameters(whole), parameters(resumed))
     again, result_again = train(tokens, folder, seed=6, continue_from=base, **MEASURED)
@@ -135,6 +138,14 @@ def test_a_killed_training_makes_the_updates_that_were_measured_first(
     assert [entry for entry in result.history if "eval_loss" in entry][-1]["eval_loss"] == pytest.approx(
         [entry for entry in expected.history if "eval_loss" in entry][-1]["eval_loss"], abs=0
     )
+
+
+def test_a_number_that_was_damaged_is_measured_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for content in ("[]", "{", '{"updates": 3}'):
+        (tmp_path / UPDATES_FILE).write_text(content)
+        caplog.clear()
+        clock = schedule_module.ScheduledClock(Schedule(kind="linear"), output_dir=tmp_path, minimum_seconds=1.0)
+        assert clock.updates is None and "measured again" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["lineal", "reduce_lr_on_plateau", "warmup_stable_decay"])
