@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from functools import partialmethod
+import time
+from typing import Any
 
 
 LINE_EVERY = 60.0
@@ -19,38 +20,53 @@ def one_line_a_minute() -> None:
     """
     from tqdm.std import tqdm
 
+    # A descriptor of tqdm's, for defaults that are set in the environment.
     usual = vars(tqdm)["__init__"]
-    # tqdm has one already, for defaults that are set in the environment; and a process may come here more than once.
-    is_changed = isinstance(usual, partialmethod) and isinstance(usual.keywords.get("file"), Lines)
-    if not sys.stderr.isatty() and not is_changed:
+    if sys.stderr.isatty() or getattr(usual, "writes_lines", False):
+        return
+
+    def begin(bar: tqdm, *given: Any, **how: Any) -> None:
         pace = dict.fromkeys(["delay", "mininterval", "maxinterval"], LINE_EVERY)
-        tqdm.__init__ = partialmethod(usual, file=Lines(), ncols=100, **pace)
+        # At one position: a bar within another would move the cursor.
+        usual.__get__(bar, type(bar))(*given, **{"file": Lines(), "ncols": 100, "position": 0, **pace, **how})
+
+    begin.writes_lines = True
+    tqdm.__init__ = begin
 
 
 class Lines:
     r"""
-    Takes what tqdm writes over itself, and writes it to stderr as lines.
+    Takes what one of tqdm's bars writes over itself, and writes a line a minute of it to stderr, and its last.
 
     Example:
 
     ```python
-    >>> import io
-    >>> from contextlib import redirect_stderr
-    >>> with redirect_stderr(io.StringIO()) as written:
-    ...     _ = [Lines().write(text) for text in ("\r 50%|##  |", "\n", "\x1b[A", "\r    ")]
-    >>> written.getvalue()
-    ' 50%|##  |\n'
+    >>> lines = Lines(every=0.0)
+    >>> [lines.line_of(text) for text in ("\r 50%|##  |", "\x1b[A", "\r    ", "\r100%|####|")]
+    [' 50%|##  |', '', '', '100%|####|']
 
     ```
     """
 
     # No `isatty`, by which tqdm would turn off bars that are for terminals.
 
+    def __init__(self, *, every: float | None = None) -> None:
+        self.every = LINE_EVERY if every is None else every
+        self.last = time.monotonic()
+        self.waiting = ""
+        self.has_written = False
+
+    def line_of(self, text: str) -> str:
+        """What of a text is for a reader."""
+        return re.sub(r"[\r\n]|\x1b\[A", "", text).rstrip()
+
     def write(self, text: str) -> int:
-        """Writes a line, if there is anything in it."""
-        line = re.sub(r"[\r\n]|\x1b\[A", "", text).rstrip()
-        if line:
-            sys.stderr.write(line + "\n")
+        """Writes a line if it is time, or if the bar ends, which is over a minute old."""
+        self.waiting = self.line_of(text) or self.waiting
+        now = time.monotonic()
+        if self.waiting and (now - self.last >= self.every or (text == "\n" and self.has_written)):
+            sys.stderr.write(self.waiting + "\n")
+            self.last, self.waiting, self.has_written = now, "", True
         return len(text)
 
     def flush(self) -> None:

@@ -12,16 +12,17 @@ bars.LINE_EVERY = float(sys.argv[1])
 bars.one_line_a_minute()
 bars.one_line_a_minute()
 for _ in tqdm(range(12), desc="record", disable=None, leave=False):
-    time.sleep(0.05)
-with tqdm(total=2, desc="measure") as bar:
-    bar.update()
-    bar.set_postfix(mae=0.5)
-    time.sleep(0.3)
-    bar.update()
+    for _ in tqdm(range(5), desc="inner"):
+        time.sleep(0.01)
+with tqdm(total=40, desc="measure") as bar:
+    for count in range(40):
+        time.sleep(0.01)
+        bar.set_postfix(mae=0.5)  # writes at once, on a terminal
+        bar.update()
 """
 
 
-@pytest.mark.parametrize(("every", "least", "most"), [(0.2, 3, 6), (60.0, 0, 0)])
+@pytest.mark.parametrize(("every", "least", "most"), [(0.2, 3, 9), (60.0, 0, 0)])
 def test_a_bar_without_a_terminal_writes_lines_and_few_of_them(every: float, least: int, most: int) -> None:
     """In a process of its own: what is changed is tqdm, for all of it."""
     words = [sys.executable, "-c", BAR, str(every)]
