@@ -30,7 +30,7 @@ def one_line_a_minute() -> None:
         # At one position: a bar within another would move the cursor.
         usual.__get__(bar, type(bar))(*given, **{"file": Lines(), "ncols": 100, "position": 0, **pace, **how})
 
-    begin.writes_lines = True
+    vars(begin)["writes_lines"] = True
     tqdm.__init__ = begin
 
 

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 
 Recorded = TypeVar("Recorded")
@@ -36,6 +36,6 @@ def record_episodes(
         return
     # Not fork: the threads of libraries that are loaded here, torch among them, do not survive it.
     # Ctrl-C is sent to all of them, and is this process's affair alone.
-    deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    deaf: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **deaf) as pool:
         yield from pool.map(record, seeds, chunksize=chunk)

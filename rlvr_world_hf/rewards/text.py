@@ -143,7 +143,7 @@ class TextReward(ABC):
             if self._pool is None:
                 # Not fork: neither torch's threads nor the state of a GPU in the trainer survive it.
                 # Ctrl-C is sent to all of them, and is the trainer's affair alone.
-                deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+                deaf: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
                 self._pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"), **deaf)
             # Four parts a process: answers differ in how long they take.
             size = math.ceil(len(rows) / (4 * workers))

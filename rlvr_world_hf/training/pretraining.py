@@ -429,7 +429,7 @@ def train_by_likelihood(
     clock = Clock(minimum_steps=max_steps, minimum_seconds=minimum_seconds)
     if args.schedule is not None:
         updates = None if minimum_seconds else max_steps - args.schedule.first_step
-        how = {"output_dir": output_dir, "updates": updates, "minimum_seconds": minimum_seconds}
+        how: dict[str, Any] = {"output_dir": output_dir, "updates": updates, "minimum_seconds": minimum_seconds}
         clock = scheduled = ScheduledClock(args.schedule, **how)
         max_steps, minimum_seconds = scheduled.last_step, 0.0
     # The clock last: it describes the files of a checkpoint, to which others may add.
@@ -440,7 +440,7 @@ def train_by_likelihood(
         watch(trainer)
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
-        chosen = {"chosen": f"eval_{args.choose_by}", "higher_is_better": args.higher_is_better}
+        chosen: dict[str, Any] = {"chosen": f"eval_{args.choose_by}", "higher_is_better": args.higher_is_better}
         trainer.add_callback(ProgressLine("loss", "eval_loss", **chosen, clock=clock))
     checkpoint = last_checkpoint(output_dir)
     if checkpoint is None or not _is_finished(checkpoint, max_steps, minimum_seconds):

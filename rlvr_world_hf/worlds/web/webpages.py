@@ -237,7 +237,7 @@ def collect_transitions(
     # Each part starts a site and a browser, so it holds several sessions.
     parts = [seeds[start : start + 4] for start in range(0, len(seeds), 4)]
     # Ctrl-C is sent to all of them, and is this process's affair alone.
-    deaf = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    deaf: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **deaf) as pool:
         for transitions in pool.map(partial(_listed_sessions, steps=steps, site_seed=site_seed), parts):
             yield from transitions
