@@ -14,6 +14,7 @@ from ..rollouts.head import RangeHead
 from .advantages import beyond_last_step, group_advantages, rewards_to_go
 from .grouped_rows import GroupedRows, Rows
 from .grpo_config import WorldModelGRPOConfig
+from .modality import Modality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +97,26 @@ def advantages(
     """
     scale = {"epsilon": args.advantage_epsilon, "scale": args.scale_rewards}
     if scores.steps is not None:
-        rewards = _weighted_sum(scores.steps, weights)
+        rewards = weighted_sum(scores.steps, weights)
         to_go = rewards_to_go(rewards, discount=args.credit_discount)
         if args.credit_baseline == "last_step":
             to_go = beyond_last_step(to_go, rewards, group_size)
         return group_advantages(to_go, group_size, **scale)
     if args.multi_objective_aggregation != "sum_then_normalize":
         return None
-    return group_advantages(_weighted_sum(scores.rewards, weights), group_size, **scale)
+    return group_advantages(weighted_sum(scores.rewards, weights), group_size, **scale)
+
+
+def own_part(advantages: torch.Tensor, first: int, count: int, modality: Modality) -> torch.Tensor:
+    """Of all processes' advantages, those of `count` completions from `first` on, of steps as of their tokens."""
+    own = advantages[first : first + count]
+    return modality.per_token(own) if own.ndim == 2 else own
+
+
+def weighted_sum(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Sum over the last dimension; nan where no reward could be given."""
+    weighted = rewards * weights.to(rewards.device)
+    return weighted.nansum(dim=-1).masked_fill(rewards.isnan().all(dim=-1), torch.nan)
 
 
 def recorded_likelihood(
@@ -151,9 +164,3 @@ def correct_logs(
 def _on_cpu(entry: Any) -> Any:
     """A tensor sent to another process would come back on the sender's device."""
     return entry.cpu() if isinstance(entry, torch.Tensor) else entry
-
-
-def _weighted_sum(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Sum over the last dimension; nan where no reward could be given."""
-    weighted = rewards * weights.to(rewards.device)
-    return weighted.nansum(dim=-1).masked_fill(rewards.isnan().all(dim=-1), torch.nan)

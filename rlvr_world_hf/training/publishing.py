@@ -38,6 +38,7 @@ SETTINGS = (
     "credit_discount",
     "credit_baseline",
     "likelihood_weight",
+    "max_resampling_rounds",
     "seed",
 )
 """Of the configuration, what a card tells; paths and tokens of the Hub are not among it."""

@@ -140,11 +140,13 @@ def grpo(run: StageRun) -> list[Path]:
     from ...hub.training_checkpoints import best_checkpoint, last_checkpoint, load_weights, trained_seconds
     from ...training import WorldModelGRPOTrainer
     from ...training.callbacks import Clock
+    from ...training.stopping import StopWhenAsked, held_back
 
     recipe, settings, kind = run.recipe, run.settings, kind_of(run.recipe)
     rewards, weights = build_rewards(settings.rewards)
     config = make_config(recipe, settings, weights, run.processes.device)
     model, processor = load_world_model(checkpoint_folder(recipe, "base"), device=run.processes.device)
+    clock = Clock()
     trainer = WorldModelGRPOTrainer(
         model,
         rewards,
@@ -152,18 +154,22 @@ def grpo(run: StageRun) -> list[Path]:
         kind.rows("train"),
         kind.rows("validation", count=settings.validation_windows),
         processing_class=processor,
-        callbacks=[Clock()],
+        callbacks=[clock],
         peft_config=settings.adapter(pretrain.read(recipe)),
     )
     how = {"every_steps": int(config.save_steps), "at_start": True, "with_loss": settings.asks_for_evaluations}
     watch(recipe, processor, settings, **how)(trainer)
     run.clock.continue_from(trained_seconds(run.folder))
-    trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
+    with held_back() as asked:
+        trainer.add_callback(StopWhenAsked(asked, save_every=config.checkpoint_interval))
+        trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
     if settings.chooses_best and (last := last_checkpoint(run.folder)):
         load_weights(trainer.model, best_checkpoint(last))
     checkpoint, history = run.folder / "rlvr", run.folder / HISTORY
     if run.processes.is_first:
         # Among several processes, accelerate has wrapped the model.
         save_world_model(checkpoint, trainer.accelerator.unwrap_model(trainer.model), processor)
-        write_json(history, {"log_history": trainer.state.log_history})
+        # Where a run was finished before, nothing was counted now.
+        seconds = max(clock.seconds, trained_seconds(run.folder))
+        write_json(history, {"log_history": trainer.state.log_history, "trained_seconds": seconds})
     return [checkpoint, history]

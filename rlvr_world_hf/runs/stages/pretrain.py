@@ -211,7 +211,7 @@ def likelihood_training(
         checkpoint (`str`):
             Folder of the stage to save the best checkpoint in.
         limits (`dict[str, Any]`):
-            Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of
+            Where training starts and ends: `max_steps`, `minimum_seconds`, `continue_from` and `schedule` of
             `training.LikelihoodConfig`.
 
     Returns:
