@@ -30,7 +30,7 @@ SIZES = {
     "num_key_value_heads": 1,
     "head_dim": 32,
     "sliding_window": 64,
-    "max_position_embeddings": 2048,
+    "max_position_embeddings": 8192,
 }
 """Sizes of the model; both layers slide."""
 

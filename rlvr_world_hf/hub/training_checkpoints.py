@@ -248,7 +248,7 @@ def _read_mapping(file: Path) -> dict[str, Any]:
 
 
 def _is_spread(folder: Path) -> bool:
-    """Whether weights and optimizer are spread over devices, in folders; a codec and further adapters have one, too."""
+    """Whether weights and optimizer are spread over devices, in folders; a codec and other adapters have one, too."""
     return any(
         path.is_dir() and path.name != "codec" and not (path / "adapter_config.json").is_file()
         for path in folder.glob("*")

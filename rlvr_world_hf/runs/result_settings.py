@@ -1,5 +1,5 @@
 """
-Which settings of a stage shape its result: all but those named here, keys with `affects_result=False`, and the defaults
+Which settings of a stage shape its result: all but those named here, keys with `affects_result=False`, and defaults
 of keys with `counts_at_default=False`.
 """
 

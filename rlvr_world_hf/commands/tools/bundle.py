@@ -90,7 +90,7 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
             terms = terms_of(model.config.model_type)
             if terms is not None:
                 raise ValueError(
-                    f"Expected weights that may be committed under the licence of this library, got {run / checkpoint}, "
+                    f"Expected weights that may be committed under this library's licence, got {run / checkpoint}, "
                     f"under {terms.licence} terms; only their results may be committed."
                 )
             save_world_model(folder, model.to(torch.bfloat16), processor)

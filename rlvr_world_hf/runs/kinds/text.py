@@ -190,7 +190,7 @@ class TextKind(WorldKind):
         return language_model_identity(start) if start else None
 
     def start(self, run: StageRun) -> tuple[LanguageWorldModelProcessor, Any]:
-        """A fresh policy, or the language model that the recipe starts from, its vocabulary cut if that is asked for."""
+        """A fresh policy, or the language model that the recipe starts from, with all of its vocabulary or less."""
         processor, model = self.build_start(run.processes.device)
         if self.settings("pretrain").trim_vocabulary and run.processes.is_first:
             counts = json.loads((self.trimmed() / VOCABULARY).read_text(encoding="utf-8"))

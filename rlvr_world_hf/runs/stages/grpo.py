@@ -39,8 +39,8 @@ class GrpoSettings:
     lora_alpha: int | None = key(None, "Scale of the LoRA adapter; null: as pretrain.")
     continue_adapter: bool = key(
         False,
-        "For text: whether RL goes on with pretrain's own adapter, on the weights that it was trained on; base is then "
-        "a frozen copy of it. If not, RL has a fresh adapter on base.",
+        "For text: whether RL goes on with pretrain's own adapter, on the weights that it was trained on; base is "
+        "then a frozen copy of it. If not, RL has a fresh adapter on base.",
         counts_at_default=False,
     )
     validation_windows: int = key(64, "Validation windows to roll out when `eval_strategy` asks for it.")

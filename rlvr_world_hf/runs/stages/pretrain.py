@@ -65,8 +65,8 @@ class PretrainSettings:
     max_length: int = key(1024, "For text: maximum length of prompt and answer in tokens; longer ones are left out.")
     trim_vocabulary: bool = key(
         False,
-        "For text: whether the vocabulary of start_from and tokenizer.source is cut to what the training texts and the "
-        "world's own words need.",
+        "For text: whether the vocabulary of start_from and tokenizer.source is cut to what the training texts and "
+        "the world's own words need.",
         counts_at_default=False,
     )
     lora_rank: int = key(0, "For text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")

@@ -405,7 +405,7 @@ def nothing_changes(state: str) -> str:
 
 
 def lexicon() -> Iterator[str]:
-    """
+    r"""
     Each name that TextWorld's grammar gives to a thing or a room, as states, answers and commands have it.
 
     Yields:
@@ -418,7 +418,7 @@ def lexicon() -> Iterator[str]:
 
     ```python
     >>> sorted(lexicon())[0]
-    '+ in(advertisement, advertisement)\\n> take advertisement from advertisement'
+    '+ in(advertisement, advertisement)\n> take advertisement from advertisement'
 
     ```
     """
