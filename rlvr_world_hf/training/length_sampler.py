@@ -10,8 +10,8 @@ class LengthSampler(Sampler[int]):
     """
     A random order of rows in which those of an update are sorted by length, the longest first.
 
-    transformers' `group_by_length` sorts fifty batches at a time. Each update then has rows of one length, and training
-    swings from long to short ones; what is measured after an update depends on where in the swing it is.
+    transformers' `group_by_length` sorts fifty batches at a time. Each update then has rows of one length, training
+    swings from long to short ones, and what is measured after an update depends on where in the swing it is.
 
     Args:
         lengths (`Sequence[int]`):
