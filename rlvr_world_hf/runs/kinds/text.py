@@ -234,7 +234,9 @@ class TextKind(WorldKind):
         def train(model: Any, *splits: Any, **arguments: Any) -> Any:
             return finetune(model, processor, *splits, **arguments)
 
-        adapted = model if adapter is None else get_peft_model(model, adapter)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.recipe.seed)  # decides where the adapter begins
+            adapted = model if adapter is None else get_peft_model(model, adapter)
         return LikelihoodParts(train=train, model=adapted, tokens=tokens, settings={})
 
     def build_processor(self) -> LanguageWorldModelProcessor:

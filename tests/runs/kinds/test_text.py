@@ -115,6 +115,8 @@ SMALL_GEMMA = {
     "grpo.save_steps": 1,
     "control.max_steps": 2,
     "evaluate.windows": 6,
+    "pretrain.bf16": False,  # the same on every machine
+    "grpo.bf16": False,
 }
 
 
