@@ -13,6 +13,7 @@ from rlvr_world_hf.worlds.textworld.games import (
     collect_transitions,
     describe,
     import_textworld,
+    lexicon,
     make_game,
 )
 
@@ -179,3 +180,10 @@ def test_the_compiled_game_agrees(seed, tmp_path):
         if is_over:
             compiled.reset()
     compiled.close()
+
+
+def test_the_lexicon_has_the_names_of_any_game() -> None:
+    names = {text.partition("(")[2].partition(",")[0] for text in lexicon()}
+    game = make_game(5, rooms=4, objects=8, quest_length=3)
+    of_game = {info.name for info in game.infos.values() if info.name} - {"P", "I"}
+    assert len(names) > 200 and of_game <= names
