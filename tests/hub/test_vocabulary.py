@@ -99,12 +99,14 @@ def test_training_texts_have_the_same_tokens(whole: Any, cut: Any) -> None:
 
 def test_any_text_survives(whole: Any, cut: Any) -> None:
     tokenizer, _ = cut
+    is_of_unigrams = isinstance(whole.backend_tokenizer.model, models.Unigram)
     in_pieces = 0
     for text in random_texts(300):
         before = whole(text, add_special_tokens=False).input_ids
         after = tokenizer(text, add_special_tokens=False).input_ids
         assert text_of(tokenizer, after) == text_of(whole, before)
-        if SPACE not in text and whole.unk_token_id not in before:
+        # These stand for a space, and for a byte among unigrams; their own tokenizers lose them, too.
+        if SPACE not in text and not (is_of_unigrams and "<0x41>" in text):
             assert text_of(tokenizer, after) == text
         in_pieces += len(after) > len(before)
     assert in_pieces > 50

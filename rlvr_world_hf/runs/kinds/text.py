@@ -206,7 +206,7 @@ class TextKind(WorldKind):
 
     def adapted_base(self, device: Any) -> Any:
         """The policy that likelihood training kept, with its adapter apart, to be trained on."""
-        adapter = self.settings("pretrain").adapter()
+        device, adapter = torch.device(device), self.settings("pretrain").adapter()
         model = get_peft_model(choose_attention(self.build_start(device)[1], device), adapter)
         load_weights(model, stage_folder(self.recipe, "pretrain") / ADAPTER)
         return model.to(device)

@@ -199,7 +199,7 @@ def test_losses_are_logged_in_nats_an_answer(gemma: Recipe) -> None:
     [
         ({"pretrain.lora_rank": 0}, "grpo.continue_adapter: expected an adapter that pretrain trains"),
         ({"grpo.lora_rank": 2}, "grpo.continue_adapter: expected an adapter that pretrain trains"),
-        ({"evaluate.few_shot": -1}, "evaluate: .*few_shot"),
+        ({"evaluate.few_shot": -1}, "evaluate.few_shot: expected 0 or more, got -1"),
         ({"evaluate.further_rows": {"rlvr": "textworld-base"}}, r"other names than those of a run's own rows, got"),
         ({"evaluate.further_rows": {"scratch": "no-such-model"}}, r"evaluate.further_rows.scratch: expected a world"),
     ],
