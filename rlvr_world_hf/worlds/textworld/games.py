@@ -417,8 +417,8 @@ def lexicon() -> Iterator[str]:
     Example:
 
     ```python
-    >>> sorted(lexicon())[0]
-    '+ in(advertisement, advertisement)\n> take advertisement from advertisement'
+    >>> next(text for text in lexicon() if "chest" in text)
+    '+ in(chest, chest)\n> take chest from chest'
 
     ```
     """
@@ -426,5 +426,5 @@ def lexicon() -> Iterator[str]:
     grammar = generator.Grammar(rng=np.random.RandomState(0))
     for kind in NAMED_KINDS:
         for name in grammar.get_all_names_for_type(kind, include_adj=grammar.options.include_adj):
-            # At the beginning of a fact, and after a space.
-            yield f"+ in({name}, {name})\n> take {name} from {name}"
+            # In facts, which are in lower case, at their beginning and after a space; and in commands.
+            yield f"+ in({name.lower()}, {name.lower()})\n> take {name} from {name}"
