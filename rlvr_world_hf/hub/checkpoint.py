@@ -248,7 +248,8 @@ def _save_model(folder: Path, model: PreTrainedModel | PeftModel, *, merge_adapt
     if not isinstance(model, PeftModel):
         model.save_pretrained(folder)
     elif merge_adapter:
-        copy.deepcopy(model).merge_and_unload().save_pretrained(folder)
+        # In float32 where the adapted weights are bfloat16: rounded to that, many would not move at all.
+        copy.deepcopy(model).float().merge_and_unload().save_pretrained(folder)
     else:
         model.save_pretrained(folder)
         (folder / "README.md").unlink(missing_ok=True)  # peft's

@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 
 from .cards import CardSubject, card_text
 from .checkpoint import PICKLES, holds_codec, is_pickle, load_processor, refuse_incomplete, save_world_model
+from .terms import Terms, refuse_unnamed_terms, terms_of_folder
 
 
 ADAPTER = "adapter_config.json"
@@ -79,7 +80,8 @@ def push_checkpoint(
 
     Raises:
         `FileNotFoundError`: If the folder is no checkpoint; it names the missing file.
-        `ValueError`: If the folder holds pickled files. Nothing is sent then.
+        `ValueError`: If the folder holds pickled files, or its card does not name the terms that its weights come
+            with, such as Gemma's. Nothing is sent then.
         `PermissionError`: If the Hub does not let you write to the repository.
         `ConnectionError`: If the upload broke off.
 
@@ -107,6 +109,8 @@ def push_checkpoint(
         )
     # All that can be refused is refused here, before the Hub is asked for anything.
     refuse_incomplete(folder, name=str(folder))
+    if CARD in files:
+        refuse_unnamed_terms(folder, files[CARD].read_text(encoding="utf-8"))
     processor = load_processor(folder)
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as code:
@@ -124,7 +128,8 @@ def push_checkpoint(
             present = api.list_repo_files(repo_id, revision=revision)
             contents: dict[str, Path | bytes] = {**files}
             if CARD in files or CARD not in present:
-                contents[CARD] = _card(files.get(CARD), processor, repo_id, horizon).encode()
+                terms = terms_of_folder(folder)
+                contents[CARD] = _card(files.get(CARD), processor, repo_id, horizon, terms).encode()
             if {ADAPTER, "config.json"} <= files.keys():
                 contents[ADAPTER] = _adapter_settings(files[ADAPTER], repo_id)
             # Weights of an earlier push in other shards, or an adapter, would be loaded beside or in place of these.
@@ -188,14 +193,15 @@ def _adapter_settings(file: Path, repo_id: str) -> bytes:
     return json.dumps(settings, indent=2, sort_keys=True).encode()
 
 
-def _card(file: Path | None, processor: Any, repo_id: str, horizon: int) -> str:
+def _card(file: Path | None, processor: Any, repo_id: str, horizon: int, terms: Terms | None) -> str:
     """The card of a folder, whose example then loads the repository; or a new one."""
     if file is not None:
         text = file.read_text(encoding="utf-8")
         return re.sub(r'from_pretrained\("[^"]*"', f'from_pretrained("{repo_id}"', text)
     name = repo_id.split("/")[-1]
     return card_text(
-        processor, CardSubject(name=name, horizon=horizon, world=name, data="Not stated.", repo_id=repo_id)
+        processor,
+        CardSubject(name=name, horizon=horizon, world=name, data="Not stated.", repo_id=repo_id, terms=terms),
     )
 
 

@@ -273,7 +273,7 @@ class Stage:
         if "bf16" in content:
             content["bf16"] = _resolved_precision(settings.bf16)
         for name in self.by_content:
-            del content[name]
+            content.pop(name, None)
         if self.name == "collect" and is_made_from and FORWARDED in content:
             # Of a folder of recorded data, the files that are read count, under `made_from`.
             forwarded = content[FORWARDED].items()

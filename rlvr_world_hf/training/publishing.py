@@ -18,6 +18,7 @@ from trl.trainer.utils import get_config_model_id
 
 from ..hub.cards import CardSubject, card_text
 from ..hub.push import push_world_model
+from ..hub.terms import terms_of
 from ..processors.base import WorldModelProcessor
 
 
@@ -95,6 +96,7 @@ def write_card(
         datasets=[dataset] if dataset else [],
         base_model=start if start and start.count("/") == 1 and not Path(start).exists() else None,
         tags=tags,
+        terms=terms_of(config.model_type),
     )
     recipe: dict[str, Any] = {"rewards": [{"reward": reward, "weight": weight} for reward, weight in rewards.items()]}
     settings = {setting: getattr(args, setting) for setting in SETTINGS}

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from ...data.transition import Transition
 from .change import PageChange, page_difference
-from .site import AREAS, Site, serve_site
+from .site import AREAS, PRODUCTS, QUESTIONS, SETTINGS, TASKS, TOPICS, WORDS, Site, serve_site
 from .tree import FIELD_ROLES, PageElement, numbered_nodes, write_page
 
 
@@ -402,3 +402,15 @@ def open_browser() -> Iterator[Browser]:
 def nothing_changes(state: str) -> str:
     """The answer that nothing changes; the same in each state."""
     return PageChange().text
+
+
+def lexicon() -> Iterator[str]:
+    """
+    Each text of the site that a page or an answer may have, as it stands there.
+
+    Yields:
+        `str`: the text in quotes, as a name, and after a space.
+    """
+    texts = (*PRODUCTS, *TASKS, *WORDS, *SETTINGS.values(), *TOPICS, *QUESTIONS, *QUESTIONS.values(), *AREAS)
+    for text in texts:
+        yield f"'{text}' {text}"
