@@ -14,6 +14,7 @@ from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results, write_results
 from ...evaluation.sharing import ALONE, Share
 from ...hub import load_world_model
+from ..content import named_folders
 from ..keys import key
 from ..kinds import WorldKind, kind_of
 from ..named_parts import build_metrics, build_rewards, refuse_below, refuse_unknown, try_parts
@@ -88,7 +89,19 @@ def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
         refuse_unknown([settings.choose_by], [*names], where="evaluate.choose_by")
 
 
-@stage(settings=EvaluateSettings, revision=REVISION, after=("control",), tries=_try, shares_processes=True)
+def _folders(recipe: Recipe) -> Any:
+    """What metrics read, such as an inverse model that judges."""
+    return named_folders(evaluate.read(recipe).metrics)
+
+
+@stage(
+    settings=EvaluateSettings,
+    revision=REVISION,
+    after=("control",),
+    made_from=_folders,
+    tries=_try,
+    shares_processes=True,
+)
 def evaluate(run: StageRun) -> list[Path]:
     """
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
@@ -142,7 +155,12 @@ def measured_names(recipe: Recipe) -> list[str]:
     ends = ["", *([BEST_OF.rstrip("_")] if counts else []), *(f"{BEST_OF}{count}" for count in counts)]
     if is_text(recipe):
         ends += [f"_{label}" for label in CLASSES]
-    named = {f"{metric.name}{end}": None for metric in metrics for end in ends}
+    # Predictions that a metric compares with each other have no best one.
+    named = {
+        f"{metric.name}{end}": None
+        for metric in metrics
+        for end in (ends[:1] if getattr(metric, "needs_group", False) else ends)
+    }
     for metric in metrics:
         named |= dict.fromkeys(getattr(metric, "diagnoses", ()))
     return [*named, *(rate for rate in RATES if rate not in named)]
