@@ -129,6 +129,8 @@ class EnergyScoreReward(VerifiableReward):
         scale (`float` or `Sequence[float]`, *optional*, defaults to `1.0`):
             Constant that distances are divided by; or, of sensors, the unit of each of `P` dimensions, such as its
             range. It does not depend on the group, so it bends nothing.
+        unbiased (`bool`, *optional*, defaults to `True`):
+            Whether the trainer refuses settings that bend the credit; `False` to measure what they do.
 
     Raises:
         ValueError: if `reads`, `distance` or `scale` is none of the above; when called, if a group has fewer than
@@ -156,7 +158,12 @@ class EnergyScoreReward(VerifiableReward):
     reads, needs_group, smallest_group, joins_steps, is_credit = "states", True, SMALLEST_GROUP, True, True
 
     def __init__(
-        self, *, reads: str = "states", distance: str = "euclidean", scale: float | Sequence[float] = 1.0
+        self,
+        *,
+        reads: str = "states",
+        distance: str = "euclidean",
+        scale: float | Sequence[float] = 1.0,
+        unbiased: bool = True,
     ) -> None:
         if reads not in ("states", "sensors"):
             raise ValueError(f'Expected `reads` to be "states" or "sensors", got {reads!r}.')
@@ -172,7 +179,7 @@ class EnergyScoreReward(VerifiableReward):
                 "what happens together.",
                 stacklevel=2,
             )
-        self.reads, self.distance = reads, distance
+        self.reads, self.distance, self.is_credit = reads, distance, unbiased
         self.scale: float | list[float] = scales if isinstance(scale, Sequence) else scales[0]
         if reads == "sensors":
             self.name = f"{self.name}_sensors"

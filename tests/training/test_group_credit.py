@@ -51,6 +51,13 @@ def test_one_that_leaves_it_as_it_is_goes_through(tmp_path: Path) -> None:
     }
 
 
+def test_what_other_settings_do_can_be_measured_if_one_says_so(tmp_path: Path) -> None:
+    args = settings(tmp_path, scale_rewards="group", temperature=0.5)
+    args.refuse_for_world(EnergyScoreReward(unbiased=False), fixed_length=True)
+    with pytest.raises(ValueError, match="`num_generations` of at least 3, got 2"):
+        settings(tmp_path, num_generations=2).refuse_for_world(EnergyScoreReward(unbiased=False), fixed_length=True)
+
+
 def test_processes_must_hold_whole_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     groups = GroupedRows.of([{}] * 6, group_size=4, process=0)
     assert groups.ids == [(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1)]
