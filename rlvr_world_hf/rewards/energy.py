@@ -84,10 +84,8 @@ def energy_credit(errors: torch.Tensor, distances: torch.Tensor) -> torch.Tensor
 
     ```python
     >>> import torch
-    >>> heads = torch.tensor([[1.0, 1.0, 0.0]])  # two of three predictions are heads, and the coin shows heads
-    >>> energy_credit(1 - heads, (heads[:, :, None] - heads[:, None]).abs())
-    tensor([[ 0.,  0.,  0.]])
-    >>> energy_credit(heads, (heads[:, :, None] - heads[:, None]).abs())  # it shows tails
+    >>> heads = torch.tensor([[1.0, 1.0, 0.0]])  # two of three predictions are heads, and the coin shows tails
+    >>> energy_credit(heads, (heads[:, :, None] - heads[:, None]).abs()).round(decimals=3)
     tensor([[-1., -1.,  2.]])
 
     ```
@@ -115,9 +113,8 @@ class EnergyScoreReward(VerifiableReward):
     groups below three, division by a deviation (`scale_rewards`, `multi_objective_aggregation`), several credits an
     answer (`credit`), and sampling from another distribution than the policy's (`temperature`, `top_k`, `top_p`).
 
-    It cannot see which of two events comes when, beyond what the distance sees: on frames, most of it is where things
-    are. As it pays for being unlike, a prediction that is wrong in a way of its own is paid for that, too; on average
-    that never outweighs its error.
+    It sees an answer as one point: of frames, mostly where large things are. As it pays for being unlike, a prediction
+    that is wrong in a way of its own is paid for that, too; on average that never outweighs its error.
 
     Args:
         reads (`str`, *optional*, defaults to `"states"`):
@@ -141,8 +138,9 @@ class EnergyScoreReward(VerifiableReward):
     ```python
     >>> import torch
     >>> tails, heads = torch.zeros(1, 1), torch.ones(1, 1)  # one step of one sensor
-    >>> EnergyScoreReward()(predicted=[heads, heads, tails], reference=[tails] * 3)
-    [-1.3333333730697632, -1.3333333730697632, 1.6666666269302368]
+    >>> rewards = EnergyScoreReward()(predicted=[heads, heads, tails], reference=[tails] * 3)
+    >>> [round(reward, 3) for reward in rewards]
+    [-1.333, -1.333, 1.667]
     >>> EnergyScoreReward()(predicted=[heads] * 3, reference=[tails] * 3)
     [-1.0, -1.0, -1.0]
 

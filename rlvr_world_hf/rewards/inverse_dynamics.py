@@ -305,6 +305,17 @@ def load_inverse_model(place: str | Path) -> InverseDynamicsModel:
     Raises:
         FileNotFoundError: if it is nowhere.
         ValueError: if weights are missing.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     InverseDynamicsModel(InverseDynamicsConfig(image_size=8, width=8)).save_pretrained(f"{run}/{FOLDER}")
+    ...     load_inverse_model(run).config.action_dims
+    1
+
+    ```
     """
     where = _repository_part(str(place)) if (folder := find_inverse_model(place)) is None else {}
     if where is None:

@@ -61,7 +61,7 @@ def mode_probabilities(actions: np.ndarray) -> np.ndarray:
     ```python
     >>> mode_probabilities(np.array([[0.0], [1.0]])).round(2)
     array([[0.29, 0.43, 0.29],
-           [0.03, 0.24, 0.73]])
+           [0.04, 0.24, 0.72]])
 
     ```
     """

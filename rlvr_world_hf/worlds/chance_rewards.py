@@ -156,7 +156,7 @@ class LawErrorReward(_OfLaw, VerifiableReward):
     ```python
     >>> states, actions = torch.zeros(1, 1, 2), torch.zeros(1, 1, 1)
     >>> LawErrorReward().metric_of_groups(states[:, None], states, context=states, actions=actions).round(decimals=1)
-    tensor([[0.7000]])
+    tensor([[0.8000]])
 
     ```
     """

@@ -52,7 +52,7 @@ MODELS: dict[str, tuple[Any, list[tuple[int, int]]]] = {
     ),
     "windows": (
         lambda: SwinModel(SwinConfig(embed_dim=8, depths=[1, 1], num_heads=[1, 1], window_size=4, patch_size=8)),
-        [(64, 8), (16, 16)],
+        [(16, 16), (16, 16)],
     ),
     "registers": (
         lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**SIZES, patch_size=14, image_size=56)),
@@ -176,7 +176,8 @@ def test_the_embedded_one_knows_photographs() -> None:
     head |= {name: name.replace("bn2", "_bn1") for name in whole.state_dict() if name.startswith("bn2.")}
     whole.load_state_dict(timm_names(stored, body) | {name: stored[source] for name, source in head.items()})
     # Grace Hopper, whom Matplotlib brings along.
-    picture = torch.from_numpy(np.array(Image.open(get_sample_data("grace_hopper.jpg")))).permute(2, 0, 1)[None]
+    with get_sample_data("grace_hopper.jpg") as file:
+        picture = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)[None]
     frames = torch.nn.functional.interpolate(picture.float() / 255, size=(224, 224), mode="bilinear", antialias=True)
     with torch.no_grad():
         chances = whole((frames - 0.5) * 2).softmax(dim=1)[0]

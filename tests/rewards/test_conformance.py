@@ -67,7 +67,7 @@ def draw_sensors(x: int) -> torch.Tensor:
 
 def draw_frame(x: int, y: int) -> torch.Tensor:
     """A textured table of PushT with the agent's disc at a pixel and the block below it: `(3, 64, 64)`."""
-    frame = 1 - torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.05
+    frame = 1 - torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.02
     share = draw_block(torch.tensor([(x + 6) / 64, (y + 18) / 64, 0.5]), 64)
     block, agent = (torch.tensor(colour)[:, None, None] / 255 for colour in ([142.8, 163.2, 183.6], [65, 105, 225]))
     frame = frame * (1 - share) + block * share

@@ -117,6 +117,8 @@ def test_sensors_are_scaled_each_in_its_unit() -> None:
     torch.testing.assert_close(
         EnergyScoreReward(scale=10).score_groups(predicted, reference).rewards,
         EnergyScoreReward().score_groups(predicted, reference).rewards / 10,
+        atol=1e-3,  # of distances of 40
+        rtol=1e-5,
     )
     with pytest.raises(ValueError, match="a scale for each of 2 dimensions, got .1.0. for states"):
         EnergyScoreReward(scale=[1.0]).score_groups(predicted, reference)
@@ -143,7 +145,7 @@ def test_settings_out_of_reach_are_refused() -> None:
 LAWS = torch.tensor([0.6, 0.7, 0.8])
 
 
-def learn(credit, *, updates: int = 400, size: int = 8, prompts: int = 256) -> torch.Tensor:
+def learn(credit, *, updates: int = 250, size: int = 8, prompts: int = 128) -> torch.Tensor:
     """Probability of heads that a policy ends with, for coins that show heads as often as `LAWS`."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.zeros(3, requires_grad=True)
@@ -187,8 +189,9 @@ def test_a_plain_mean_as_baseline_learns_another_law() -> None:
     assert (learn(plain, size=4) - LAWS).max() > 0.05
 
 
-def test_a_joint_law_scores_better_than_the_product_of_its_marginals() -> None:
+def test_a_joint_law_scores_better_than_the_product_of_its_marginals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two coordinates that are always equal; exact expectations over all that may happen."""
+    monkeypatch.setattr(base, "BATCH_SIZE", 10**6)
     truth = [torch.tensor([0.0, 0.0]), torch.tensor([1.0, 1.0])]
     corners = [torch.tensor([float(x), float(y)]) for x, y in product((0, 1), repeat=2)]
 

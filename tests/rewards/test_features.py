@@ -47,7 +47,7 @@ def test_what_looks_more_alike_is_nearer(resnet: str) -> None:
     noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     predicted = [(reference + strength * noise).clamp(0, 1) for strength in (0.0, 0.05, 0.2)]
     rewards = FeatureDistanceReward(resnet)(predicted=predicted, reference=[reference] * 3)
-    assert rewards[0] == 0 and rewards == sorted(rewards, reverse=True)
+    assert rewards[0] == pytest.approx(0, abs=1e-6) and rewards == sorted(rewards, reverse=True)
 
 
 def test_it_is_a_planner_s_cost_by_the_last_state(resnet: str) -> None:

@@ -19,8 +19,14 @@ from .colours import colour_share
 from .pose import draw_block, read_pose
 
 
-TOLERANCE = 0.2
-"""Violations up to this one are what drawing and reading a frame leave open; see the tests."""
+TOLERANCE = 0.25
+"""
+Violations up to this one are what drawing and reading a frame leave open: those of recorded frames of 64 pixels are
+about 0.15 and at most 0.22. The codec that ships leaves 0.18 in the median, and 0.45 at most in 99 of 100 frames.
+"""
+
+VIOLATED = 0.5
+"""Violations beyond this one are a frame's, and not the codec's."""
 
 LEAST_AREA = 0.25
 """Share of the block's area by which a violation is divided at least, where the rest is hidden."""
@@ -71,13 +77,13 @@ class RigidityReward(VerifiableReward):
     Minus how far a predicted block is from one whole T: in [-1, 0]; 0 is a block that can be.
 
     The metric, `rigidity_error`, is that of [`block_violation`] beyond a tolerance, so that recorded frames have 0.
-    `rigidity_violation` is the share of frames in which it is not 0.
+    `rigidity_violation` is the share of frames in which half of a block or more is not as it should be.
 
     It judges the prediction alone and does not read the reference: any whole block, wherever it is, earns the most.
     Use it beside a reward that compares, such as `BlockPoseReward`.
 
     Args:
-        tolerance (`float`, *optional*, defaults to 0.2):
+        tolerance (`float`, *optional*, defaults to 0.25):
             Violation up to which a block is whole, in [0, 1). Another one than the default becomes part of the name.
         aggregation, discount (*optional*):
             Of the steps; see [`VerifiableReward`].
@@ -117,4 +123,4 @@ class RigidityReward(VerifiableReward):
 
     def diagnose(self, predicted: torch.Tensor, reference: torch.Tensor) -> dict[str, torch.Tensor]:
         """`rigidity_violation` `(B, S)`: 1 where the predicted frame does not show one whole block, 0 elsewhere."""
-        return {"rigidity_violation": (block_violation(predicted) > self.tolerance).float()}
+        return {"rigidity_violation": (block_violation(predicted) > VIOLATED).float()}

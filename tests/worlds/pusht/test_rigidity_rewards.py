@@ -17,9 +17,9 @@ def recorded() -> torch.Tensor:
 
 def test_recorded_frames_show_one_whole_block(recorded: torch.Tensor) -> None:
     violation = block_violation(recorded)
-    assert violation.median() < TOLERANCE / 2
-    assert (violation <= TOLERANCE).float().mean() > 0.98
-    assert RigidityReward().measure(recorded[:, None], recorded[:, None]).mean() < 0.003
+    assert violation.median() < 0.17
+    assert violation.max() < TOLERANCE
+    assert RigidityReward().measure(recorded[:, None], recorded[:, None]).max() == 0
 
 
 def test_what_cannot_be_is_seen() -> None:
