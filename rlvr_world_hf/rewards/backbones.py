@@ -54,6 +54,9 @@ class Backbone(nn.Module):
             Height and width to which frames are resized; as they are by default.
     """
 
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
     def __init__(self, mean: Sequence[float], deviation: Sequence[float], *, least: int, size: int | None) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
@@ -82,10 +85,10 @@ class Backbone(nn.Module):
 class TimmBackbone(Backbone):
     """A model of timm that offers its features; `settings` are those of [`Backbone`]."""
 
-    def __init__(self, model: nn.Module, **settings: Any) -> None:
+    def __init__(self, model: Any, **settings: Any) -> None:
         super().__init__(**settings)
         self.model = model
-        self.channels = list(model.feature_info.channels())
+        self.channels: list[int] = list(model.feature_info.channels())
 
     def depths(self, frames: torch.Tensor) -> list[torch.Tensor]:
         """See [`Backbone.depths`]."""

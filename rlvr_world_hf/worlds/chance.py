@@ -114,8 +114,8 @@ def sample_law(states: np.ndarray, actions: np.ndarray, *, samples: int, seed: i
 
     ```
     """
-    every = [repeat(values, "b d -> (b n) d", n=samples) for values in (states, actions)]
-    drawn = draw_next(*every, np.random.default_rng(seed))
+    given, done = (repeat(values, "b d -> (b n) d", n=samples) for values in (states, actions))
+    drawn = draw_next(given, done, np.random.default_rng(seed))
     return rearrange(drawn, "(b n) d -> b n d", n=samples)
 
 

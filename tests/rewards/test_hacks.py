@@ -9,6 +9,7 @@ and those must gain, or the list and `docs/rewards.md` are wrong.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ from rlvr_world_hf.worlds.pusht.rigidity_rewards import RigidityReward
 from rlvr_world_hf.worlds.pusht.simulator import Recording, record_policy
 
 
-GIVEN, STEPS, FUTURES, WINDOWS = 4, 4, 6, 8
+GIVEN, STEPS, FUTURES, WINDOWS = 2, 4, 4, 4
 """Frames that are given, frames to predict, honest predictions of a window, and windows."""
 
 NOISE = 12.0
@@ -78,9 +79,10 @@ def play(seed: int, given: np.ndarray, actions: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(recording.seen(len(given) + len(actions) + 1)).float() / 255
 
 
-@pytest.fixture(scope="module")
-def windows() -> list[Window]:
-    made, seed = [], 0
+@cache
+def made_windows() -> list[Window]:
+    made: list[Window] = []
+    seed = 0
     while len(made) < WINDOWS:
         seed += 1
         episode = record_policy(seed, length=12, states="agent_and_block", **SETTINGS).episode()
@@ -166,7 +168,17 @@ REWARDS: list[VerifiableReward] = [
 if find_spec("timm") is not None:
     REWARDS.append(FeatureDistanceReward())
 
-KNOWN: dict[tuple[str, str], str] = {}
+DECEIVED = {
+    "mae": ["averaged"],
+    "ssim": ["flickering", "averaged"],
+    "repetition_rate_0.0161": [hack for hack in HACKS if hack not in ("frozen", "copied")],
+    "agent_position_mae": [hack for hack in HACKS if hack not in ("frozen", "copied", "blurred")],
+    "block_pose_error": ["flickering"],
+    "rigidity_error": ["frozen", "copied", "wrong but sharp", "block frozen, agent right"],
+    "temporal_error": ["averaged"],
+}
+KNOWN = {(reward, hack) for reward, hacks in DECEIVED.items() for hack in hacks}
+"""Rewards, and the hacks that earn by them as much as an honest prediction, or more; docs/rewards.md has the same."""
 
 
 def columns(window: Window, predicted: list[torch.Tensor]) -> dict[str, Any]:
@@ -184,27 +196,37 @@ def earned(reward: VerifiableReward, window: Window, predicted: list[torch.Tenso
     return float(np.mean([value for value in reward(**columns(window, predicted)) if value is not None]))
 
 
-def gain(reward: VerifiableReward, windows: list[Window], hack: str) -> float:
+@cache
+def hacked(hack: str, number: int) -> list[torch.Tensor]:
+    """The hacked predictions of a window; made once for all rewards."""
+    window = made_windows()[number]
+    return [HACKS[hack](window, future) for future in window.honest]
+
+
+@cache
+def honestly(place: int) -> float:
+    """What honest predictions earn by a reward, over all windows."""
+    return float(np.mean([earned(REWARDS[place], window, list(window.honest)) for window in made_windows()]))
+
+
+def gain(reward: VerifiableReward, hack: str) -> float:
     """What a hack earns more than honest predictions, as a share of what these lack of the best, over all windows."""
-    best = reward.best if reward.higher_is_better else -reward.best
-    honest = [earned(reward, window, list(window.honest)) for window in windows]
-    hacked = [earned(reward, window, [HACKS[hack](window, future) for future in window.honest]) for window in windows]
-    return float((np.mean(hacked) - np.mean(honest)) / max(best - np.mean(honest), 1e-3))
+    best, honest = reward.best if reward.higher_is_better else -reward.best, honestly(REWARDS.index(reward))
+    found = np.mean([earned(reward, window, hacked(hack, number)) for number, window in enumerate(made_windows())])
+    return float((found - honest) / max(best - honest, 1e-3))
 
 
 @pytest.mark.parametrize("hack", list(HACKS))
 @pytest.mark.parametrize("reward", REWARDS, ids=lambda reward: reward.name)
-def test_a_hack_earns_no_more_than_an_honest_prediction(
-    windows: list[Window], reward: VerifiableReward, hack: str
-) -> None:
-    found = gain(reward, windows, hack)
+def test_a_hack_earns_no_more_than_an_honest_prediction(reward: VerifiableReward, hack: str) -> None:
+    found = gain(reward, hack)
     if (reward.name, hack) in KNOWN:
-        assert found > -0.05, f"{hack} no longer deceives {reward.name}: take it out of `KNOWN` and docs/rewards.md"
+        assert found > -0.1, f"{hack} no longer deceives {reward.name}: take it out of `KNOWN` and docs/rewards.md"
     else:
         assert found < -0.05, f"{hack} earns {found:+.2f} of what an honest prediction lacks by {reward.name}"
 
 
-def test_every_hack_is_seen_by_some_reward_that_compares(windows: list[Window]) -> None:
+def test_every_hack_is_seen_by_some_reward_that_compares() -> None:
     comparing = [reward for reward in REWARDS if not reward.alone]
     for hack in HACKS:
         assert any((reward.name, hack) not in KNOWN for reward in comparing), hack
@@ -214,18 +236,16 @@ def test_the_page_lists_the_known_ones() -> None:
     page = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
     table = page.split("<!-- hacks -->")[1].split("<!-- end of hacks -->")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
-    listed = {(reward.strip("`"), hack) for reward, hacks, _ in rows for hack in hacks.split("; ")}
-    expected = {pair for pair in KNOWN if not pair[0].startswith("feature_distance") or find_spec("timm")}
-    assert expected <= listed and listed <= set(KNOWN)
+    assert {(reward.strip("`"), hack) for reward, hacks, _ in rows for hack in hacks.split("; ")} == KNOWN
 
 
 @pytest.fixture(scope="module")
-def inverse_models(windows: list[Window]) -> list[InverseDynamicsModel]:
+def inverse_models() -> list[InverseDynamicsModel]:
     """Two that read the target of a step, of other seeds, widths and episodes."""
     models = []
     for seed, width in ((0, 16), (1, 8)):
         pairs, actions = [], []
-        for number in range(50):
+        for number in range(30):
             episode = record_policy(1000 * (seed + 1) + number, length=20, exploration=0.5, **SETTINGS).episode()
             frames = torch.from_numpy(episode.frames)
             pairs.append(torch.stack([frames[:-1], frames[1:]], dim=1))
@@ -237,8 +257,8 @@ def inverse_models(windows: list[Window]) -> list[InverseDynamicsModel]:
                 InverseDynamicsConfig(action_low=[0.0] * 2, action_high=[512.0] * 2, width=width, hidden_size=64)
             )
             optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-            for _ in range(250):
-                chosen = torch.randint(0, len(frames), (48,))
+            for _ in range(150):
+                chosen = torch.randint(0, len(frames), (32,))
                 optimizer.zero_grad()
                 model(frames[chosen], done[chosen]).loss.backward()
                 optimizer.step()
@@ -247,7 +267,7 @@ def inverse_models(windows: list[Window]) -> list[InverseDynamicsModel]:
 
 
 def test_codes_searched_against_an_inverse_model_deceive_it_and_not_another_one(
-    windows: list[Window], inverse_models: list[InverseDynamicsModel]
+    inverse_models: list[InverseDynamicsModel],
 ) -> None:
     """Hill climbing, 500 tries: the attacked model is pleased, a second one hardly, and pixels pay for it."""
     codec = CompressiveTokenizer.from_pretrained(bundled_path("pusht-codec")).float()
@@ -255,7 +275,7 @@ def test_codes_searched_against_an_inverse_model_deceive_it_and_not_another_one(
     attacked, judge = (ActionRecoveryReward(model) for model in inverse_models)
     generator = torch.Generator().manual_seed(0)
     changes: dict[str, list[float]] = {"attacked": [], "judge": [], "mae": []}
-    for window in windows[:3]:
+    for window in made_windows()[:2]:
         context, actions = window.context[None, -1:], window.actions[None]
         first = {"reference": window.honest[:1, :1], "context": context, "actions": actions[:, :2]}
         ids = processor.encode_completion(**first)
@@ -276,7 +296,6 @@ def test_codes_searched_against_an_inverse_model_deceive_it_and_not_another_one(
             }
 
         start = rewards(ids)
-        # Away from the truth first: another honest future of another window, whose action is another.
         best, value = ids, start["attacked"][0]
         for _ in range(25):
             tries = best.repeat(20, 1)

@@ -124,5 +124,5 @@ def inverse(run: StageRun) -> list[Path]:
     return [folder, history]
 
 
-def _sizes(settings: InverseSettings) -> dict[str, int]:
+def _sizes(settings: InverseSettings) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in ("width", "hidden_size", "action_bins")}
