@@ -10,6 +10,8 @@ from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 from trl import GRPOConfig
 
+from .group_credit import refuse_bent_credit
+
 
 logger = logging.get_logger(__name__)
 
@@ -209,10 +211,11 @@ class WorldModelGRPOConfig(GRPOConfig):
                 Whether completions have fixed lengths, as in worlds of frames and sensors; `False` for text.
 
         Raises:
-            ValueError: if `credit` asks for rewards by step that there are not, or an option is set that only the
-                other kind of world has a use for.
+            ValueError: if `credit` asks for rewards by step that there are not, a setting bends a reward that is a
+                credit, or an option is set that only the other kind of world has a use for.
         """
         rewards = rewards if isinstance(rewards, Sequence) else [rewards]
+        refuse_bent_credit(self, rewards)
         whole = [getattr(reward, "__name__", reward) for reward in rewards if not hasattr(reward, "score_steps")]
         if self.credit == "reward_to_go" and whole:
             raise ValueError(

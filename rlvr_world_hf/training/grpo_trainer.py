@@ -24,7 +24,7 @@ from .modality import complete, modality_of
 from .objective import Scores, advantages, correct_logs, measured_once, own_part, recorded_likelihood, step_rewards
 from .policies import attach_reference, nothing_loaded_beside, policy_to_sample_from, prepare_policies, reference_of
 from .progress_line import ProgressLine
-from .publishing import PushAtEachSave, push, write_card
+from .publishing import PushAtEachSave, push, save_parts, write_card
 
 
 class WorldModelGRPOTrainer(GRPOTrainer):
@@ -223,7 +223,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         """As transformers; the whole processor, too, unless it is called for an intermediate checkpoint."""
         super().save_model(output_dir, _internal_call)
         if self.args.should_save and not _internal_call:
-            self.processor.save_pretrained(output_dir or self.args.output_dir)
+            save_parts(output_dir or self.args.output_dir, self.processor, self.reward_funcs)
 
     def create_model_card(
         self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
@@ -249,5 +249,5 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             return None
         how = {name: kwargs.pop(name, None) for name in ("token", "revision", "private", "blocking")}
         self.create_model_card(**kwargs)
-        how |= {"commit_message": commit_message, "merge_adapter": merge_adapter}
+        how |= {"commit_message": commit_message, "merge_adapter": merge_adapter, "rewards": self.reward_funcs}
         return push(self.accelerator.unwrap_model(self.model), self.processor, self.args, **how)

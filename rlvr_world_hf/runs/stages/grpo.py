@@ -10,6 +10,8 @@ from typing import Any
 
 from ...hub import load_world_model, save_world_model
 from ...hub.checkpoint import load_processor
+from ...rewards.action_recovery import inverse_model_of
+from ..content import named_folders
 from ..keys import key
 from ..kinds import kind_of
 from ..named_parts import build_rewards, named_setting, refuse_below, reward_weights, try_parts
@@ -135,12 +137,18 @@ def _try(recipe: Recipe, settings: GrpoSettings) -> None:
         settings.adapter(earlier)
 
 
+def _folders(recipe: Recipe) -> Any:
+    """What rewards read, such as an inverse model."""
+    return named_folders(grpo.read(recipe).rewards)
+
+
 @stage(
     settings=GrpoSettings,
     revision=REVISION,
     after=("pretrain",),
     makes=("rlvr",),
     forwards_to=config_class,
+    made_from=_folders,
     tries=_try,
     shares_processes=True,
 )
@@ -181,7 +189,8 @@ def grpo(run: StageRun) -> list[Path]:
     checkpoint, history = run.folder / "rlvr", run.folder / HISTORY
     if run.processes.is_first:
         # Among several processes, accelerate has wrapped the model.
-        save_world_model(checkpoint, trainer.accelerator.unwrap_model(trainer.model), processor)
+        policy = trainer.accelerator.unwrap_model(trainer.model)
+        save_world_model(checkpoint, policy, processor, inverse_model=inverse_model_of(rewards))
         # Where a run was finished before, nothing was counted now.
         seconds = max(clock.seconds, trained_seconds(run.folder))
         write_json(history, {"log_history": trainer.state.log_history, "trained_seconds": seconds})
