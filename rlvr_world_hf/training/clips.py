@@ -191,5 +191,5 @@ def load_clips(batches: ClipBatches, steps: range, *, workers: int = 0) -> DataL
     )
 
 
-def _as_read(batch: Clips) -> Clips:
+def _as_read(batch: Any) -> Any:
     return batch
