@@ -41,6 +41,7 @@ def evaluate_answers(
     training_seed: int = 0,
     draws: Draws = GREEDY_DRAWS,
     best_sampling: BestSampling | None = None,
+    given: Mapping[str, Sequence[str]] | None = None,
     max_new_tokens: int = 256,
     batch_size: int = 64,
     share: Share = ALONE,
@@ -70,6 +71,8 @@ def evaluate_answers(
             Answers to each row. Defaults to a greedy one for each of three seeds.
         best_sampling ([`~rlvr_world_hf.evaluation.draws.BestSampling`], *optional*):
             How rows with best sampling are chosen; without it there are none.
+        given (`Mapping[str, Sequence[str]]`, *optional*):
+            Row name -> one answer a row of the data, of whatever else is to be measured; before the checkpoints.
         max_new_tokens (`int`, *optional*, defaults to 256):
             Tokens after which an answer is cut off.
         batch_size (`int`, *optional*, defaults to 64):
@@ -96,6 +99,7 @@ def evaluate_answers(
     answers = {
         "nothing_changes": [[answer] for answer in nothing_changes],
         "oracle": [[answer] for answer in rows["completion"]],
+        **{name: [[answer] for answer in of_name] for name, of_name in (given or {}).items()},
     }
     limits: dict[str, Any] = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "share": share}
     used: dict[str, Sampling] = {}

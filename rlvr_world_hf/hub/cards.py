@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
 
+from .terms import Terms
+
 
 # Beside this file, as it ships in the wheel.
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -98,6 +100,9 @@ class CardSubject:
 
     limits: Sequence[str] = ()
     """What not to expect of it; `LIMITS`, `SENSOR_LIMITS` or `TEXT_LIMITS` by default."""
+
+    terms: Terms | None = None
+    """Terms of the weights that it was made from, where these come with any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +206,7 @@ def card_text(
         eval_results = _eval_results(measured, tag=pipeline_tag, task=task, world=subject.world)
         evaluated = {"metrics": list(measured.metrics), "model_name": subject.name, "eval_results": eval_results}
     metadata = ModelCardData(
-        license="apache-2.0",
+        license="apache-2.0" if subject.terms is None else subject.terms.licence,
         library_name="rlvr_world_hf",
         pipeline_tag=pipeline_tag,
         # Each tag once: the trainer hands over TRL's own, some of which stand in `TAGS`.
@@ -228,6 +233,7 @@ def card_text(
         examples=examples.strip() if examples else None,
         limits=subject.limits or kind.limits,
         data=subject.data,
+        terms=None if subject.terms is None else subject.terms.notice,
         paper=PAPER,
         citation=CITATION,
     )

@@ -3,6 +3,7 @@ A world model to the Hub: one repository, one commit, and with it the code that 
 is not installed.
 
     what the folder holds                weights, configuration, processor, codec; results.json, pictures, card
+    inverse/                             the inverse model that it was rewarded by, if it was saved with one
     codec                                of a bundled checkpoint, whose folder has but its name, added on the way
     auto_map, and the files it names     added to the settings of processor and codec on the way, not in the folder
     README.md                            the folder's, or, where neither it nor the repository has one, a new one
@@ -25,6 +26,7 @@ from transformers import PreTrainedModel
 
 from .cards import CardSubject, card_text
 from .checkpoint import PICKLES, holds_codec, is_pickle, load_processor, refuse_incomplete, save_world_model
+from .terms import Terms, refuse_unnamed_terms, terms_of_folder
 
 
 ADAPTER = "adapter_config.json"
@@ -32,7 +34,7 @@ CARD = "README.md"
 RESULTS = ".eval_results"
 """Where the Hub looks for numbers on its datasets."""
 
-REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.py", ADAPTER, "codec/*", *PICKLES)
+REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.py", ADAPTER, "codec/*", "inverse/*", *PICKLES)
 """Files that an earlier push may have left and that go where this one has none of their name; documents stay."""
 
 BREAKS_OFF: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, RuntimeError)
@@ -79,7 +81,8 @@ def push_checkpoint(
 
     Raises:
         `FileNotFoundError`: If the folder is no checkpoint; it names the missing file.
-        `ValueError`: If the folder holds pickled files. Nothing is sent then.
+        `ValueError`: If the folder holds pickled files, or its card does not name the terms that its weights come
+            with, such as Gemma's. Nothing is sent then.
         `PermissionError`: If the Hub does not let you write to the repository.
         `ConnectionError`: If the upload broke off.
 
@@ -107,6 +110,8 @@ def push_checkpoint(
         )
     # All that can be refused is refused here, before the Hub is asked for anything.
     refuse_incomplete(folder, name=str(folder))
+    if CARD in files:
+        refuse_unnamed_terms(folder, files[CARD].read_text(encoding="utf-8"))
     processor = load_processor(folder)
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as code:
@@ -124,7 +129,8 @@ def push_checkpoint(
             present = api.list_repo_files(repo_id, revision=revision)
             contents: dict[str, Path | bytes] = {**files}
             if CARD in files or CARD not in present:
-                contents[CARD] = _card(files.get(CARD), processor, repo_id, horizon).encode()
+                terms = terms_of_folder(folder)
+                contents[CARD] = _card(files.get(CARD), processor, repo_id, horizon, terms).encode()
             if {ADAPTER, "config.json"} <= files.keys():
                 contents[ADAPTER] = _adapter_settings(files[ADAPTER], repo_id)
             # Weights of an earlier push in other shards, or an adapter, would be loaded beside or in place of these.
@@ -142,6 +148,7 @@ def push_world_model(
     repo_id: str,
     *,
     merge_adapter: bool = True,
+    inverse_model: PreTrainedModel | None = None,
     **options: Any,
 ) -> CommitInfo:
     """
@@ -156,6 +163,8 @@ def push_world_model(
             Repository, `"owner/name"`; made if missing.
         merge_adapter (`bool`, *optional*, defaults to `True`):
             As of [`save_world_model`].
+        inverse_model (`InverseDynamicsModel`, *optional*):
+            As of [`save_world_model`].
         options (`dict[str, Any]`, *optional*):
             Further arguments of [`push_checkpoint`].
 
@@ -163,7 +172,8 @@ def push_world_model(
         [`~huggingface_hub.CommitInfo`]: the commit.
     """
     with tempfile.TemporaryDirectory() as parent:
-        folder = save_world_model(Path(parent, "world"), model, processor, merge_adapter=merge_adapter)
+        parts: dict[str, Any] = {"merge_adapter": merge_adapter, "inverse_model": inverse_model}
+        folder = save_world_model(Path(parent, "world"), model, processor, **parts)
         return push_checkpoint(folder, repo_id, **options)
 
 
@@ -188,14 +198,15 @@ def _adapter_settings(file: Path, repo_id: str) -> bytes:
     return json.dumps(settings, indent=2, sort_keys=True).encode()
 
 
-def _card(file: Path | None, processor: Any, repo_id: str, horizon: int) -> str:
+def _card(file: Path | None, processor: Any, repo_id: str, horizon: int, terms: Terms | None) -> str:
     """The card of a folder, whose example then loads the repository; or a new one."""
     if file is not None:
         text = file.read_text(encoding="utf-8")
         return re.sub(r'from_pretrained\("[^"]*"', f'from_pretrained("{repo_id}"', text)
     name = repo_id.split("/")[-1]
     return card_text(
-        processor, CardSubject(name=name, horizon=horizon, world=name, data="Not stated.", repo_id=repo_id)
+        processor,
+        CardSubject(name=name, horizon=horizon, world=name, data="Not stated.", repo_id=repo_id, terms=terms),
     )
 
 

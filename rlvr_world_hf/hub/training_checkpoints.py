@@ -265,8 +265,11 @@ def _read_mapping(file: Path) -> dict[str, Any]:
 
 
 def _is_spread(folder: Path) -> bool:
-    """Whether weights and optimizer are spread over devices, in folders of their own; a codec has one, too."""
-    return any(path.is_dir() and path.name != "codec" for path in folder.glob("*"))
+    """Whether weights and optimizer are spread over devices, in folders; a codec and other adapters have one, too."""
+    return any(
+        path.is_dir() and path.name != "codec" and not (path / "adapter_config.json").is_file()
+        for path in folder.glob("*")
+    )
 
 
 def _forget_best(checkpoint: Path) -> None:

@@ -9,7 +9,9 @@ from ..evaluation.table import group_table, markdown_table
 from ..hub import load_world_model
 from ..hub.bundled import bundled_names, shipped_folder
 from ..hub.cards import CardResults, CardSubject, card_text, eval_results_text
+from ..hub.terms import terms_of
 from .kinds import kind_of
+from .language_models import PACKAGED
 from .recipe import Recipe, load_recipe
 from .world import is_recorded, world_module, world_source
 
@@ -42,7 +44,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, results: Path, folder: Path)
         `list[Path]`: The card, and the folder `.eval_results` if it was written.
     """
     record = read_results(results)
-    _, processor = load_world_model(checkpoint)
+    model, processor = load_world_model(checkpoint)
     dataset = hub_dataset(recipe)
     text = card_text(
         processor,
@@ -52,6 +54,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, results: Path, folder: Path)
             repo_id=_loaded_as(recipe, folder),
             datasets=[dataset] if dataset else [],
             base_model=_base_model(recipe),
+            terms=terms_of(model.config.model_type),
             **about_world(recipe),
         ),
         measured=CardResults(results=record, table=markdown_table(record) + group_table(record)),
@@ -87,6 +90,8 @@ def hub_dataset(recipe: Recipe) -> str | None:
 def _base_model(recipe: Recipe) -> str | None:
     """The model on the Hub that a recipe starts from; `None` if there is none."""
     start = recipe.sections.get("pretrain", {}).get("start_from", "")
+    if start in PACKAGED:
+        return PACKAGED[start].hub_id or None
     # A folder such as `outputs/base` has one slash, too.
     return start if start.count("/") == 1 and not Path(start).exists() else None
 

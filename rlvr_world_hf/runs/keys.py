@@ -99,8 +99,14 @@ class Key:
     affects_result: bool = True
     """Whether the value affects the result. If not, a finished stage stays finished when the value changes."""
 
+    counts_at_default: bool = True
+    """Whether the default value counts among what shaped a result. Not for keys that were added when stages of their
+    kind had been finished already: with the default these do what they did, and stay finished."""
 
-def key(default: Any = dataclasses.MISSING, help: str = "", *, affects_result: bool = True) -> Any:
+
+def key(
+    default: Any = dataclasses.MISSING, help: str = "", *, affects_result: bool = True, counts_at_default: bool = True
+) -> Any:
     """
     A field of a settings dataclass, with its meaning for `--help`.
 
@@ -110,6 +116,8 @@ def key(default: Any = dataclasses.MISSING, help: str = "", *, affects_result: b
         help (`str`, *optional*):
             One line for `--help`.
         affects_result (`bool`, *optional*, defaults to `True`):
+            See [`Key`].
+        counts_at_default (`bool`, *optional*, defaults to `True`):
             See [`Key`].
 
     Returns:
@@ -126,7 +134,7 @@ def key(default: Any = dataclasses.MISSING, help: str = "", *, affects_result: b
 
     ```
     """
-    metadata = {"help": help, "affects_result": affects_result}
+    metadata = {"help": help, "affects_result": affects_result, "counts_at_default": counts_at_default}
     if isinstance(default, (list, dict)):
         # Dataclasses refuse a list or a mapping as a plain default.
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -161,6 +169,7 @@ def keys_of(target: Callable[..., Any]) -> dict[str, Key]:
                 default=_default(field),
                 help=str(field.metadata.get("help", "")),
                 affects_result=bool(field.metadata.get("affects_result", True)),
+                counts_at_default=bool(field.metadata.get("counts_at_default", True)),
             )
             for field in dataclasses.fields(target)
             # Fields without `init` are computed by the dataclass and cannot be set.

@@ -65,3 +65,33 @@ def use_bfloat16(setting: Bfloat16, device: torch.device | str) -> bool:
     ```
     """
     return computes_bfloat16(device) if setting == "auto" else bool(setting)
+
+
+def weights_dtype(setting: Bfloat16, device: torch.device | str, *, frozen: bool) -> torch.dtype:
+    """
+    Type that the weights of a policy are kept in while it is trained.
+
+    Weights that are trained stay in float32 whatever the precision of computation: most updates are too small for
+    bfloat16. Those that an adapter leaves as they are, are cast once, where they are loaded; autocast would cast them
+    in every call.
+
+    Args:
+        setting (`bool` or `"auto"`):
+            As of [`use_bfloat16`].
+        device (`torch.device` or `str`):
+            Where the policy computes.
+        frozen (`bool`):
+            Whether only an adapter is trained.
+
+    Returns:
+        `torch.dtype`: bfloat16 or float32.
+
+    Example:
+
+    ```python
+    >>> weights_dtype(True, "cpu", frozen=True), weights_dtype(True, "cpu", frozen=False)
+    (torch.bfloat16, torch.float32)
+
+    ```
+    """
+    return torch.bfloat16 if frozen and use_bfloat16(setting, device) else torch.float32

@@ -1,4 +1,7 @@
-"""Which settings of a stage shape its result: all but those named here, and keys with `affects_result=False`."""
+"""
+Which settings of a stage shape its result: all but those named here, keys with `affects_result=False`, and defaults
+of keys with `counts_at_default=False`.
+"""
 
 from __future__ import annotations
 
@@ -129,8 +132,10 @@ def settings_of_result(settings: Any) -> dict[str, Any]:
     content = dataclasses.asdict(settings)
     forwarded = content.pop(FORWARDED, None)
     for name, known in keys_of(type(settings)).items():
-        if not known.affects_result:
+        if not known.affects_result or (not known.counts_at_default and content[name] == known.default):
             del content[name]
+    if content.get("lr_scheduler_type", "") is None:  # of control: as before it had a schedule of its own
+        del content["lr_scheduler_type"], content["warmup_steps"]
     if forwarded is None:
         return content
     if content.get("choose_by") in (LOSS, LAST):  # then nothing that is measured shapes the result

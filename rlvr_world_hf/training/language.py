@@ -21,6 +21,7 @@ from trl import SFTConfig, SFTTrainer
 
 from ..processors.layout import IGNORED_LABEL
 from ..processors.text import LanguageWorldModelProcessor
+from .length_sampler import LengthSampler
 from .pretraining import LikelihoodConfig, Pretraining, train_by_likelihood
 
 
@@ -36,7 +37,8 @@ OF_TEXT: Mapping[str, Any] = {
     "max_length": None,  # TRL would cut; `tokenize_transitions` has left out what is too long
     "pad_to_multiple_of": LENGTH_STEP,
     "dataset_kwargs": {"skip_prepare_dataset": True},  # TRL would tokenize text; these are tokens, with labels
-    "train_sampling_strategy": "group_by_length",  # states differ in length by far: less is padded
+    # States differ in length by far, and so less is padded. Where an update has several parts, [`LengthSampler`] does.
+    "train_sampling_strategy": "group_by_length",
 }
 """Fields of [`~trl.SFTConfig`] that [`finetune`] sets, unless a recipe does."""
 
@@ -203,6 +205,40 @@ class TextLikelihoodConfig(LikelihoodConfig):
     """Updates over which the learning rate rises from 0."""
 
 
+class AnswerTrainer(SFTTrainer):
+    """
+    TRL's, with updates cut by length and a validation loss in nats an answer.
+
+    An update of several parts (`gradient_accumulation_steps`) is a random draw of rows, as of a single one; its rows
+    are sorted by length and each part is padded to its own longest. Evaluation also logs `eval_nats_per_answer`, by
+    which models with different tokenizers can be compared: nats a token depend on what a token is.
+    """
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        parts = self.args.gradient_accumulation_steps
+        if parts == 1 or self.args.train_sampling_strategy != OF_TEXT["train_sampling_strategy"]:
+            return super()._get_train_sampler(rows)
+        size = parts * self.args.train_batch_size * self.args.world_size
+        return LengthSampler([len(ids) for ids in rows["input_ids"]], update_size=size, seed=self.args.seed)
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As TRL; counts nats and answers."""
+        labels = inputs["labels"]
+        tokens = int((labels[:, 1:] != IGNORED_LABEL).sum())
+        output = super().prediction_step(model, inputs, *args, **kwargs)
+        self._evaluated += torch.tensor([output[0].item() * tokens, len(labels)], dtype=torch.float64)
+        return output
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
+        """As TRL; adds the nats an answer."""
+        self._evaluated = torch.zeros(2, dtype=torch.float64)
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        nats, answers = self.accelerator.reduce(self._evaluated.to(self.accelerator.device, torch.float32)).tolist()
+        output.metrics[f"{metric_key_prefix}_nats_per_answer"] = nats / max(answers, 1)
+        return output
+
+
 def finetune(
     model: PreTrainedModel | PeftModel,
     processor: LanguageWorldModelProcessor,
@@ -238,14 +274,14 @@ def finetune(
             [`~rlvr_world_hf.training.measuring.measure_at_evaluations`].
 
     Returns:
-        [`Pretraining`]: History, checkpoints and seconds.
+        [`Pretraining`]: History, with `eval_nats_per_answer` beside the loss; checkpoints and seconds.
 
     Raises:
         ValueError: as [`~rlvr_world_hf.training.pretrain`].
     """
 
     def make_trainer(callbacks: Sequence[TrainerCallback], **settings: Any) -> Trainer:
-        return SFTTrainer(
+        return AnswerTrainer(
             model,
             FinetuningConfig(**settings),
             train_dataset=train_tokens,

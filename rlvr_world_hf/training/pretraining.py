@@ -34,8 +34,11 @@ from ..hub.training_checkpoints import (
 from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
 from ..rollouts.head import RangeHead, accept_range_head
-from .callbacks import ENDLESS, Clock, ProgressLine
+from .callbacks import ENDLESS, Clock
 from .measuring import LOSS
+from .progress_line import ProgressLine
+from .schedule import Schedule, ScheduledClock
+from .stopping import StopWhenAsked, held_back
 
 
 Rows = list[dict[str, torch.Tensor]]
@@ -77,6 +80,10 @@ class LikelihoodConfig:
 
     warmup_steps: int = 5000
     """Updates over which the learning rate rises from 0."""
+
+    schedule: Schedule | None = None
+    """Course of the learning rate over the updates after `continue_from` alone, in place of one over all of them. With
+    `minimum_seconds`, their number is measured on the first of them."""
 
     seed: int = 0
     """Decides the order of the data."""
@@ -138,10 +145,12 @@ class LikelihoodConfig:
             "use_cpu": not torch.accelerator.is_available(),
             **settings,
         }
-        if self.minimum_seconds and not str(settings["lr_scheduler_type"]).startswith("constant"):
+        if self.schedule is not None:
+            settings |= {"lr_scheduler_type": self.schedule.kind, "warmup_steps": self.schedule.warmup_steps}
+        elif self.minimum_seconds and not str(settings["lr_scheduler_type"]).startswith("constant"):
             raise ValueError(
                 f"`minimum_seconds={self.minimum_seconds}` leaves the number of updates open, which the schedule "
-                f"{settings['lr_scheduler_type']!r} needs; use 'constant_with_warmup' or 'constant'."
+                f"{settings['lr_scheduler_type']!r} needs; use 'constant_with_warmup' or 'constant', or a `schedule`."
             )
         fixed = {
             "output_dir": str(output_dir),
@@ -441,17 +450,27 @@ def train_by_likelihood(
     """
     max_steps, minimum_seconds = args.max_steps, args.minimum_seconds
     clock = Clock(minimum_steps=max_steps, minimum_seconds=minimum_seconds)
+    if args.schedule is not None:
+        updates = None if minimum_seconds else max_steps - args.schedule.first_step
+        how: dict[str, Any] = {"output_dir": output_dir, "updates": updates, "minimum_seconds": minimum_seconds}
+        clock = scheduled = ScheduledClock(args.schedule, **how)
+        max_steps, minimum_seconds = scheduled.last_step, 0.0
     # The clock last: it describes the files of a checkpoint, to which others may add.
     trainer = make_trainer([*callbacks, clock], **settings)
+    if isinstance(clock, ScheduledClock):
+        clock.attach(trainer)
     if watch is not None:
         watch(trainer)
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(ProgressLine("loss", "eval_loss", f"eval_{args.choose_by}"))
+        chosen: dict[str, Any] = {"chosen": f"eval_{args.choose_by}", "higher_is_better": args.higher_is_better}
+        trainer.add_callback(ProgressLine("loss", "eval_loss", **chosen, clock=clock))
     checkpoint = last_checkpoint(output_dir)
     if checkpoint is None or not _is_finished(checkpoint, max_steps, minimum_seconds):
         # A checkpoint of this run goes before the one it continued from, which it has already left behind.
-        trainer.train(resume_from_checkpoint=checkpoint or (args.continue_from and str(args.continue_from)))
+        with held_back() as asked:
+            trainer.add_callback(StopWhenAsked(asked))
+            trainer.train(resume_from_checkpoint=checkpoint or (args.continue_from and str(args.continue_from)))
         trainer.accelerator.wait_for_everyone()
         checkpoint = str(last_checkpoint(output_dir))
     state, best = checkpoint_state(checkpoint), str(best_checkpoint(checkpoint))

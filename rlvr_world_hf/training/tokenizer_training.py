@@ -35,6 +35,8 @@ from ..rewards.perceptual import TRUNKS, find_trunk, load_lpips
 from .clips import ClipBatches, Clips, EpisodeFrames, load_clips, sample_clips
 from .discriminator import Adversary
 from .parallel import average_gradients, is_first_process, process_part, share_weights
+from .standing import Standing, note_standing
+from .stopping import held_back
 from .tokenizer_losses import Reconstruction, TokenizerLoss, reconstruction_errors
 
 
@@ -507,17 +509,43 @@ def _train(
     run.codec.train()
     seconds_before = run.history[-1]["seconds"] if run.history else 0.0
     steps = range(run.step, args.max_steps)
-    progress = tqdm(steps, initial=run.step, total=args.max_steps, desc="tokenizer", unit="step")
-    for step, clips in zip(progress, batches, strict=True):
-        is_adversarial = step >= args.adversarial_start
-        adversarial_loss = run.update(clips, learning_rate=args.learning_rate_at(step), is_adversarial=is_adversarial)
-        if run.step % args.save_steps and run.step < args.max_steps:
-            continue
-        with run.autocast():  # measured in the precision in which it learns
-            values = validate()
-        seconds = seconds_before + progress.format_dict["elapsed"]
-        run.history.append({"step": run.step, "seconds": seconds, **values, **adversarial_loss})
-        progress.set_postfix({name: f"{values[name]:.4g}" for name in SHOWN})
-        if is_first_process():
-            run.save(resume)
+    with (
+        held_back() as asked,
+        tqdm(steps, initial=run.step, total=args.max_steps, desc="tokenizer", unit="step") as progress,
+    ):
+        for step, clips in zip(progress, batches, strict=True):
+            is_adversarial = step >= args.adversarial_start
+            adversarial_loss = run.update(
+                clips, learning_rate=args.learning_rate_at(step), is_adversarial=is_adversarial
+            )
+            if asked.by_any_process(run.codec.device):
+                if is_first_process():
+                    run.save(resume)
+                break
+            if run.step % args.save_steps and run.step < args.max_steps:
+                continue
+            with run.autocast():  # measured in the precision in which it learns
+                values = validate()
+            seconds = seconds_before + progress.format_dict["elapsed"]
+            run.history.append({"step": run.step, "seconds": seconds, **values, **adversarial_loss})
+            standing = _standing(run.history, args.max_steps)
+            shown = {name: f"{values[name]:.4g}" for name in SHOWN}
+            progress.set_postfix(shown | {"best": f"{standing.best:.4g} at {standing.best_step}"})
+            if is_first_process():
+                run.save(resume)
+                note_standing(resume.parent, standing)
     run.codec.eval()
+
+
+def _standing(history: Sequence[dict[str, Any]], steps: int) -> Standing:
+    """Where a training stands after its last validation."""
+    last, best = history[-1], min(history, key=lambda entry: entry[SHOWN[0]])
+    return Standing(
+        step=last["step"],
+        steps=steps,
+        metric=SHOWN[0],
+        value=last[SHOWN[0]],
+        best=best[SHOWN[0]],
+        best_step=best["step"],
+        seconds_left=last["seconds"] / last["step"] * (steps - last["step"]),
+    )

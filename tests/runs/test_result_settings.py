@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 
 from rlvr_world_hf.runs.content import module_sources
-from rlvr_world_hf.runs.result_settings import CADENCE, NO_EFFECT
+from rlvr_world_hf.runs.recipe import load_recipe
+from rlvr_world_hf.runs.result_settings import CADENCE, NO_EFFECT, settings_of_result
 from rlvr_world_hf.runs.stage import find_stage
 from rlvr_world_hf.training import WorldModelGRPOConfig
 from rlvr_world_hf.training.language import FinetuningConfig
@@ -118,3 +119,13 @@ def test_a_users_own_reward_trains_again_when_its_source_changes(small_recipe, t
     module_sources.cache_clear()
     assert fingerprints(recipe) | {"grpo": ""} == before | {"grpo": ""} and fingerprints(recipe) != before
     sys.modules.pop("reward_of_a_user")
+
+
+def test_a_key_that_came_later_counts_from_its_default_on():
+    """What was finished before there was such a key did what the default does, and stays finished."""
+    later = {"pretrain": "trim_vocabulary", "grpo": "continue_adapter", "evaluate": "few_shot"}
+    for stage, name in later.items():
+        settings = find_stage(stage).read(load_recipe("textworld/debug"))
+        assert name not in settings_of_result(settings)
+        changed = dataclasses.replace(settings, **{name: 1})
+        assert settings_of_result(changed)[name] == 1

@@ -59,8 +59,10 @@ def train(processor, rows, folder, *, max_steps=8, adapter=None, **arguments):
     model = build_language_policy(processor.tokenizer, **SIZES)
     model = get_peft_model(model, adapter) if adapter else model
     tokens = tokenize_transitions(rows, processor, max_length=128)
-    settings = {"eval_steps": 4, "batch_size": 8, "learning_rate": 1e-2} | arguments
-    args = TextLikelihoodConfig(max_steps=max_steps, training_arguments={"disable_tqdm": True}, **settings)
+    own = {name: arguments.pop(name) for name in ("eval_steps", "batch_size", "learning_rate") if name in arguments}
+    settings = {"eval_steps": 4, "batch_size": 8, "learning_rate": 1e-2} | own
+    arguments = {"disable_tqdm": True, **arguments}
+    args = TextLikelihoodConfig(max_steps=max_steps, training_arguments=arguments, **settings)
     return model, finetune(model, processor, tokens, tokens, output_dir=folder, args=args)
 
 
@@ -102,6 +104,54 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(processor,
     resumed, _ = train(processor, rows, tmp_path / "cut")
     whole, _ = train(processor, rows, tmp_path / "whole")
     assert all(torch.equal(one, other) for one, other in zip(resumed.parameters(), whole.parameters(), strict=True))
+
+
+def test_an_update_in_parts_is_the_same_update(processor, rows, tmp_path):
+    """Each token counts alike, whichever part of the update it is in; parts differ in length, and in padding."""
+    eight = rows.select([0, 5, 2, 7, 8, 1, 6, 3])
+    settings = {"max_steps": 1, "eval_steps": 1, "optim": "sgd", "learning_rate": 1.0}  # its update is the gradient
+    whole, _ = train(processor, eight, tmp_path / "whole", batch_size=8, **settings)
+    parts, _ = train(
+        processor,
+        eight,
+        tmp_path / "parts",
+        batch_size=2,
+        gradient_accumulation_steps=4,
+        pad_to_multiple_of=1,
+        **settings,
+    )
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert (one - other).abs().max() < 1e-4
+
+
+def test_parts_of_an_update_are_cut_by_length(processor, rows, tmp_path):
+    lengths = []
+    tokens = tokenize_transitions(rows, processor, max_length=128)
+    model = build_language_policy(processor.tokenizer, **SIZES)
+    model.register_forward_pre_hook(
+        lambda module, args, kwargs: lengths.append(tuple(kwargs["input_ids"].shape)) if module.training else None,
+        with_kwargs=True,
+    )
+    arguments = {"gradient_accumulation_steps": 4, "pad_to_multiple_of": 1, "disable_tqdm": True}
+    args = TextLikelihoodConfig(max_steps=2, eval_steps=2, batch_size=2, training_arguments=arguments)
+    finetune(model, processor, tokens, tokens, output_dir=tmp_path, args=args)
+    assert [rows for rows, _ in lengths] == [2] * 8
+    for update in (lengths[:4], lengths[4:]):
+        assert [length for _, length in update] == sorted((length for _, length in update), reverse=True)
+        assert len({length for _, length in update}) > 1
+
+
+def test_the_validation_loss_is_also_in_nats_an_answer(processor, rows, tmp_path):
+    model, result = train(processor, rows, tmp_path, max_steps=4, learning_rate=0.0, batch_size=3)
+    tokens = tokenize_transitions(rows, processor, max_length=128)
+    nats = []
+    for row in tokens:
+        ids, labels = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"])
+        scores = model(ids).logits[0, :-1].log_softmax(dim=-1)
+        learned = labels[1:] != IGNORED_LABEL
+        nats.append(-scores[learned, labels[1:][learned]].sum().item())
+    measured = [entry["eval_nats_per_answer"] for entry in result.history if "eval_loss" in entry]
+    assert measured[0] == pytest.approx(sum(nats) / len(nats), rel=1e-4)
 
 
 def test_an_adapter_is_trained_in_place_of_the_policy(processor, rows, tmp_path):

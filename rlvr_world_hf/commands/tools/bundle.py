@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from ...hub import load_world_model, save_world_model
+from ...hub.terms import terms_of
 from ...runs.echo import echo
 from ...runs.locations import shipped_folder
 
@@ -76,7 +77,8 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: If a checkpoint is missing.
-        ValueError: If the bundled checkpoints would take more than `LIMIT`; nothing is changed then.
+        ValueError: If the bundled checkpoints would take more than `LIMIT`, or their weights come with terms of
+            others, such as Gemma's; nothing is changed then.
     """
     world, alone = name.removesuffix(BASE), name.endswith(BASE)
     checkpoints = CHECKPOINTS[:1] if alone else CHECKPOINTS
@@ -85,6 +87,12 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
     try:
         for checkpoint, folder in made.items():
             model, processor = load_world_model(run / checkpoint)
+            terms = terms_of(model.config.model_type)
+            if terms is not None:
+                raise ValueError(
+                    f"Expected weights that may be committed under this library's licence, got {run / checkpoint}, "
+                    f"under {terms.licence} terms; only their results may be committed."
+                )
             save_world_model(folder, model.to(torch.bfloat16), processor)
             codec = folder / "codec"
             if codec.is_dir() and _is_same_codec(codec, into / f"{world}-codec"):

@@ -189,6 +189,14 @@ class WorldKind(ABC):
     def likelihood_parts(self, run: StageRun, model: Any, processor: Any, settings: Any) -> LikelihoodParts:
         """The model and the tokens of likelihood training."""
 
+    def adapted_base(self, device: Any) -> Any:
+        """The policy that likelihood training kept, with its adapter apart, for RL to go on with."""
+        raise NotImplementedError("`grpo.continue_adapter` is refused for frames and sensors.")
+
+    def keep_beside(self, run: StageRun, model: Any) -> list[Path]:
+        """Write what likelihood training leaves beside its checkpoint; returns what was written."""
+        return []
+
     # Results: the stages evaluate and predict.
 
     @abstractmethod

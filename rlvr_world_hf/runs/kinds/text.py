@@ -2,14 +2,17 @@
 Worlds of text: transitions whose prompts and answers a language model reads and writes.
 
 The module of such a world has `PROMPT_TEMPLATE`, with `{state}` and `{action}`, if its prompts follow one, and
-`nothing_changes(state, **keys)`, which takes keys of its collect stage and returns the answer that nothing changes.
+`nothing_changes(state, **keys)`, which takes keys of its collect stage and returns the answer that nothing changes. It
+may have `lexicon(**keys)`: texts with the words that the world can have, whether or not training texts have them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,7 +20,7 @@ from typing import Any
 
 import datasets
 import torch
-from peft import get_peft_model
+from peft import PeftModel, get_peft_model
 from tqdm.auto import tqdm
 from transformers import AutoTokenizer
 
@@ -25,27 +28,45 @@ from ...data.folder import UnusableEpisodesError
 from ...data.rows import count_share
 from ...data.transition import save_transitions
 from ...evaluation.answers import evaluate_answers, measure_answers, measure_language_checkpoint, predict_answers
+from ...evaluation.few_shot import answer_few_shot
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
 from ...evaluation.sharing import ALONE, Share
 from ...hub.checkpoint import choose_attention
+from ...hub.training_checkpoints import load_weights
 from ...hub.transformer import load_transformer
+from ...hub.vocabulary import count_fallback, trim_model, trim_tokenizer
 from ...processors.text import LanguageWorldModelProcessor
 from ...states.differences import mark_differences
-from ..codec import BUNDLED, SCRATCH, find_place
-from ..content import checkpoint_identity
+from ..codec import BUNDLED, SCRATCH
+from ..language_models import check_start, check_tokenizer, find_language_model, language_model_identity
 from ..named_parts import build_rewards, named_setting
-from ..places import check_language_model, check_text_tokenizer
-from ..stage import StageRun, checkpoint_folder
+from ..precision import weights_dtype
+from ..progress import cached, fingerprint, write_json
+from ..stage import StageRun, checkpoint_folder, find_stage, stage_folder
 from ..world import world_module, world_source
-from .kind import LikelihoodParts, WorldKind
+from .kind import SPLITS, LikelihoodParts, WorldKind
 
+
+ADAPTER = "adapter"
+"""Folder of a run's output that holds base's adapter, which base itself has merged."""
 
 TEXT_TOKENIZER = "text_tokenizer"
 """Folder of a run's output that holds a text tokenizer trained in it."""
 
+VOCABULARY = "vocabulary.json"
+"""File that says how far a vocabulary was cut, and how texts fare that it was not cut for."""
+
+TRIMMING = 1
+"""Raised when another vocabulary is cut from the same texts."""
+
+FEW_SHOT = "few_shot"
+"""Row of the language model as it was installed, which has seen some examples in the prompt and nothing else."""
+
 EXAMPLES_FROM = 200
 """Test transitions from which examples are chosen."""
+
+logger = logging.getLogger(__name__)
 
 
 class TextKind(WorldKind):
@@ -78,7 +99,7 @@ class TextKind(WorldKind):
             with named_setting("tokenizer", "its training refuses the settings", "Change the key that is meant."):
                 self.tokenizer_keys()([], **settings.arguments)
         else:
-            check_text_tokenizer(settings.source, where="tokenizer.source")
+            check_tokenizer(settings.source, where="tokenizer.source")
         if settings.start_from is not None:
             raise ValueError(
                 "tokenizer.start_from: expected none in a world of text, whose tokenizers have no weights, got "
@@ -90,7 +111,7 @@ class TextKind(WorldKind):
         from ...training.language import build_language_policy, train_text_tokenizer
 
         if settings.start_from:
-            check_language_model(settings.start_from, where="pretrain.start_from")
+            check_start(settings.start_from, where="pretrain.start_from")
             return
         tokenizer = train_text_tokenizer([])
         refusal = "a policy of these sizes cannot be built"
@@ -144,7 +165,7 @@ class TextKind(WorldKind):
     def tokenizer_source(self) -> str:
         """The tokenizer that the recipe names."""
         source = self.settings("tokenizer").source
-        return source if source in (SCRATCH, BUNDLED) else checkpoint_identity(source)
+        return source if source in (SCRATCH, BUNDLED) else language_model_identity(source)
 
     def train_tokenizer(self, run: StageRun) -> list[Path]:
         """Train a text tokenizer on the prompts and answers of the training split, with `--tokenizer scratch`."""
@@ -166,16 +187,39 @@ class TextKind(WorldKind):
     def start_identity(self) -> str | None:
         """The weights that training starts from, if it starts from any."""
         start = self.settings("pretrain").start_from
-        return checkpoint_identity(start) if start else None
+        return language_model_identity(start) if start else None
 
     def start(self, run: StageRun) -> tuple[LanguageWorldModelProcessor, Any]:
-        """A fresh policy, or the language model that the recipe starts from."""
-        processor = self.build_processor()
-        return processor, choose_attention(self.build_policy(processor), run.processes.device)
+        """A fresh policy, or the language model that the recipe starts from, with all of its vocabulary or less."""
+        processor, model = self.build_start(run.processes.device)
+        if self.settings("pretrain").trim_vocabulary and run.processes.is_first:
+            counts = json.loads((self.trimmed() / VOCABULARY).read_text(encoding="utf-8"))
+            write_json(run.folder / VOCABULARY, counts)
+            logger.info("pretrain: %s", told_vocabulary(counts))
+        return processor, choose_attention(model, run.processes.device)
 
     def restart(self, model: Any, processor: Any) -> Any:
         """A policy without adapter, if there is one: the saved base has it merged, the checkpoint to resume apart."""
-        return model if self.settings("pretrain").adapter() is None else self.build_policy(processor)
+        if self.settings("pretrain").adapter() is None:
+            return model
+        return choose_attention(self.build_start(model.device)[1], model.device)
+
+    def adapted_base(self, device: Any) -> Any:
+        """The policy that likelihood training kept, with its adapter apart, to be trained on."""
+        device, adapter = torch.device(device), self.settings("pretrain").adapter()
+        model = get_peft_model(choose_attention(self.build_start(device)[1], device), adapter)
+        load_weights(model, stage_folder(self.recipe, "pretrain") / ADAPTER)
+        return model.to(device)
+
+    def keep_beside(self, run: StageRun, model: Any) -> list[Path]:
+        """The adapter of base, and the counts of a vocabulary that was cut."""
+        adapter, vocabulary = run.folder / ADAPTER, run.folder / VOCABULARY
+        if not isinstance(model, PeftModel):
+            return [file for file in (vocabulary,) if file.is_file()]
+        if run.processes.is_first:
+            model.save_pretrained(str(adapter))
+            (adapter / "README.md").unlink(missing_ok=True)  # peft's
+        return [adapter, *(file for file in (vocabulary,) if file.is_file())]
 
     def likelihood_parts(self, run: StageRun, model: Any, processor: Any, settings: Any) -> LikelihoodParts:
         """TRL's `SFTTrainer`, on prompts and answers."""
@@ -190,7 +234,9 @@ class TextKind(WorldKind):
         def train(model: Any, *splits: Any, **arguments: Any) -> Any:
             return finetune(model, processor, *splits, **arguments)
 
-        adapted = model if adapter is None else get_peft_model(model, adapter)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.recipe.seed)  # decides where the adapter begins
+            adapted = model if adapter is None else get_peft_model(model, adapter)
         return LikelihoodParts(train=train, model=adapted, tokens=tokens, settings={})
 
     def build_processor(self) -> LanguageWorldModelProcessor:
@@ -198,26 +244,81 @@ class TextKind(WorldKind):
         source = self.settings("tokenizer").source
         place = checkpoint_folder(self.recipe, TEXT_TOKENIZER) if source == SCRATCH else source
         template = getattr(world_module(self.recipe), "PROMPT_TEMPLATE", None)
-        return LanguageWorldModelProcessor(
-            AutoTokenizer.from_pretrained(find_place(str(place))), prompt_template=template
-        )
+        tokenizer = AutoTokenizer.from_pretrained(find_language_model(str(place)))
+        return LanguageWorldModelProcessor(tokenizer, prompt_template=template)
 
-    def build_policy(self, processor: LanguageWorldModelProcessor) -> Any:
-        """The model that likelihood training starts from: one of the Hub, or one with fresh weights."""
+    def build_policy(self, processor: LanguageWorldModelProcessor, device: Any = "cpu") -> Any:
+        """The model that likelihood training starts from: one that is trained already, or one with fresh weights."""
         from ...training.language import build_language_policy
 
         settings = self.settings("pretrain")
         if settings.start_from:
             # Unpickling weights of a repository could run its code; as safetensors alone, they do not.
-            return load_transformer(find_place(settings.start_from), dtype="auto")
+            return load_transformer(find_language_model(settings.start_from), dtype=self._dtype(device))
         return build_language_policy(processor.tokenizer, **settings.policy_sizes(), seed=self.recipe.seed)
+
+    def build_start(self, device: Any = "cpu") -> tuple[LanguageWorldModelProcessor, Any]:
+        """Processor and model that likelihood training starts from, their vocabulary cut if that is asked for."""
+        processor = self.build_processor()
+        if not self.settings("pretrain").trim_vocabulary:
+            return processor, self.build_policy(processor, device)
+        folder = self.trimmed()
+        cut = LanguageWorldModelProcessor(
+            AutoTokenizer.from_pretrained(folder), prompt_template=processor.prompt_template
+        )
+        return cut, load_transformer(folder, dtype=self._dtype(device))
+
+    def trimmed(self) -> Path:
+        """Folder of the model to start from with the vocabulary that the training texts and the world need."""
+        settings = self.settings("pretrain")
+        made_from = {
+            "tokenizer": self.tokenizer_source(),
+            "model": self.start_identity(),
+            "texts": find_stage("collect").fingerprint(self.recipe),
+            "lexicon": fingerprint({"texts": self.lexicon()}),
+            "revision": TRIMMING,
+        }
+
+        def build(folder: Path) -> None:
+            processor = self.build_processor()
+            whole = processor.tokenizer
+            cut, kept = trim_tokenizer(whole, chain(self.texts("train", processor), self.lexicon()))
+            model = load_transformer(find_language_model(settings.start_from), dtype="auto")
+            size = model.get_input_embeddings().weight.shape[0]
+            trim_model(model, kept, cut)
+            model.save_pretrained(folder)
+            cut.save_pretrained(str(folder))
+            fallback = {
+                split: dataclasses.asdict(count_fallback(whole, cut, kept, self.texts(split, processor)))
+                for split in SPLITS
+            }
+            write_json(folder / VOCABULARY, {"tokens": len(kept), "tokens_before": size, "texts": fallback})
+
+        return cached("language_models", fingerprint(made_from), build)
+
+    def texts(self, split: str, processor: LanguageWorldModelProcessor) -> Iterator[str]:
+        """Prompts, as the model sees them, and answers of a split."""
+        rows = self.stored(split)
+        return chain(map(processor.render, rows["prompt"]), rows["completion"])
+
+    def lexicon(self) -> list[str]:
+        """Texts with the words that the world can have, where its module tells them."""
+        lexicon = getattr(world_module(self.recipe), "lexicon", None)
+        return [] if lexicon is None else list(lexicon(**self._known_keys(lexicon)))
+
+    def _known_keys(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Keys of the stage collect that a function of the world takes; most, such as sizes of games, it does not."""
+        known = inspect.signature(function).parameters
+        return {name: value for name, value in self.settings("collect").arguments.items() if name in known}
+
+    def _dtype(self, device: Any) -> torch.dtype:
+        settings = self.settings("pretrain")
+        return weights_dtype(settings.bf16, device, frozen=settings.adapter() is not None)
 
     def nothing_changes(self, states: Iterable[str]) -> list[str]:
         """The world's answer that nothing changes, for each of some states, in the form that the recipe asks for."""
         answer = world_module(self.recipe).nothing_changes
-        known = inspect.signature(answer).parameters
-        # Most keys of collect, such as sizes of games, do not change the form of an answer.
-        asked = {name: value for name, value in self.settings("collect").arguments.items() if name in known}
+        asked = self._known_keys(answer)
         return [answer(state, **asked) for state in states]
 
     def evaluate(
@@ -232,6 +333,7 @@ class TextKind(WorldKind):
         """See [`~rlvr_world_hf.evaluation.answers.evaluate_answers`]."""
         named = {metric.name: metric for metric in (*rewards, *metrics)}
         rows = self.rows("test", count=settings.windows)
+        limits = {"max_new_tokens": settings.max_new_tokens, "batch_size": settings.batch_size, "share": share}
         return evaluate_answers(
             checkpoints,
             rows,
@@ -243,10 +345,19 @@ class TextKind(WorldKind):
             # Without `reject_repetition`, which is for frames only: the record must not claim it.
             draws=dataclasses.replace(settings.draws(), sampling=Sampling(temperature=settings.temperature)),
             best_sampling=settings.best(self),
-            max_new_tokens=settings.max_new_tokens,
-            batch_size=settings.batch_size,
-            share=share,
+            given=self._given(settings, rows, **limits),
+            **limits,
         )
+
+    def _given(self, settings: Any, rows: datasets.Dataset, **limits: Any) -> dict[str, list[str]]:
+        """Answers of the language model as it was installed, with examples in the prompt, if they are asked for."""
+        if not settings.few_shot:
+            return {}
+        processor = self.build_processor()
+        start = find_language_model(self.settings("pretrain").start_from)
+        model = choose_attention(load_transformer(start, dtype=torch.float32)).eval()
+        answers = answer_few_shot(model, processor, rows, self.stored("train"), count=settings.few_shot, **limits)
+        return {FEW_SHOT: answers}
 
     def measure(
         self, model: Any, processor: Any, rewards: list[Any], metrics: list[Any], *, count: int
@@ -320,6 +431,33 @@ class TextKind(WorldKind):
                 "lower it, or give 0 for all of them."
             )
         return count
+
+
+def told_vocabulary(counts: Mapping[str, Any]) -> str:
+    """
+    How far a vocabulary was cut, in a sentence.
+
+    Args:
+        counts (`Mapping[str, Any]`):
+            The content of [`VOCABULARY`].
+
+    Returns:
+        `str`: the sentence, with the texts of each split that are written in smaller pieces since.
+
+    Example:
+
+    ```python
+    >>> whole = {"texts": 9, "texts_in_pieces": 0, "tokens": 90, "tokens_cut": 90}
+    >>> told_vocabulary({"tokens": 2, "tokens_before": 8, "texts": {"test": whole | {"texts_in_pieces": 3}}})
+    'vocabulary cut from 8 to 2 tokens; texts in smaller pieces: 3 of 9 in test'
+
+    ```
+    """
+    pieces = [f"{of['texts_in_pieces']} of {of['texts']} in {split}" for split, of in counts["texts"].items()]
+    return (
+        f"vocabulary cut from {counts['tokens_before']} to {counts['tokens']} tokens; texts in smaller pieces: "
+        f"{', '.join(pieces)}"
+    )
 
 
 def _spread(items: list[Any], count: int) -> list[Any]:

@@ -14,13 +14,16 @@ from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results, write_results
 from ...evaluation.sharing import ALONE, Share
 from ...hub import load_world_model
+from ..content import checkpoint_identity, named_folders
 from ..keys import key
 from ..kinds import WorldKind, kind_of
 from ..named_parts import build_metrics, build_rewards, refuse_below, refuse_unknown, try_parts
+from ..places import check_world_model
 from ..recipe import Recipe
 from ..stage import StageRun, checkpoint_folder, stage
 from ..world import is_text
 from .grpo import grpo
+from .pretrain import pretrain
 
 
 REVISION = 1
@@ -28,6 +31,9 @@ REVISION = 1
 
 CHECKPOINTS = ("base", "control", "rlvr")
 """The checkpoints of a run, as folders of its output and as rows of its table."""
+
+YARDSTICKS = ("copy_last", "few_shot", "nothing_changes", "oracle", "tokenizer_floor")
+"""Rows of no checkpoint of a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +58,29 @@ class EvaluateSettings:
         [], "Metrics of this world, beside the standard ones: import paths of rewards."
     )
     max_new_tokens: int = key(256, "In a world of text: tokens after which an answer is cut off.")
+    few_shot: int = key(
+        0,
+        "In a world of text: examples in the prompt of the row few_shot, of the model that pretrain starts from as it "
+        "was installed; 0: no such row.",
+        counts_at_default=False,
+    )
+    further_rows: dict[str, str] = key(
+        {},
+        "Rows of checkpoints from elsewhere, such as of another run: a row's name, and a folder, bundled name or Hub "
+        "id.",
+        counts_at_default=False,
+    )
     batch_size: int = key(128, "Predictions in memory at a time.", affects_result=False)
 
     def __post_init__(self) -> None:
         self.draws()  # raises before anything is trained, if the settings cannot be used
-        least = {"windows": 0, "validation_windows": 1, "max_new_tokens": 1, "batch_size": 1}
+        least = {"windows": 0, "validation_windows": 1, "max_new_tokens": 1, "batch_size": 1, "few_shot": 0}
         refuse_below(least, self, where="evaluate")
+        taken = sorted({*self.further_rows} & {*CHECKPOINTS, *YARDSTICKS})
+        if taken:
+            raise ValueError(
+                f"evaluate.further_rows: expected other names than those of a run's own rows, got {taken}."
+            )
 
     def sampling(self) -> Sampling:
         """Sampling settings of the rows without best sampling."""
@@ -83,12 +106,35 @@ def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
     metrics = build_metrics(settings.metrics, where="evaluate.metrics")
     try_parts(metrics, kinds=kind.states(), where="evaluate.metrics")
     refuse_unknown(settings.best_sampling, CHECKPOINTS, where="evaluate.best_sampling")
+    for row, place in settings.further_rows.items():
+        check_world_model(place, where=f"evaluate.further_rows.{row}")
+    if settings.few_shot and not (is_text(recipe) and pretrain.read(recipe).start_from):
+        raise ValueError(
+            f"evaluate.few_shot: expected 0 without a language model that pretrain.start_from names, got "
+            f"{settings.few_shot}; leave it out."
+        )
     if settings.choose_by:
         names = dict.fromkeys(metric.name for metric in kind.measured(rewards, metrics))
         refuse_unknown([settings.choose_by], [*names], where="evaluate.choose_by")
 
 
-@stage(settings=EvaluateSettings, revision=REVISION, after=("control",), tries=_try, shares_processes=True)
+def _made_from(recipe: Recipe) -> Any:
+    """By their content: the checkpoints of further rows, and folders that metrics read, as of a model that judges."""
+    settings = evaluate.read(recipe)
+    rows = {row: checkpoint_identity(place) for row, place in settings.further_rows.items()}
+    folders = named_folders(settings.metrics)
+    return {"rows": rows, "folders": folders} if rows and folders else rows or folders
+
+
+@stage(
+    settings=EvaluateSettings,
+    revision=REVISION,
+    after=("control",),
+    made_from=_made_from,
+    by_content=("further_rows",),
+    tries=_try,
+    shares_processes=True,
+)
 def evaluate(run: StageRun) -> list[Path]:
     """
     Measure `copy_last`, `tokenizer_floor` and the checkpoints base, control and rlvr on held-out episodes.
@@ -104,10 +150,8 @@ def evaluate(run: StageRun) -> list[Path]:
     Returns:
         `list[Path]`: `results.json`.
     """
-    checkpoints = {
-        name: load_world_model(checkpoint_folder(run.recipe, name), device=run.processes.device)
-        for name in CHECKPOINTS
-    }
+    places = {**run.settings.further_rows, **{name: checkpoint_folder(run.recipe, name) for name in CHECKPOINTS}}
+    checkpoints = {name: load_world_model(place, device=run.processes.device) for name, place in places.items()}
     results = measure_checkpoints(run.recipe, checkpoints, share=run.processes.share)
     file = run.folder / "results.json"
     return [write_results(results, file) if run.processes.is_first else file]
@@ -142,7 +186,12 @@ def measured_names(recipe: Recipe) -> list[str]:
     ends = ["", *([BEST_OF.rstrip("_")] if counts else []), *(f"{BEST_OF}{count}" for count in counts)]
     if is_text(recipe):
         ends += [f"_{label}" for label in CLASSES]
-    named = {f"{metric.name}{end}": None for metric in metrics for end in ends}
+    # Predictions that a metric compares with each other have no best one.
+    named = {
+        f"{metric.name}{end}": None
+        for metric in metrics
+        for end in (ends[:1] if getattr(metric, "needs_group", False) else ends)
+    }
     for metric in metrics:
         named |= dict.fromkeys(getattr(metric, "diagnoses", ()))
     return [*named, *(rate for rate in RATES if rate not in named)]

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ...hub import load_world_model, save_world_model
+from ...hub.checkpoint import load_processor
+from ...rewards.action_recovery import inverse_model_of
+from ..content import named_folders
 from ..keys import key
 from ..kinds import kind_of
 from ..named_parts import build_rewards, named_setting, refuse_below, reward_weights, try_parts
-from ..precision import BF16, Bfloat16, use_bfloat16
+from ..precision import BF16, Bfloat16, use_bfloat16, weights_dtype
 from ..progress import HISTORY, write_json
 from ..recipe import Recipe
 from ..result_settings import LAST
@@ -36,6 +39,12 @@ class GrpoSettings:
         None, "Rank of a LoRA adapter on all linear layers, which RL trains; 0: the whole policy; null: as pretrain."
     )
     lora_alpha: int | None = key(None, "Scale of the LoRA adapter; null: as pretrain.")
+    continue_adapter: bool = key(
+        False,
+        "For text: whether RL goes on with pretrain's own adapter, on the weights that it was trained on; base is "
+        "then a frozen copy of it. If not, RL has a fresh adapter on base.",
+        counts_at_default=False,
+    )
     validation_windows: int = key(64, "Validation windows to roll out when `eval_strategy` asks for it.")
     choose_by: str = key(
         LAST, "Which checkpoint is saved: the last, or the best at a metric of the table, at each `save_steps`."
@@ -111,7 +120,13 @@ def _choice(recipe: Recipe, settings: GrpoSettings) -> dict[str, Any]:
 
 def _try(recipe: Recipe, settings: GrpoSettings) -> None:
     """The rewards, the adapter and the trainer's config."""
-    kind = kind_of(recipe)
+    kind, earlier = kind_of(recipe), pretrain.read(recipe)
+    has_own_shape = settings.lora_rank is not None or settings.lora_alpha is not None
+    if settings.continue_adapter and (has_own_shape or earlier.adapter() is None or not earlier.max_steps):
+        raise ValueError(
+            "grpo.continue_adapter: expected an adapter that pretrain trains (pretrain.lora_rank) and no lora_rank or "
+            "lora_alpha of RL's own, got true without; leave it out."
+        )
     rewards, weights = build_rewards(settings.rewards)
     try_parts(rewards, kinds=kind.states(), where="grpo.rewards")
     refuse_unknown_choice(recipe, settings.choose_by, count=settings.measured_windows, usual=LAST, where="grpo")
@@ -119,7 +134,12 @@ def _try(recipe: Recipe, settings: GrpoSettings) -> None:
         config = make_config(recipe, settings, weights, Processes().device)
         config.refuse_for_world(rewards, fixed_length=kind.fixed_length)
     with named_setting("grpo", "peft.LoraConfig refuses the settings", "Change lora_rank or lora_alpha."):
-        settings.adapter(pretrain.read(recipe))
+        settings.adapter(earlier)
+
+
+def _folders(recipe: Recipe) -> Any:
+    """What rewards read, such as an inverse model."""
+    return named_folders(grpo.read(recipe).rewards)
 
 
 @stage(
@@ -128,6 +148,7 @@ def _try(recipe: Recipe, settings: GrpoSettings) -> None:
     after=("pretrain",),
     makes=("rlvr",),
     forwards_to=config_class,
+    made_from=_folders,
     tries=_try,
     shares_processes=True,
 )
@@ -140,11 +161,13 @@ def grpo(run: StageRun) -> list[Path]:
     from ...hub.training_checkpoints import best_checkpoint, last_checkpoint, load_weights, trained_seconds
     from ...training import WorldModelGRPOTrainer
     from ...training.callbacks import Clock
+    from ...training.stopping import StopWhenAsked, held_back
 
     recipe, settings, kind = run.recipe, run.settings, kind_of(run.recipe)
     rewards, weights = build_rewards(settings.rewards)
     config = make_config(recipe, settings, weights, run.processes.device)
-    model, processor = load_world_model(checkpoint_folder(recipe, "base"), device=run.processes.device)
+    model, processor, adapter = _policy(run)
+    clock = Clock()
     trainer = WorldModelGRPOTrainer(
         model,
         rewards,
@@ -152,18 +175,36 @@ def grpo(run: StageRun) -> list[Path]:
         kind.rows("train"),
         kind.rows("validation", count=settings.validation_windows),
         processing_class=processor,
-        callbacks=[Clock()],
-        peft_config=settings.adapter(pretrain.read(recipe)),
+        callbacks=[clock],
+        peft_config=adapter,
     )
     how = {"every_steps": int(config.save_steps), "at_start": True, "with_loss": settings.asks_for_evaluations}
     watch(recipe, processor, settings, **how)(trainer)
     run.clock.continue_from(trained_seconds(run.folder))
-    trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
+    with held_back() as asked:
+        trainer.add_callback(StopWhenAsked(asked, save_every=config.checkpoint_interval))
+        trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
     if settings.chooses_best and (last := last_checkpoint(run.folder)):
         load_weights(trainer.model, best_checkpoint(last))
     checkpoint, history = run.folder / "rlvr", run.folder / HISTORY
     if run.processes.is_first:
         # Among several processes, accelerate has wrapped the model.
-        save_world_model(checkpoint, trainer.accelerator.unwrap_model(trainer.model), processor)
-        write_json(history, {"log_history": trainer.state.log_history})
+        policy = trainer.accelerator.unwrap_model(trainer.model)
+        save_world_model(checkpoint, policy, processor, inverse_model=inverse_model_of(rewards))
+        # Where a run was finished before, nothing was counted now.
+        seconds = max(clock.seconds, trained_seconds(run.folder))
+        write_json(history, {"log_history": trainer.state.log_history, "trained_seconds": seconds})
     return [checkpoint, history]
+
+
+def _policy(run: StageRun) -> tuple[Any, Any, Any]:
+    """The policy, its processor, and the fresh adapter that it is to be given; `None` if there is none."""
+    recipe, settings, device = run.recipe, run.settings, run.processes.device
+    base = checkpoint_folder(recipe, "base")
+    if settings.continue_adapter:
+        return kind_of(recipe).adapted_base(device), load_processor(base), None
+    adapter = settings.adapter(pretrain.read(recipe))
+    # Policies of step blocks were trained with activations in float32, and keep them.
+    is_frozen = adapter is not None and not kind_of(recipe).fixed_length
+    dtype = weights_dtype(settings.bf16, device, frozen=is_frozen)
+    return *load_world_model(base, device=device, dtype=dtype), adapter

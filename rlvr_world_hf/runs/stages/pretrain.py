@@ -18,6 +18,7 @@ from ..recipe import Recipe
 from ..result_settings import LOSS
 from ..stage import Processes, StageRun, stage, stage_folder
 from ..watching import MEASURED_WINDOWS, SHOWN_WINDOWS, higher_is_better, refuse_unknown_choice, watch
+from ..world import is_text
 
 
 REVISION = 1
@@ -40,7 +41,11 @@ class PretrainSettings:
     sensor_bins: int = key(0, "Bins of each dimension of a state, with frames or without; 0 for no sensors.")
     max_steps: int = key(450_000, "Updates; 0, with start_from: no training, base is what it starts from.")
     eval_steps: int = key(500, "Updates between two evaluations, each followed by a checkpoint.")
-    batch_size: int = key(32, "Windows per update and process.")
+    batch_size: int = key(
+        32,
+        "Windows per update and process; with gradient_accumulation_steps, of each of the parts of an update, which "
+        "in a world of text are cut by length.",
+    )
     learning_rate: float = key(5e-5, "Learning rate of AdamW.")
     warmup_steps: int = key(5000, "Updates over which the learning rate rises from 0.")
     bf16: Bfloat16 = BF16
@@ -58,6 +63,12 @@ class PretrainSettings:
     measured_windows: int = MEASURED_WINDOWS
     shown_windows: int = SHOWN_WINDOWS
     max_length: int = key(1024, "For text: maximum length of prompt and answer in tokens; longer ones are left out.")
+    trim_vocabulary: bool = key(
+        False,
+        "For text: whether the vocabulary of start_from and tokenizer.source is cut to what the training texts and "
+        "the world's own words need.",
+        counts_at_default=False,
+    )
     lora_rank: int = key(0, "For text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
     lora_alpha: int = key(16, "For text: scale of the LoRA adapter.")
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -122,6 +133,11 @@ def _try(recipe: Recipe, settings: PretrainSettings) -> None:
     """The policy, its adapter and the trainer's arguments."""
     if settings.max_steps == 0 and not settings.start_from:
         raise ValueError("pretrain.max_steps: expected updates for a fresh policy, got 0; give some, or a start_from.")
+    if settings.trim_vocabulary and not (is_text(recipe) and settings.start_from):
+        raise ValueError(
+            "pretrain.trim_vocabulary: expected false without a language model that start_from names, got true; leave "
+            "it out."
+        )
     kind_of(recipe).try_start(settings)
     settings.adapter()
     refuse_unknown_choice(recipe, settings.choose_by, count=settings.measured_windows, usual=LOSS, where="pretrain")
@@ -211,7 +227,7 @@ def likelihood_training(
         checkpoint (`str`):
             Folder of the stage to save the best checkpoint in.
         limits (`dict[str, Any]`):
-            Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of
+            Where training starts and ends: `max_steps`, `minimum_seconds`, `continue_from` and `schedule` of
             `training.LikelihoodConfig`.
 
     Returns:
@@ -245,4 +261,4 @@ def _save(run: StageRun, checkpoint: str, model: Any, processor: Any, history: d
     if run.processes.is_first:
         save_world_model(outputs[0], model, processor)
         write_json(outputs[1], history)
-    return outputs
+    return [*outputs, *kind_of(run.recipe).keep_beside(run, model)]

@@ -101,6 +101,10 @@ class RecordedTransitions:
     leave_out: tuple[str, ...] = described((), "Games to leave out; the authors leave out dishwasher.")
     """Games that are left out."""
 
+    test_games: tuple[str, ...] = described((), "Games that are tested on and in no training data; none: the files'.")
+    """Games whose steps, of both files, are the test split; nothing of them is trained or chosen on. Steps of other
+    games in the test file are left out then. By default the split is that of the files, which share their games."""
+
     changed_to_unchanged: tuple[int, int] | None = described(None, "Ratio of the training split, such as [100, 40].")
     """Ratio of changed to unchanged transitions in the training split, met by leaving out unchanged ones: the paper
     has 100:40 for the binary and 100:5 for the task-specific reward. `None` keeps all."""
@@ -151,7 +155,9 @@ class RecordedTransitions:
         for file in FILES:
             for record in self._records(file):
                 step = read_object_step(record, self.task)
-                split = "validation" if file == "train" and self._is_for_validation(step) else file
+                split = self._split(file, step)
+                if split is None:
+                    continue
                 transition = self._transition(f"{record['game']}/{record['state_id']}", step, rules, examples, length)
                 if transition is None:
                     self.too_long[split] += 1
@@ -213,6 +219,14 @@ class RecordedTransitions:
                     is_changed=_is_changed(step.current, step.following),
                 )
         return None
+
+    def _split(self, file: str, step: ObjectStep) -> str | None:
+        """The split of a step in a file; `None` if it is in none."""
+        if step.game in self.test_games:
+            return "test"
+        if file == "train":
+            return "validation" if self._is_for_validation(step) else "train"
+        return None if self.test_games else file
 
     def _is_for_validation(self, step: ObjectStep) -> bool:
         objects = json.dumps(list(step.current.objects.values()))

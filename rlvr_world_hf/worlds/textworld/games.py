@@ -48,6 +48,9 @@ SILENCED = dict.fromkeys(("UnsupportedGameWarning", "TruncatedInputActionWarning
 LOOKING = ("look", "inventory", "examine")
 """Verbs that never change anything."""
 
+NAMED_KINDS = ("c", "d", "f", "k", "o", "r", "s")
+"""Containers, doors, food, keys, other things, rooms and supporters, as TextWorld calls them."""
+
 PATIENCE = 100
 """Commands in a row without a new transition, after which a small game is given up as exhausted."""
 
@@ -399,3 +402,29 @@ def _draw(rng: np.random.Generator, commands: list[str]) -> str:
 def nothing_changes(state: str) -> str:
     """The answer that nothing changes; the same in each state."""
     return NO_CHANGE
+
+
+def lexicon() -> Iterator[str]:
+    r"""
+    Each name that TextWorld's grammar gives to a thing or a room, as states, answers and commands have it.
+
+    Yields:
+        `str`: a short text with one name.
+
+    Raises:
+        ImportError: If TextWorld is not installed.
+
+    Example:
+
+    ```python
+    >>> next(text for text in lexicon() if "chest" in text)
+    '+ in(chest, chest)\n> take chest from chest'
+
+    ```
+    """
+    generator = import_textworld().generator
+    grammar = generator.Grammar(rng=np.random.RandomState(0))
+    for kind in NAMED_KINDS:
+        for name in grammar.get_all_names_for_type(kind, include_adj=grammar.options.include_adj):
+            # In facts, which are in lower case, at their beginning and after a space; and in commands.
+            yield f"+ in({name.lower()}, {name.lower()})\n> take {name} from {name}"

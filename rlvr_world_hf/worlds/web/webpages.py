@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from urllib.parse import urlsplit
 
 from ...data.transition import Transition
 from .change import PageChange, page_difference
-from .site import AREAS, Site, serve_site
+from .site import AREAS, PRODUCTS, QUESTIONS, SETTINGS, TASKS, TOPICS, WORDS, Site, serve_site
 from .tree import FIELD_ROLES, PageElement, numbered_nodes, write_page
 
 
@@ -235,7 +236,9 @@ def collect_transitions(
         return
     # Each part starts a site and a browser, so it holds several sessions.
     parts = [seeds[start : start + 4] for start in range(0, len(seeds), 4)]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    # Ctrl-C is sent to all of them, and is this process's affair alone.
+    deaf: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **deaf) as pool:
         for transitions in pool.map(partial(_listed_sessions, steps=steps, site_seed=site_seed), parts):
             yield from transitions
 
@@ -399,3 +402,15 @@ def open_browser() -> Iterator[Browser]:
 def nothing_changes(state: str) -> str:
     """The answer that nothing changes; the same in each state."""
     return PageChange().text
+
+
+def lexicon() -> Iterator[str]:
+    """
+    Each text of the site that a page or an answer may have, as it stands there.
+
+    Yields:
+        `str`: the text in quotes, as a name, and after a space.
+    """
+    texts = (*PRODUCTS, *TASKS, *WORDS, *SETTINGS.values(), *TOPICS, *QUESTIONS, *QUESTIONS.values(), *AREAS)
+    for text in texts:
+        yield f"'{text}' {text}"

@@ -1,5 +1,6 @@
 """A world of text through all stages in one command."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,19 +8,23 @@ from typing import Any
 import datasets
 import pytest
 import torch
+from peft import get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlvr_world_hf import LanguageWorldModelProcessor, WorldModelPipeline
 from rlvr_world_hf.commands import cli
+from rlvr_world_hf.commands.tools.bundle import bundle_checkpoints
 from rlvr_world_hf.data.folder import UnusableEpisodesError
 from rlvr_world_hf.data.transition import Transition
 from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.hub.terms import GEMMA
 from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.kinds.kind import SPLITS
-from rlvr_world_hf.runs.recipe import Recipe, load_recipe
+from rlvr_world_hf.runs.kinds.text import told_vocabulary
+from rlvr_world_hf.runs.recipe import STAGES, Recipe, load_recipe
 from rlvr_world_hf.runs.run import run, summary
-from rlvr_world_hf.runs.stage import find_stage, try_stages
+from rlvr_world_hf.runs.stage import find_stage, stage_folder, try_stages
 from tests.local_hub import Repository
 from tests.recorded_outputs import hold_against_records
 from tests.small_runs import SMALL_TEXT, small_text_recipe
@@ -98,6 +103,125 @@ def test_an_adapter_goes_through_all_stages(cache: Path, finished: Recipe, tmp_p
     assert "rlvr" in read_results(recipe.output_dir / "results.json")["rows"]
 
 
+SMALL_GEMMA = {
+    "collect.train": 4,
+    "collect.validation": 1,
+    "collect.test": 1,
+    "collect.length": 10,
+    "collect.processes": 1,
+    "pretrain.max_steps": 4,
+    "pretrain.eval_steps": 2,
+    "grpo.max_steps": 2,
+    "grpo.save_steps": 1,
+    "control.max_steps": 2,
+    "evaluate.windows": 6,
+    "pretrain.bf16": False,  # the same on every machine
+    "grpo.bf16": False,
+}
+
+
+@pytest.fixture(scope="module")
+def gemma(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    folder = tmp_path_factory.mktemp("gemma")
+    recipe = load_recipe("textworld/gemma_debug", overrides={**SMALL_GEMMA, "output_dir": str(folder)})
+    try_stages(recipe, STAGES)
+    run(recipe)
+    return recipe
+
+
+def test_a_language_model_goes_through_all_stages(gemma: Recipe) -> None:
+    results = read_results(gemma.output_dir / "results.json")
+    checkpoints = ["base", "base_best_sampling", "control", "rlvr"]
+    assert list(results["rows"]) == ["nothing_changes", "oracle", "few_shot", "scratch", *checkpoints]
+    assert {"exact_match", "exact_match_changed", "exact_match_unchanged"} <= results["rows"]["few_shot"].keys()
+    assert results["rows"]["scratch"]["exact_match"]["mean"] > 0, "it was trained on games of that kind"
+
+
+def test_its_card_names_the_terms_of_the_weights(gemma: Recipe) -> None:
+    card = (gemma.output_dir / "README.md").read_text()
+    assert GEMMA.notice in card and "license: gemma" in card
+    with pytest.raises(ValueError, match="under gemma terms; only their results may be committed"):
+        bundle_checkpoints(gemma.output_dir, "gemma", into=gemma.output_dir)
+
+
+def test_its_vocabulary_is_cut_and_the_cut_counted(gemma: Recipe, caplog: pytest.LogCaptureFixture) -> None:
+    counts = json.loads((gemma.output_dir / "vocabulary.json").read_text())
+    whole = kind_of(gemma).build_processor().tokenizer
+    cut = AutoTokenizer.from_pretrained(gemma.output_dir / "rlvr")
+    assert counts["tokens"] == len(cut) < counts["tokens_before"] == len(whole)
+    rows = kind_of(gemma).stored("train")
+    assert counts["texts"]["train"]["texts"] == 2 * len(rows) and counts["texts"]["train"]["texts_in_pieces"] == 0
+    for text in [*rows["prompt"], *rows["completion"]]:
+        assert cut.convert_ids_to_tokens(cut(text).input_ids) == whole.convert_ids_to_tokens(whole(text).input_ids)
+    assert set(counts["texts"]) == {"train", "validation", "test"}
+    assert "vocabulary cut from" in told_vocabulary(counts)
+
+
+@pytest.mark.parametrize("name", ["base", "control", "rlvr"])
+def test_its_checkpoints_are_plain_folders_of_transformers(gemma: Recipe, name: str) -> None:
+    folder = gemma.output_dir / name
+    assert not list(folder.glob("adapter*"))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert model.dtype == torch.float32 and model.config.vocab_size == len(tokenizer)
+    pipeline = WorldModelPipeline.from_pretrained(folder)
+    prompt = pipeline.processor.write_prompt("at(player, attic)", "look")
+    ids = tokenizer(prompt, return_tensors="pt").input_ids
+    assert ids[0, 0] == tokenizer.bos_token_id == model.config.bos_token_id
+    assert (model(ids).logits - pipeline.model(ids).logits).abs().max() < 1e-4
+
+
+def test_rl_goes_on_with_the_adapter_of_base(gemma: Recipe) -> None:
+    """What RL begins with and holds on to is base, to the last bit of its adapter; one matrix of low rank in all."""
+    kind = kind_of(gemma)
+    base, start = (load_file(place / "model.safetensors") for place in (gemma.output_dir / "base", kind.trimmed()))
+    adapted = kind.adapted_base("cpu")
+    prompts = torch.tensor([kind.build_start()[0].encode_prompt(["at(player, attic)\n> look\n"])[0]])
+    plain = AutoModelForCausalLM.from_pretrained(gemma.output_dir / "base").eval()
+    assert (adapted.eval()(prompts).logits - plain(prompts).logits).abs().max() < 1e-5
+    history = json.loads((stage_folder(gemma, "grpo") / "history.json").read_text())["log_history"]
+    assert next(entry["kl"] for entry in history if "kl" in entry) == pytest.approx(0, abs=1e-6)
+    rlvr = load_file(gemma.output_dir / "rlvr" / "model.safetensors")
+    rank = kind.settings("pretrain").lora_rank
+    for name, weights in rlvr.items():
+        change = weights - start[name].float()
+        assert torch.linalg.matrix_rank(change, rtol=1e-3) <= rank if change.ndim == 2 else not change.any(), name
+    assert any(not torch.equal(base[name], start[name].float()) for name in base)
+
+
+def test_losses_are_logged_in_nats_an_answer(gemma: Recipe) -> None:
+    history = json.loads((stage_folder(gemma, "pretrain") / "history.json").read_text())["log_history"]
+    measured = [entry for entry in history if "eval_nats_per_answer" in entry]
+    assert len(measured) == 2 and all(entry["eval_nats_per_answer"] > entry["eval_loss"] for entry in measured)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"pretrain.lora_rank": 0}, "grpo.continue_adapter: expected an adapter that pretrain trains"),
+        ({"grpo.lora_rank": 2}, "grpo.continue_adapter: expected an adapter that pretrain trains"),
+        ({"evaluate.few_shot": -1}, "evaluate.few_shot: expected 0 or more, got -1"),
+        ({"evaluate.further_rows": {"rlvr": "textworld-base"}}, r"other names than those of a run's own rows, got"),
+        ({"evaluate.further_rows": {"scratch": "no-such-model"}}, r"evaluate.further_rows.scratch: expected a world"),
+    ],
+)
+def test_settings_that_do_not_fit_a_language_model_are_refused(change: dict[str, Any], told: str) -> None:
+    with pytest.raises((FileNotFoundError, ValueError), match=told):
+        try_stages(load_recipe("textworld/gemma_debug", overrides=change), STAGES)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"pretrain.trim_vocabulary": True}, "pretrain.trim_vocabulary: expected false without a language model"),
+        ({"evaluate.few_shot": 2}, "evaluate.few_shot: expected 0 without a language model"),
+        ({"grpo.continue_adapter": True}, "grpo.continue_adapter: expected an adapter"),
+    ],
+)
+def test_a_policy_from_scratch_takes_none_of_it(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        try_stages(load_recipe("textworld/debug", overrides=change), STAGES)
+
+
 @pytest.fixture
 def language_model(tmp_path: Path) -> Path:
     """A plain language model as the Hub has them: bfloat16, embeddings tied, its weights in several files."""
@@ -119,8 +243,24 @@ def from_language_model(folder: Path, start: str) -> Any:
 def test_training_starts_from_a_plain_language_model(language_model: Path, tmp_path: Path) -> None:
     model = from_language_model(tmp_path, str(language_model))
     expected = AutoModelForCausalLM.from_pretrained(language_model)
-    assert model.dtype == expected.dtype == torch.bfloat16 and not (tmp_path / "run").exists()
-    assert all(torch.equal(weights, model.state_dict()[name]) for name, weights in expected.state_dict().items())
+    assert expected.dtype == torch.bfloat16 and not (tmp_path / "run").exists()
+    assert model.dtype == torch.float32, "updates are too small for what is trained in bfloat16"
+    assert all(
+        torch.equal(weights.float(), model.state_dict()[name]) for name, weights in expected.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize(("bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_what_an_adapter_leaves_alone_is_cast_once(
+    language_model: Path, tmp_path: Path, bf16: bool, dtype: torch.dtype
+) -> None:
+    start = {"pretrain.start_from": str(language_model), "tokenizer.source": str(language_model)}
+    recipe = small_text_recipe(tmp_path / "run", **start, **{"pretrain.lora_rank": 2, "pretrain.bf16": bf16})
+    kind = kind_of(recipe)
+    processor, model = kind.build_start()
+    adapted = get_peft_model(model, kind.settings("pretrain").adapter())
+    dtypes = {name.rpartition("lora_")[1]: weights.dtype for name, weights in adapted.named_parameters()}
+    assert dtypes == {"": dtype, "lora_": torch.float32}
 
 
 def test_training_starts_from_a_language_model_of_the_hub(hub: Any, language_model: Path, tmp_path: Path) -> None:
@@ -128,7 +268,7 @@ def test_training_starts_from_a_language_model_of_the_hub(hub: Any, language_mod
     files = {file.name: file.read_bytes() for file in language_model.iterdir()}
     hub.repositories["model", "someone/language"].commit(files)
     model = from_language_model(tmp_path, "someone/language")
-    expected = AutoModelForCausalLM.from_pretrained(language_model)
+    expected = AutoModelForCausalLM.from_pretrained(language_model).float()
     assert all(torch.equal(weights, model.state_dict()[name]) for name, weights in expected.state_dict().items())
 
 

@@ -93,6 +93,17 @@ def test_games_are_left_out(folder):
     assert [item.transition_id for item in test] == ["lamps/0", "lamps/1"]
 
 
+def test_games_are_tested_on_that_are_in_no_training_data(folder):
+    """Their steps in the training file are tested on, too, and those of other games in the test file are not."""
+    with (folder / "test.jsonl").open("a") as lines:
+        lines.write("\n" + json.dumps(record(7, game="others")))
+    splits = RecordedTransitions(folder=folder, test_games=("others",), validation_share=0.3).read()
+    assert [item.transition_id for item in splits["test"]] == ["others/2", "others/7"]
+    assert {item.group for split in ("train", "validation") for item in splits[split]} == {"lamps"}
+    splits = RecordedTransitions(folder=folder, test_games=("lamps",)).read()
+    assert len(splits["test"]) == 62 and not splits["train"] and not splits["validation"]
+
+
 def test_one_example_of_a_part_and_no_more_files_than_needed(folder):
     test = RecordedTransitions(folder=folder, task="tick", examples=True).read()["test"]
     assert "push 9" in test[0].prompt[0]["content"]

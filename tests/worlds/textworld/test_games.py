@@ -13,6 +13,7 @@ from rlvr_world_hf.worlds.textworld.games import (
     collect_transitions,
     describe,
     import_textworld,
+    lexicon,
     make_game,
 )
 
@@ -179,3 +180,12 @@ def test_the_compiled_game_agrees(seed, tmp_path):
         if is_over:
             compiled.reset()
     compiled.close()
+
+
+def test_the_lexicon_has_the_names_of_any_game() -> None:
+    names = {text.rpartition("from ")[2] for text in lexicon()}
+    game = make_game(5, rooms=4, objects=8, quest_length=3)
+    of_game = {info.name for info in game.infos.values() if info.name} - {"P", "I"}
+    # What opens what may be marked, as in "type M key".
+    assert len(names) > 200 and {name.rpartition(" ")[2] for name in of_game} <= {n.rpartition(" ")[2] for n in names}
+    assert len(of_game & names) > 10

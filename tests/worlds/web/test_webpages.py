@@ -59,6 +59,13 @@ def test_what_is_chosen_is_admissible() -> None:
     assert {choose_action(page, texts, rng).text for _ in range(200)} <= set(actions)
 
 
+def test_the_lexicon_has_what_the_site_may_say() -> None:
+    words = " ".join(webpages.lexicon())
+    for seed in range(5):
+        site = Site(seed=seed, session=seed)
+        assert all(name in words for name in (*site.prices, *site.tasks, site.password))
+
+
 def test_a_page_without_anything_to_act_on_is_an_error() -> None:
     with pytest.raises(ValueError, match="1 element.s. without one"):
         choose_action(parse_page("[1] RootWebArea 'Help'"), {}, random.Random(0))
