@@ -242,6 +242,12 @@ def test_seconds_count_every_part_of_a_run_once(tmp_path: Path, monkeypatch: pyt
         def __init__(self, steps: range, **_: Any) -> None:
             self.steps = steps
 
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: Any) -> None:
+            pass
+
         def __iter__(self) -> Any:
             return iter(self.steps)
 
