@@ -182,6 +182,7 @@ def all_sources(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("pusht-inverse", "pusht-judge"):
         os.symlink(inverse_folder(), tmp_path / "outputs" / name)
     monkeypatch.setattr("rlvr_world_hf.rewards.features.find_backbone", Path)  # the extra `perceptual`
+    monkeypatch.setattr("rlvr_world_hf.runs.language_models._refuse_missing", lambda *_: None)  # the extra `gemma`
 
 
 @pytest.mark.usefixtures("all_sources")

@@ -22,7 +22,7 @@ from rlvr_world_hf.hub.terms import GEMMA
 from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.kinds.kind import SPLITS
 from rlvr_world_hf.runs.kinds.text import told_vocabulary
-from rlvr_world_hf.runs.recipe import STAGES, Recipe, load_recipe
+from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run, summary
 from rlvr_world_hf.runs.stage import find_stage, stage_folder, try_stages
 from tests.local_hub import Repository
@@ -124,7 +124,7 @@ SMALL_GEMMA = {
 def gemma(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     folder = tmp_path_factory.mktemp("gemma")
     recipe = load_recipe("textworld/gemma_debug", overrides={**SMALL_GEMMA, "output_dir": str(folder)})
-    try_stages(recipe, STAGES)
+    try_stages(recipe, [*recipe.sections])
     run(recipe)
     return recipe
 
@@ -206,7 +206,7 @@ def test_losses_are_logged_in_nats_an_answer(gemma: Recipe) -> None:
 )
 def test_settings_that_do_not_fit_a_language_model_are_refused(change: dict[str, Any], told: str) -> None:
     with pytest.raises((FileNotFoundError, ValueError), match=told):
-        try_stages(load_recipe("textworld/gemma_debug", overrides=change), STAGES)
+        try_stages(recipe := load_recipe("textworld/gemma_debug", overrides=change), [*recipe.sections])
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_settings_that_do_not_fit_a_language_model_are_refused(change: dict[str,
 )
 def test_a_policy_from_scratch_takes_none_of_it(change: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        try_stages(load_recipe("textworld/debug", overrides=change), STAGES)
+        try_stages(recipe := load_recipe("textworld/debug", overrides=change), [*recipe.sections])
 
 
 @pytest.fixture
