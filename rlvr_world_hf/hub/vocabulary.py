@@ -243,8 +243,8 @@ def _in_parts(texts: Iterable[str]) -> Iterator[list[str]]:
 
 def _always(tokenizer: PreTrainedTokenizerFast, state: Mapping[str, Any], pieces: Mapping[str, int]) -> set[int]:
     """Ids that are kept whatever the texts are: by them everything can be written and read."""
-    special = {getattr(tokenizer, f"{name}_id", None) for name in NAMED} - {None}
-    kept = {*special, *_ids_in(state["post_processor"])}
+    named = (getattr(tokenizer, f"{name}_id", None) for name in NAMED)
+    kept: set[int] = {*filter(lambda index: index is not None, named), *_ids_in(state["post_processor"])}
     model = state["model"]
     if model["type"] == "Unigram":
         # An unknown character costs a step more than the least likely piece.
