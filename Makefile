@@ -33,7 +33,8 @@ $(INSTALLED): requirements.lock pyproject.toml
 
 lock: $(INSTALLED) ## renew requirements.lock from pyproject.toml
 	$$(command -v uv || echo $(BIN)/uv) pip compile --quiet --no-header --no-emit-index-url --universal \
-		--python-version 3.11 --extra browser --extra dev --extra lerobot --extra swm --extra textworld --extra tracking \
+		--python-version 3.11 --extra browser --extra dev --extra lerobot --extra perceptual --extra swm --extra textworld \
+		--extra tracking \
 		--upgrade pyproject.toml -o requirements.lock
 
 quickstart: $(INSTALLED) ## the main job on a CPU: outputs/quickstart

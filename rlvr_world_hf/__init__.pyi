@@ -5,6 +5,7 @@ from .processors.sensor import SensorWorldModelProcessor as SensorWorldModelProc
 from .processors.text import LanguageWorldModelProcessor as LanguageWorldModelProcessor
 from .processors.video import VideoWorldModelProcessor as VideoWorldModelProcessor
 from .rewards.base import VerifiableReward as VerifiableReward
+from .rewards.inverse_dynamics import InverseDynamicsModel as InverseDynamicsModel
 from .rewards.perceptual import LPIPSReward as LPIPSReward
 from .rewards.pixel import MAEReward as MAEReward
 from .rewards.pixel import MSEReward as MSEReward
@@ -14,6 +15,8 @@ from .tokenizers.modeling_compressive_tokenizer import CompressiveTokenizer as C
 from .tokenizers.modeling_frame_tokenizer import FrameTokenizer as FrameTokenizer
 from .training.grpo_config import WorldModelGRPOConfig as WorldModelGRPOConfig
 from .training.grpo_trainer import WorldModelGRPOTrainer as WorldModelGRPOTrainer
+from .worlds.pusht.pose_rewards import BlockPoseReward as BlockPoseReward
 from .worlds.pusht.rewards import AgentPositionReward as AgentPositionReward
+from .worlds.pusht.rigidity_rewards import RigidityReward as RigidityReward
 
 __version__: str

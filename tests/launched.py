@@ -38,7 +38,15 @@ from rlvr_world_hf.runs.stage import Processes
 from rlvr_world_hf.training.parallel import process_part
 from tests.tiny import text_tokenizer, tiny_language_model
 from tests.training.test_tokenizer_training import ADVERSARIAL, make_codec, train
-from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows, small_trainer
+from tests.training.world import (
+    HORIZON,
+    PartlyFlat,
+    parameters,
+    small_policy,
+    small_processor,
+    small_rows,
+    small_trainer,
+)
 
 
 PROCESSES = 2
@@ -48,6 +56,13 @@ TIME_OUT = 2.0
 
 # Plain gradient descent: Adam would make whole steps of the rounding errors by which one process and two differ.
 DESCENT = {"optim": "sgd", "learning_rate": 0.5, "save_strategy": "no", "max_steps": 4, "likelihood_weight": 0.1}
+RESAMPLED = {
+    "whole groups": {"per_device_train_batch_size": 16, "max_resampling_rounds": 2},
+    "shared groups": {
+        "per_device_train_batch_size": 4, "gradient_accumulation_steps": 3, "max_resampling_rounds": 2,
+        "updates_per_generation": 1,
+    },
+}  # fmt: skip
 TOKENIZER_DESCENT = ADVERSARIAL | {"learning_rate": 0.05}
 
 
@@ -245,6 +260,25 @@ def train_by_grpo(folder: Path) -> None:
     trainer.accelerator.wait_for_everyone()
 
 
+def resample(folder: Path) -> None:
+    """Replace groups whose rewards are all equal, also such as two processes share."""
+    for name, changes in RESAMPLED.items():
+        how = DESCENT | changes | {"per_device_train_batch_size": changes["per_device_train_batch_size"] // PROCESSES}
+        trainer = small_trainer(folder / name, rewards=PartlyFlat(), **how)
+        trainer.train()
+        if trainer.is_world_process_zero():
+            policy = trainer.accelerator.unwrap_model(trainer.model)
+            torch.save((parameters(policy), resampled(trainer)), folder / f"{name}.pt")
+        trainer.accelerator.wait_for_everyone()
+
+
+def resampled(trainer: Any) -> list[dict[str, float]]:
+    """What the log says of rounds and replaced groups."""
+    log = trainer.state.log_history
+    entries = [{name: entry[name] for name in entry if name.startswith("resampling/")} for entry in log]
+    return [entry for entry in entries if entry]
+
+
 def train_a_tokenizer(folder: Path) -> None:
     try:
         process_part(3)
@@ -272,7 +306,7 @@ def part(folder: Path) -> None:
 def main(folder: Path) -> None:
     for work in (shard, sample_unevenly, outlive_the_time_out, measure_together):
         in_a_fork(work, folder)
-    for work in (train_by_grpo, train_a_tokenizer, part):
+    for work in (train_by_grpo, resample, train_a_tokenizer, part):
         with Attempt(folder, work.__name__):
             work(folder)
 

@@ -17,7 +17,7 @@ from PIL import Image
 from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.precision import computes_bfloat16
-from rlvr_world_hf.runs.recipe import STAGES, Recipe
+from rlvr_world_hf.runs.recipe import Recipe
 from rlvr_world_hf.runs.stage import find_stage, stage_folder
 from rlvr_world_hf.runs.world import is_text
 
@@ -68,7 +68,7 @@ def hold_against_records(recipe: Recipe) -> None:
         pytest.skip(f"No outputs are recorded for {machine()}, only for {'; '.join(known)}.")
     records = known[machine()][recipe.name]
     found = outputs_of(recipe)
-    for stage in STAGES:
+    for stage in recipe.sections:
         revision = find_stage(stage).revision
         assert revision == records[stage]["revision"], f"{stage}: run `python -m tests.recorded_outputs`"
         assert found[stage] == pytest.approx(records[stage]["outputs"], rel=1e-3), (

@@ -1,21 +1,30 @@
 """Two processes of `accelerate launch` come to what one process comes to: one launch for all tests, as it is dear."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.launched import DESCENT, PROCESSES, TOKENIZER_DESCENT, descend
+from rlvr_world_hf.hub.training_checkpoints import checkpoint_state, last_checkpoint
+from rlvr_world_hf.runs.status import run_status
+from tests.launched import DESCENT, PROCESSES, RESAMPLED, TOKENIZER_DESCENT, descend, resampled
+from tests.small_runs import SMALL
 from tests.training.test_tokenizer_training import train
-from tests.training.world import parameters, small_trainer
+from tests.training.world import PartlyFlat, parameters, small_trainer
 
 
 PATIENCE = 600
 """Seconds after which processes that wait for each other are ended."""
+
+
+LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(PROCESSES)]
+LAUNCH += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +51,7 @@ class Launch:
 @pytest.fixture(scope="module")
 def launch(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Launch:
     folder = tmp_path_factory.mktemp("launched")
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(PROCESSES)]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command += [str(repository / "tests" / "launched.py"), str(folder)]
+    command = [*LAUNCH, str(repository / "tests" / "launched.py"), str(folder)]
     settings = {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     with (folder / "stderr").open("w") as log, (folder / "stdout").open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=log, env=os.environ | settings, cwd=folder)
@@ -84,6 +91,16 @@ def test_a_policy_trained_by_two_processes_equals_one_trained_by_one(launch: Lau
     torch.testing.assert_close(parameters(one.model), two, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", RESAMPLED)
+def test_two_processes_resample_what_one_does(launch: Launch, tmp_path: Path, name: str) -> None:
+    launch.expect("resample")
+    one = small_trainer(tmp_path / "one", rewards=PartlyFlat(), **DESCENT | RESAMPLED[name])
+    one.train()
+    two, of_two = torch.load(launch.folder / f"{name}.pt")
+    assert resampled(one) == of_two and any(entry["resampling/replaced_groups"] for entry in of_two)
+    torch.testing.assert_close(parameters(one.model), two, atol=1e-6, rtol=1e-5)
+
+
 def test_a_tokenizer_trained_by_two_processes_equals_one_trained_by_one(
     launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +114,37 @@ def test_a_tokenizer_trained_by_two_processes_equals_one_trained_by_one(
     assert history[-1]["mae"] != pytest.approx(history[0]["mae"], abs=1e-3)
     saved = launch.folder / "tokenizer"
     assert (saved / "config.json").is_file() and not (saved / "resume.pt").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_processes_after_the_same_update(repository: Path, tmp_path: Path) -> None:
+    words = ["pusht/debug", "--output_dir", str(tmp_path / "run"), "--max_steps", "100000", "--eval_steps", "3"]
+    keys = [word for name, value in SMALL.items() for word in (f"--{name}", str(value)) if "pretrain." not in name]
+    command = [*LAUNCH, str(repository / "trainers" / "pretrain.py"), *words, *keys]
+    settings = {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = os.environ | settings | {"RLVR_WORLD_CACHE": str(tmp_path / "cache")}
+    with (tmp_path / "stderr").open("w") as log, (tmp_path / "stdout").open("w") as out:
+        # In a group of its own, to all of which a terminal would send the signal.
+        process = subprocess.Popen(command, stdout=out, stderr=log, env=environment, start_new_session=True)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not [*tmp_path.glob("run/stages/pretrain/*/checkpoint-3/manifest.json")]:
+                assert time.monotonic() < deadline and process.poll() is None, (tmp_path / "stderr").read_text()[
+                    -3000:
+                ]
+                time.sleep(0.1)
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(timeout=60)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    said = (tmp_path / "stderr").read_text()
+    assert "KeyboardInterrupt" not in said, said[-3000:]
+    assert said.count("Go on with the same launch.") == said.count("Ending after this update") == 1
+    (status,) = [status for status in run_status(tmp_path / "run") if status.stage == "pretrain"]
+    assert (status.state, status.reason) == ("stopped", "interrupted")
+    last = last_checkpoint(status.folder)
+    assert f"pretrain goes on from update {checkpoint_state(last).global_step}, saved in {last}." in said
 
 
 def test_launched_processes_part_before_they_exit(launch: Launch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,6 +23,7 @@ from ..runs.locations import cache_root, is_finding, recipe_names
 from ..runs.lock import RunFolderError
 from ..runs.recipe import STAGES, Recipe, load_recipe, parse_overrides
 from ..runs.stage import Processes, find_stage, settle, try_stages
+from .bars import one_line_a_minute
 from .disk import DISK_ERRORS, disk_trouble
 from .help import TOOLS, WHOLE_RUNS, help_of, usage
 
@@ -51,6 +53,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ```
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _main(words)
+    except KeyboardInterrupt as interrupt:
+        _say_how_to_go_on(interrupt, words)
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.distributed.is_initialized():
+            # Left to the end of the process, a connection to others may abort it.
+            Processes().part()
+        return 130
+
+
+def _main(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         echo(usage())
         return 0
@@ -149,9 +163,6 @@ def _finish(job: Callable[[], Any], folders: Mapping[Path, str]) -> int:
     except (DamagedFileError, RunFolderError) as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nInterrupted; the same command resumes from the last checkpoint.\n")
-        return 130
     except DISK_ERRORS as error:
         trouble = disk_trouble(error, folders)
         if trouble is None:
@@ -160,6 +171,18 @@ def _finish(job: Callable[[], Any], folders: Mapping[Path, str]) -> int:
         return 2
     Processes().part()
     return 0
+
+
+def _say_how_to_go_on(interrupt: KeyboardInterrupt, words: Sequence[str]) -> None:
+    """What an interrupted command leaves, and with which command it goes on; said by one of several processes."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    lines = ["", "Interrupted.", *getattr(interrupt, "__notes__", [])]
+    if words and words[0] in (*STAGES, *WHOLE_RUNS):
+        # The words of a launcher are not known here.
+        again = "the same launch" if "RANK" in os.environ else f"`{shlex.join(['rlvr-world', *words])}`"
+        lines.append(f"Go on with {again}.")
+    sys.stderr.write("\n".join(lines) + "\n")
 
 
 def _folders(output: Path = OUTPUTS) -> dict[Path, str]:
@@ -191,6 +214,7 @@ def _full_name(name: str) -> str:
 def _show_progress() -> None:
     from transformers.utils import logging as transformers_logging
 
+    one_line_a_minute()
     transformers_logging.disable_progress_bar()  # those of loading and saving; training has its own
     log = logging.getLogger("rlvr_world_hf")
     # A process may call `main` more than once.

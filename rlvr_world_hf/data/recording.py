@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import TypeVar
+from typing import Any, TypeVar
 
 
 Recorded = TypeVar("Recorded")
@@ -34,5 +35,7 @@ def record_episodes(
         yield from map(record, seeds)
         return
     # Not fork: the threads of libraries that are loaded here, torch among them, do not survive it.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    # Ctrl-C is sent to all of them, and is this process's affair alone.
+    deaf: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **deaf) as pool:
         yield from pool.map(record, seeds, chunksize=chunk)

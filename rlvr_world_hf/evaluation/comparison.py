@@ -35,6 +35,9 @@ GRID = (
 )
 """Settings among which a row with best sampling chooses, greedy to unrestricted."""
 
+GROUP_SAMPLES = 4
+"""Predictions of a row by which sampling is chosen, where the metric compares them with each other."""
+
 AS_IN_RL = Draws(sampling=UNRESTRICTED)
 """What RL improves is what is drawn at temperature 1 over all valid tokens, so that is what a table is of."""
 
@@ -322,7 +325,8 @@ def measure_predictor(
     return summarize_predictions(
         {name: torch.cat(parts) for name, parts in collected.items()},
         num_samples=num_samples,
-        best_of={metric.name: metric.higher_is_better for metric in metrics},
+        # Of predictions that are compared with each other there is no best one.
+        best_of={metric.name: metric.higher_is_better for metric in metrics if not metric.needs_group},
     )
 
 
@@ -362,14 +366,16 @@ def choose_sampling(
         `Sampling`: the best.
     """
     sign = 1 if metric.higher_is_better else -1
+    count = GROUP_SAMPLES if metric.needs_group else 1
 
     def quality(sampling: Sampling) -> float:
-        predict = _checkpoint_predictor(model, processor, sampling, (sampling_seed,), 1)
+        predict = _checkpoint_predictor(model, processor, sampling, (sampling_seed,), count)
         label = f"temperature {sampling.temperature:g}, top-k {sampling.top_k}"
         values = measure_predictor(
             predict,
             validation_rows,
             metrics=[metric],
+            num_samples=count,
             batch_size=batch_size,
             device=model.device,
             label=label,

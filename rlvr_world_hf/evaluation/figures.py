@@ -6,6 +6,7 @@ learning curves.
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +22,8 @@ INK = (30, 30, 30)
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 CURVES = {
     "eval_loss": "validation loss, nats a token",
-    "loss": "training loss, nats a token",
     "reward": "reward, mean of an update",
     "kl": "KL to base, nats a token",
-    "reward_std": "standard deviation of rewards in a group",
     "entropy": "entropy, nats a token",
 }
 NOISY_FROM = 20
@@ -211,52 +210,58 @@ def learning_curves(
     histories: Mapping[str, Sequence[Mapping[str, float]]],
     path: str | os.PathLike[str],
     *,
-    metrics: Sequence[str] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> None:
     """
-    Plot what trainers logged: one panel a metric, one line a stage that logged it, over optimizer steps.
+    Plot what trainers logged: one panel a metric, one line a training that logged it, over minutes of training.
 
     A line of 20 points or more is the mean of points nearby, an eighth of them all; the points themselves are drawn
     faintly behind it. In RL each update has other prompts, which move the reward more than learning does.
 
     Args:
         histories (`Mapping[str, Sequence[Mapping[str, float]]]`):
-            Stage -> `trainer.state.log_history`: mappings with `step` and logged numbers. The `loss` of a stage that
-            logged `reward` is left out: it moves around 0 however well RL goes.
+            Name of a training -> `trainer.state.log_history`: mappings with `step` and logged numbers. With `minutes`
+            in each of them that is the axis, else the optimizer step.
         path (`str` or `PathLike`):
             PNG to write.
-        metrics (`Sequence[str]`, *optional*):
-            Logged names to plot. Defaults to those of likelihood training and GRPO, and every single reward's mean, as
-            far as they were logged more than once.
+        titles (`Mapping[str, str]`, *optional*):
+            Logged names of metrics that come first -> how to call them. After them come validation loss, reward, KL
+            and entropy, and every single reward's mean if there are several, all as far as they were logged more than
+            once.
 
     Raises:
-        `ValueError`: If no stage logged any of the metrics.
+        `ValueError`: If no training logged any of the metrics.
     """
-    points = {stage: _points(history) for stage, history in histories.items()}
-    logged = {metric for of_stage in points.values() for metric, (steps, _) in of_stage.items() if len(steps) > 1}
-    if metrics is None:
-        rewards = sorted(name for name in logged if name.startswith("rewards/") and name.endswith("/mean"))
-        metrics = [*CURVES, *(rewards if len(rewards) > 1 else [])]
+    axis = "minutes" if all("minutes" in entry for log in histories.values() for entry in log) else "step"
+    points = {training: _points(history, axis) for training, history in histories.items()}
+    logged = {metric for found in points.values() for metric, (places, _) in found.items() if len(places) > 1}
+    rewards = sorted(name for name in logged if name.startswith("rewards/") and name.endswith("/mean"))
+    metrics = dict.fromkeys([*(titles or {}), *CURVES, *(rewards if len(rewards) > 1 else [])])
     panels = [metric for metric in metrics if metric in logged]
     if not panels:
         raise ValueError(f"Nothing to plot: of {list(metrics)}, no stage of {list(histories)} logged one twice.")
     columns = min(3, len(panels))
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.5 * columns, 3.2 * lines), layout="constrained")
+    figure = Figure(figsize=(4.5 * columns, 3.2 * lines + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
+    drawn: dict[str, Any] = {}
     for index, metric in enumerate(panels):
-        axes = figure.add_subplot(lines, columns, index + 1)
-        for number, (stage, of_stage) in reversed([*enumerate(points.items())]):  # the first on top
-            if metric in of_stage:
-                steps, values = of_stage[metric]
-                is_noisy = len(steps) >= NOISY_FROM
+        # Minutes are those of the run, in every panel; steps are each training's own.
+        shared: dict[str, Any] = {"sharex": figure.axes[0]} if axis == "minutes" and figure.axes else {}
+        axes = figure.add_subplot(lines, columns, index + 1, **shared)
+        for number, (training, found) in reversed([*enumerate(points.items())]):  # the first on top
+            if metric in found:
+                places, values = found[metric]
+                is_noisy = len(places) >= NOISY_FROM
                 if is_noisy:
-                    axes.plot(steps, values, color=f"C{number}", alpha=0.3)
+                    axes.plot(places, values, color=f"C{number}", alpha=0.3)
                 shown = _smoothed(values, len(values) // 8) if is_noisy else values
-                axes.plot(steps, shown, label=stage, color=f"C{number}", marker=None if is_noisy else ".")
-        axes.set(title=_title(metric), xlabel="optimizer step")
+                (drawn[training],) = axes.plot(places, shown, color=f"C{number}", marker=None if is_noisy else ".")
+        axes.set(title=(titles or {}).get(metric) or _title(metric))
+        axes.set_xlabel("minutes of training" if axis == "minutes" else "optimizer step")
         axes.grid(alpha=0.3)
-        axes.legend(reverse=True)
+    names = [training for training in points if training in drawn]
+    figure.legend([drawn[name] for name in names], names, loc="outside upper center", ncols=len(names))
     figure.savefig(parent_made(path), dpi=110)
 
 
@@ -273,17 +278,14 @@ def _title(metric: str) -> str:
     return CURVES.get(metric, metric)
 
 
-def _points(history: Sequence[Mapping[str, float]]) -> dict[str, tuple[list[float], list[float]]]:
+def _points(history: Sequence[Mapping[str, float]], axis: str) -> dict[str, tuple[list[float], list[float]]]:
+    """Metric -> where on the axis it was logged, and its values there."""
     found: dict[str, tuple[list[float], list[float]]] = {}
-    # RL's loss moves around 0 however well it goes, see `learning_curves`.
-    is_policy_loss = any("reward" in entry for entry in history)
     for entry in history:
         for metric, value in entry.items():
-            if metric == "step" or "step" not in entry or (metric == "loss" and is_policy_loss):
-                continue
-            if isinstance(value, int | float):
-                steps, values = found.setdefault(metric, ([], []))
-                steps.append(entry["step"])
+            if metric != axis and axis in entry and isinstance(value, int | float):
+                places, values = found.setdefault(metric, ([], []))
+                places.append(entry[axis])
                 values.append(value)
     return found
 

@@ -138,8 +138,12 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
     for metric in metrics:
         if metric.name in RATES:  # as of a `RepetitionReward`: measured below
             continue
+        if metric.needs_group:
+            values[metric.name] = rearrange(_beside_each_other(metric, predictions, batch), "b j -> (b j)")
+            continue
         predicted, reference, context = second if metric.reads == "sensors" else first
-        value = metric.metric(predicted, reference, reference_mask=recorded, context=context)
+        done = {"actions": repeat(batch.actions, "b l a -> (b j) l a", j=count)} if metric.needs_actions else {}
+        value = metric.metric(predicted, reference, reference_mask=recorded, context=context, **done)
         values[metric.name] = value.where(readable, metric.floor)
         for name, steps in metric.diagnose(predicted, reference).items():
             values[name] = mean_over_steps(steps, recorded).where(readable, torch.nan)
@@ -187,7 +191,8 @@ def measure_steps(
     values = {}
     for metric in metrics:
         predicted, reference, context = second if metric.reads == "sensors" else first
-        values[metric.name] = metric.measure(predicted, reference, context=context)
+        done = {"actions": repeat(batch.actions, "b l a -> (b j) l a", j=count)} if metric.needs_actions else {}
+        values[metric.name] = metric.measure(predicted, reference, context=context, **done)
         values |= metric.diagnose(predicted, reference)
     states = torch.cat([first[2][:, -1:], first[0]], dim=1)
     values["repetition_rate"] = repeated_steps(states, tolerance=batch.tolerance).float()
@@ -203,6 +208,19 @@ def _both_compared(predictions: Predictions, batch: RowBatch) -> tuple[Compared,
     if predictions.predicted_states is None:
         return first, first
     return first, _compared(predictions.predicted_states, batch.reference_states, batch.context_states)
+
+
+def _beside_each_other(metric: VerifiableReward, predictions: Predictions, batch: RowBatch) -> torch.Tensor:
+    """Values `(B, J)` of a metric that compares the predictions of a row with each other."""
+    ending = "_states" if metric.reads == "sensors" and predictions.predicted_states is not None else ""
+    every, recorded, given = (
+        getattr(place, f"{name}{ending}")
+        for place, name in ((predictions, "predicted"), (batch, "reference"), (batch, "context"))
+    )
+    rows = zip(every, predictions.readable.tolist(), strict=True)
+    groups = [[state if read else None for state, read in zip(*row, strict=True)] for row in rows]
+    done = {"actions": batch.actions} if metric.needs_actions else {}
+    return metric.metric_of_groups(groups, recorded, reference_mask=batch.reference_mask, context=given, **done)
 
 
 def _compared(predicted: torch.Tensor, reference: torch.Tensor | None, context: torch.Tensor | None) -> Compared:

@@ -61,7 +61,7 @@ def markdown_table(
     columns = _known(metrics, rewarded_first, "metric")
     names = _known(rows, list(results["rows"]), "row")
     best = {metric: best_row(results, metric, rows=names) for metric in columns if metric in results["rewarded"]}
-    lines = ["| row | " + " | ".join(_heading(results, metric) for metric in columns) + " |"]
+    lines = ["| row | " + " | ".join(heading(results, metric) for metric in columns) + " |"]
     lines.append("|---" * (len(columns) + 1) + "|")
     for row in names:
         cells = [_cell(results["rows"][row].get(metric), bold=best.get(metric) == row) for metric in columns]
@@ -111,6 +111,30 @@ def group_table(results: Mapping[str, Any]) -> str:
         cells = [f"**{format_number(mean)}**" if mean == best(means) else format_number(mean) for mean in means]
         lines.append(f"| {group} | {measured['samples']} | " + " | ".join(cells) + " |")
     return "\n".join(["", f"<details><summary>{metric} by group</summary>", "", *lines, "", "</details>", ""])
+
+
+def heading(results: Mapping[str, Any], metric: str) -> str:
+    """
+    A metric as the table names it, with the direction in which it gets better.
+
+    Args:
+        results (`Mapping`):
+            A record of `results.json`.
+        metric (`str`):
+            Which metric.
+
+    Returns:
+        `str`: the text.
+
+    Example:
+
+    ```python
+    >>> heading({"higher_is_better": {"ssim": True}}, "ssim")
+    'ssim ↑'
+
+    ```
+    """
+    return f"{metric} {'↑' if results['higher_is_better'][metric] else '↓'}"
 
 
 def best_row(results: Mapping[str, Any], metric: str, *, rows: Sequence[str] | None = None) -> str | None:
@@ -224,10 +248,6 @@ def _known(asked: Sequence[str] | None, known: Sequence[str], kind: str) -> list
     if unknown:
         raise ValueError(f"No {kind} {unknown} in these results; they have {list(known)}.")
     return list(known if asked is None else asked)
-
-
-def _heading(results: Mapping[str, Any], metric: str) -> str:
-    return f"{metric} {'↑' if results['higher_is_better'][metric] else '↓'}"
 
 
 def _cell(summary: Mapping[str, Any] | None, *, bold: bool) -> str:

@@ -158,6 +158,7 @@ def card_text(
     recipe: Mapping[str, Any] | None = None,
     recipe_title: str = "The complete recipe",
     picture: str | None = None,
+    curves: str | None = None,
     examples: str | None = None,
 ) -> str:
     """
@@ -176,6 +177,8 @@ def card_text(
             What the recipe is called, where it is not the complete one.
         picture (`str`, *optional*):
             File beside the card with reference and predictions, as in `strip.png`.
+        curves (`str`, *optional*):
+            File beside the card with learning curves of base, control and RL.
         examples (`str`, *optional*):
             Markdown with predictions of a world of text.
 
@@ -226,6 +229,7 @@ def card_text(
         table=measured.table.strip() if measured else None,
         not_evaluated=NOT_EVALUATED,
         picture=picture,
+        curves=curves,
         examples=examples.strip() if examples else None,
         limits=subject.limits or kind.limits,
         data=subject.data,

@@ -6,6 +6,7 @@ A world model on disk or on the Hub: weights, configuration and processor in one
     codec/config.json, codec/diffusion_pytorch_model.safetensors     the visual tokenizer, if there are frames; of a
                                                                      bundled checkpoint, its name in processor_config
     adapter_config.json, adapter_model.safetensors                   an adapter of the transformer, if it is kept apart
+    inverse/config.json, inverse/model.safetensors                   the inverse model that it was rewarded by, if any
 """
 
 import copy
@@ -29,6 +30,7 @@ from transformers import PreTrainedModel
 from ..data.drafts import draft_path
 from ..processors.base import WorldModelProcessor
 from ..processors.weights import read_settings
+from ..rewards.inverse_dynamics import FOLDER as INVERSE
 from ..rollouts.shared_prompt import SUFFIX
 from .download import local_folder
 from .example import EXAMPLE
@@ -49,6 +51,7 @@ def save_world_model(
     processor: Any,
     *,
     merge_adapter: bool = True,
+    inverse_model: PreTrainedModel | None = None,
 ) -> Path:
     """
     Save a model with its processor so that [`load_world_model`] gives identical predictions.
@@ -67,6 +70,8 @@ def save_world_model(
         merge_adapter (`bool`, *optional*, defaults to `True`):
             Of a PEFT model: whether to merge the adapter, so that transformers alone reads the result; or to keep it
             apart, with the model it adapts beside it.
+        inverse_model (`InverseDynamicsModel`, *optional*):
+            The inverse model that it was rewarded by, saved beside it; `load_inverse_model` finds it there.
 
     Returns:
         `Path`: the folder.
@@ -102,6 +107,8 @@ def save_world_model(
     try:
         _save_model(temporary, model, merge_adapter=merge_adapter)
         processor.save_pretrained(temporary)
+        if inverse_model is not None:
+            inverse_model.save_pretrained(temporary / INVERSE)
         _keep_documents(target, temporary)
         _replace(target, temporary)
     finally:

@@ -3,6 +3,7 @@ A world model to the Hub: one repository, one commit, and with it the code that 
 is not installed.
 
     what the folder holds                weights, configuration, processor, codec; results.json, pictures, card
+    inverse/                             the inverse model that it was rewarded by, if it was saved with one
     codec                                of a bundled checkpoint, whose folder has but its name, added on the way
     auto_map, and the files it names     added to the settings of processor and codec on the way, not in the folder
     README.md                            the folder's, or, where neither it nor the repository has one, a new one
@@ -33,7 +34,7 @@ CARD = "README.md"
 RESULTS = ".eval_results"
 """Where the Hub looks for numbers on its datasets."""
 
-REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.py", ADAPTER, "codec/*", *PICKLES)
+REPLACED = ("*.safetensors", "*.safetensors.index.json", "*.py", ADAPTER, "codec/*", "inverse/*", *PICKLES)
 """Files that an earlier push may have left and that go where this one has none of their name; documents stay."""
 
 BREAKS_OFF: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, RuntimeError)
@@ -147,6 +148,7 @@ def push_world_model(
     repo_id: str,
     *,
     merge_adapter: bool = True,
+    inverse_model: PreTrainedModel | None = None,
     **options: Any,
 ) -> CommitInfo:
     """
@@ -161,6 +163,8 @@ def push_world_model(
             Repository, `"owner/name"`; made if missing.
         merge_adapter (`bool`, *optional*, defaults to `True`):
             As of [`save_world_model`].
+        inverse_model (`InverseDynamicsModel`, *optional*):
+            As of [`save_world_model`].
         options (`dict[str, Any]`, *optional*):
             Further arguments of [`push_checkpoint`].
 
@@ -168,7 +172,8 @@ def push_world_model(
         [`~huggingface_hub.CommitInfo`]: the commit.
     """
     with tempfile.TemporaryDirectory() as parent:
-        folder = save_world_model(Path(parent, "world"), model, processor, merge_adapter=merge_adapter)
+        parts: dict[str, Any] = {"merge_adapter": merge_adapter, "inverse_model": inverse_model}
+        folder = save_world_model(Path(parent, "world"), model, processor, **parts)
         return push_checkpoint(folder, repo_id, **options)
 
 

@@ -185,8 +185,25 @@ def trained_seconds(output_dir: str | Path, step: int | None = None) -> float:
 
     ```
     """
-    counts = _read_seconds(output_dir)
-    return max((seconds for at, seconds in counts.items() if step is None or int(at) <= step), default=0.0)
+    counts = seconds_by_step(output_dir)
+    return max((seconds for at, seconds in counts.items() if step is None or at <= step), default=0.0)
+
+
+def seconds_by_step(output_dir: str | Path) -> dict[int, float]:
+    """
+    Seconds of training of a run up to each of its checkpoints, also those that are no longer kept.
+
+    Args:
+        output_dir (`str` or `Path`):
+            Folder of the run.
+
+    Returns:
+        `dict[int, float]`: Update -> seconds; empty if no checkpoint was written.
+
+    Raises:
+        DamagedFileError: If the file cannot be read.
+    """
+    return {int(at): seconds for at, seconds in _read_seconds(output_dir).items()}
 
 
 def write_seconds(output_dir: str | Path, step: int, seconds: float) -> None:
@@ -202,7 +219,7 @@ def write_seconds(output_dir: str | Path, step: int, seconds: float) -> None:
             Seconds of training until then.
     """
     # Later counts are of a run that was cut off behind this checkpoint, whose updates are made once more.
-    earlier = {at: count for at, count in _read_seconds(output_dir).items() if int(at) < step}
+    earlier = {str(at): count for at, count in seconds_by_step(output_dir).items() if at < step}
     file = Path(output_dir, SECONDS_FILE)
     with whole_file(file) as draft:
         draft.write_text(json.dumps(earlier | {str(step): seconds}), encoding="utf-8")

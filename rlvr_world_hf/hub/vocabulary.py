@@ -243,13 +243,13 @@ def _in_parts(texts: Iterable[str]) -> Iterator[list[str]]:
 
 def _always(tokenizer: PreTrainedTokenizerFast, state: Mapping[str, Any], pieces: Mapping[str, int]) -> set[int]:
     """Ids that are kept whatever the texts are: by them everything can be written and read."""
-    named = (getattr(tokenizer, f"{name}_id", None) for name in NAMED)
-    kept: set[int] = {*filter(lambda index: index is not None, named), *_ids_in(state["post_processor"])}
+    special = [getattr(tokenizer, f"{name}_id", None) for name in NAMED]
+    kept: set[int] = {*(number for number in special if number is not None), *_ids_in(state["post_processor"])}
     model = state["model"]
     if model["type"] == "Unigram":
         # An unknown character costs a step more than the least likely piece.
         kept |= {min(range(len(model["vocab"])), key=lambda index: model["vocab"][index][1])}
-        kept |= {model["unk_id"]} - {None}
+        kept |= set() if model["unk_id"] is None else {model["unk_id"]}
     elif model["unk_token"] is not None:
         kept |= {pieces[model["unk_token"]]} if model["unk_token"] in pieces else set()
     if "ByteLevel" in json.dumps([state["pre_tokenizer"], state["decoder"]]):

@@ -62,20 +62,27 @@ class GoalCost:
                 "states that the world model is given, oldest first."
             )
 
-    def __call__(self, predicted: torch.Tensor) -> torch.Tensor:
+    @property
+    def needs_actions(self) -> bool:
+        """Whether a reward asks what was done, as [`ActionRecoveryReward`] does; an objective then hands it over."""
+        return any(reward.needs_actions for reward in self.rewards)
+
+    def __call__(self, predicted: torch.Tensor, *, actions: torch.Tensor | None = None) -> torch.Tensor:
         """
         Costs of predictions.
 
         Args:
             predicted (`torch.Tensor` of shape `(N, S, 3, H, W)` or `(N, S, P)`, or `Mapping` of both):
                 Predicted states, in the form of the goal.
+            actions (`torch.Tensor` of shape `(N, S, A)`, *optional*):
+                What leads to each of them, in the unit of the data; for rewards that need it.
 
         Returns:
             `torch.Tensor` of shape `(N,)`: lower is better.
 
         Raises:
             ValueError: If goal or predictions have nothing that a reward can measure, they differ in shape, or a
-                reward needs a context that was not given.
+                reward needs a context or actions that were not given.
         """
         states = _columns(predicted)
         first = next(iter(states.values()))
@@ -94,6 +101,7 @@ class GoalCost:
                 states[name],
                 goal.expand(*first.shape[:2], *goal.shape),
                 context=None if given is None else given.expand(len(first), *given.shape),
+                actions=actions if reward.needs_actions else None,
             )  # (N,)
             if score.isnan().any():
                 raise ValueError(

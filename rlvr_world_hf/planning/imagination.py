@@ -31,6 +31,7 @@ class ImaginedCost:
             sensors, the given states.
         cost (`Callable`):
             Costs `(N,)` of predictions `(N, H, 3, H, W)`, such as a [`GoalCost`], or any callable of predicted states.
+            One with a true attribute `needs_actions` is also given `actions` `(N, H, A)`.
         past_actions (array or tensor of shape `(T, A)`, *optional*):
             Actions before now, of which the last are used; needed where a model observes more than one step.
         states (array or tensor of shape `(K, P)`, *optional*):
@@ -73,7 +74,7 @@ class ImaginedCost:
         self,
         pipeline: WorldModelPipeline,
         frames: Any,
-        cost: Callable[[Any], torch.Tensor],
+        cost: Callable[..., torch.Tensor],
         *,
         past_actions: Any = None,
         states: Any = None,
@@ -114,7 +115,10 @@ class ImaginedCost:
         Returns:
             `torch.Tensor` of shape `(N,)`: lower is better.
         """
-        return self.cost(self.predict(candidates))
+        predicted = self.predict(candidates)
+        if getattr(self.cost, "needs_actions", False):
+            return self.cost(predicted, actions=self._actions(candidates).to(self.pipeline.model.device))
+        return self.cost(predicted)
 
     def predict(self, candidates: torch.Tensor) -> Any:
         """
@@ -128,7 +132,7 @@ class ImaginedCost:
             `torch.Tensor` of shape `(N, H, 3, H, W)` or `(N, H, P)`: predicted states; a mapping of both kinds where
             there are frames and sensors.
         """
-        actions = candidates if self.to_actions is None else self.to_actions(candidates)
+        actions = self._actions(candidates)
         steps, before = actions.shape[1], len(self.past)
         # Without past actions, `past` does not know `A` and cannot be joined.
         actions = torch.cat([self.past.expand(len(actions), before, -1), actions], dim=1) if before else actions
@@ -145,6 +149,9 @@ class ImaginedCost:
         for window in others:
             predicted = self._go_on(predicted, actions, window)
         return predicted
+
+    def _actions(self, candidates: torch.Tensor) -> torch.Tensor:
+        return candidates if self.to_actions is None else self.to_actions(candidates)
 
     def _go_on(self, predicted: torch.Tensor, actions: torch.Tensor, window: Window) -> torch.Tensor:
         """What was predicted, and a further window of it, each candidate on its own last states."""

@@ -1,8 +1,14 @@
+from .action_recovery import ActionRecoveryReward as ActionRecoveryReward
 from .agent_position import AgentPositionReward as AgentPositionReward
 from .base import VerifiableReward as VerifiableReward
+from .energy import EnergyScoreReward as EnergyScoreReward
 from .fact_state import FactF1Reward as FactF1Reward
 from .fact_state import FactMatchReward as FactMatchReward
+from .features import FeatureDistanceReward as FeatureDistanceReward
 from .groups import GroupScores as GroupScores
+from .inverse_dynamics import InverseDynamicsConfig as InverseDynamicsConfig
+from .inverse_dynamics import InverseDynamicsModel as InverseDynamicsModel
+from .inverse_dynamics import load_inverse_model as load_inverse_model
 from .multi_scale import MSSSIMReward as MSSSIMReward
 from .multi_scale import ms_ssim as ms_ssim
 from .object_state import ObjectStateReward as ObjectStateReward
@@ -22,3 +28,4 @@ from .repetition import repetition_rate as repetition_rate
 from .sensor import SensorAccuracyReward as SensorAccuracyReward
 from .sensor import SensorMAEReward as SensorMAEReward
 from .sensor import SensorMSEReward as SensorMSEReward
+from .temporal import TemporalConsistencyReward as TemporalConsistencyReward

@@ -67,14 +67,26 @@ class VerifiableReward(ABC):
         floor (`float`):
             Value of the unsigned metric that an unreadable prediction gets.
         reads (`str`):
-            Kind of states it compares: `"frames"` by default, or `"sensors"`. In a world with both, sensor states are
-            in the columns `predicted_states`, `reference_states` and `context_states`.
+            Kind of states it compares: `"frames"` by default; `"sensors"`; or `"states"`, what is predicted first,
+            frames or sensors. In a world with both, sensor states are in the columns `predicted_states`,
+            `reference_states` and `context_states`.
         diagnoses (`tuple[str, ...]`):
             Names of what [`~VerifiableReward.diagnose`] reports; none by default.
         needs_group (`bool`):
             Whether the reward of a completion depends on the others of its group; `False` by default. Its
             [`~VerifiableReward.measure_groups`] then gets whole groups only, and columns that do not tell the groups
             are refused.
+        smallest_group (`int`):
+            Completions that a group must have where the reward needs groups; 2 by default.
+        needs_actions (`bool`):
+            Whether it reads what was done; `False` by default. `measure` then gets a keyword `actions` `(B, L, A)`,
+            the column of that name; see [`actions_between`].
+        joins_steps (`bool`):
+            Whether all steps are measured as one; `False` by default. `measure` then returns `(B, 1)`, and steps that
+            are padding are 0 in both states, so that they do not count.
+        is_credit (`bool`):
+            Whether its values, less their group's mean, are an unbiased credit, which other settings of the training
+            would bend; the trainer refuses these. `False` by default.
         alone (`str`):
             What goes wrong where it is the only reward, with the remedy; the trainer warns of it. Empty by default.
 
@@ -108,6 +120,10 @@ class VerifiableReward(ABC):
     reads: str = "frames"
     diagnoses: tuple[str, ...] = ()
     needs_group: bool = False
+    smallest_group: int = 2
+    needs_actions: bool = False
+    joins_steps: bool = False
+    is_credit: bool = False
     alone: str = ""
 
     # Defaults on the class, as a subclass may have a constructor that does not call this one.
@@ -168,7 +184,12 @@ class VerifiableReward(ABC):
         """
 
     def measure_groups(
-        self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None
+        self,
+        predicted: torch.Tensor,
+        reference: torch.Tensor,
+        *,
+        context: torch.Tensor | None = None,
+        **further: torch.Tensor,
     ) -> torch.Tensor:
         """
         The unsigned metric of each predicted step of each completion of a group, by
@@ -184,6 +205,8 @@ class VerifiableReward(ABC):
                 Recorded frames of each group, in the same form.
             context (`torch.Tensor` of shape `(B, K, 3, H, W)`, *optional*):
                 Frames that were given to each group, in the same form.
+            **further (`torch.Tensor`):
+                `actions` `(B, L, A)` of each group, where the reward needs them.
 
         Returns:
             `torch.Tensor` of shape `(B, G, S)`: nan at steps with nothing to measure.
@@ -214,6 +237,7 @@ class VerifiableReward(ABC):
             rearrange(predicted, "b g ... -> (b g) ..."),
             _for_each(reference, size),
             context=None if context is None else _for_each(context, size),
+            **{name: _for_each(values, size) for name, values in further.items()},
         )
         return rearrange(measured, "(b g) ... -> b g ...", g=size)
 
@@ -239,6 +263,7 @@ class VerifiableReward(ABC):
         *,
         reference_mask: Frames | None = None,
         context: Frames | None = None,
+        actions: Frames | None = None,
     ) -> torch.Tensor:
         """
         The unsigned metric of each sample alone, aggregated over the steps at which there is something to measure:
@@ -253,17 +278,20 @@ class VerifiableReward(ABC):
                 False where the reference is padding; such steps do not count.
             context (`torch.Tensor` or `numpy.ndarray` of shape `(B, K, 3, H, W)`, *optional*):
                 Frames that were given, float in `[0, 1]` or uint8, RGB.
+            actions (`torch.Tensor` or `numpy.ndarray` of shape `(B, L, A)`, *optional*):
+                What was done, in the unit of the data; for rewards that need it, see [`actions_between`].
 
         Returns:
             `torch.Tensor` of shape `(B,)`: nan where no step could be measured.
 
         Raises:
-            ValueError: if the shapes of the two states differ, frames lie outside [0, 1] by more than rounding, or a
-                prediction is not finite.
+            ValueError: if the shapes of the two states differ, frames lie outside [0, 1] by more than rounding, a
+                prediction is not finite, or there are no actions for a reward that needs them.
         """
         states, recorded, given = self._as_compared(predicted, reference, context)
+        states, recorded = (self._joined(side, reference_mask) for side in (states, recorded))
         with torch.no_grad():
-            measured = self.measure(states, recorded, context=given)
+            measured = self.measure(states, recorded, context=given, **self._further(actions, states.device))
         self._refuse_infinite(measured, states)
         return self._shares(_without_padding(measured, reference_mask)).nanmean(dim=1)
 
@@ -274,6 +302,7 @@ class VerifiableReward(ABC):
         *,
         reference_mask: Frames | None = None,
         context: Frames | None = None,
+        actions: Frames | None = None,
     ) -> torch.Tensor:
         """
         The reward of each sample: [`~VerifiableReward.metric`], negated where lower is better.
@@ -283,7 +312,32 @@ class VerifiableReward(ABC):
         Returns:
             `torch.Tensor` of shape `(B,)`: higher is better; nan where no step could be measured.
         """
-        return self._signed(self.metric(predicted, reference, reference_mask=reference_mask, context=context))
+        given = {"reference_mask": reference_mask, "context": context, "actions": actions}
+        return self._signed(self.metric(predicted, reference, **given))
+
+    def metric_of_groups(
+        self,
+        predicted: Sequence[Sequence[Frames | None] | Frames] | Frames,
+        reference: Sequence[Frames] | Frames,
+        *,
+        reference_mask: Sequence[Frames] | Frames | None = None,
+        context: Sequence[Frames] | Frames | None = None,
+        actions: Sequence[Frames] | Frames | None = None,
+    ) -> torch.Tensor:
+        """
+        The unsigned metric of each prediction beside the others of its row, by
+        [`~VerifiableReward.measure_groups`]: what a table holds of a reward that needs groups. Unlike in training,
+        rows may have few predictions, and one alone.
+
+        Takes the arguments of [`~VerifiableReward.score_groups`].
+
+        Returns:
+            `torch.Tensor` of shape `(B, G)`: the `floor` of an unreadable prediction; nan where there is nothing to
+            measure.
+        """
+        groups = Groups.of_nested(predicted, reference, reference_mask, context, actions)
+        measured, _ = self._measure_parts(groups, with_metrics=False)
+        return self._signed(self._filled(groups, measured)[0]).unflatten(0, (len(predicted), -1))
 
     def score_groups(
         self,
@@ -292,6 +346,7 @@ class VerifiableReward(ABC):
         *,
         reference_mask: Sequence[Frames] | Frames | None = None,
         context: Sequence[Frames] | Frames | None = None,
+        actions: Sequence[Frames] | Frames | None = None,
     ) -> GroupScores:
         """
         The rewards of groups of completions, each group with one reference; everything is measured once.
@@ -311,13 +366,15 @@ class VerifiableReward(ABC):
                 False where the reference is padding.
             context (`torch.Tensor` of shape `(B, K, 3, H, W)`, or `Sequence` of `B` arrays, *optional*):
                 Frames that were given, float in `[0, 1]` or uint8.
+            actions (`torch.Tensor` of shape `(B, L, A)`, or `Sequence` of `B` arrays, *optional*):
+                What was done, in the unit of the data; for rewards that need it.
 
         Returns:
             [`GroupScores`]: rewards `(B, G)`, rewards by step `(B, G, S)`, and metrics to report.
 
         Raises:
-            ValueError: if the columns differ in their number of groups, groups in size, or see
-                [`~VerifiableReward.metric`].
+            ValueError: if the columns differ in their number of groups, groups in size, groups are too small for a
+                reward that needs them, or see [`~VerifiableReward.metric`].
 
         Example:
 
@@ -332,10 +389,15 @@ class VerifiableReward(ABC):
         ```
         """
         columns = {"predicted": predicted, "reference": reference, "reference_mask": reference_mask}
-        self._check_lengths("a group", columns | {"context": context})
+        self._check_lengths("a group", columns | {"context": context, "actions": actions})
         if len(sizes := {len(group) for group in predicted} or {0}) > 1:
             raise ValueError(f"`{self.name}`: expected groups of one size, got {sorted(sizes)}; pass `None` for gaps.")
-        groups = Groups.of_nested(predicted, reference, reference_mask, context)
+        if self.needs_group and len(predicted) and min(sizes) < self.smallest_group:
+            raise ValueError(
+                f"`{self.name}`: expected groups of at least {self.smallest_group} completions, which are compared, "
+                f"got {min(sizes)}; raise `num_generations`."
+            )
+        groups = Groups.of_nested(predicted, reference, reference_mask, context, actions)
         measured, metrics = self._measure_parts(groups, with_metrics=True)
         rewards, steps = self._filled(groups, measured)
         shape = len(predicted), *sizes
@@ -352,11 +414,12 @@ class VerifiableReward(ABC):
                 and the first two and the last with `_states` after their name. Others are ignored.
 
         Returns:
-            `dict[str, Any]`: `predicted` and `reference`, and `reference_mask` and `context` where there are any; for
-            [`~VerifiableReward.score_groups`], a call or [`~VerifiableReward.score_steps`].
+            `dict[str, Any]`: `predicted` and `reference`, `reference_mask` and `context` where there are any, and
+            `actions` where the reward needs them; for [`~VerifiableReward.score_groups`], a call or
+            [`~VerifiableReward.score_steps`].
 
         Raises:
-            ValueError: if there is nothing predicted, or no reference for it.
+            ValueError: if there is nothing predicted, no reference for it, or no actions where they are needed.
 
         Example:
 
@@ -371,15 +434,21 @@ class VerifiableReward(ABC):
 
         ```
         """
-        ending = "" if self.reads == "frames" or "predicted_states" not in columns else "_states"
+        ending = "_states" if self.reads == "sensors" and "predicted_states" in columns else ""
         missing = [name for name in (f"predicted{ending}", f"reference{ending}") if name not in columns]
         if missing:
             raise ValueError(
                 f"`{self.name}`: expected the columns `predicted{ending}` and `reference{ending}`, got "
                 f"{sorted(columns)}; add {' and '.join(missing)}."
             )
+        if self.needs_actions and columns.get("actions") is None:
+            raise ValueError(
+                f"`{self.name}`: expected the column `actions`, what was done from the last given state on, got "
+                f"{sorted(columns)}; add it, or leave the reward out."
+            )
         names = {"predicted": f"predicted{ending}", "reference": f"reference{ending}"}
         names |= {"reference_mask": "reference_mask", "context": f"context{ending}"}
+        names |= {"actions": "actions"} if self.needs_actions else {}
         return {name: columns[column] for name, column in names.items() if columns.get(column) is not None}
 
     def score_steps(
@@ -480,13 +549,14 @@ class VerifiableReward(ABC):
         """The groups of a batch with one entry a completion in every column."""
         chosen = {"reference_mask": None, "context": None} | self.choose_columns(columns)
         self._check_lengths("a completion", chosen)
-        groups = Groups.of_columns(**chosen)
+        groups = Groups.of_columns(**chosen, by_content=self.needs_group)
         sizes = {len(rows) for rows, state in zip(groups.members, groups.reference, strict=True) if state is not None}
-        if self.needs_group and sizes and (len(sizes) > 1 or sizes == {1}):
+        if self.needs_group and sizes and (len(sizes) > 1 or min(sizes) < self.smallest_group):
             raise ValueError(
-                f"`{self.name}`: expected whole groups, all of one size above 1, got groups of {sorted(sizes)}. The "
-                "completions of a group follow one another and hold the same objects as reference, mask and context; "
-                "where columns cannot, call `score_groups` with predictions of shape (B, G, S, ...)."
+                f"`{self.name}`: expected whole groups, all of one size of at least {self.smallest_group}, got groups "
+                f"of {sorted(sizes)}. The completions of a group follow one another and hold the same reference, mask "
+                "and context; where columns cannot tell, call `score_groups` with predictions of shape "
+                "(B, G, S, ...), and where groups are smaller, raise `num_generations`."
             )
         return groups
 
@@ -496,7 +566,7 @@ class VerifiableReward(ABC):
             raise ValueError(f"`{self.name}`: expected one entry {unit} in every column, got {lengths}.")
 
     def _check_shapes(self, groups: Groups) -> None:
-        for name in ("predicted", "reference", "reference_mask", "context"):
+        for name in ("predicted", "reference", "reference_mask", "context", "actions"):
             column = getattr(groups, name)
             entries = () if column is None or isinstance(column, (torch.Tensor, np.ndarray)) else column
             shapes = {tuple(np.shape(entry)) for entry in entries if entry is not None}
@@ -521,13 +591,17 @@ class VerifiableReward(ABC):
                 of_groups, reference, context = part.groups, part.reference, part.context
             predicted, reference, context = self._as_compared(part.predicted, reference, context, size=part.size)
             mask = None if part.reference_mask is None else _for_each(part.reference_mask, part.size)
+            predicted, reference = self._joined(predicted, mask), self._joined(reference, part.reference_mask)
             # Before measuring, which may compute in place.
             if with_metrics and type(self).diagnose is not VerifiableReward.diagnose:
                 for name, steps in self.diagnose(predicted, _for_each(reference, part.size)).items():
                     diagnosed.setdefault(name, []).append(mean_over_steps(steps, mask))
             with torch.no_grad():
                 values = self.measure_groups(
-                    rearrange(predicted, "(b g) ... -> b g ...", g=part.size), reference, context=context
+                    rearrange(predicted, "(b g) ... -> b g ...", g=part.size),
+                    reference,
+                    context=context,
+                    **self._further(part.actions, predicted.device),
                 )
             if values.shape[:2] != (len(reference), part.size) or values.ndim != 3:
                 raise ValueError(
@@ -579,12 +653,27 @@ class VerifiableReward(ABC):
         reference = self._as_states(reference.to(predicted.device), "reference")
         return predicted, reference, None if context is None else as_frames(as_tensor(context).to(predicted.device))
 
+    def _further(self, actions: Frames | None, device: torch.device) -> dict[str, torch.Tensor]:
+        """What `measure` is given beside states, of a reward that needs it: actions, float."""
+        if not self.needs_actions:
+            return {}
+        if actions is None:
+            raise ValueError(f"`{self.name}`: expected `actions` of shape (B, L, A), got None; pass what was done.")
+        return {"actions": as_tensor(actions).to(device).float()}
+
+    def _joined(self, states: torch.Tensor, mask: Frames | None) -> torch.Tensor:
+        """States whose padding is 0 where all steps are measured as one; else as they are."""
+        if not self.joins_steps or mask is None:
+            return states
+        is_recorded = as_tensor(mask).to(states.device, torch.bool)
+        return states.masked_fill(~is_recorded.reshape(*is_recorded.shape, *[1] * (states.ndim - 2)), 0.0)
+
     def _as_states(self, states: torch.Tensor, column: str) -> torch.Tensor:
         """States as float. Outside [0, 1] a frame's error could be larger than the floor of the unreadable."""
         floats = as_frames(states)
         if states.dtype == torch.uint8 or not states.numel():
             return floats
-        if self.reads != "frames":
+        if not (self.reads == "frames" or (self.reads == "states" and states.ndim == 5)):
             # The sum is finite only if all values are, and needs no mask of the size of the states.
             if column == "predicted" and not torch.isfinite(floats.sum()):
                 self._refuse_not_finite()
@@ -657,6 +746,44 @@ def as_frames(frames: Frames) -> torch.Tensor:
     if not tensor.is_floating_point():
         raise TypeError(f"Expected frames as uint8 or as float in [0, 1], got {tensor.dtype}.")
     return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def actions_between(actions: torch.Tensor, steps: int) -> torch.Tensor:
+    """
+    The actions that lead from the last given state to the first predicted one, from that to the next, and so on.
+
+    Rows hold the actions from the first observed step on, and one more, taken at the last predicted state, which leads
+    nowhere; see [`~rlvr_world_hf.data.windows.Window`]. As many actions as steps are taken as they are.
+
+    Args:
+        actions (`torch.Tensor` of shape `(B, L, A)`):
+            What was done.
+        steps (`int`):
+            Predicted states, `S`.
+
+    Returns:
+        `torch.Tensor` of shape `(B, S, A)`.
+
+    Raises:
+        ValueError: if there are fewer actions than steps.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> actions_between(torch.arange(4.0).view(1, 4, 1), 2)[0, :, 0]  # of two observed steps, the second is now
+    tensor([1., 2.])
+
+    ```
+    """
+    count = actions.shape[1]
+    if actions.ndim != 3 or count < steps:
+        raise ValueError(
+            f"Expected `actions` of shape (B, L, A), at least one for each of {steps} predicted states, got "
+            f"{tuple(actions.shape)}; give those from the last given state on."
+        )
+    first = max(count - steps - 1, 0)
+    return actions[:, first : first + steps]
 
 
 def mean_over_steps(steps: torch.Tensor, reference_mask: Frames | None = None) -> torch.Tensor:

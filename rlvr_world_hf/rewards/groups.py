@@ -78,6 +78,9 @@ class Part:
     context: torch.Tensor | None
     """`(K, C, ...)`: the `C` states that were given."""
 
+    actions: torch.Tensor | None
+    """`(K, L, A)`: what was done, where a reward asks for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
@@ -98,15 +101,31 @@ class Groups:
     context: Column | None
     """`B` contexts."""
 
+    actions: Column | None = None
+    """`B` sequences of actions."""
+
     @classmethod
     def of_columns(
-        cls, predicted: Column, reference: Column, reference_mask: Column | None, context: Column | None
+        cls,
+        predicted: Column,
+        reference: Column,
+        reference_mask: Column | None,
+        context: Column | None,
+        actions: Column | None = None,
+        *,
+        by_content: bool = False,
     ) -> Groups:
-        """Groups of columns with one entry a completion: successive rows that hold the same objects are one group."""
-        columns = [column for column in (reference, reference_mask, context) if column is not None]
+        """
+        Groups of columns with one entry a completion: successive rows that hold the same objects are one group; where
+        no two do and `by_content` is set, successive rows that hold equal ones.
+        """
+        columns = [column for column in (reference, reference_mask, context, actions) if column is not None]
         # The rows of an array are other objects each time they are read.
         is_told = not any(_is_array(column) for column in columns)
-        starts = [row for row in range(len(predicted)) if not (is_told and row and _are_repeated(columns, row))]
+        rows = range(len(predicted))
+        starts = [row for row in rows if not (is_told and row and _are_repeated(columns, row))]
+        if by_content and len(starts) == len(rows):
+            starts = [row for row in rows if not (row and _are_equal(columns, row))]
         members = [range(start, end) for start, end in pairwise([*starts, len(predicted)])]
         return cls(
             predicted=predicted,
@@ -114,11 +133,17 @@ class Groups:
             reference=_entries(reference, starts),
             reference_mask=None if reference_mask is None else _entries(reference_mask, starts),
             context=None if context is None else _entries(context, starts),
+            actions=None if actions is None else _entries(actions, starts),
         )
 
     @classmethod
     def of_nested(
-        cls, predicted: Column, reference: Column, reference_mask: Column | None, context: Column | None
+        cls,
+        predicted: Column,
+        reference: Column,
+        reference_mask: Column | None,
+        context: Column | None,
+        actions: Column | None = None,
     ) -> Groups:
         """Groups of predictions in a tensor or in sequences of sequences, each group with one reference."""
         size = len(predicted[0]) if len(predicted) else 0
@@ -128,7 +153,12 @@ class Groups:
         else:
             flat = [state for group in predicted for state in group]
         return cls(
-            predicted=flat, members=members, reference=reference, reference_mask=reference_mask, context=context
+            predicted=flat,
+            members=members,
+            reference=reference,
+            reference_mask=reference_mask,
+            context=context,
+            actions=actions,
         )
 
     @property
@@ -179,6 +209,7 @@ class Groups:
                     reference=_take(self.reference, groups),
                     reference_mask=None if self.reference_mask is None else _take(self.reference_mask, groups),
                     context=None if self.context is None else _take(self.context, groups),
+                    actions=None if self.actions is None else _take(self.actions, groups),
                 )
 
 
@@ -199,6 +230,15 @@ def _is_array(column: Column) -> TypeGuard[Frames]:
 def _are_repeated(columns: list[Column], row: int) -> bool:
     """Whether a row holds the objects of the row before."""
     return all(column[row] is column[row - 1] for column in columns)
+
+
+def _are_equal(columns: list[Column], row: int) -> bool:
+    """Whether a row holds what the row before does, as other objects."""
+    pairs = [(column[row], column[row - 1]) for column in columns]
+    return all(
+        one is other or (one is not None and other is not None and torch.equal(as_tensor(one), as_tensor(other)))
+        for one, other in pairs
+    )
 
 
 def _entries(column: Column, rows: list[int]) -> Column:

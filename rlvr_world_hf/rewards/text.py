@@ -9,6 +9,7 @@ caught.
 from __future__ import annotations
 
 import math
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -141,7 +142,9 @@ class TextReward(ABC):
             workers = self.processes or usable_cores()
             if self._pool is None:
                 # Not fork: neither torch's threads nor the state of a GPU in the trainer survive it.
-                self._pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"))
+                # Ctrl-C is sent to all of them, and is the trainer's affair alone.
+                deaf: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+                self._pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"), **deaf)
             # Four parts a process: answers differ in how long they take.
             size = math.ceil(len(rows) / (4 * workers))
             parts = [rows[start : start + size] for start in range(0, len(rows), size)]

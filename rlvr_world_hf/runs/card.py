@@ -19,6 +19,9 @@ from .world import is_recorded, world_module, world_source
 PICTURES = ("strip.png", "sensors.png")
 """Pictures for a card; the first one that exists is shown."""
 
+CURVES = "learning_curves.png"
+"""Picture of what the trainings logged."""
+
 EVAL_RESULTS = ".eval_results"
 """Folder of a model repository in which the Hub looks for numbers on its datasets."""
 
@@ -57,6 +60,7 @@ def write_card(recipe: Recipe, *, checkpoint: Path, results: Path, folder: Path)
         measured=CardResults(results=record, table=markdown_table(record) + group_table(record)),
         recipe=recipe.to_dict(),
         picture=next((name for name in PICTURES if (folder / name).exists()), None),
+        curves=CURVES if (folder / CURVES).exists() else None,
         examples=(folder / "examples.md").read_text(encoding="utf-8") if (folder / "examples.md").exists() else None,
     )
     card = folder / "README.md"

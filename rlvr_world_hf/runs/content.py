@@ -110,6 +110,30 @@ def checkpoint_identity(place: Path | str) -> str:
     return _folder_hash(folder, files)
 
 
+def named_folders(entries: Iterable[Mapping[str, Any]]) -> list[str] | None:
+    """
+    Identifies the folders that rewards or metrics of a recipe read, such as that of an inverse model.
+
+    Args:
+        entries (`Iterable[Mapping]`):
+            The rewards or metrics, each with its `path` and what its constructor takes.
+
+    Returns:
+        `list[str]`: the identity of each folder that is named, in order; `None` where there is none.
+
+    Example:
+
+    ```python
+    >>> named_folders([{"path": "rlvr_world_hf.rewards.MAEReward", "pixels": "all"}]) is None
+    True
+
+    ```
+    """
+    values = (value for entry in entries for name, value in entry.items() if name != "path")
+    folders = [value for value in values if isinstance(value, (str, Path)) and str(value) and Path(value).is_dir()]
+    return [checkpoint_identity(folder) for folder in folders] or None
+
+
 def own_sources(value: Any) -> dict[str, str]:
     """
     Identifies the code of all that a value names by `path` and that did not come with this library: a user's rewards,

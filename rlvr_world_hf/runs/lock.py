@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -72,9 +73,52 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _holder(folder: Path) -> str:
+def holder(folder: Path) -> dict[str, Any] | None:
+    """
+    Who works in the folder of a run.
+
+    Args:
+        folder (`Path`):
+            The run's folder.
+
+    Returns:
+        `dict`: its `process`, `host` and `since` when; `None` if nobody does.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> run = Path(tempfile.mkdtemp())
+    >>> with locked(run):
+    ...     holder(run)["process"] == os.getpid()
+    True
+    >>> holder(run) is None
+    True
+
+    ```
+    """
     try:
-        holder = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
-        return f"process {holder['process']} on {holder['host']}, since {holder['since']},"
-    except (OSError, ValueError, KeyError, TypeError):  # it has not written it yet
+        found = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        is_gone = found["host"] == socket.gethostname() and not _lives(int(found["process"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if is_gone else found
+
+
+def _lives(process: int) -> bool:
+    if os.name == "nt":  # where signal 0 would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _holder(folder: Path) -> str:
+    found = holder(folder)
+    if found is None:  # it has not written it yet
         return "one"
+    return f"process {found['process']} on {found['host']}, since {found['since']},"

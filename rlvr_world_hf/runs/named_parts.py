@@ -227,7 +227,7 @@ def try_parts(parts: Sequence[Any], *, kinds: Collection[str], where: str) -> No
         compared = "frames" if isinstance(part, PixelReward) else getattr(part, "reads", "text")
         # Other rewards of the default kind, such as that of repetition, take sensors too.
         fits = compared in kinds or (
-            "text" not in kinds and compared == "frames" and not isinstance(part, PixelReward)
+            "text" not in kinds and compared in ("frames", "states") and not isinstance(part, PixelReward)
         )
         if not fits:
             raise ValueError(

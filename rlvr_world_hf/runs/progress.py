@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 STARTED, DONE = "started.json", "done.json"
 """Names of a stage's two records."""
+
+STOPPED = "stopped.json"
+"""Name of the record of what has stopped a stage; it is gone when the stage goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,8 @@ class Progress:
         resumes = (self.folder / STARTED).exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._set_damaged_aside()
-        (self.folder / DONE).unlink(missing_ok=True)
+        for record in (DONE, STOPPED):
+            (self.folder / record).unlink(missing_ok=True)
         write_json(self.folder / STARTED, {"fingerprint": self.fingerprint, "settings": settings})
         return resumes
 
@@ -124,6 +129,13 @@ class Progress:
             "outputs": {self._seen_from_here(output): describe(output) for output in outputs},
         }
         write_json(self.folder / DONE, record)
+
+    def stop(self, error: BaseException) -> None:
+        """Note what has stopped the stage, as far as that can be written."""
+        by_user = isinstance(error, KeyboardInterrupt)
+        reason = "interrupted" if by_user else f"{type(error).__name__}: {error}".splitlines()[0]
+        with suppress(OSError):  # a full disk is what may have stopped it
+            write_json(self.folder / STOPPED, {"is_failure": not by_user, "reason": reason})
 
     def published(self) -> list[str]:
         """Names of the outputs that a run shows: those in the stage's folder, its own records left out."""

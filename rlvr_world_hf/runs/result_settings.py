@@ -134,6 +134,8 @@ def settings_of_result(settings: Any) -> dict[str, Any]:
     for name, known in keys_of(type(settings)).items():
         if not known.affects_result or (not known.counts_at_default and content[name] == known.default):
             del content[name]
+    if content.get("lr_scheduler_type", "") is None:  # of control: as before it had a schedule of its own
+        del content["lr_scheduler_type"], content["warmup_steps"]
     if forwarded is None:
         return content
     if content.get("choose_by") in (LOSS, LAST):  # then nothing that is measured shapes the result

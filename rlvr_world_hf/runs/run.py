@@ -7,6 +7,7 @@ from pathlib import Path
 from ..evaluation.results import Results, read_results
 from ..evaluation.table import markdown_table
 from .echo import echo
+from .main_metrics import main_metrics
 from .recipe import Recipe
 from .stage import Processes, finished_seconds, run_stages
 
@@ -15,18 +16,6 @@ RESULT_FILES = (
     "results.json", "README.md", "strip.png", "strip.gif", "sensors.png", "examples.md", "learning_curves.png",
 )  # fmt: skip
 """Files that a finished run may have beside its checkpoints; the pictures depend on the world."""
-
-
-ALWAYS_SHOWN = (
-    "psnr",
-    "ssim",
-    "agent_position_mae",
-    "sensor_mae",
-    "sensor_accuracy",
-    "repetition_rate",
-    "parse_failure",
-)
-"""Metrics of the table on the terminal, after the rewarded ones; `results.json` has all metrics."""
 
 
 def run(recipe: Recipe) -> Path:
@@ -59,12 +48,4 @@ def summary(recipe: Recipe) -> str:
 
 def _table(results: Results) -> str:
     """A table of the rewarded metrics and a few others, which fits into a terminal."""
-    parts = ("moving", "changed", "unchanged")
-    asked = [
-        *results["rewarded"],
-        *(f"{name}_{part}" for name in results["rewarded"] for part in parts),
-        *ALWAYS_SHOWN,
-    ]
-    measured = {metric for metrics in results["rows"].values() for metric in metrics}
-    # Each once: a rewarded metric may also be one that is always shown.
-    return markdown_table(results, metrics=[name for name in dict.fromkeys(asked) if name in measured])
+    return markdown_table(results, metrics=main_metrics(results))

@@ -37,6 +37,7 @@ from .lock import RunInUseError, locked
 from .progress import Progress, fingerprint
 from .recipe import STAGES, Recipe
 from .result_settings import settings_of_result
+from .status import note_asked, what_is_kept
 from .world import world_source
 
 
@@ -293,7 +294,12 @@ class Stage:
         if self.shares_processes:
             # The first process makes the folder, so no other works in it before that.
             processes.wait()
-        made = self.work(run)
+        try:
+            made = self.work(run)
+        except BaseException as error:
+            if processes.is_first:
+                progress.stop(error)
+            raise
         if processes.is_first:
             progress.finish(seconds=run.clock.seconds, outputs=made)
 
@@ -437,6 +443,7 @@ def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
     Raises:
         RunInUseError: If there is something to run, and another process works in the run's folder.
         RunFolderError: If a user's own file lies where a checkpoint of the run would be shown.
+        KeyboardInterrupt: With a note on what is kept.
     """
     names = needed_stages(names)
     try_stages(recipe, names)
@@ -449,8 +456,13 @@ def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
             remove_drafts(recipe.output_dir, nested=True)
             outputs.adopt(recipe.output_dir)
             outputs.refuse_occupied(recipe.output_dir, [name for stage in stages for name in stage.makes])
-        for stage in stages:
-            stage.run_alone(recipe)
+            note_asked(recipe.output_dir, recipe.name, names)
+        for number, stage in enumerate(stages):
+            try:
+                stage.run_alone(recipe)
+            except KeyboardInterrupt as interrupt:
+                interrupt.add_note(what_is_kept(stage.progress(recipe).folder, finished=names[:number]))
+                raise
             if first and works:
                 stage.publish(recipe)
     if first and not works:

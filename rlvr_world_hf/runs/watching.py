@@ -87,7 +87,7 @@ def higher_is_better(recipe: Recipe, choose_by: str) -> bool:
 
 
 def watch(
-    recipe: Recipe, processor: Any, settings: Any, *, every_steps: int, with_loss: bool = True
+    recipe: Recipe, processor: Any, settings: Any, *, every_steps: int, at_start: bool, with_loss: bool = True
 ) -> Callable[[Any], None]:
     """
     What a training is looked at by.
@@ -97,6 +97,7 @@ def watch(
         processor (`WorldModelProcessor`): processor of the policy.
         settings (`Any`): settings of the stage, with `measured_windows` and `shown_windows`.
         every_steps (`int`): updates from one drawing to the next.
+        at_start (`bool`): whether what the policy begins with is measured, too; a fresh one knows nothing.
         with_loss (`bool`, *optional*, defaults to `True`): whether the trainer evaluates its own dataset, too.
 
     Returns:
@@ -115,7 +116,7 @@ def watch(
 
     def look_on(trainer: Any) -> None:
         if settings.measured_windows:
-            measure_at_evaluations(trainer, measure, with_loss=with_loss)
+            measure_at_evaluations(trainer, measure, with_loss=with_loss, at_start=at_start)
         if settings.shown_windows:
             trainer.add_callback(ShowPredictions(trainer, draw, every_steps=every_steps))
 

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a progress line, its seconds on disk, and pictures of predictions."""
+"""What a run keeps while it goes on: its seconds on disk, its processor, and pictures of predictions."""
 
 import time
 from pathlib import Path
@@ -10,15 +10,7 @@ from accelerate.utils import broadcast_object_list, wait_for_everyone
 from datasets import Dataset
 from einops import rearrange
 from PIL import Image
-from tqdm.auto import tqdm
-from transformers import (
-    PreTrainedModel,
-    ProgressCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..hub.training_checkpoints import trained_seconds, write_manifest, write_seconds
@@ -27,51 +19,6 @@ from ..rollouts import rollout
 
 
 ENDLESS = 10**9  # updates; transformers' `Trainer` needs a limit, also where a clock decides
-
-
-class ProgressLine(ProgressCallback):
-    """
-    A progress bar with the last values of a few metrics behind it, in place of transformers' lines of all of them.
-
-    Args:
-        *metrics (`str`):
-            Names of the logged metrics to show, such as `"reward"` or `"eval_loss"`.
-
-    Example:
-
-    ```python
-    >>> ProgressLine("reward", "kl").metrics
-    ('reward', 'kl')
-
-    ```
-    """
-
-    def __init__(self, *metrics: str) -> None:
-        super().__init__()
-        self.metrics = metrics
-        self.shown: dict[str, str] = {}
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Opens the bar, one without an end if a clock decides."""
-        if state.is_world_process_zero:
-            self.training_bar = tqdm(total=state.max_steps if state.max_steps < ENDLESS else None, dynamic_ncols=True)
-        self.current_step = 0
-
-    def on_prediction_step(self, *args: Any, **kwargs: Any) -> None:
-        """Opens no second bar for an evaluation."""
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Shows the latest value of each metric."""
-        self.shown |= {name: f"{value:.4g}" for name, value in (logs or {}).items() if name in self.metrics}
-        if self.training_bar is not None:
-            self.training_bar.set_postfix(self.shown)
 
 
 class Clock(TrainerCallback):
@@ -92,7 +39,7 @@ class Clock(TrainerCallback):
     ```python
     >>> import tempfile
     >>> from torch import nn
-    >>> from transformers import Trainer
+    >>> from transformers import ProgressCallback, Trainer
     >>> class Square(nn.Module):
     ...     def __init__(self):
     ...         super().__init__()

@@ -64,6 +64,11 @@ class GroupedRows:
         return [seed_of(*place, index - index % self.group_size) for index in self._indices]
 
     @property
+    def ids(self) -> list[tuple[int, int]]:
+        """Of each completion: the number of its group among those of all processes, and its place in the group."""
+        return [divmod(index, self.group_size) for index in range(self.first, self.first + len(self))]
+
+    @property
     def skipped(self) -> list[int]:
         """Of each row: completions of its group that other processes sample before this one's."""
         return [index % self.group_size for index in self._indices]

@@ -10,6 +10,8 @@ from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 from trl import GRPOConfig
 
+from .group_credit import refuse_bent_credit
+
 
 logger = logging.get_logger(__name__)
 
@@ -72,6 +74,10 @@ class WorldModelGRPOConfig(GRPOConfig):
             Whether the steps of sampling are compiled (`torch.compile`), which takes a minute on a CPU, and makes
             later rollouts faster; for prompts and completions of few sizes. On a GPU they are captured as CUDA graphs
             instead.
+        max_resampling_rounds (`int`, *optional*, defaults to `0`):
+            Rounds, after each batch of rollouts, in which groups whose rewards are all equal are replaced by groups of
+            other prompts: the dynamic sampling of [DAPO](https://huggingface.co/papers/2503.14476), section 3.2. 0:
+            off, as in the paper.
         learning_rate (`float`, *optional*, defaults to `5e-5`):
             Constant (`lr_scheduler_type="constant"`), with `weight_decay=0.01` and gradients clipped at norm 1.
         num_generations (`int`, *optional*, defaults to `16`):
@@ -92,7 +98,8 @@ class WorldModelGRPOConfig(GRPOConfig):
 
     Raises:
         ValueError: if `credit` is none of the two, or does not go with other settings, `save_steps` is a share of an
-            unknown number of steps, or `hub_strategy` uploads the state of the optimizer.
+            unknown number of steps, `max_resampling_rounds` does not go with how rewards are added, or `hub_strategy`
+            uploads the state of the optimizer.
 
     Example:
 
@@ -132,6 +139,9 @@ class WorldModelGRPOConfig(GRPOConfig):
         default=True, metadata={"help": "Whether a prompt is computed once for its completions."}
     )
     compile_sampling: bool = field(default=False, metadata={"help": "Whether the steps of sampling are compiled."})
+    max_resampling_rounds: int = field(
+        default=0, metadata={"help": "Rounds in which groups whose rewards are all equal are replaced; 0: off."}
+    )
 
     learning_rate: float = field(default=5e-5, metadata={"help": "Learning rate of AdamW."})
     lr_scheduler_type: str = field(default="constant", metadata={"help": "Schedule of the learning rate."})
@@ -161,6 +171,7 @@ class WorldModelGRPOConfig(GRPOConfig):
         super().__post_init__()  # derives `steps_per_generation` from `generation_batch_size`, where that is given
         self.updates_per_generation = max(self.steps_per_generation // self.gradient_accumulation_steps, 1)
         self._check_credit()
+        self._check_resampling()
         if self.likelihood_weight < 0:
             raise ValueError(f"Expected `likelihood_weight` of at least 0, got {self.likelihood_weight}.")
         self._check_hub_strategy()
@@ -200,10 +211,11 @@ class WorldModelGRPOConfig(GRPOConfig):
                 Whether completions have fixed lengths, as in worlds of frames and sensors; `False` for text.
 
         Raises:
-            ValueError: if `credit` asks for rewards by step that there are not, or an option is set that only the
-                other kind of world has a use for.
+            ValueError: if `credit` asks for rewards by step that there are not, a setting bends a reward that is a
+                credit, or an option is set that only the other kind of world has a use for.
         """
         rewards = rewards if isinstance(rewards, Sequence) else [rewards]
+        refuse_bent_credit(self, rewards)
         whole = [getattr(reward, "__name__", reward) for reward in rewards if not hasattr(reward, "score_steps")]
         if self.credit == "reward_to_go" and whole:
             raise ValueError(
@@ -261,6 +273,17 @@ class WorldModelGRPOConfig(GRPOConfig):
             raise ValueError(
                 f"Expected `credit_baseline` to be one of {', '.join(known)} with credit={self.credit!r}, got "
                 f"{self.credit_baseline!r}; 'last_step' goes with `credit='reward_to_go'`."
+            )
+
+    def _check_resampling(self) -> None:
+        if self.max_resampling_rounds < 0:
+            raise ValueError(
+                f"Expected `max_resampling_rounds` of at least 0, got {self.max_resampling_rounds}; 0 turns it off."
+            )
+        if self.max_resampling_rounds and self.multi_objective_aggregation != "sum_then_normalize":
+            raise ValueError(
+                "`max_resampling_rounds` makes the advantages of a batch anew, which are TRL's with "
+                f"multi_objective_aggregation={self.multi_objective_aggregation!r}; leave one of both as it is."
             )
 
     def _check_hub_strategy(self) -> None:

@@ -16,14 +16,15 @@ from trl.trainer.utils import split_tensor_dict
 
 from ..hub.training_checkpoints import checkpoint_state, last_checkpoint
 from ..processors.base import WorldModelProcessor
-from .callbacks import ProgressLine
+from .dynamic_sampling import refuse_what_cannot_be_drawn, replace_groups
 from .grouped_rows import GroupedRows, GroupSampler, Rows, read_once, update_order
 from .grpo_config import WorldModelGRPOConfig
 from .log_probs import SampledLogProbs, completion_log_probs
 from .modality import complete, modality_of
-from .objective import Scores, advantages, correct_logs, measured_once, recorded_likelihood, step_rewards
+from .objective import Scores, advantages, correct_logs, measured_once, own_part, recorded_likelihood, step_rewards
 from .policies import attach_reference, nothing_loaded_beside, policy_to_sample_from, prepare_policies, reference_of
-from .publishing import PushAtEachSave, push, write_card
+from .progress_line import ProgressLine
+from .publishing import PushAtEachSave, push, save_parts, write_card
 
 
 class WorldModelGRPOTrainer(GRPOTrainer):
@@ -103,6 +104,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         args = args or WorldModelGRPOConfig(output_dir="rlvr")
         args.accept_world(reward_funcs, fixed_length=processor.fixed_length)
         first_row: dict[str, Any] = next(iter(train_dataset or []))
+        refuse_what_cannot_be_drawn(args, train_dataset, first_row)
         horizon = len(first_row["reference"]) if processor.fixed_length else 1
         if processor.fixed_length:
             args.max_completion_length = len(processor.model_token_mask(horizon))
@@ -122,7 +124,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         self.add_callback(PushAtEachSave(args, self.push_to_hub))
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)
-            self.add_callback(ProgressLine("reward", "kl"))
+            self.add_callback(ProgressLine.of_rewards(args))
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
         """As transformers; `True` takes the last complete checkpoint, or none, and one at the run's end is loaded."""
@@ -155,6 +157,8 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         if self._step % (steps * self.num_iterations) == 0 or self._buffered_inputs is None:
             place = (self.args.seed, self.state.global_step, self._step % self.args.gradient_accumulation_steps)
             batch = self._answered(generation_batch, self.num_generations, place)
+            if self.args.max_resampling_rounds:
+                batch = replace_groups(self, batch, place)
             order = update_order(len(generation_batch), self.args.updates_per_generation, self.num_generations)
             batch = {name: value[order] if value.ndim else value for name, value in batch.items()}
             self._buffered_inputs = split_tensor_dict(batch, steps)
@@ -170,8 +174,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         metrics = self._metrics["train" if self.model.training else "eval"]
         correct_logs(metrics, self._logs["advantages"], ours, fixed_length=self.processor.fixed_length)
         if ours is not None:
-            own = ours[self._groups.first :][: len(inputs)]
-            output["advantages"] = self.modality.per_token(own) if own.ndim == 2 else own
+            output["advantages"] = own_part(ours, self._groups.first, len(inputs), self.modality)
         is_recorded = self.args.likelihood_weight and self.model.training
         return output | self.modality.recorded(self._groups) if is_recorded else output
 
@@ -189,6 +192,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             if self.args.credit == "reward_to_go":
                 steps = self.accelerator.gather(step_rewards(self.reward_funcs, inputs).to(rewards.device))
             self._scores = Scores(rewards=rewards, steps=steps)
+            self.modality.make_readable(self, inputs, *args)
             return rewards
         finally:
             self.reward_funcs = own
@@ -219,7 +223,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         """As transformers; the whole processor, too, unless it is called for an intermediate checkpoint."""
         super().save_model(output_dir, _internal_call)
         if self.args.should_save and not _internal_call:
-            self.processor.save_pretrained(output_dir or self.args.output_dir)
+            save_parts(output_dir or self.args.output_dir, self.processor, self.reward_funcs)
 
     def create_model_card(
         self, model_name: str | None = None, dataset_name: str | None = None, tags: str | list[str] | None = None
@@ -245,5 +249,5 @@ class WorldModelGRPOTrainer(GRPOTrainer):
             return None
         how = {name: kwargs.pop(name, None) for name in ("token", "revision", "private", "blocking")}
         self.create_model_card(**kwargs)
-        how |= {"commit_message": commit_message, "merge_adapter": merge_adapter}
+        how |= {"commit_message": commit_message, "merge_adapter": merge_adapter, "rewards": self.reward_funcs}
         return push(self.accelerator.unwrap_model(self.model), self.processor, self.args, **how)

@@ -7,6 +7,7 @@ The two kinds of worlds, to the trainer: how rows become prompts, and prompts co
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ..rollouts.sampling import rollout
 from ..rollouts.text import sample_text
 from .grouped_rows import GroupedRows, Rows
 from .log_probs import SampledLogProbs
+from .readable import PICTURED, description, differences, picture, save_below_each_other, situation
 
 
 class Modality(ABC):
@@ -47,6 +49,14 @@ class Modality(ABC):
         those of the sampling are exact.
         """
 
+    @abstractmethod
+    def make_readable(self, trainer: Any, rows: Rows, prompts: list[Any], completions: list[Any], *_: Any) -> None:
+        """
+        Where completions are logged: has a person read what TRL is about to log of a batch, its two lists.
+
+        `rows` are those of the completions, with the columns that [`sample`] returned.
+        """
+
     def recorded(self, groups: GroupedRows) -> dict[str, torch.Tensor]:
         """`recorded_ids` `(rows, L)`: what followed each prompt; `recorded_mask`: where the model would write it."""
         raise NotImplementedError("`likelihood_weight` is refused for text.")
@@ -57,12 +67,18 @@ class Modality(ABC):
 
 
 class TextModality(Modality):
-    """Worlds of text; `tokenize` gives token ids of prompts, texts or messages."""
+    """Worlds of text; `tokenize` gives the ids of prompts, texts or messages, `find_answer` a completion's answer."""
 
     def __init__(
-        self, tokenize: Callable[[list[Any]], list[list[int]]], *, max_new_tokens: int, end_ids: list[int]
+        self,
+        tokenize: Callable[[list[Any]], list[list[int]]],
+        find_answer: Callable[[str], str],
+        *,
+        max_new_tokens: int,
+        end_ids: list[int],
     ) -> None:
         self.tokenize = tokenize
+        self.find_answer = find_answer
         self.limits = {"max_new_tokens": max_new_tokens, "end_ids": end_ids}
 
     def sample(
@@ -75,6 +91,12 @@ class TextModality(Modality):
         once_a_completion = [ids for ids in prompt_ids for _ in range(groups.samples)]
         output = {"prompt_ids": once_a_completion, "completion_ids": ids, "logprobs": None}
         return output, SampledLogProbs.of(model, ids, log_probs, precision=how.get("autocast_dtype"))
+
+    def make_readable(self, trainer: Any, rows: Rows, prompts: list[Any], completions: list[Any], *_: Any) -> None:
+        """As [`Modality.make_readable`]; the texts stay as they are, and their differences go beside them."""
+        if trainer.log_completions:
+            marked = differences(completions, rows, find_answer=self.find_answer)
+            trainer._log_completion_extra("difference", marked)
 
 
 class StepBlockModality(Modality):
@@ -119,6 +141,24 @@ class StepBlockModality(Modality):
             return output, None
         return output, SampledLogProbs.of(model, ids, record.logprobs.tolist(), precision=how.get("autocast_dtype"))
 
+    def make_readable(self, trainer: Any, rows: Rows, prompts: list[Any], completions: list[Any], *_: Any) -> None:
+        """As [`Modality.make_readable`]; TRL has read the tokens as words such as `<d12>`."""
+        if not trainer.log_completions:
+            return
+        prompts[:] = [situation(row) for row in rows]
+        completions[:] = [description(row, self.processor.predicts) for row in rows]
+        if "frames" not in self.processor.predicts or not trainer.is_world_process_zero():
+            return
+        pictures = [picture(row) for row in rows[:PICTURED]]
+        place = "" if trainer.model.training else f"_eval_{trainer._evaluated}"
+        name = f"completions_{trainer.state.global_step:05d}{place}.png"
+        save_below_each_other(pictures, Path(trainer.args.output_dir, "completions", name))
+        for number in range(len(pictures)):
+            completions[number] += f"; row {number + 1} of {name}"
+        if trainer.log_multimodal:  # one entry a completion of all processes, of which this one's are the first
+            others = len(rows) * trainer.accelerator.num_processes - len(pictures)
+            trainer._logs["images"].extend([[drawn] for drawn in pictures] + [[]] * others)
+
     def recorded(self, groups: GroupedRows) -> dict[str, torch.Tensor]:
         """As [`Modality.recorded`]; padding is not written."""
         columns = dict.fromkeys((*self.processor.prompt_columns, *self.processor.reference_columns))
@@ -141,7 +181,7 @@ def modality_of(processor: WorldModelProcessor, *, horizon: int, trainer: Any) -
         how["restricted"] = trainer.args.restrict_log_probs
         return StepBlockModality(processor, horizon=horizon, **how)
     limits = {"max_new_tokens": trainer.max_completion_length, "end_ids": trainer.eos_token_ids}
-    return TextModality(lambda prompts: trainer._tokenize_prompts(prompts)[0], **limits)
+    return TextModality(lambda prompts: trainer._tokenize_prompts(prompts)[0], processor.find_answer, **limits)
 
 
 def complete(processor: Any, rows: Any) -> WorldModelProcessor:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 
 from ..rewards.base import VerifiableReward
 from ..rollouts.head import RangeHead
 from .advantages import beyond_last_step, group_advantages, rewards_to_go
+from .group_credit import whole_groups
 from .grouped_rows import GroupedRows, Rows
 from .grpo_config import WorldModelGRPOConfig
+from .modality import Modality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class Scores:
 
 
 STATES = ("predicted", "reference", "context")
-SCORED_COLUMNS = (*STATES, *(f"{name}_states" for name in STATES), "reference_mask")
+SCORED_COLUMNS = (*STATES, *(f"{name}_states" for name in STATES), "reference_mask", "actions")
 """What a reward that is called in a way of its own is measured from, step by step."""
 
 
@@ -45,10 +46,9 @@ class MeasuredOnce:
 
     def __call__(self, *, log_metric: Callable[[str, float], None], **columns: Any) -> list[float | None]:
         """Rewards of this process's completions, and its metrics to `log_metric`."""
-        given, size, own = self.reward.choose_columns(columns), self.groups.samples, slice(None)
+        given, size, own = self.reward.choose_columns(columns), self.groups.samples, [*range(len(self.groups))]
         if self.reward.needs_group and size < self.groups.group_size:
-            given = {name: gather_object([_on_cpu(entry) for entry in column]) for name, column in given.items()}
-            size, own = self.groups.group_size, slice(self.groups.first, self.groups.first + len(self.groups))
+            (given, own), size = whole_groups(given, self.groups), self.groups.group_size
         predicted = given.pop("predicted")
         once_a_group = {name: column[::size] for name, column in given.items()}
         groups = [predicted[start : start + size] for start in range(0, len(predicted), size)]
@@ -96,14 +96,26 @@ def advantages(
     """
     scale = {"epsilon": args.advantage_epsilon, "scale": args.scale_rewards}
     if scores.steps is not None:
-        rewards = _weighted_sum(scores.steps, weights)
+        rewards = weighted_sum(scores.steps, weights)
         to_go = rewards_to_go(rewards, discount=args.credit_discount)
         if args.credit_baseline == "last_step":
             to_go = beyond_last_step(to_go, rewards, group_size)
         return group_advantages(to_go, group_size, **scale)
     if args.multi_objective_aggregation != "sum_then_normalize":
         return None
-    return group_advantages(_weighted_sum(scores.rewards, weights), group_size, **scale)
+    return group_advantages(weighted_sum(scores.rewards, weights), group_size, **scale)
+
+
+def own_part(advantages: torch.Tensor, first: int, count: int, modality: Modality) -> torch.Tensor:
+    """Of all processes' advantages, those of `count` completions from `first` on, of steps as of their tokens."""
+    own = advantages[first : first + count]
+    return modality.per_token(own) if own.ndim == 2 else own
+
+
+def weighted_sum(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Sum over the last dimension; nan where no reward could be given."""
+    weighted = rewards * weights.to(rewards.device)
+    return weighted.nansum(dim=-1).masked_fill(rewards.isnan().all(dim=-1), torch.nan)
 
 
 def recorded_likelihood(
@@ -146,14 +158,3 @@ def correct_logs(
         for _ in range(min(len(advantages), len(logged))):
             logged.pop()
         logged.extend(advantages.reshape(len(advantages), -1).mean(dim=1).tolist())
-
-
-def _on_cpu(entry: Any) -> Any:
-    """A tensor sent to another process would come back on the sender's device."""
-    return entry.cpu() if isinstance(entry, torch.Tensor) else entry
-
-
-def _weighted_sum(rewards: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Sum over the last dimension; nan where no reward could be given."""
-    weighted = rewards * weights.to(rewards.device)
-    return weighted.nansum(dim=-1).masked_fill(rewards.isnan().all(dim=-1), torch.nan)

@@ -1,14 +1,17 @@
 """Likelihood training of a world model: the cross-entropy of the tokens it writes, by transformers' `Trainer`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from datasets import Dataset, Features, List, Value
+from datasets.arrow_writer import ArrowWriter
 from peft import PeftModel
 from tqdm.auto import tqdm
 from transformers import (
@@ -31,8 +34,11 @@ from ..hub.training_checkpoints import (
 from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
 from ..rollouts.head import RangeHead, accept_range_head
-from .callbacks import ENDLESS, Clock, ProgressLine
+from .callbacks import ENDLESS, Clock
 from .measuring import LOSS
+from .progress_line import ProgressLine
+from .schedule import Schedule, ScheduledClock
+from .stopping import StopWhenAsked, held_back
 
 
 Rows = list[dict[str, torch.Tensor]]
@@ -74,6 +80,10 @@ class LikelihoodConfig:
 
     warmup_steps: int = 5000
     """Updates over which the learning rate rises from 0."""
+
+    schedule: Schedule | None = None
+    """Course of the learning rate over the updates after `continue_from` alone, in place of one over all of them. With
+    `minimum_seconds`, their number is measured on the first of them."""
 
     seed: int = 0
     """Decides the order of the data."""
@@ -135,10 +145,12 @@ class LikelihoodConfig:
             "use_cpu": not torch.accelerator.is_available(),
             **settings,
         }
-        if self.minimum_seconds and not str(settings["lr_scheduler_type"]).startswith("constant"):
+        if self.schedule is not None:
+            settings |= {"lr_scheduler_type": self.schedule.kind, "warmup_steps": self.schedule.warmup_steps}
+        elif self.minimum_seconds and not str(settings["lr_scheduler_type"]).startswith("constant"):
             raise ValueError(
                 f"`minimum_seconds={self.minimum_seconds}` leaves the number of updates open, which the schedule "
-                f"{settings['lr_scheduler_type']!r} needs; use 'constant_with_warmup' or 'constant'."
+                f"{settings['lr_scheduler_type']!r} needs; use 'constant_with_warmup' or 'constant', or a `schedule`."
             )
         fixed = {
             "output_dir": str(output_dir),
@@ -246,6 +258,7 @@ def tokenize_rows(
     *,
     batch_size: int = 64,
     autocast_dtype: torch.dtype | None = None,
+    file: str | Path | None = None,
 ) -> Dataset:
     """
     Sequences and labels of rows, encoded once before training.
@@ -259,10 +272,16 @@ def tokenize_rows(
             Rows encoded at a time.
         autocast_dtype (`torch.dtype`, *optional*):
             Encode in this precision (`torch.bfloat16`): faster, and a latent near a boundary may get the next code.
+        file (`str` or `Path`, *optional*):
+            Arrow file to write, from which the dataset then reads: one batch is in memory at a time. Without it, all
+            tokens are.
 
     Returns:
         [`~datasets.Dataset`]: Columns `input_ids` and `labels` `(L,)`, int32, read as torch tensors; labels are -100
         on the prompt, on actions and on padded steps.
+
+    Raises:
+        ValueError: for no rows.
 
     Example:
 
@@ -282,18 +301,31 @@ def tokenize_rows(
 
     ```
     """
+    parts = _tokenized(rows, processor, batch_size=batch_size, autocast_dtype=autocast_dtype)
+    first = next(parts, None)
+    if first is None:
+        raise ValueError("Expected rows to tokenize, got none; record more episodes, or longer ones.")
+    features = Features(dict.fromkeys(first, List(Value("int32"), length=first["labels"].shape[1])))
+    memory = pa.BufferOutputStream()
+    place: dict[str, Any] = {"stream": memory} if file is None else {"path": str(file)}
+    with ArrowWriter(features=features, **place) as writer:
+        for part in chain([first], parts):
+            writer.write_batch(part)
+        writer.finalize()
+    written = Dataset.from_buffer(memory.getvalue()) if file is None else Dataset.from_file(str(file))
+    return written.with_format("torch")
+
+
+def _tokenized(
+    rows: Dataset, processor: WorldModelProcessor, *, batch_size: int, autocast_dtype: torch.dtype | None
+) -> Iterator[dict[str, np.ndarray]]:
     names = (*processor.prompt_columns, *processor.reference_columns, "reference_mask")
-    parts: dict[str, list[np.ndarray]] = {"input_ids": [], "labels": []}
     for start in tqdm(range(0, len(rows), batch_size), desc="tokenize", disable=None, leave=False):
         batch = rows[start : start + batch_size]
         with torch.autocast(processor.device.type, dtype=autocast_dtype) if autocast_dtype else nullcontext():
             encoded = processor(**{name: np.stack(batch[name]) for name in names})
-        for name, part in parts.items():
-            part.append(encoded[name].cpu().numpy().astype(np.int32))  # half of int64 in memory and in the cache
-    columns = {name: np.concatenate(part) for name, part in parts.items()}
-    feature = List(Value("int32"), length=columns["labels"].shape[1])
-    features = Features({"input_ids": feature, "labels": feature})
-    return Dataset.from_dict(columns, features=features).with_format("torch")
+        # int32: half of int64 in memory and in the cache.
+        yield {name: encoded[name].cpu().numpy().astype(np.int32) for name in ("input_ids", "labels")}
 
 
 def pretrain(
@@ -418,17 +450,27 @@ def train_by_likelihood(
     """
     max_steps, minimum_seconds = args.max_steps, args.minimum_seconds
     clock = Clock(minimum_steps=max_steps, minimum_seconds=minimum_seconds)
+    if args.schedule is not None:
+        updates = None if minimum_seconds else max_steps - args.schedule.first_step
+        how: dict[str, Any] = {"output_dir": output_dir, "updates": updates, "minimum_seconds": minimum_seconds}
+        clock = scheduled = ScheduledClock(args.schedule, **how)
+        max_steps, minimum_seconds = scheduled.last_step, 0.0
     # The clock last: it describes the files of a checkpoint, to which others may add.
     trainer = make_trainer([*callbacks, clock], **settings)
+    if isinstance(clock, ScheduledClock):
+        clock.attach(trainer)
     if watch is not None:
         watch(trainer)
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(ProgressLine("loss", "eval_loss", f"eval_{args.choose_by}"))
+        chosen: dict[str, Any] = {"chosen": f"eval_{args.choose_by}", "higher_is_better": args.higher_is_better}
+        trainer.add_callback(ProgressLine("loss", "eval_loss", **chosen, clock=clock))
     checkpoint = last_checkpoint(output_dir)
     if checkpoint is None or not _is_finished(checkpoint, max_steps, minimum_seconds):
         # A checkpoint of this run goes before the one it continued from, which it has already left behind.
-        trainer.train(resume_from_checkpoint=checkpoint or (args.continue_from and str(args.continue_from)))
+        with held_back() as asked:
+            trainer.add_callback(StopWhenAsked(asked))
+            trainer.train(resume_from_checkpoint=checkpoint or (args.continue_from and str(args.continue_from)))
         trainer.accelerator.wait_for_everyone()
         checkpoint = str(last_checkpoint(output_dir))
     state, best = checkpoint_state(checkpoint), str(best_checkpoint(checkpoint))
@@ -449,8 +491,9 @@ def _is_finished(checkpoint: str, max_steps: int, minimum_seconds: float) -> boo
 
 def _first_label(tokens: Dataset) -> int:
     """Position of the first token that any row learns."""
-    labels = tokens.with_format("numpy")["labels"][:]
-    return int((labels != IGNORED_LABEL).any(axis=0).argmax())
+    parts = tokens.select_columns("labels").with_format("numpy").iter(batch_size=1024)  # all at once may not fit
+    learned = np.any([(part["labels"] != IGNORED_LABEL).any(axis=0) for part in parts], axis=0)
+    return int(learned.argmax())
 
 
 class _CompletionCollator:

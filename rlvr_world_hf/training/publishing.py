@@ -1,6 +1,6 @@
 """A trainer's world model on the Hub: its card, its repository, and a push at each save."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from ..hub.cards import CardSubject, card_text
 from ..hub.push import push_world_model
 from ..hub.terms import terms_of
 from ..processors.base import WorldModelProcessor
+from ..rewards.action_recovery import inverse_model_of
+from ..rewards.inverse_dynamics import FOLDER as INVERSE
 
 
 SETTINGS = (
@@ -39,6 +41,7 @@ SETTINGS = (
     "credit_discount",
     "credit_baseline",
     "likelihood_weight",
+    "max_resampling_rounds",
     "seed",
 )
 """Of the configuration, what a card tells; paths and tokens of the Hub are not among it."""
@@ -105,6 +108,13 @@ def write_card(
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
+def save_parts(folder: str | Path, processor: WorldModelProcessor, rewards: Sequence[Any]) -> None:
+    """Save what belongs to a policy in its folder: the whole processor, and an inverse model among its rewards."""
+    processor.save_pretrained(folder)
+    if (inverse := inverse_model_of(rewards)) is not None:
+        inverse.save_pretrained(Path(folder) / INVERSE)
+
+
 def push(
     model: PreTrainedModel,
     processor: WorldModelProcessor,
@@ -112,18 +122,23 @@ def push(
     *,
     commit_message: str | None,
     merge_adapter: bool,
+    rewards: Sequence[Any] = (),
     token: str | None = None,
     revision: str | None = None,
     private: bool | None = None,
     blocking: bool | None = None,
 ) -> CommitInfo:
-    """As [`push_world_model`]: where to is in `args` unless it is said; the upload is waited for."""
+    """
+    As [`push_world_model`]: where to is in `args` unless it is said; the upload is waited for. An inverse model among
+    the `rewards` goes along.
+    """
     folder = Path(args.output_dir)
     return push_world_model(
         model,
         processor,
         args.hub_model_id or folder.absolute().name,
         merge_adapter=merge_adapter,
+        inverse_model=inverse_model_of(rewards),
         documents=[folder / name for name in ("README.md", "results.json") if (folder / name).is_file()],
         commit_message=commit_message or "End of training",
         token=args.hub_token if token is None else token,

@@ -5,8 +5,8 @@ All it asks of a tokenizer beyond a diffusers model: `codec(later, context_frame
 with gradients, and their codes. One that has no context frames is given a single one: to it a frame like all others,
 which tells the losses what moves.
 
-Everything that changes during a run is saved as one file, and batches depend on the seed and the step alone, so that a
-run that was cut off ends with the parameters of one that was not.
+Everything that changes during a run is saved as one file, and batches depend on the seed and the step alone
+(`clips.py`), so that a run that was cut off ends with the parameters of one that was not.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import math
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,8 +32,11 @@ from ..data.augmentation import ClipAugmentation
 from ..data.drafts import whole_file
 from ..data.episode import Episode
 from ..rewards.perceptual import TRUNKS, find_trunk, load_lpips
+from .clips import ClipBatches, Clips, EpisodeFrames, load_clips, sample_clips
 from .discriminator import Adversary
 from .parallel import average_gradients, is_first_process, process_part, share_weights
+from .standing import PROGRESS_FILE, Standing, note_standing
+from .stopping import held_back
 from .tokenizer_losses import Reconstruction, TokenizerLoss, reconstruction_errors
 
 
@@ -43,87 +46,10 @@ SHOWN = ("mae", "mae_moving", "dynamics_codes", "context_codes")
 """Values of the last validation that stand in the progress line."""
 
 
-def sample_clips(
-    frames: Sequence[torch.Tensor] | torch.Tensor,
-    *,
-    batch_size: int,
-    context_frames: int,
-    later_frames: int,
-    horizon: int,
-    seed: list[int],
-    augmentation: ClipAugmentation | None = None,
-    part: slice | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """
-    Draw context frames and some of the frames that follow them within `horizon` steps.
-
-    Args:
-        frames (`Sequence[torch.Tensor]` of shape `(T, 3, H, W)` each):
-            Episodes, uint8 RGB.
-        batch_size (`int`):
-            Number `B` of contexts.
-        context_frames (`int`):
-            Frames `K` of a context.
-        later_frames (`int`):
-            Number `S` of later frames a context, all different; at most `horizon`.
-        horizon (`int`):
-            Largest distance of a later frame from the last context frame.
-        seed (`list[int]`):
-            Decides the draw; one list a step makes a run resumable.
-        augmentation (`ClipAugmentation`, *optional*):
-            Changes the context and later frames of an item alike.
-        part (`slice`, *optional*):
-            The items of the batch to read, such as those of one process among several; all by default.
-
-    Returns:
-        `tuple`: Context `(B, K, 3, H, W)` and later frames `(B, S, 3, H, W)`, floats in [0, 1].
-
-    Raises:
-        `ValueError`: If the episodes are too short, or more than `horizon` later frames are asked for.
-
-    Example:
-
-    ```python
-    >>> import torch
-    >>> frames = torch.zeros(2, 6, 3, 8, 8, dtype=torch.uint8)
-    >>> context, later = sample_clips(
-    ...     frames, batch_size=4, context_frames=1, later_frames=2, horizon=3, seed=[0, 0]
-    ... )
-    >>> context.shape, later.shape
-    (torch.Size([4, 1, 3, 8, 8]), torch.Size([4, 2, 3, 8, 8]))
-
-    ```
-    """
-    # To iterate over stored episodes would read all their frames, for nothing but their number.
-    known = frames.lengths if isinstance(frames, EpisodeFrames) else None
-    lengths = np.array([len(episode) for episode in frames]) if known is None else known
-    if lengths.min() < context_frames + horizon:
-        raise ValueError(
-            f"Expected episodes of at least {context_frames + horizon} frames ({context_frames} of context, {horizon} "
-            f"of horizon), got one of {lengths.min()}; shorten the horizon or bring longer episodes."
-        )
-    if not 1 <= later_frames <= horizon:
-        raise ValueError(f"Expected `later_frames` from 1 to the horizon, {horizon}, got {later_frames}; lower it.")
-    # Each process draws the whole batch and reads its part of it: several processes see what one would.
-    rng = np.random.default_rng(seed)
-    episodes = rng.integers(len(frames), size=(batch_size, 1))
-    starts = rng.integers(lengths[episodes] - horizon - context_frames + 1)
-    offsets = np.stack([rng.permutation(horizon)[:later_frames] for _ in range(batch_size)])
-    times = np.concatenate([starts + np.arange(context_frames), starts + context_frames + offsets], axis=1)
-    chosen = range(batch_size)[slice(None) if part is None else part]
-    clips = torch.stack([frames[int(episodes[item, 0])][times[item]] for item in chosen])
-    if augmentation is not None:
-        # `item` counts within the whole batch, so that the number of processes changes no clip.
-        changed = [augmentation(clip.numpy(), seed=[*seed, item]) for item, clip in zip(chosen, clips, strict=True)]
-        clips = torch.from_numpy(np.stack(changed))
-    context, later = clips.tensor_split([context_frames], dim=1)
-    return context.float() / 255, later.float() / 255
-
-
 @torch.no_grad()
 def validate_tokenizer(
     codec: ModelMixin,
-    frames: Sequence[torch.Tensor] | torch.Tensor,
+    frames: Sequence[np.ndarray] | torch.Tensor,
     *,
     horizon: int,
     batches: int = 8,
@@ -135,7 +61,7 @@ def validate_tokenizer(
     Args:
         codec (`ModelMixin`):
             The tokenizer; left in the mode it was in.
-        frames (`Sequence[torch.Tensor]` of shape `(T, 3, H, W)` each):
+        frames (`Sequence[np.ndarray]` of shape `(T, 3, H, W)` each, or a `torch.Tensor` of them):
             Episodes, uint8 RGB.
         horizon (`int`):
             Steps that are reconstructed after the context.
@@ -240,6 +166,10 @@ class TokenizerTrainingConfig:
     horizon: int = 4
     """Largest distance of a later frame from its context, in frames."""
 
+    dataloader_num_workers: int = 0
+    """Processes that read the clips of the next steps while this one trains; 0: this one reads them. The clips are the
+    same. A script that trains with some needs `if __name__ == "__main__":`, as each process imports it."""
+
     # Losses, in the order of the formula in `tokenizer_losses.py`
     moving_weight: float = 4.0
     """Additional weight of pixels that move."""
@@ -294,6 +224,10 @@ class TokenizerTrainingConfig:
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"Expected `{name}` of 1 or more, got {getattr(self, name)}; raise it.")
+        if self.dataloader_num_workers < 0:
+            raise ValueError(
+                f"Expected `dataloader_num_workers` of 0 or more, got {self.dataloader_num_workers}; raise it."
+            )
         if not 1 <= self.drawn_later_frames <= self.horizon:
             raise ValueError(
                 f"Expected `later_frames` from 1 to the horizon, {self.horizon}, got {self.later_frames}; lower it."
@@ -384,9 +318,7 @@ class TokenizerRun:
         self.step = 0
         self.history: list[dict[str, Any]] = []
 
-    def update(
-        self, clips: tuple[torch.Tensor, torch.Tensor], *, learning_rate: float, is_adversarial: bool
-    ) -> dict[str, float]:
+    def update(self, clips: Clips, *, learning_rate: float, is_adversarial: bool) -> dict[str, float]:
         """One optimizer step on context and later frames; returns the loss of the adversary where it takes part."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -498,7 +430,8 @@ def train_tokenizer(
         codec (`ModelMixin`):
             The tokenizer to train.
         episodes (`Sequence[Episode]`):
-            Training episodes of equal frame size.
+            Training episodes of equal frame size. Of stored ones ([`~rlvr_world_hf.data.load_episodes`]) only the
+            frames of a clip are read.
         validation_episodes (`Sequence[Episode]`):
             Held-out episodes.
         output_dir (`str` or `Path`):
@@ -522,9 +455,9 @@ def train_tokenizer(
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     resume = output_dir / "resume.pt"
-    draw = partial(
-        sample_clips,
+    batches = ClipBatches(
         EpisodeFrames(episodes),
+        seed=args.seed,
         batch_size=args.batch_size,
         context_frames=_context_frames(codec),
         later_frames=args.drawn_later_frames,
@@ -544,7 +477,7 @@ def train_tokenizer(
     _train(
         run,
         args,
-        draw=lambda step: draw(seed=[args.seed, step]),
+        batches=load_clips(batches, range(run.step, args.max_steps), workers=args.dataloader_num_workers),
         validate=partial(
             validate_tokenizer,
             codec,
@@ -559,7 +492,8 @@ def train_tokenizer(
         codec.save_pretrained(output_dir)
         with whole_file(output_dir / "history.json") as draft:
             draft.write_text(json.dumps(run.history, indent=1) + "\n", encoding="utf-8")
-        for place in (previous_of(resume), resume):  # last, so that a kill before only writes the files above again
+        # Last, so that a kill before only writes the files above again.
+        for place in (output_dir / PROGRESS_FILE, previous_of(resume), resume):
             place.unlink(missing_ok=True)
     return run.history
 
@@ -568,7 +502,7 @@ def _train(
     run: TokenizerRun,
     args: TokenizerTrainingConfig,
     *,
-    draw: Callable[[int], tuple[torch.Tensor, torch.Tensor]],
+    batches: Iterable[Clips],
     validate: Callable[[], dict[str, float]],
     resume: Path,
 ) -> None:
@@ -576,52 +510,43 @@ def _train(
     run.codec.train()
     seconds_before = run.history[-1]["seconds"] if run.history else 0.0
     steps = range(run.step, args.max_steps)
-    progress = tqdm(steps, initial=run.step, total=args.max_steps, desc="tokenizer", unit="step")
-    for step in progress:
-        is_adversarial = step >= args.adversarial_start
-        adversarial_loss = run.update(
-            draw(step), learning_rate=args.learning_rate_at(step), is_adversarial=is_adversarial
-        )
-        if run.step % args.save_steps and run.step < args.max_steps:
-            continue
-        with run.autocast():  # measured in the precision in which it learns
-            values = validate()
-        seconds = seconds_before + progress.format_dict["elapsed"]
-        run.history.append({"step": run.step, "seconds": seconds, **values, **adversarial_loss})
-        progress.set_postfix({name: f"{values[name]:.4g}" for name in SHOWN})
-        if is_first_process():
-            run.save(resume)
+    with (
+        held_back() as asked,
+        tqdm(steps, initial=run.step, total=args.max_steps, desc="tokenizer", unit="step") as progress,
+    ):
+        for step, clips in zip(progress, batches, strict=True):
+            is_adversarial = step >= args.adversarial_start
+            adversarial_loss = run.update(
+                clips, learning_rate=args.learning_rate_at(step), is_adversarial=is_adversarial
+            )
+            if asked.by_any_process(run.codec.device):
+                if is_first_process():
+                    run.save(resume)
+                break
+            if run.step % args.save_steps and run.step < args.max_steps:
+                continue
+            with run.autocast():  # measured in the precision in which it learns
+                values = validate()
+            seconds = seconds_before + progress.format_dict["elapsed"]
+            run.history.append({"step": run.step, "seconds": seconds, **values, **adversarial_loss})
+            standing = _standing(run.history, args.max_steps)
+            shown = {name: f"{values[name]:.4g}" for name in SHOWN}
+            progress.set_postfix(shown | {"best": f"{standing.best:.4g} at {standing.best_step}"})
+            if is_first_process():
+                run.save(resume)
+                note_standing(resume.parent, standing)
     run.codec.eval()
 
 
-class EpisodeFrames(Sequence[torch.Tensor]):
-    """
-    Frames of each episode as a tensor `(T, 3, H, W)`, uint8, read when it is asked for.
-
-    Raises:
-        `ValueError`: If their sizes differ, or there is none, or an episode has no frames.
-    """
-
-    def __init__(self, episodes: Sequence[Episode]) -> None:
-        shapes = [episode.required_frames.shape for episode in episodes]
-        sizes = {shape[1:] for shape in shapes}
-        if len(sizes) != 1:
-            raise ValueError(
-                f"Expected episodes of one frame size, got {sorted(sizes) or 'none'}; resize their frames first."
-            )
-        self.episodes = episodes
-        self.lengths = np.array([length for length, *_ in shapes])
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    @overload
-    def __getitem__(self, index: int) -> torch.Tensor: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[torch.Tensor]: ...
-
-    def __getitem__(self, index: int | slice) -> torch.Tensor | list[torch.Tensor]:
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        return torch.from_numpy(np.array(self.episodes[index].required_frames))
+def _standing(history: Sequence[dict[str, Any]], steps: int) -> Standing:
+    """Where a training stands after its last validation."""
+    last, best = history[-1], min(history, key=lambda entry: entry[SHOWN[0]])
+    return Standing(
+        step=last["step"],
+        steps=steps,
+        metric=SHOWN[0],
+        value=last[SHOWN[0]],
+        best=best[SHOWN[0]],
+        best_step=best["step"],
+        seconds_left=last["seconds"] / last["step"] * (steps - last["step"]),
+    )

@@ -1,14 +1,21 @@
+import os
 import runpy
+import shlex
+import subprocess
 import sys
 from functools import partial
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from rlvr_world_hf.commands import cli
 from rlvr_world_hf.commands.help import finding_help, help_of, stage_help, usage
 from rlvr_world_hf.commands.tools import check as check_module
 from rlvr_world_hf.runs import reproduce as reproduce_module
 from rlvr_world_hf.runs.stage import Stage
+from rlvr_world_hf.runs.status import run_status
+from tests.small_runs import SMALL
 
 
 @pytest.mark.parametrize(
@@ -124,14 +131,87 @@ def test_seeds_of_each_recipe_have_a_folder_of_their_own(words, expected, monkey
     assert [recipe.output_dir.as_posix() for recipe in seen] == [expected]
 
 
-def test_an_interrupted_command_says_how_to_go_on(monkeypatch, capsys):
-    def interrupt(self, recipe):
-        raise KeyboardInterrupt
+def interrupted(*notes):
+    error = KeyboardInterrupt()
+    for note in notes:
+        error.add_note(note)
 
-    monkeypatch.setattr(Stage, "__call__", interrupt)
+    def interrupt(*_):
+        raise error
+
+    return interrupt
+
+
+def test_an_interrupted_command_says_what_is_kept_and_how_to_go_on(monkeypatch, capsys):
+    monkeypatch.setattr(Stage, "__call__", interrupted("pretrain goes on from update 8."))
+    monkeypatch.setattr(cli, "_show_progress", lambda: None)
+    assert cli.main(["collect", "pusht/debug", "--output_dir", "my runs"]) == 130
+    said = capsys.readouterr().err.splitlines()
+    assert said[1:] == [
+        "Interrupted.",
+        "pretrain goes on from update 8.",
+        "Go on with `rlvr-world collect pusht/debug --output_dir 'my runs'`.",
+    ]
+
+
+@pytest.mark.parametrize(("rank", "lines"), [("0", 4), ("1", 0)])
+def test_one_of_several_processes_says_it(rank, lines, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(Stage, "__call__", interrupted("pretrain goes on from update 8."))
     monkeypatch.setattr(cli, "_show_progress", lambda: None)
     assert cli.main(["collect", "pusht/debug"]) == 130
-    assert "resumes" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == lines and (not said or said.endswith("Go on with the same launch.\n"))
+
+
+def test_a_command_interrupted_before_its_work_ends_without_a_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_named_recipe_of", interrupted())
+    assert cli.main(["run", "pusht/debug"]) == 130
+    monkeypatch.setattr(check_module, "check", interrupted())
+    assert cli.main(["check", "folder"]) == 130
+    said = capsys.readouterr().err
+    assert "Go on with `rlvr-world run pusht/debug`." in said and said.endswith("\nInterrupted.\n")
+
+
+CTRL_C = """
+import os, signal, sys
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from rlvr_world_hf.commands import cli
+at, count = int(sys.argv.pop(1)), 0
+def press(*_):
+    global count
+    count += 1
+    if count == at:
+        os.kill(0, signal.SIGINT)  # to all processes of the group, as a terminal does
+register_optimizer_step_post_hook(press)
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.slow
+def test_a_run_ended_by_ctrl_c_in_each_stage_that_trains_ends_as_one_that_was_not(repository, tmp_path, whole_run):
+    environment = {**os.environ, "PYTHONPATH": str(repository), "RLVR_WORLD_CACHE": str(tmp_path / "cache")}
+    keys = [word for name, value in SMALL.items() for word in (f"--{name}", str(value))]
+    words = ["run", "pusht/debug", "--output_dir", str(tmp_path / "run"), *keys]
+    last = {"tokenizer": "resume.pt", "pretrain": "update 3", "grpo": "update 2", "control": "update 7"}
+    for stage, saved in last.items():
+        # One update less than the stage has, those of the stage before that are left counted in.
+        at = {"tokenizer": 3, "pretrain": 1 + 3, "grpo": 1 + 3, "control": 2 + 3}[stage]
+        command = [sys.executable, "-c", CTRL_C, str(at), *words]
+        ended = subprocess.run(
+            command, capture_output=True, text=True, env=environment, start_new_session=True, check=False
+        )
+        assert ended.returncode == 130, ended.stderr[-3000:]
+        assert "Traceback" not in ended.stderr and f"{stage} goes on from " in ended.stderr
+        assert saved in ended.stderr and f"Go on with `rlvr-world {shlex.join(words)}`." in ended.stderr
+        (status,) = [status for status in run_status(tmp_path / "run") if status.stage == stage]
+        assert (status.state, status.reason) == ("stopped", "interrupted")
+    done = [sys.executable, "-c", CTRL_C, "-1", *words]
+    subprocess.run(done, env=environment, check=True, capture_output=True)
+    for checkpoint in ("base", "control", "rlvr"):
+        folders = (whole_run.output_dir, tmp_path / "run")
+        expected, found = (load_file(folder / checkpoint / "model.safetensors") for folder in folders)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("script", ["tokenizer", "pretrain", "grpo", "control", "run"])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from rlvr_world_hf.evaluation.figures import _smoothed, _title, contact_sheet, learning_curves, sensor_lines, strip
@@ -57,15 +58,51 @@ def test_strip_refuses_what_does_not_fit(tmp_path, frames):
         strip(frames[..., 0], frames, {}, path_png=tmp_path / "strip.png")
 
 
-def test_curves_of_all_stages_are_drawn(tmp_path):
+def drawn_figure(monkeypatch, tmp_path, histories, **options):
+    """The figure of curves, as it is saved."""
+    figures = []
+    save = Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *args, **how: (figures.append(figure), save(figure, *args, **how))
+    )
+    learning_curves(histories, tmp_path / "curves.png", **options)
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+    return figures[0]
+
+
+def test_the_trainings_of_a_run_share_a_panel_a_metric(monkeypatch, tmp_path):
+    def log(first, name, values):
+        return [{"step": first + at, "minutes": (first + at) / 2, name: value} for at, value in enumerate(values)]
+
     histories = {
-        "pretrain": [{"step": step, "loss": 1 / (step + 1), "eval_loss": 2.0} for step in range(5)],
-        "grpo": [{"step": step, "reward": -0.1, "rewards/mae/mean": -0.1} for step in range(5)]
-        + [{"step": 5, "x": 1}],
+        "base": log(0, "eval_mae", [3.0, 2.0]) + log(0, "eval_loss", [1.0, 0.5]),
+        "control": log(1, "eval_mae", [2.0, 1.5]) + log(1, "eval_loss", [0.5, 0.4]),
+        "rlvr": log(1, "eval_mae", [2.0, 1.0])
+        + log(1, "reward", [-2.0, -1.0])
+        + [{"step": 5, "minutes": 9.0, "x": 1}],
     }
-    learning_curves(histories, tmp_path / "curves.png")
-    with Image.open(tmp_path / "curves.png") as image:
-        assert image.width > 900
+    figure = drawn_figure(monkeypatch, tmp_path, histories, titles={"eval_mae": "mae ↓", "eval_psnr": "psnr ↑"})
+    panels = figure.get_axes()
+    assert [axes.get_title() for axes in panels] == [
+        "mae ↓", "validation loss, nats a token", "reward, mean of an update"
+    ]  # fmt: skip
+    assert {axes.get_xlabel() for axes in panels} == {"minutes of training"}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["base", "control", "rlvr"]
+    lines = {line.get_color(): line.get_xydata().tolist() for line in panels[0].get_lines()}
+    assert lines == {
+        "C0": [[0.0, 3.0], [0.5, 2.0]], "C1": [[0.5, 2.0], [1.0, 1.5]], "C2": [[0.5, 2.0], [1.0, 1.0]]
+    }  # fmt: skip
+    assert [len(axes.get_lines()) for axes in panels] == [3, 2, 1]
+
+
+def test_without_minutes_curves_are_drawn_over_steps(monkeypatch, tmp_path):
+    histories = {
+        "base": [{"step": step, "loss": 1 / (step + 1), "eval_loss": 2.0} for step in range(5)],
+        "rlvr": [{"step": step, "reward": -0.1, "rewards/mae/mean": -0.1, "minutes": 1.0} for step in range(5)],
+    }
+    figure = drawn_figure(monkeypatch, tmp_path, histories)
+    assert [axes.get_xlabel() for axes in figure.get_axes()] == ["optimizer step"] * 2
+    assert figure.get_axes()[1].get_lines()[0].get_xdata().tolist() == [0, 1, 2, 3, 4]
 
 
 def test_a_noisy_curve_is_the_mean_of_points_nearby():

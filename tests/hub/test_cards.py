@@ -67,13 +67,15 @@ def test_metadata_is_what_the_hub_reads(results):
 def test_card_has_its_sections_table_and_recipe(results):
     table = markdown_table(results)
     recipe = {"seed": 0, "grpo": {"learning_rate": 2e-4, "rewards": [{"path": "rlvr_world_hf.rewards.MAEReward"}]}}
-    text = card_text(PROCESSOR, about(), measured=measured(results), recipe=recipe, picture="strip.png")
+    pictures = {"picture": "strip.png", "curves": "curves.png"}
+    text = card_text(PROCESSOR, about(), measured=measured(results), recipe=recipe, **pictures)
     sections = re.findall("^## (.*)$", text, flags=re.MULTILINE)
     assert sections == ["How to use", "How it was trained", "Results", "Limits", "Data", "Citation"]
     for part in (
         table.strip(),
         "learning_rate: 0.0002",
         "(strip.png)",
+        "![Learning curves of base, control and RL](curves.png)",
         "2505.13934",
         "16x16 pixels at 2 frames a second",
     ):

@@ -263,3 +263,18 @@ def test_a_processor_alone(hub: LocalHub, repo: str, tmp_path: Path) -> None:
     PROCESSOR.save_pretrained(tmp_path / "again", push_to_hub=True, repo_id=f"{repo}-again")
     assert {"video.py", "codec/fsq.py"} <= set(hub.files(f"{repo}-again"))
     assert not hasattr(PROCESSOR, "auto_map") and PROCESSOR.codec._auto_class is None
+
+
+def test_an_inverse_model_is_pushed_with_the_world_model_and_goes_with_one_that_has_none(
+    hub: LocalHub, repo: str
+) -> None:
+    from rlvr_world_hf.rewards.inverse_dynamics import InverseDynamicsConfig, InverseDynamicsModel, load_inverse_model
+
+    inverse = InverseDynamicsModel(InverseDynamicsConfig(image_size=16, width=8, hidden_size=8))
+    push_world_model(tiny_model(PROCESSOR), PROCESSOR, repo, inverse_model=inverse)
+    assert {"inverse/config.json", "inverse/model.safetensors"} <= set(hub.files(repo))
+    loaded = load_inverse_model(repo)
+    assert all(torch.equal(value, loaded.state_dict()[name]) for name, value in inverse.state_dict().items())
+    assert torch.equal(predict(*load_world_model(repo)), predict(tiny_model(PROCESSOR), PROCESSOR))
+    push_world_model(tiny_model(PROCESSOR), PROCESSOR, repo)
+    assert not [path for path in hub.files(repo) if path.startswith("inverse/")]

@@ -123,3 +123,19 @@ def test_a_world_of_text_has_a_cost_of_its_own() -> None:
     pipeline = WorldModelPipeline(tiny_language_model(tokenizer), processor)
     with pytest.raises(ValueError, match=r"got one with a `LanguageWorldModelProcessor`; .*planning\.TextCost"):
         ImaginedCost(pipeline, torch.zeros(1, 3, 16, 16), brightness)
+
+
+def test_a_cost_that_asks_what_was_done_is_given_the_actions() -> None:
+    pipeline, frames = make(0)
+
+    class Obedience:
+        needs_actions = True
+
+        def __call__(self, predicted: torch.Tensor, *, actions: torch.Tensor) -> torch.Tensor:
+            assert actions.shape[:2] == predicted.shape[:2]
+            return actions.sum(dim=(1, 2))
+
+    moves = candidates()
+    torch.testing.assert_close(ImaginedCost(pipeline, frames, Obedience())(moves), moves.sum(dim=(1, 2)))
+    doubled = ImaginedCost(pipeline, frames, Obedience(), to_actions=lambda moves: moves / 2)
+    torch.testing.assert_close(doubled(moves), moves.sum(dim=(1, 2)) / 2)

@@ -14,6 +14,7 @@ from tests.rewards.test_conformance import REWARDS, draw_frame, draw_sensors, ev
 
 
 NAN = torch.nan
+NETWORKS = ("lpips", "feature_distance", "action_recovery")
 
 
 def draw_groups(reward: VerifiableReward, size: int) -> dict[str, Any]:
@@ -30,11 +31,13 @@ def draw_groups(reward: VerifiableReward, size: int) -> dict[str, Any]:
     predicted[0][0] = None
     predicted[2] = [None] * size
     mask = [torch.tensor(steps) for steps in ([True, True], [True, False], [True, True], [False, False])]
+    done = {"actions": [torch.full((3, 2), 200.0 + row) for row in range(4)]} if reward.needs_actions else {}
     return {
         "predicted": predicted,
         "reference": [*reference[:2], reference[2] if size > 1 else None, reference[3]],
         "reference_mask": mask,
         "context": context,
+        **done,
     }
 
 
@@ -167,8 +170,9 @@ class Moves(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     "reward",
-    # Fake tensors have no values: LPIPS looks up equal frames, and what is diagnosed is reported as a number.
-    [r for r in REWARDS if r.reads == "frames" and not r.diagnoses and not r.name.startswith("lpips")],
+    # Fake tensors have no values: LPIPS looks up equal frames, other networks have weights, and what is diagnosed is
+    # reported as a number.
+    [r for r in REWARDS if r.reads != "sensors" and not r.diagnoses and not r.name.startswith(NETWORKS)],
     ids=lambda reward: reward.name,
 )
 def test_references_move_as_bytes(monkeypatch: pytest.MonkeyPatch, reward: VerifiableReward) -> None:
@@ -230,9 +234,11 @@ def test_a_group_that_must_be_whole_is_never_cut() -> None:
 
 
 def test_columns_that_do_not_tell_the_groups_are_refused() -> None:
-    states = torch.zeros(6, 2, 3, 4, 4)
+    states = torch.linspace(0, 1, 6).view(6, 1, 1, 1, 1).expand(6, 2, 3, 4, 4)
     same = [states[0]] * 3 + [states[1]] * 3
-    assert Crowding()(predicted=states, reference=same) == [0.0] * 6
+    assert Crowding()(predicted=states, reference=same) == pytest.approx([0.3, 0.2, 0.3] * 2)
+    copies = [state.clone() for state in same]
+    assert Crowding()(predicted=states, reference=copies) == pytest.approx([0.3, 0.2, 0.3] * 2), "equal ones tell, too"
     for reference, sizes in ((states, "[1]"), (list(states), "[1]"), (same[1:] + [states[2]], "[1, 2, 3]")):
         with pytest.raises(ValueError) as error:
             Crowding()(predicted=states, reference=reference)

@@ -206,7 +206,7 @@ def _judge(faults: list[tuple[str, str, str]], reward: Any, seconds: float, give
     if taken > seconds:
         faults.append((HUNG, f"took {taken:.1f} s", _short(given)))
     ends = sorted(end if reward.higher_is_better else 0.0 - end for end in (reward.best, reward.floor))
-    if getattr(reward, "reads", "") == "sensors" and not reward.higher_is_better:
+    if getattr(reward, "reads", "") in ("sensors", "states") and not reward.higher_is_better:
         ends[0] = -math.inf  # the farther off, the worse: only within the ranges of the data is the floor the least
     for value in values:
         if value is not None and not (math.isfinite(value) and ends[0] - 1e-4 <= value <= ends[1] + 1e-4):
@@ -275,6 +275,7 @@ def _batches(draw: Random, reads: str, count: int) -> Iterator[tuple[str, dict[s
     for number in range(count):
         generator = torch.Generator().manual_seed(draw.randrange(2**31))
         shape = (64,) if reads == "sensors" else (3, 64, 64)
+        done = torch.rand(2, 3, 2, generator=generator) * 512
         context, reference = (torch.rand(2, steps, *shape, generator=generator) for steps in (1, 2))
         kinds: dict[str, Any] = {
             "random": torch.rand(2, 2, *shape, generator=generator),
@@ -304,4 +305,4 @@ def _batches(draw: Random, reads: str, count: int) -> Iterator[tuple[str, dict[s
             "list of lists": [[0.5], [0.5]],
         }
         name = list(kinds)[number % len(kinds)]
-        yield name, {"predicted": kinds[name], "reference": reference, "context": context}
+        yield name, {"predicted": kinds[name], "reference": reference, "context": context, "actions": done}

@@ -13,7 +13,7 @@ from rlvr_world_hf.runs.recipe import load_recipe
 def test_the_card_holds_table_picture_and_the_complete_recipe(whole_run, tmp_path):
     text = (whole_run.output_dir / "README.md").read_text()
     assert "| copy_last |" in text
-    assert "(strip.png)" in text
+    assert "(strip.png)" in text and "(learning_curves.png)" in text
     recipe = text.split("```yaml\n")[1].split("```")[0]
     again = tmp_path / "again.yaml"
     again.write_text(recipe)

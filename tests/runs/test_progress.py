@@ -146,3 +146,15 @@ def test_a_cached_folder_of_an_earlier_version_is_used(tmp_path, monkeypatch):
     monkeypatch.setenv("RLVR_WORLD_CACHE", str(tmp_path))
     folder = made(tmp_path / "tokens" / "a")
     assert cached("tokens", "a", lambda folder: pytest.fail("it is there")) == folder
+
+
+def test_what_stopped_a_stage_is_kept_until_it_goes_on(tmp_path):
+    progress = Progress(folder=tmp_path / "a", fingerprint="a")
+    progress.start({})
+    progress.stop(KeyboardInterrupt())
+    assert read_json(progress.folder / "stopped.json") == {"is_failure": False, "reason": "interrupted"}
+    progress.stop(OSError("no space\nleft"))
+    assert read_json(progress.folder / "stopped.json") == {"is_failure": True, "reason": "OSError: no space"}
+    assert progress.start({}) and not (progress.folder / "stopped.json").exists()
+    shutil.rmtree(progress.folder)
+    progress.stop(ValueError())  # where nothing can be written, the error itself is what is told

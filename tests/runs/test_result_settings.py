@@ -27,6 +27,7 @@ HARMLESS = {
     "pretrain.use_cpu": True,
     "pretrain.per_device_eval_batch_size": 3,
     "tokenizer.save_steps": 3,
+    "tokenizer.dataloader_num_workers": 2,
     "grpo.run_name": "x",
     "grpo.log_completions": True,
     "grpo.logging_steps": 3,

@@ -56,6 +56,20 @@ def run_pretrain(tmp_path, *, seed=0, **sections):
     return stage_module.find_stage("pretrain")(recipe)
 
 
+def test_an_interrupted_stage_notes_it_and_says_what_is_kept(tmp_path, calls):
+    with pytest.raises(KeyboardInterrupt) as ended:
+        run_pretrain(tmp_path, pretrain={"size": -1})
+    assert ended.value.__notes__ == [
+        "collect is finished and kept; pretrain begins again, as nothing of it was saved yet."
+    ]
+    (file,) = (tmp_path / "stages" / "pretrain").glob("*/stopped.json")
+    assert json.loads(file.read_text()) == {"is_failure": False, "reason": "interrupted"}
+    asked = json.loads((tmp_path / "stages" / "asked.json").read_text())
+    assert asked == {"recipe": "fake", "stages": ["collect", "pretrain"]}
+    run_pretrain(tmp_path, pretrain={"size": -1})
+    assert not file.exists()
+
+
 def test_a_stage_runs_those_before_it_and_a_second_call_nothing(tmp_path, calls):
     folder = run_pretrain(tmp_path)
     assert [name for name, *_ in calls] == ["collect", "pretrain"]

@@ -15,6 +15,7 @@ from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run
 from rlvr_world_hf.runs.stage import find_stage, needed_stages, try_stages
 from tests.local_hub import Repository
+from tests.rewards.small_models import inverse_folder
 
 
 MAE = "rlvr_world_hf.rewards.MAEReward"
@@ -178,6 +179,9 @@ def all_sources(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     (tmp_path / "outputs" / "pusht-codec").mkdir(parents=True)
     os.symlink(bundled_path("pusht-codec"), tmp_path / "outputs" / "pusht-codec" / "codec")
+    for name in ("pusht-inverse", "pusht-judge"):
+        os.symlink(inverse_folder(), tmp_path / "outputs" / name)
+    monkeypatch.setattr("rlvr_world_hf.rewards.features.find_backbone", Path)  # the extra `perceptual`
 
 
 @pytest.mark.usefixtures("all_sources")

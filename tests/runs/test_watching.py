@@ -38,6 +38,7 @@ def test_all_trainings_keep_the_best_at_a_metric(kind: str, tmp_path: Path) -> N
         folder = stage_folder(recipe, stage)
         history = read_json(folder / "history.json")["log_history"]
         measured = {entry["step"]: entry[f"eval_{name}"] for entry in history if f"eval_{name}" in entry}
+        assert (measured.pop(0, None) is not None) == (stage == "grpo"), "what RL begins with is measured, not chosen"
         assert len(measured) >= 2, stage
         best = better(measured, key=lambda step: measured[step])  # the first of equally good ones
         kept = folder / f"checkpoint-{best}" / "model.safetensors"

@@ -1,11 +1,10 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from rlvr_world_hf.hub.training_checkpoints import trained_seconds
-from rlvr_world_hf.training.callbacks import Clock, PredictionPictures, ProgressLine
+from rlvr_world_hf.training.callbacks import Clock, PredictionPictures
 from tests.training.world import HORIZON, small_processor, small_rows, small_trainer
 
 
@@ -33,12 +32,3 @@ def test_pictures_show_predictions_below_references(tmp_path: Path) -> None:
     assert np.array_equal(picture[2 * 16 : 3 * 16, :16], given) and np.array_equal(
         picture[3 * 16 : 4 * 16, :16], given
     )
-
-
-def test_the_line_shows_the_number_that_matters(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    trainer = small_trainer(tmp_path, max_steps=2, save_strategy="no", disable_tqdm=False)
-    assert sum(isinstance(item, ProgressLine) for item in trainer.callback_handler.callbacks) == 1
-    trainer.train()
-    printed = capsys.readouterr()
-    assert "reward=-" in printed.err and "kl=" in printed.err
-    assert "clip_ratio" not in printed.err + printed.out

@@ -1,4 +1,5 @@
 import datasets
+import pandas as pd
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -7,6 +8,7 @@ from rlvr_world_hf import LanguageWorldModelProcessor, WorldModelGRPOConfig, Wor
 from rlvr_world_hf.processors.layout import IGNORED_LABEL
 from rlvr_world_hf.rewards.text import TextReward
 from rlvr_world_hf.rollouts.text import sample_text
+from rlvr_world_hf.states.differences import mark_differences
 from rlvr_world_hf.training import modality, policies
 from rlvr_world_hf.training.language import (
     TextLikelihoodConfig,
@@ -201,6 +203,15 @@ def text_trainer(processor, rows, folder, **changes):
     )
     model = build_language_policy(processor.tokenizer, **SIZES)
     return WorldModelGRPOTrainer(model, LengthReward(), args, rows, processing_class=processor)
+
+
+def test_logged_answers_have_their_differences_beside_them(processor, rows, tmp_path):
+    text_trainer(processor, rows, tmp_path, log_completions=True, num_completions_to_print=1, logging_steps=1).train()
+    table = pd.read_parquet(tmp_path / "completions" / "completions_00001.parquet")
+    recorded = dict(zip(rows["prompt"], rows["completion"], strict=True))
+    assert len(table) == 32
+    for prompt, completion, difference in zip(table["prompt"], table["completion"], table["difference"], strict=True):
+        assert difference == mark_differences(processor.find_answer(completion), recorded[prompt])
 
 
 def test_a_step_with_shared_prompts_is_the_host_s(processor, rows, tmp_path, monkeypatch):

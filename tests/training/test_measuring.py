@@ -1,5 +1,6 @@
 """What is measured while a policy trains is logged, and chooses the checkpoint that is kept."""
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from rlvr_world_hf.hub.training_checkpoints import trained_seconds
+from rlvr_world_hf.training.callbacks import Clock
 from rlvr_world_hf.training.measuring import measure_at_evaluations
 from rlvr_world_hf.training.pretraining import LikelihoodConfig, pretrain, tokenize_rows
 from tests.training.world import parameters, small_policy, small_processor, small_rows, small_trainer
@@ -65,6 +68,34 @@ def test_rl_is_measured_without_rollouts_of_its_own(tmp_path: Path) -> None:
     assert trainer.state.best_model_checkpoint.endswith("checkpoint-2")
     wanted = type(trainer.model).from_pretrained(trainer.state.best_model_checkpoint)
     assert torch.equal(parameters(trainer.model), parameters(wanted))
+
+
+def test_what_rl_begins_with_is_measured_once_and_takes_no_part_in_the_choice(tmp_path: Path) -> None:
+    def train(values: list[float], *, max_steps: int, **resume: Any) -> Any:
+        trainer = small_trainer(
+            tmp_path, max_steps=max_steps, save_steps=2, eval_strategy="steps", eval_steps=2,
+            eval_dataset=small_rows(small_processor()), load_best_model_at_end=True, metric_for_best_model="skill",
+            greater_is_better=True, callbacks=[Clock()],
+        )  # fmt: skip
+        remaining = iter(values)
+
+        def measure(policy: Any) -> dict[str, float]:
+            time.sleep(1)
+            return {"skill": next(remaining)}
+
+        measure_at_evaluations(trainer, measure, with_loss=False, at_start=True)
+        trainer.train(**resume)
+        assert next(remaining, None) is None
+        return trainer.state
+
+    begin = time.perf_counter()
+    state = train([9.0, 2.0], max_steps=2)
+    whole = time.perf_counter() - begin
+    assert 0 < trained_seconds(tmp_path, 2) < whole - 2, "the seconds of measuring are no training"
+    assert state.best_model_checkpoint.endswith("checkpoint-2")
+    state = train([3.0], max_steps=4, resume_from_checkpoint=True)
+    logged = [(entry["step"], entry["eval_skill"]) for entry in state.log_history if "eval_skill" in entry]
+    assert logged == [(0, 9.0), (2, 2.0), (4, 3.0)]
 
 
 def test_a_checkpoint_without_a_number_is_the_worst(tmp_path: Path) -> None:

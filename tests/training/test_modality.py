@@ -45,7 +45,8 @@ def test_frames_are_drawn_alike_where_a_group_is_cut(processes: int) -> None:
 def test_answers_are_drawn_alike_where_a_group_is_cut(processes: int) -> None:
     processor = LanguageWorldModelProcessor(text_tokenizer())
     model = tiny_language_model(processor.tokenizer)
-    modality = TextModality(processor.encode_prompt, max_new_tokens=6, end_ids=[processor.tokenizer.eos_token_id])
+    ends = [processor.tokenizer.eos_token_id]
+    modality = TextModality(processor.encode_prompt, processor.find_answer, max_new_tokens=6, end_ids=ends)
     inputs = [{"prompt": prompt} for prompt in ("a", "bc", "cab") for _ in range(G)]
     alone = sample_all(modality, model, inputs, 1)
     assert sample_all(modality, model, inputs, processes) == alone
@@ -53,7 +54,7 @@ def test_answers_are_drawn_alike_where_a_group_is_cut(processes: int) -> None:
 
 
 def test_text_has_no_steps() -> None:
-    modality = TextModality(list, max_new_tokens=1, end_ids=[0])
+    modality = TextModality(list, str, max_new_tokens=1, end_ids=[0])
     with pytest.raises(NotImplementedError, match="reward_to_go"):
         modality.per_token(torch.zeros(1, 1))
     with pytest.raises(NotImplementedError, match="likelihood_weight"):

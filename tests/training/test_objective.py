@@ -7,7 +7,7 @@ import torch
 
 from rlvr_world_hf.rewards.base import VerifiableReward
 from rlvr_world_hf.rewards.pixel import MAEReward
-from rlvr_world_hf.training import objective
+from rlvr_world_hf.training import group_credit
 from rlvr_world_hf.training.grouped_rows import GroupedRows
 from rlvr_world_hf.training.grpo_config import WorldModelGRPOConfig
 from rlvr_world_hf.training.objective import (
@@ -98,11 +98,19 @@ def test_a_reward_that_looks_at_its_group_gets_it_whole_where_processes_share_it
     expected = MeasuredOnce(alone, whole)(log_metric=lambda *_: None, **columns_of(predicted, 4))
     # Two processes with six completions each: the second group is cut in halves.
     every = columns_of(predicted, 4)
-    order = iter(["predicted", "reference"])
-    monkeypatch.setattr(objective, "gather_object", lambda part: every[next(order)])
     part = slice(6 * process, 6 * process + 6)
     mine = {name: every[name][part] for name in ("predicted", "reference")}
     groups = GroupedRows.of([{}] * 6, group_size=4, process=process)
+    other = GroupedRows.of([{}] * 6, group_size=4, process=1 - process)
+
+    def gather(own: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        theirs = [
+            {"id": completion, **{name: every[name][other.first + row] for name in ("predicted", "reference")}}
+            for row, completion in enumerate(other.ids)
+        ]
+        return theirs + own  # in whatever order: the ids tell where each belongs
+
+    monkeypatch.setattr(group_credit, "gather_object", gather)
     assert groups.samples == 2
     assert MeasuredOnce(both, groups)(log_metric=lambda *_: None, **mine) == expected[part]
     assert set(alone.sizes) == set(both.sizes) == {4}

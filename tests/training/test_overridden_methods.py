@@ -38,6 +38,7 @@ Sources = dict[str, str]
 # What no class of ours shows: functions that are replaced from outside, or private ones that are called.
 BY_HAND = {
     "trl.trainer.grpo_trainer.GRPOTrainer._tokenize_prompts": "called in training/modality.py",
+    "trl.trainer.grpo_trainer.GRPOTrainer._log_completion_extra": "called in training/modality.py",
     "trl.trainer.utils.RepeatSampler": "its order is set in training/grouped_rows.py",
     "transformers.models.llama.modeling_llama.LlamaForCausalLM.forward": "replaced in rollouts/head.py",
     "transformers.models.qwen3.modeling_qwen3.Qwen3ForCausalLM.forward": "replaced in rollouts/head.py",

@@ -1,14 +1,23 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 
 from rlvr_world_hf.hub.training_checkpoints import checkpoint_state, last_checkpoint
+from rlvr_world_hf.processors.layout import IGNORED_LABEL
 from rlvr_world_hf.rollouts.head import RangeHead
-from rlvr_world_hf.training.pretraining import LikelihoodConfig, Pretraining, build_policy, pretrain, tokenize_rows
+from rlvr_world_hf.training.pretraining import (
+    LikelihoodConfig,
+    Pretraining,
+    _first_label,
+    build_policy,
+    pretrain,
+    tokenize_rows,
+)
 from tests.training.world import HORIZON, parameters, small_policy, small_processor, small_rows
 
 
@@ -64,6 +73,26 @@ def test_rows_can_be_encoded_in_bfloat16(processor, tokens) -> None:
     assert seen == {torch.bfloat16}
     same = halved["input_ids"][:] == tokens[0]["input_ids"][:]
     assert same.float().mean() > 0.9 and torch.equal(halved["labels"][:] == -100, tokens[0]["labels"][:] == -100)
+
+
+def test_tokens_are_written_to_a_file_as_they_come(processor, tokens, tmp_path: Path) -> None:
+    rows = small_rows(processor, count=24, seed=1)
+    written = tokenize_rows(rows, processor, batch_size=7, file=tmp_path / "tokens.arrow")
+    assert [Path(file["filename"]) for file in written.cache_files] == [tmp_path / "tokens.arrow"]
+    assert written.features == tokens[0].features and written.format == tokens[0].format
+    for name in ("input_ids", "labels"):
+        assert torch.equal(written[name][:], tokens[0][name][:])
+    with pytest.raises(ValueError, match="Expected rows to tokenize, got none"):
+        tokenize_rows(rows.select([]), processor, file=tmp_path / "none.arrow")
+
+
+def test_the_first_label_is_that_of_any_row() -> None:
+    labels = np.full((2500, 6), IGNORED_LABEL)
+    labels[:, 4:] = 1
+    labels[2100, 2] = 1
+    tokens = Dataset.from_dict({"input_ids": np.zeros((2500, 6), int), "labels": labels})
+    assert _first_label(tokens.with_format("torch")) == 2
+    assert _first_label(tokens.select(range(2000))) == 4
 
 
 def test_fresh_policies_depend_on_the_seed_only(processor) -> None:

@@ -10,12 +10,11 @@ import torch
 from rlvr_world_hf.data.episode import Episode
 from rlvr_world_hf.tokenizers import CompressiveTokenizer, FrameTokenizer
 from rlvr_world_hf.training import tokenizer_training
+from rlvr_world_hf.training.clips import EpisodeFrames
 from rlvr_world_hf.training.tokenizer_training import (
-    EpisodeFrames,
     TokenizerRun,
     TokenizerTrainingConfig,
     learning_rate_at,
-    sample_clips,
     train_tokenizer,
     validate_tokenizer,
 )
@@ -145,6 +144,26 @@ def test_a_killed_run_ends_with_the_parameters_of_one_that_was_not(
         assert {**first, "seconds": 0} == {**second, "seconds": 0}
 
 
+def test_processes_that_read_ahead_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, history = train(tmp_path / "alone")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_in_update(patch, 5)
+        train(tmp_path / "helped", dataloader_num_workers=1)
+    helped, resumed = train(tmp_path / "helped", make_codec(seed=1), dataloader_num_workers=2)
+    assert_equal(helped, whole)
+    assert [{**entry, "seconds": 0} for entry in resumed] == [{**entry, "seconds": 0} for entry in history]
+    with pytest.raises(ValueError, match="`dataloader_num_workers` of 0 or more, got -1"):
+        TokenizerTrainingConfig(dataloader_num_workers=-1)
+
+
+def test_reading_draws_nothing_from_torch(tmp_path: Path) -> None:
+    """A codec of one's own may draw, and what it draws must not depend on how clips are read."""
+    codec = make_codec()
+    before = torch.get_rng_state()
+    train(tmp_path, codec, max_steps=2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_kill_while_saving_leaves_the_state_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = train(tmp_path / "whole")
     save = torch.save
@@ -223,6 +242,12 @@ def test_seconds_count_every_part_of_a_run_once(tmp_path: Path, monkeypatch: pyt
         def __init__(self, steps: range, **_: Any) -> None:
             self.steps = steps
 
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: Any) -> None:
+            pass
+
         def __iter__(self) -> Any:
             return iter(self.steps)
 
@@ -275,22 +300,6 @@ def test_lpips_is_minimized_where_its_trunk_is_there(tmp_path: Path, monkeypatch
     assert weights[1.0].isfinite().all() and not torch.equal(weights[0.0], weights[1.0])
 
 
-def test_clips_are_frames_of_one_episode_within_the_horizon() -> None:
-    times = torch.arange(9, dtype=torch.uint8).view(1, 9, 1, 1, 1)
-    frames = (times + 100 * torch.arange(2, dtype=torch.uint8).view(2, 1, 1, 1, 1)).expand(-1, -1, 3, 2, 2)
-    for step in range(20):
-        context, later = (
-            (clip * 255).round().long()[:, :, 0, 0, 0]
-            for clip in sample_clips(frames, batch_size=8, context_frames=2, later_frames=3, horizon=4, seed=[0, step])
-        )
-        assert torch.equal(context[:, 1], context[:, 0] + 1)
-        distance = later - context[:, 1:]
-        assert distance.min() >= 1 and distance.max() <= 4
-        assert all(len(row.unique()) == 3 for row in later)
-    again = sample_clips(frames, batch_size=8, context_frames=2, later_frames=3, horizon=4, seed=[0, 19])
-    assert torch.equal((again[1] * 255).round().long()[:, :, 0, 0, 0], later)
-
-
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -302,13 +311,6 @@ def test_clips_are_frames_of_one_episode_within_the_horizon() -> None:
 def test_clips_that_cannot_be_cut_are_refused(tmp_path: Path, changes: dict[str, int], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         train(tmp_path, **changes)
-
-
-def test_episodes_of_different_shapes_are_refused() -> None:
-    with pytest.raises(ValueError, match="one frame size, got .*; resize their frames"):
-        EpisodeFrames([*EPISODES, *make_episodes(1, seed=0, size=20)])
-    with pytest.raises(ValueError, match="got none"):
-        EpisodeFrames([])
 
 
 def test_validation_leaves_the_tokenizer_as_it_was() -> None:

@@ -96,6 +96,16 @@ def small_rows(processor: Any, *, count: int = 16, horizon: int = HORIZON, seed:
     return datasets.Dataset.from_dict({"index": list(range(count))}).with_transform(read)
 
 
+class PartlyFlat:
+    """A reward that tells the completions of about half of the prompts apart, and of the others none."""
+
+    __name__ = "partly_flat"
+
+    def __call__(self, predicted: Any, reference: Any, context: Any, **columns: Any) -> list[float]:
+        pairs = zip(predicted, reference, context, strict=True)
+        return [0.0 if given.sum() % 2 else -float((one - two / 255).abs().mean()) for one, two, given in pairs]
+
+
 def settings(folder: Path | str, **changes: Any) -> WorldModelGRPOConfig:
     """Eight groups of four a batch of rollouts, two updates of it."""
     fields = {

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -454,7 +455,11 @@ class StepBlockKind(WorldKind):
         from ...training import tokenize_rows
 
         precision = torch.bfloat16 if bf16 else None
-        tokenize_rows(self.rows(split), processor, autocast_dtype=precision).save_to_disk(str(folder))
+        with TemporaryDirectory(dir=folder) as scratch:
+            tokens = tokenize_rows(
+                self.rows(split), processor, autocast_dtype=precision, file=Path(scratch, "tokens.arrow")
+            )
+            tokens.save_to_disk(str(folder))
 
 
 def lively_rows(rows: datasets.Dataset, count: int) -> list[dict[str, Any]]:
@@ -524,8 +529,10 @@ def _ranges(name: str, arrays: list[np.ndarray | None]) -> dict[str, list[float]
             f"pretrain.sensor_bins: {len(arrays) - len(known)} of {len(arrays)} episodes were recorded without "
             "states; collect them with states, or leave `sensor_bins` at 0."
         )
-    values = np.concatenate(known)
-    return {f"{name}_low": values.min(axis=0).tolist(), f"{name}_high": values.max(axis=0).tolist()}
+    # Of each on its own: those of all episodes, one after another, may be many.
+    low = np.min([array.min(axis=0) for array in known], axis=0)
+    high = np.max([array.max(axis=0) for array in known], axis=0)
+    return {f"{name}_low": low.tolist(), f"{name}_high": high.tolist()}
 
 
 def _draw_rows(

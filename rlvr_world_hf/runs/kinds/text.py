@@ -28,7 +28,6 @@ from ...data.folder import UnusableEpisodesError
 from ...data.rows import count_share
 from ...data.transition import save_transitions
 from ...evaluation.answers import evaluate_answers, measure_answers, measure_language_checkpoint, predict_answers
-from ...evaluation.differences import mark_differences
 from ...evaluation.few_shot import answer_few_shot
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
@@ -38,6 +37,7 @@ from ...hub.training_checkpoints import load_weights
 from ...hub.transformer import load_transformer
 from ...hub.vocabulary import count_fallback, trim_model, trim_tokenizer
 from ...processors.text import LanguageWorldModelProcessor
+from ...states.differences import mark_differences
 from ..codec import BUNDLED, SCRATCH
 from ..language_models import check_start, check_tokenizer, find_language_model, language_model_identity
 from ..named_parts import build_rewards, named_setting

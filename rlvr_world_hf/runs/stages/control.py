@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...hub import load_world_model
 from ..keys import key
 from ..kinds import kind_of
-from ..named_parts import refuse_below
+from ..named_parts import named_setting, refuse_below
 from ..progress import DONE, HISTORY, read_json
 from ..recipe import Recipe
 from ..stage import StageRun, checkpoint_folder, stage, stage_folder
@@ -24,8 +25,16 @@ REVISION = 1
 class ControlSettings:
     """How long likelihood training continues; all other settings are those of pretrain."""
 
-    max_steps: int = key(0, "Updates after the last pretrain checkpoint; 0: as many as fit into RL's wall time.")
-    times_rl: float = key(1.0, "With max_steps 0: this many times the wall time of RL.")
+    max_steps: int = key(
+        0, "Updates after the last pretrain checkpoint; 0: as many as fit into the time that RL trained."
+    )
+    times_rl: float = key(1.0, "With max_steps 0: this many times the time that RL trained.")
+    lr_scheduler_type: str | None = key(
+        None,
+        "Course of the learning rate over these updates alone, from pretrain's learning_rate on, such as linear; with "
+        "max_steps 0 their number is measured on the first ones. null: that of pretrain goes on.",
+    )
+    warmup_steps: int = key(0, "With lr_scheduler_type: updates over which the learning rate rises from 0.")
     save_total_limit: int | None = key(
         2, "Checkpoints kept for resuming, the best and the last among them; null: all.", affects_result=False
     )
@@ -33,16 +42,34 @@ class ControlSettings:
 
 def _try(recipe: Recipe, settings: ControlSettings) -> None:
     """The trainer's arguments, which differ from those of pretrain in where training ends."""
-    refuse_below({"max_steps": 0, "times_rl": 0}, settings, where="control")
+    refuse_below({"max_steps": 0, "times_rl": 0, "warmup_steps": 0}, settings, where="control")
+    if settings.warmup_steps and settings.lr_scheduler_type is None:
+        raise ValueError(
+            f"control.warmup_steps: expected 0 where pretrain's schedule goes on, got {settings.warmup_steps}; give "
+            "control.lr_scheduler_type, too, such as linear."
+        )
     seconds = 0.0 if settings.max_steps else 1.0  # how long RL takes is not known yet
     earlier = pretrain.read(recipe)
     schedule = str(earlier.arguments.get("lr_scheduler_type", "constant"))
-    if seconds and not schedule.startswith("constant"):
+    if seconds and settings.lr_scheduler_type is None and not schedule.startswith("constant"):
         raise ValueError(
             f"control.max_steps: expected a number of updates, on which pretrain.lr_scheduler_type {schedule!r} "
-            "depends, got 0, for as many as fit into RL's time; give a number, or a constant schedule."
+            "depends, got 0, for as many as fit into RL's time; give a number, a constant schedule, or "
+            "control.lr_scheduler_type."
         )
-    try_training(recipe, earlier, "control", max_steps=max(1, settings.max_steps), minimum_seconds=seconds)
+    with named_setting("control.lr_scheduler_type", "it cannot be used", "Give one such as linear, or null."):
+        course = _course(settings, first_step=0)
+    limits = {"max_steps": max(1, settings.max_steps), "minimum_seconds": seconds, "schedule": course}
+    try_training(recipe, earlier, "control", **limits)
+
+
+def _course(settings: ControlSettings, *, first_step: int) -> Any:
+    """The `training.schedule.Schedule` of the learning rate; `None` where that of pretrain goes on."""
+    if settings.lr_scheduler_type is None:
+        return None
+    from ...training.schedule import Schedule
+
+    return Schedule(kind=settings.lr_scheduler_type, warmup_steps=settings.warmup_steps, first_step=first_step)
 
 
 @stage(
@@ -58,8 +85,8 @@ def control(run: StageRun) -> list[Path]:
     Continue likelihood training from the last pretrain checkpoint, its optimizer included, and save it as `control/`.
 
     The saved checkpoint is the one with the best likelihood on the validation episodes, or the best at what
-    `pretrain.choose_by` names, base included if pretraining left a checkpoint. It trains at least for the wall time of
-    the GRPO stage, or a multiple of it.
+    `pretrain.choose_by` names, base included if pretraining left a checkpoint. It trains for as long as the GRPO stage
+    did, or a multiple of it: evaluations, pictures and checkpoints count in neither.
     """
     settings, steps = pretrain.read(run.recipe), run.settings.max_steps
     kept = {"save_total_limit": run.settings.save_total_limit}
@@ -72,9 +99,19 @@ def control(run: StageRun) -> list[Path]:
         checkpoint="control",
         # Pretrain's updates count, too. With 0, this is the least number, and the time decides.
         max_steps=settings.max_steps + max(1, steps),
-        minimum_seconds=0.0 if steps else run.settings.times_rl * run.stage_seconds("grpo"),
+        minimum_seconds=0.0 if steps else run.settings.times_rl * _seconds_of_rl(run),
         continue_from=_last_of_pretrain(run),
+        schedule=_course(run.settings, first_step=settings.max_steps),
     )
+
+
+def _seconds_of_rl(run: StageRun) -> float:
+    """Seconds that RL trained, or, where an earlier version or no checkpoint has kept these, that its stage took."""
+    from ...hub.training_checkpoints import trained_seconds
+
+    folder = stage_folder(run.recipe, "grpo")
+    recorded = read_json(folder / HISTORY).get("trained_seconds") or trained_seconds(folder)
+    return float(recorded or run.stage_seconds("grpo"))
 
 
 def _last_of_pretrain(run: StageRun) -> Path | None:

@@ -14,7 +14,7 @@ from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results, write_results
 from ...evaluation.sharing import ALONE, Share
 from ...hub import load_world_model
-from ..content import checkpoint_identity
+from ..content import checkpoint_identity, named_folders
 from ..keys import key
 from ..kinds import WorldKind, kind_of
 from ..named_parts import build_metrics, build_rewards, refuse_below, refuse_unknown, try_parts
@@ -119,9 +119,11 @@ def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
 
 
 def _made_from(recipe: Recipe) -> Any:
-    """The checkpoints of further rows, by their content."""
-    rows = evaluate.read(recipe).further_rows
-    return {row: checkpoint_identity(place) for row, place in rows.items()} or None
+    """By their content: the checkpoints of further rows, and folders that metrics read, as of a model that judges."""
+    settings = evaluate.read(recipe)
+    rows = {row: checkpoint_identity(place) for row, place in settings.further_rows.items()}
+    folders = named_folders(settings.metrics)
+    return {"rows": rows, "folders": folders} if rows and folders else rows or folders
 
 
 @stage(
@@ -184,7 +186,12 @@ def measured_names(recipe: Recipe) -> list[str]:
     ends = ["", *([BEST_OF.rstrip("_")] if counts else []), *(f"{BEST_OF}{count}" for count in counts)]
     if is_text(recipe):
         ends += [f"_{label}" for label in CLASSES]
-    named = {f"{metric.name}{end}": None for metric in metrics for end in ends}
+    # Predictions that a metric compares with each other have no best one.
+    named = {
+        f"{metric.name}{end}": None
+        for metric in metrics
+        for end in (ends[:1] if getattr(metric, "needs_group", False) else ends)
+    }
     for metric in metrics:
         named |= dict.fromkeys(getattr(metric, "diagnoses", ()))
     return [*named, *(rate for rate in RATES if rate not in named)]

@@ -10,6 +10,8 @@ from typing import Any
 
 from ...hub import load_world_model, save_world_model
 from ...hub.checkpoint import load_processor
+from ...rewards.action_recovery import inverse_model_of
+from ..content import named_folders
 from ..keys import key
 from ..kinds import kind_of
 from ..named_parts import build_rewards, named_setting, refuse_below, reward_weights, try_parts
@@ -135,12 +137,18 @@ def _try(recipe: Recipe, settings: GrpoSettings) -> None:
         settings.adapter(earlier)
 
 
+def _folders(recipe: Recipe) -> Any:
+    """What rewards read, such as an inverse model."""
+    return named_folders(grpo.read(recipe).rewards)
+
+
 @stage(
     settings=GrpoSettings,
     revision=REVISION,
     after=("pretrain",),
     makes=("rlvr",),
     forwards_to=config_class,
+    made_from=_folders,
     tries=_try,
     shares_processes=True,
 )
@@ -153,11 +161,13 @@ def grpo(run: StageRun) -> list[Path]:
     from ...hub.training_checkpoints import best_checkpoint, last_checkpoint, load_weights, trained_seconds
     from ...training import WorldModelGRPOTrainer
     from ...training.callbacks import Clock
+    from ...training.stopping import StopWhenAsked, held_back
 
     recipe, settings, kind = run.recipe, run.settings, kind_of(run.recipe)
     rewards, weights = build_rewards(settings.rewards)
     config = make_config(recipe, settings, weights, run.processes.device)
     model, processor, adapter = _policy(run)
+    clock = Clock()
     trainer = WorldModelGRPOTrainer(
         model,
         rewards,
@@ -165,20 +175,25 @@ def grpo(run: StageRun) -> list[Path]:
         kind.rows("train"),
         kind.rows("validation", count=settings.validation_windows),
         processing_class=processor,
-        callbacks=[Clock()],
+        callbacks=[clock],
         peft_config=adapter,
     )
-    rolls_out = settings.asks_for_evaluations
-    watch(recipe, processor, settings, every_steps=int(config.save_steps), with_loss=rolls_out)(trainer)
+    how = {"every_steps": int(config.save_steps), "at_start": True, "with_loss": settings.asks_for_evaluations}
+    watch(recipe, processor, settings, **how)(trainer)
     run.clock.continue_from(trained_seconds(run.folder))
-    trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
+    with held_back() as asked:
+        trainer.add_callback(StopWhenAsked(asked, save_every=config.checkpoint_interval))
+        trainer.train(resume_from_checkpoint=last_checkpoint(run.folder))
     if settings.chooses_best and (last := last_checkpoint(run.folder)):
         load_weights(trainer.model, best_checkpoint(last))
     checkpoint, history = run.folder / "rlvr", run.folder / HISTORY
     if run.processes.is_first:
         # Among several processes, accelerate has wrapped the model.
-        save_world_model(checkpoint, trainer.accelerator.unwrap_model(trainer.model), processor)
-        write_json(history, {"log_history": trainer.state.log_history})
+        policy = trainer.accelerator.unwrap_model(trainer.model)
+        save_world_model(checkpoint, policy, processor, inverse_model=inverse_model_of(rewards))
+        # Where a run was finished before, nothing was counted now.
+        seconds = max(clock.seconds, trained_seconds(run.folder))
+        write_json(history, {"log_history": trainer.state.log_history, "trained_seconds": seconds})
     return [checkpoint, history]
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ...evaluation.figures import learning_curves
 from ...evaluation.predictions import Sampling
+from ...evaluation.results import read_results
 from ...pipeline import WorldModelPipeline
-from ..card import write_card
+from ..card import CURVES, write_card
+from ..curves import curve_titles, log_histories
 from ..echo import echo
 from ..keys import key
 from ..kinds import kind_of
 from ..named_parts import refuse_below, refuse_unknown
-from ..progress import HISTORY, read_json
 from ..recipe import Recipe
 from ..stage import StageRun, checkpoint_folder, stage, stage_folder
 from ..world import is_text
@@ -74,20 +74,11 @@ def predict(run: StageRun) -> list[Path]:
         last = list(pipelines.values())[-1]
         echo(last(settings.state, settings.action, temperature=settings.temperature, seed=settings.sampling_seed)[0])
         return []
-    curves = folder / "learning_curves.png"
-    learning_curves(log_histories(recipe), curves)
+    curves, results = folder / CURVES, stage_folder(recipe, "evaluate") / "results.json"
+    learning_curves(log_histories(recipe), curves, titles=curve_titles(read_results(results)))
     shown = kind_of(recipe).draw(run, pipelines)
-    results = stage_folder(recipe, "evaluate") / "results.json"
     return [
         *shown,
         curves,
         *write_card(recipe, results=results, checkpoint=checkpoint_folder(recipe, "rlvr"), folder=folder),
     ]
-
-
-def log_histories(recipe: Recipe) -> dict[str, list[dict[str, Any]]]:
-    """What each training stage of a run logged, by the name of the stage."""
-    names = ("pretrain", "grpo", "control")
-    histories = {name: read_json(stage_folder(recipe, name) / HISTORY) for name in names}
-    # A recipe may lack one of these stages.
-    return {name: history["log_history"] for name, history in histories.items() if history}

@@ -227,7 +227,7 @@ def likelihood_training(
         checkpoint (`str`):
             Folder of the stage to save the best checkpoint in.
         limits (`dict[str, Any]`):
-            Where training starts and ends: `max_steps`, `minimum_seconds` and `continue_from` of
+            Where training starts and ends: `max_steps`, `minimum_seconds`, `continue_from` and `schedule` of
             `training.LikelihoodConfig`.
 
     Returns:
@@ -248,7 +248,7 @@ def likelihood_training(
         parts.tokens["validation"],
         output_dir=run.folder,
         args=LikelihoodConfig(seed=recipe.seed, **choice, **limits, **training),
-        watch=watch(recipe, processor, settings, every_steps=settings.eval_steps),
+        watch=watch(recipe, processor, settings, every_steps=settings.eval_steps, at_start=bool(settings.start_from)),
         **parts.settings,
     )
     history = {"log_history": result.history, "last_checkpoint": result.last_checkpoint}

@@ -50,6 +50,9 @@ ROUNDS = 3
 LARGEST_MOVE = 12.0
 """Longest way in x and in y of the T in a round, in world units."""
 
+SAMPLES = 4
+"""Points in x and in y at which a pixel of a drawn block is looked at."""
+
 
 def read_pose(frames: torch.Tensor) -> torch.Tensor:
     """
@@ -140,6 +143,68 @@ def pose_of_states(states: torch.Tensor) -> torch.Tensor:
     origin, cosine, sine = states[..., 2:4], states[..., 4], states[..., 5]
     centre = origin + CENTROID * torch.stack([-sine, cosine], dim=-1)
     return torch.cat([centre / WORLD_SIZE, torch.atan2(sine, cosine).unsqueeze(-1)], dim=-1)
+
+
+def distance_to_block(points: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
+    """
+    How far points are from the block.
+
+    Args:
+        points (`torch.Tensor` of shape `(..., 2)`):
+            `(x, y)` as fractions of the frame.
+        pose (`torch.Tensor` of shape `(..., 3)`):
+            As [`read_pose`] gives it; its shape and that of the points are broadcast.
+
+    Returns:
+        `torch.Tensor` of shape `(...)`: in world units; 0 inside of the block, nan where a point or a pose is nan.
+
+    Example:
+
+    ```python
+    >>> pose = pose_of_states(torch.tensor([0.0, 0.0, 256.0, 256.0, 1.0, 0.0]))
+    >>> distance_to_block(torch.tensor([[256.0, 226.0], [256.0, 300.0], [300.0, 386.0]]) / 512, pose).round()
+    tensor([30.,  0., 31.])
+
+    ```
+    """
+    x, y = ((points - pose[..., :2]) * WORLD_SIZE).unbind(-1)
+    cosine, sine = pose[..., 2].cos(), pose[..., 2].sin()
+    across, down = (cosine * x + sine * y).abs(), cosine * y - sine * x + CENTROID  # in the body's own axes
+    above = (-down).clamp(min=0)
+    bar = torch.hypot((across - 60).clamp(min=0), torch.maximum(above, down - 30))
+    stem = torch.hypot((across - 15).clamp(min=0), torch.maximum(above, down - 120))
+    return torch.minimum(bar, stem)
+
+
+def draw_block(pose: torch.Tensor, image_size: int) -> torch.Tensor:
+    """
+    The share of each pixel that the block covers, as a frame would show it.
+
+    Args:
+        pose (`torch.Tensor` of shape `(..., 3)`):
+            As [`read_pose`] gives it.
+        image_size (`int`):
+            Height and width in pixels.
+
+    Returns:
+        `torch.Tensor` of shape `(..., image_size, image_size)`: in `[0, 1]`; 0 where a pose is nan.
+
+    Example:
+
+    ```python
+    >>> pose = pose_of_states(torch.tensor([0.0, 0.0, 256.0, 256.0, 1.0, 0.0]))
+    >>> round(draw_block(pose, 64).sum().item() * 64)  # pixels of 64 square units; the body without outline has 6300
+    7448
+
+    ```
+    """
+    line = (torch.arange(image_size * SAMPLES).to(pose) + 0.5) / (image_size * SAMPLES)
+    drawn = torch.zeros(*pose.shape[:-1], image_size, image_size).to(pose)
+    for row in range(SAMPLES):
+        for column in range(SAMPLES):
+            y, x = torch.meshgrid(line[row::SAMPLES], line[column::SAMPLES], indexing="ij")
+            drawn += distance_to_block(torch.stack([x, y], dim=-1), pose[..., None, None, :]) <= OUTLINE
+    return drawn / SAMPLES**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,8 @@ class SimulatedCost:
         recording ([`~rlvr_world_hf.worlds.pusht.simulator.Recording`]):
             The world as it is; it is left so.
         cost (`Callable`):
-            Costs `(N,)` of frames `(N, S, 3, H, W)`, float in `[0, 1]`.
+            Costs `(N,)` of frames `(N, S, 3, H, W)`, float in `[0, 1]`. One with a true attribute `needs_actions` is
+            also given `actions` `(N, S, A)`.
         to_actions (`Callable`):
             Turns candidates `(N, H, D)` into actions `(N, H, A)` by the law of the recording.
 
@@ -43,7 +44,7 @@ class SimulatedCost:
     def __init__(
         self,
         recording: Recording,
-        cost: Callable[[torch.Tensor], torch.Tensor],
+        cost: Callable[..., torch.Tensor],
         to_actions: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
         self.recording = recording
@@ -52,7 +53,10 @@ class SimulatedCost:
 
     def __call__(self, candidates: torch.Tensor) -> torch.Tensor:
         """Costs `(N,)` of candidates `(N, H, D)`."""
-        return self.cost(self.predict(candidates))
+        predicted = self.predict(candidates)
+        if getattr(self.cost, "needs_actions", False):
+            return self.cost(predicted, actions=self.to_actions(candidates))
+        return self.cost(predicted)
 
     def predict(self, candidates: torch.Tensor) -> torch.Tensor:
         """

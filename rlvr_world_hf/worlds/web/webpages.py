@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -235,7 +236,9 @@ def collect_transitions(
         return
     # Each part starts a site and a browser, so it holds several sessions.
     parts = [seeds[start : start + 4] for start in range(0, len(seeds), 4)]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    # Ctrl-C is sent to all of them, and is this process's affair alone.
+    deaf: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **deaf) as pool:
         for transitions in pool.map(partial(_listed_sessions, steps=steps, site_seed=site_seed), parts):
             yield from transitions
 

@@ -6,9 +6,11 @@ import pytest
 from rlvr_world_hf.findings.finding import borrow_stages
 from rlvr_world_hf.hub.manifest import DamagedFileError
 from rlvr_world_hf.runs.clock import Clock
+from rlvr_world_hf.runs.result_settings import settings_of_result
 from rlvr_world_hf.runs.stage import Processes, StageRun, stage_folder
 from rlvr_world_hf.runs.stages import control as control_module
-from rlvr_world_hf.runs.stages.control import control
+from rlvr_world_hf.runs.stages.control import ControlSettings, control
+from rlvr_world_hf.training import schedule as schedule_module
 
 
 def test_control_goes_on_from_the_last_checkpoint_of_pretraining(whole_run):
@@ -34,12 +36,82 @@ def asked_of_training(recipe, monkeypatch):
     return asked
 
 
-def test_by_default_control_trains_for_the_wall_time_of_grpo(whole_run, small_recipe, monkeypatch):
-    recipe = small_recipe(whole_run.output_dir, **{"control.max_steps": 0})
+def test_by_default_control_trains_for_as_long_as_grpo_trained(whole_run, small_recipe, monkeypatch):
+    """Not for what its stage took besides, such as measuring and drawing."""
+    recipe = small_recipe(whole_run.output_dir, **{"control.max_steps": 0, "control.times_rl": 2.0})
     _, asked = asked_of_training(recipe, monkeypatch)
-    record = json.loads((stage_folder(recipe, "grpo") / "done.json").read_text())
-    assert asked["minimum_seconds"] == record["seconds"] > 0
-    assert asked["max_steps"] == 5
+    folder = stage_folder(recipe, "grpo")
+    counted = json.loads((folder / "seconds.json").read_text())
+    assert asked["minimum_seconds"] == 2 * counted["4"] > 0
+    assert 0 < counted["4"] < json.loads((folder / "done.json").read_text())["seconds"]
+    assert asked["max_steps"] == 5 and asked["schedule"] is None
+
+
+@pytest.mark.parametrize("kept", ["history.json", "seconds.json", "done.json"])
+def test_how_long_grpo_trained_is_known_of_earlier_versions_too(whole_run, small_recipe, tmp_path, monkeypatch, kept):
+    shutil.copytree(whole_run.output_dir, tmp_path / "run", symlinks=True)
+    recipe = small_recipe(tmp_path / "run", **{"control.max_steps": 0})
+    folder = stage_folder(recipe, "grpo")
+    expected = {"done.json": json.loads((folder / "done.json").read_text())["seconds"]}.get(
+        kept, json.loads((folder / "seconds.json").read_text())["4"]
+    )
+    if kept != "history.json":
+        (folder / "history.json").write_text('{"log_history": []}')
+    if kept != "seconds.json":
+        (folder / "seconds.json").unlink()
+    _, asked = asked_of_training(recipe, monkeypatch)
+    assert asked["minimum_seconds"] == pytest.approx(expected)
+
+
+def test_control_may_have_a_schedule_of_its_own(whole_run, small_recipe, monkeypatch):
+    keys = {"control.lr_scheduler_type": "linear", "control.warmup_steps": 1}
+    recipe = small_recipe(whole_run.output_dir, **keys)
+    assert control.fingerprint(recipe) != control.fingerprint(whole_run)
+    _, asked = asked_of_training(recipe, monkeypatch)
+    course = asked["schedule"]
+    assert (course.kind, course.warmup_steps, course.first_step) == ("linear", 1, 4) and asked["max_steps"] == 8
+
+
+def test_a_schedule_over_measured_updates_goes_through(whole_run, small_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(schedule_module, "UNMEASURED", 1)
+    monkeypatch.setattr(schedule_module, "MEASURED", 1)
+    keys = {"control.max_steps": 0, "control.lr_scheduler_type": "cosine", "pretrain.choose_by": "loss"}
+    recipe = small_recipe(tmp_path, **keys)
+    borrow_stages(whole_run, recipe, ["collect", "tokenizer", "pretrain", "grpo"])
+    control(recipe)
+    folder = stage_folder(recipe, "control")
+    known, history = (json.loads((folder / name).read_text()) for name in ("updates.json", "history.json"))
+    assert history["last_checkpoint"].endswith(f"checkpoint-{4 + known['updates']}")
+    assert (recipe.output_dir / "control").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"control.lr_scheduler_type": "lineal"}, "control.lr_scheduler_type: .*such as 'linear', got 'lineal'"),
+        ({"control.warmup_steps": 3}, "control.warmup_steps: expected 0 .* got 3; give control.lr_scheduler_type"),
+        (
+            {"control.max_steps": 0, "pretrain.lr_scheduler_type": "linear"},
+            "control.max_steps: expected a number of updates.* or control.lr_scheduler_type",
+        ),
+    ],
+)
+def test_a_schedule_that_cannot_be_had_is_refused_before_anything_is_trained(
+    overrides, message, small_recipe, tmp_path
+):
+    with pytest.raises(ValueError, match=message):
+        control.try_settings(small_recipe(tmp_path, **overrides))
+
+
+def test_a_schedule_of_its_own_needs_no_constant_one_of_pretrain(small_recipe, tmp_path):
+    keys = {"control.max_steps": 0, "pretrain.lr_scheduler_type": "linear", "control.lr_scheduler_type": "linear"}
+    control.try_settings(small_recipe(tmp_path, **keys))
+
+
+def test_settings_without_a_schedule_are_those_of_before():
+    """Fingerprints are made of these: what was trained before these keys came is found again."""
+    assert settings_of_result(ControlSettings()).keys() == {"max_steps", "times_rl"}
+    assert settings_of_result(ControlSettings(lr_scheduler_type="linear")).keys() >= {"lr_scheduler_type"}
 
 
 def test_checkpoints_that_are_kept_do_not_make_it_another_run(whole_run, small_recipe, monkeypatch):

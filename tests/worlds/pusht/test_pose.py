@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from rlvr_world_hf.worlds.pusht.block import locate_block
-from rlvr_world_hf.worlds.pusht.pose import CENTROID, pose_of_states, read_pose
-from rlvr_world_hf.worlds.pusht.simulator import collect_episode
+from rlvr_world_hf.worlds.pusht.block import BLOCK_RGB, SURROUNDING_RGB, locate_block
+from rlvr_world_hf.worlds.pusht.colours import colour_share
+from rlvr_world_hf.worlds.pusht.pose import CENTROID, distance_to_block, draw_block, pose_of_states, read_pose
+from rlvr_world_hf.worlds.pusht.simulator import collect_episode, make_world
 
 
 WORLD_SIZE = 512
@@ -101,3 +102,27 @@ def test_frames_of_another_form_are_refused() -> None:
         read_pose(torch.zeros(4, 64, 64))
     with pytest.raises(TypeError, match="uint8"):
         read_pose(torch.zeros(3, 64, 64, dtype=torch.uint8))
+
+
+def test_a_drawn_block_has_the_pose_it_was_drawn_at(recorded) -> None:
+    frames, states = recorded[64]
+    true = pose_of_states(states)[::7]
+    drawn = draw_block(true, 64)
+    read = read_pose(1 - drawn[:, None] * (1 - torch.tensor([142.8, 163.2, 183.6]).view(3, 1, 1) / 255))
+    assert ((read - true)[:, :2].norm(dim=1) * WORLD_SIZE).median() < 1
+    shown = colour_share(frames[::7], BLOCK_RGB, SURROUNDING_RGB)
+    is_near = drawn > 0
+    assert (shown - drawn)[is_near].abs().mean() < 0.1, "as the simulator draws it"
+    assert draw_block(torch.full((3,), torch.nan), 16).sum() == 0
+
+
+def test_points_are_as_far_as_the_simulator_s_body_says() -> None:
+    world = make_world()
+    world.reset(seed=3)
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, WORLD_SIZE, (200, 2))
+    body = world.block
+    expected = [max(0.0, min(shape.point_query(tuple(at)).distance for shape in body.shapes)) for at in points]
+    angle = torch.tensor([0.0, 0.0, *body.position, math.cos(body.angle), math.sin(body.angle)])
+    distances = distance_to_block(torch.from_numpy(points).float() / WORLD_SIZE, pose_of_states(angle))
+    np.testing.assert_allclose(distances.numpy(), expected, atol=0.05)

@@ -30,3 +30,15 @@ def test_it_shows_what_then_happens(law: ActionLaw) -> None:
             world.act(action)
         happened = torch.from_numpy(world.seen(2)).float() / 255
         assert torch.equal(predicted[1], happened)
+
+
+def test_a_cost_that_asks_what_was_done_is_given_the_actions() -> None:
+    class Obedience:
+        needs_actions = True
+
+        def __call__(self, predicted: torch.Tensor, *, actions: torch.Tensor) -> torch.Tensor:
+            return actions.sum(dim=(1, 2))
+
+    world = recorded(0, "absolute")
+    moves = torch.full((2, 1, 2), 200.0)
+    assert SimulatedCost(world, Obedience(), lambda moves: moves + 1)(moves).tolist() == [402.0, 402.0]

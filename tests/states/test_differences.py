@@ -1,6 +1,6 @@
 import pytest
 
-from rlvr_world_hf.evaluation.differences import mark_differences
+from rlvr_world_hf.states.differences import mark_differences
 
 
 @pytest.mark.parametrize(
