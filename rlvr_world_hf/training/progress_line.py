@@ -58,6 +58,7 @@ class ProgressLine(ProgressCallback):
         self.shown: dict[str, float] = {}
         self.best: tuple[float, int] | None = None
         self.lined = self.noted = -math.inf
+        self.begin, self.first_step = time.perf_counter(), 0  # anew at its begin, before which something may be logged
 
     @classmethod
     def of_rewards(cls, args: TrainingArguments) -> Self:

@@ -35,7 +35,7 @@ from ..rewards.perceptual import TRUNKS, find_trunk, load_lpips
 from .clips import ClipBatches, Clips, EpisodeFrames, load_clips, sample_clips
 from .discriminator import Adversary
 from .parallel import average_gradients, is_first_process, process_part, share_weights
-from .standing import PROGRESS_FILE, Standing, note_standing
+from .standing import Standing, note_standing
 from .stopping import held_back
 from .tokenizer_losses import Reconstruction, TokenizerLoss, reconstruction_errors
 
@@ -492,8 +492,7 @@ def train_tokenizer(
         codec.save_pretrained(output_dir)
         with whole_file(output_dir / "history.json") as draft:
             draft.write_text(json.dumps(run.history, indent=1) + "\n", encoding="utf-8")
-        # Last, so that a kill before only writes the files above again.
-        for place in (output_dir / PROGRESS_FILE, previous_of(resume), resume):
+        for place in (previous_of(resume), resume):  # last, so that a kill before only writes the files above again
             place.unlink(missing_ok=True)
     return run.history
 

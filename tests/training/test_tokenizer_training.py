@@ -96,6 +96,7 @@ def test_training_makes_the_tokenizer_better_and_saves_it(tmp_path: Path) -> Non
         "config.json",
         "diffusion_pytorch_model.safetensors",
         "history.json",
+        "progress.json",
     ]
     assert json.loads((tmp_path / "history.json").read_text()) == history
     assert_equal(CompressiveTokenizer.from_pretrained(tmp_path), codec)
