@@ -84,6 +84,17 @@ def test_evaluations_have_pictures_of_their_own(tmp_path: Path) -> None:
     assert names == ["completions_00000.png", "completions_00002_eval_1.png", "completions_00002_eval_2.png"]
 
 
+def test_prompts_drawn_in_place_of_others_are_not_logged(tmp_path: Path) -> None:
+    def alike(predicted: list[torch.Tensor], **_: Any) -> list[float]:
+        return [1.0] * len(predicted)
+
+    for rounds in (0, 2):
+        train(tmp_path / str(rounds), rewards=alike, max_resampling_rounds=rounds, max_steps=2, save_strategy="no")
+    kept, replaced = (tmp_path / str(rounds) / "completions" / "completions_00000.png" for rounds in (0, 2))
+    assert kept.read_bytes() == replaced.read_bytes()
+    assert table_of(tmp_path / "0", 1).equals(table_of(tmp_path / "2", 1))
+
+
 TRACKIO_RUN = """
 import sys
 from pathlib import Path
