@@ -16,6 +16,7 @@ from rlvr_world_hf.evaluation.metrics import (
 )
 from rlvr_world_hf.evaluation.predictions import Predictions, RowBatch
 from rlvr_world_hf.rewards.base import VerifiableReward
+from rlvr_world_hf.rewards.energy import EnergyScoreReward
 from rlvr_world_hf.rewards.pixel import MAEReward, MSEReward, PSNRReward, SSIMReward
 from rlvr_world_hf.rewards.repetition import RepetitionReward
 from rlvr_world_hf.rewards.sensor import SensorAccuracyReward, SensorMAEReward, SensorMSEReward
@@ -218,3 +219,30 @@ def test_steps_of_frames_and_sensors_are_measured_by_their_own_metrics(frames):
     predictions = dataclasses.replace(predictions_of(frames[:, None]), predicted_states=states[:, None] + 0.5)
     steps = measure_steps(predictions, batch, [MAEReward(), SensorMAEReward()])
     assert steps["mae"].max() == 0 and steps["sensor_mae"].unique().tolist() == [0.5]
+
+
+def test_a_metric_of_groups_compares_the_predictions_of_a_row() -> None:
+    """Its mean is the energy score of the row; one prediction alone has its distance; what cannot be read, the floor."""
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.rand(2, 2, 3, 8, 8, generator=generator)
+    batch = RowBatch(
+        indices=[0, 1],
+        context=frames[:, :1],
+        actions=frames[:, :, 0, 0, :2],
+        reference=frames,
+        reference_mask=torch.tensor([[True, True], [True, False]]),
+    )
+    predicted = torch.rand(2, 4, 2, 3, 8, 8, generator=generator)
+    energy = EnergyScoreReward()
+    readable = torch.ones(2, 4, dtype=torch.bool)
+    values = measure(Predictions(predicted=predicted, readable=readable), batch, [energy, MAEReward()])
+    for row, steps in ((0, 2), (1, 1)):
+        every = torch.cat([predicted[row, :, :steps], frames[row, None, :steps]]).flatten(1)
+        apart = torch.cdist(every, every)
+        score = apart[:4, 4].mean() - apart[:4, :4].sum() / 24
+        assert values["energy_score"][row].mean().item() == pytest.approx(score.item(), rel=1e-4)
+    readable[0, 1] = False
+    lost = measure(Predictions(predicted=predicted, readable=readable), batch, [energy])["energy_score"]
+    assert lost[0, 1] == energy.floor and (lost[0, [0, 2, 3]] < 50).all()
+    alone = measure(Predictions(predicted=predicted[:, :1], readable=readable[:, :1]), batch, [energy])["energy_score"]
+    torch.testing.assert_close(alone[0, 0], (predicted[0, 0] - frames[0]).flatten().norm())

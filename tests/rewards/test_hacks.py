@@ -266,6 +266,7 @@ def inverse_models() -> list[InverseDynamicsModel]:
     return models
 
 
+@pytest.mark.slow
 def test_codes_searched_against_an_inverse_model_deceive_it_and_not_another_one(
     inverse_models: list[InverseDynamicsModel],
 ) -> None:
