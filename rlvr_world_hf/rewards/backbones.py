@@ -208,9 +208,9 @@ def _of_timm(
         raise FileNotFoundError(f"The backbone {name!r} is one of timm, which is not installed; `pip install timm`.")
     import timm
 
-    chosen = {} if layers is None else {"out_indices": tuple(layers)}
+    chosen: dict[str, Any] = {} if layers is None else {"out_indices": tuple(layers)}
     try:
-        model = timm.create_model(name, pretrained=pretrained, features_only=True, **chosen)
+        model: Any = timm.create_model(name, pretrained=pretrained, features_only=True, **chosen)
     except (AssertionError, IndexError, RuntimeError) as error:
         raise ValueError(
             f"Expected a backbone with features at {'all its depths' if layers is None else [*layers]}, got one of "

@@ -222,7 +222,7 @@ def test_steps_of_frames_and_sensors_are_measured_by_their_own_metrics(frames):
 
 
 def test_a_metric_of_groups_compares_the_predictions_of_a_row() -> None:
-    """Its mean is the energy score of the row; one prediction alone has its distance; what cannot be read, the floor."""
+    """Its mean is the row's energy score; a single prediction has its distance, what cannot be read the floor."""
     generator = torch.Generator().manual_seed(0)
     frames = torch.rand(2, 2, 3, 8, 8, generator=generator)
     batch = RowBatch(

@@ -107,7 +107,7 @@ def test_a_finished_run_tells_what_was_measured(whole_run):
     by_name = {status.stage: status for status in found}
     assert by_name["grpo"].standing.metric == "reward" and by_name["grpo"].standing.step == 4
     assert by_name["pretrain"].standing.metric == by_name["control"].standing.metric == "eval_loss"
-    assert by_name["tokenizer"].standing is None, "what is left is the codec alone"
+    assert by_name["tokenizer"].standing.metric == "mae" and by_name["tokenizer"].standing.steps == 4
     results = json.loads((whole_run.output_dir / "results.json").read_text())
     assert by_name["evaluate"].figures["mae"] == {
         row: results["rows"][row]["mae"]["mean"] for row in ("base", "control", "rlvr")
