@@ -125,7 +125,8 @@ def test_ctrl_c_ends_all_processes_after_the_same_update(repository: Path, tmp_p
     environment = os.environ | settings | {"RLVR_WORLD_CACHE": str(tmp_path / "cache")}
     with (tmp_path / "stderr").open("w") as log, (tmp_path / "stdout").open("w") as out:
         # In a group of its own, to all of which a terminal would send the signal.
-        process = subprocess.Popen(command, stdout=out, stderr=log, env=environment, start_new_session=True)
+        how = {"start_new_session": True, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        process = subprocess.Popen(command, stdout=out, stderr=log, env=environment, **how)
         try:
             deadline = time.monotonic() + PATIENCE
             while not [*tmp_path.glob("run/stages/pretrain/*/checkpoint-3/manifest.json")]:

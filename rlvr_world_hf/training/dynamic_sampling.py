@@ -126,15 +126,16 @@ def _answer_others(trainer: Any, count: int, place: tuple[int, ...]) -> tuple[di
 @contextmanager
 def _apart_from_the_log(trainer: Any) -> Iterator[None]:
     """Context in which a trainer logs to what is thrown away: the rewards of chosen prompts tell of no others."""
-    metrics, logs, scores, log_completions = trainer._metrics, trainer._logs, trainer._scores, trainer.log_completions
-    trainer._metrics = {mode: defaultdict(list) for mode in metrics}
-    trainer._logs = copy.deepcopy(logs)
-    trainer.log_completions = False  # they would be drawn over those of the prompts whose turn it was
+    names = ("_metrics", "_logs", "_scores", "log_completions")
+    before = {name: getattr(trainer, name) for name in names}
+    trainer._metrics = {mode: defaultdict(list) for mode in trainer._metrics}
+    trainer._logs = copy.deepcopy(trainer._logs)
+    trainer.log_completions = False  # pictures of completions would take the place of those of the log
     try:
         yield
     finally:
-        trainer._metrics, trainer._logs, trainer._scores = metrics, logs, scores
-        trainer.log_completions = log_completions
+        for name, value in before.items():
+            setattr(trainer, name, value)
 
 
 def _completions(groups: torch.Tensor, group_size: int) -> torch.Tensor:

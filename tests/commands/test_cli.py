@@ -1,6 +1,7 @@
 import os
 import runpy
 import shlex
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -188,6 +189,11 @@ sys.exit(cli.main())
 """
 
 
+def listen_to_ctrl_c():
+    """As a process on a terminal, also where the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 def test_a_run_ended_by_ctrl_c_in_each_stage_that_trains_ends_as_one_that_was_not(repository, tmp_path, whole_run):
     environment = {**os.environ, "PYTHONPATH": str(repository), "RLVR_WORLD_CACHE": str(tmp_path / "cache")}
@@ -198,9 +204,8 @@ def test_a_run_ended_by_ctrl_c_in_each_stage_that_trains_ends_as_one_that_was_no
         # One update less than the stage has, those of the stage before that are left counted in.
         at = {"tokenizer": 3, "pretrain": 1 + 3, "grpo": 1 + 3, "control": 2 + 3}[stage]
         command = [sys.executable, "-c", CTRL_C, str(at), *words]
-        ended = subprocess.run(
-            command, capture_output=True, text=True, env=environment, start_new_session=True, check=False
-        )
+        how = {"capture_output": True, "text": True, "start_new_session": True, "preexec_fn": listen_to_ctrl_c}
+        ended = subprocess.run(command, env=environment, check=False, **how)
         assert ended.returncode == 130, ended.stderr[-3000:]
         assert "Traceback" not in ended.stderr and f"{stage} goes on from " in ended.stderr
         assert saved in ended.stderr and f"Go on with `rlvr-world {shlex.join(words)}`." in ended.stderr

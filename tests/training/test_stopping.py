@@ -36,10 +36,10 @@ class CtrlC(TrainerCallback):
 
 @pytest.fixture(autouse=True)
 def handler() -> Any:
-    """That of Ctrl-C is the same before and after."""
-    before = signal.getsignal(signal.SIGINT)
+    """That of Ctrl-C is the same before and after. Where tests run in the background, theirs is off."""
+    of_tests = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.signal(signal.SIGINT, of_tests) is signal.default_int_handler
 
 
 def likelihood(folder: Path, *callbacks: TrainerCallback, seed: int = 0) -> torch.nn.Module:
