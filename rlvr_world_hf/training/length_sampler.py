@@ -25,7 +25,7 @@ class LengthSampler(Sampler[int]):
         >>> sampler = LengthSampler([5, 1, 9, 3, 7, 2], update_size=3, seed=0)
         >>> order = list(sampler)
         >>> [[sampler.lengths[row] for row in order[start : start + 3]] for start in (0, 3)]
-        [[9, 3, 1], [7, 5, 2]]
+        [[9, 3, 2], [7, 5, 1]]
     """
 
     def __init__(self, lengths: Sequence[int], *, update_size: int, seed: int) -> None:
