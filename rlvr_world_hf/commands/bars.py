@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -12,9 +14,10 @@ LINE_EVERY = 60.0
 """Seconds between two lines of a bar."""
 
 
-def one_line_a_minute() -> None:
+@contextmanager
+def one_line_a_minute() -> Iterator[None]:
     """
-    Have tqdm's bars of this process write a line a minute, if stderr is no terminal.
+    Context in which all of tqdm's bars write a line a minute, if stderr is no terminal.
 
     A bar that is over within a minute writes nothing.
     """
@@ -22,7 +25,8 @@ def one_line_a_minute() -> None:
 
     # A descriptor of tqdm's, for defaults that are set in the environment.
     usual = vars(tqdm)["__init__"]
-    if sys.stderr.isatty() or getattr(usual, "writes_lines", False):
+    if sys.stderr.isatty():
+        yield
         return
 
     def begin(bar: tqdm, *given: Any, **how: Any) -> None:
@@ -30,8 +34,11 @@ def one_line_a_minute() -> None:
         # At one position: a bar within another would move the cursor.
         usual.__get__(bar, type(bar))(*given, **{"file": Lines(), "ncols": 100, "position": 0, **pace, **how})
 
-    vars(begin)["writes_lines"] = True
     tqdm.__init__ = begin
+    try:
+        yield
+    finally:
+        tqdm.__init__ = usual
 
 
 class Lines:

@@ -156,7 +156,8 @@ def _finish(job: Callable[[], Any], folders: Mapping[Path, str]) -> int:
     """Run a job whose arguments are valid; returns the exit code."""
     _show_progress()
     try:
-        job()
+        with one_line_a_minute():
+            job()
     except UnusableEpisodesError as error:
         sys.stderr.write(f"rlvr-world: {error}\n")
         return 1
@@ -214,7 +215,6 @@ def _full_name(name: str) -> str:
 def _show_progress() -> None:
     from transformers.utils import logging as transformers_logging
 
-    one_line_a_minute()
     transformers_logging.disable_progress_bar()  # those of loading and saving; training has its own
     log = logging.getLogger("rlvr_world_hf")
     # A process may call `main` more than once.
