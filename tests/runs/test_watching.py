@@ -26,7 +26,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ["frames", "text"])
+@pytest.mark.parametrize("kind", ["frames", pytest.param("text", marks=pytest.mark.slow)])
 def test_all_trainings_keep_the_best_at_a_metric(kind: str, tmp_path: Path) -> None:
     make = small_recipe if kind == "frames" else small_text_recipe
     few = {"pretrain.measured_windows": 2, "grpo.measured_windows": 2, "pretrain.save_total_limit": 9}
@@ -139,7 +139,7 @@ def run_until_update(number: int, stage: str, recipe: Recipe) -> None:
         handle.remove()
 
 
-@pytest.mark.parametrize("kind", ["frames", "text"])
+@pytest.mark.parametrize("kind", ["frames", pytest.param("text", marks=pytest.mark.slow)])
 def test_a_killed_training_chooses_and_draws_the_same(kind: str, tmp_path: Path) -> None:
     make, name = (small_recipe, "mae") if kind == "frames" else (small_text_recipe, "fact_f1")
     keys = {"choose_by": name, "measured_windows": 2, "shown_windows": 2, "learning_rate": 1e-2}
@@ -164,7 +164,7 @@ def test_a_killed_training_chooses_and_draws_the_same(kind: str, tmp_path: Path)
         assert set(read_json(folders[0] / "done.json")["outputs"]) == {checkpoint, "history.json"}
 
 
-@pytest.mark.parametrize("kind", ["frames", "text"])
+@pytest.mark.parametrize("kind", ["frames", pytest.param("text", marks=pytest.mark.slow)])
 def test_looking_on_changes_no_weights(kind: str, tmp_path: Path) -> None:
     make = small_recipe if kind == "frames" else small_text_recipe
     weights = []

@@ -249,6 +249,7 @@ def test_a_group_is_sampled_from_one_prompt(processor, rows, tmp_path, monkeypat
     assert len(asked) == 1, "only the host knows `min_p`"
 
 
+@pytest.mark.slow
 def test_with_continuous_batching_the_host_samples_and_prompts_are_not_shared(processor, rows, tmp_path, monkeypatch):
     warned = []
     monkeypatch.setattr(policies.logger, "warning", warned.append)

@@ -104,6 +104,7 @@ train(Path(sys.argv[1]), report_to="trackio", project="worlds", run_name="first"
 """
 
 
+@pytest.mark.slow
 def test_trackio_shows_the_pictures_in_its_table(tmp_path: Path, repository: Path) -> None:
     environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "PYTHONPATH": str(repository)}
     command = [sys.executable, "-c", TRACKIO_RUN, str(tmp_path / "run")]
