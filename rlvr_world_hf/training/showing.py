@@ -3,7 +3,7 @@ Predictions of a policy while it trains, for the eye: files in the run's folder,
 
     suffix    tensorboard             wandb           trackio
     .png      image                   wandb.Image     trackio.Image
-    .gif      image that moves        wandb.Video     trackio.Video
+    .gif      image that moves        wandb.Video     trackio.Image, which moves
     .md       text                    wandb.Html      trackio.Markdown
 """
 
@@ -156,7 +156,7 @@ def _to_trackio(callback: Any, media: Mapping[str, Path], step: int) -> bool:
         return False
     makers = {
         ".png": lambda file: trackio.Image(str(file)),
-        ".gif": lambda file: trackio.Video(str(file)),
+        ".gif": lambda file: trackio.Image(str(file)),  # its page shows a Video by an element that plays no GIF
         ".md": lambda file: trackio.Markdown(file.read_text(encoding="utf-8")),
     }
     trackio.log({name: makers[file.suffix](file) for name, file in media.items()} | {"train/global_step": step})

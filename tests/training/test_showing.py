@@ -135,7 +135,7 @@ def test_trackio_has_pictures_that_move_and_texts(tmp_path: Path, repository: Pa
     assert [entry["train/global_step"] for entry in logs] == [0, 2, 3]
     for entry in logs:
         drawn = tmp_path / "run" / "predictions" / f"step_{entry['train/global_step']:06d}"
-        for name, kind, file in (("frames", "image", "strip.png"), ("clip", "video", "strip.gif")):
+        for name, kind, file in (("frames", "image", "strip.png"), ("clip", "image", "strip.gif")):
             item = entry[f"predictions/{name}"]
             assert item["_type"] == f"trackio.{kind}"
             (kept,) = (tmp_path / "trackio").rglob(Path(item["file_path"]).name)
