@@ -69,9 +69,9 @@ def _least_change(codec: Any, batch: RowBatch, levels: list[int]) -> float:
     context = batch.context[:, : codec.config.context_frames]
     codes = codec.encode(batch.reference[:, :1], context_frames=context)  # (1, 1, N)
     changed = _one_level_away(codes[0, 0], levels)  # (M, N)
-    # As frames of one context, which is decoded once.
-    together = torch.cat([codes, rearrange(changed, "m n -> 1 m n")], dim=1)
-    frames = codec.decode(together, context_frames=context).float().clamp(0, 1)[0]
+    # As items of one context, which the tokenizer encodes once: it decodes items by pieces, frames of one together.
+    together = rearrange(torch.cat([codes[0], changed]), "m n -> m 1 n")
+    frames = codec.decode(together, context_frames=context).float().clamp(0, 1)[:, 0]
     return (frames[1:] - frames[:1]).abs().flatten(1).amax(1).min().item()
 
 

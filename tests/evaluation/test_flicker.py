@@ -6,6 +6,7 @@ import torch
 from rlvr_world_hf.evaluation import flicker
 from rlvr_world_hf.evaluation.flicker import measure_flicker
 from rlvr_world_hf.rewards.repetition import RepetitionReward, repeated_steps
+from rlvr_world_hf.tokenizers import frames as frame_coding
 from tests.tiny import tiny_processor, tiny_rows
 from tests.training.world import single_step_processor
 
@@ -68,3 +69,17 @@ def test_each_code_changes_by_one_level_within_its_range():
     assert sorted(rows) == sorted(
         [[1, 7, 11], [0, 8, 11], [0, 6, 11], [0, 7, 10], [3, 7, 11], [0, 10, 11], [0, 4, 11], [0, 7, 8]]
     )
+
+
+def test_frames_that_fill_the_memory_are_decoded_by_pieces(monkeypatch):
+    codec, rows = tiny_processor().codec, tiny_rows()
+    measured, decode, sizes = measure_flicker(codec, rows), codec._decode_dynamics, []
+
+    def decode_piece(values, *given):
+        sizes.append(values.shape[:2].numel())
+        return decode(values, *given)
+
+    monkeypatch.setattr(codec, "_decode_dynamics", decode_piece)
+    monkeypatch.setitem(frame_coding.PIXELS_A_PIECE, "cpu", 2 * 16 * 16)
+    assert measure_flicker(codec, rows) == pytest.approx(measured, rel=1e-5)
+    assert max(sizes) == 2
