@@ -40,6 +40,8 @@ class SensorWorldModelProcessor(StepBlockProcessor):
         action_law (`str`, *optional*):
             What an action means, where the world has a choice, in that world's words; the processor does not use it:
             it is kept for its users. None for checkpoints from before there was a choice.
+        action_matrix (`Sequence[Sequence[float]]` of shape `(A, A)`, *optional*):
+            What is written of an action: this matrix times it, in the same ranges; by default the action itself.
 
     Raises:
         ValueError: if tokenizer or ranges do not fit the layout, or the layout has frames.
@@ -67,6 +69,7 @@ class SensorWorldModelProcessor(StepBlockProcessor):
         action_high: Sequence[float],
         fps: float | None = None,
         action_law: str | None = None,
+        action_matrix: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__(
             tokenizer,
@@ -77,6 +80,7 @@ class SensorWorldModelProcessor(StepBlockProcessor):
             state_high=state_high,
             fps=fps,
             action_law=action_law,
+            action_matrix=action_matrix,
         )
         if self.layout.dynamics_length:
             raise ValueError(
@@ -97,6 +101,7 @@ class SensorWorldModelProcessor(StepBlockProcessor):
         observed_steps: int = 1,
         fps: float | None = None,
         action_law: str | None = None,
+        action_matrix: Sequence[Sequence[float]] | None = None,
     ) -> "SensorWorldModelProcessor":
         """
         Builds a processor, with the layout and the tokenizer for the ranges of states and actions.
@@ -112,6 +117,7 @@ class SensorWorldModelProcessor(StepBlockProcessor):
                 the state holds velocities; two or more where they must be read from differences.
             fps (`float`, *optional*): steps a second of the data.
             action_law (`str`, *optional*): what an action means, see the class.
+            action_matrix (`Sequence[Sequence[float]]` of shape `(A, A)`, *optional*): what is written of an action.
 
         Returns:
             [`SensorWorldModelProcessor`]
@@ -129,7 +135,9 @@ class SensorWorldModelProcessor(StepBlockProcessor):
             action_bins=action_bins,
         )
         ranges = (state_low, state_high, action_low, action_high)
-        return cls(build_tokenizer(layout), layout, *ranges, fps=fps, action_law=action_law)
+        return cls(
+            build_tokenizer(layout), layout, *ranges, fps=fps, action_law=action_law, action_matrix=action_matrix
+        )
 
     def encode_prompt(self, context: Array, actions: Array) -> torch.Tensor:
         """

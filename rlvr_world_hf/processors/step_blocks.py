@@ -47,6 +47,9 @@ class StepBlockProcessor(WorldModelProcessor):
         action_law (`str`, *optional*):
             What an action means, where the world has a choice, in that world's words; the processor does not use it:
             it is kept for its users. None for checkpoints from before there was a choice.
+        action_matrix (`Sequence[Sequence[float]]` of shape `(A, A)`, *optional*):
+            What is written of an action: this matrix times it, in the same ranges; by default the action itself. So
+            forces can be written as the way that they lead, which a model need not learn then.
 
     Raises:
         ValueError: if tokenizer or ranges do not fit the layout.
@@ -69,6 +72,7 @@ class StepBlockProcessor(WorldModelProcessor):
         state_high: Sequence[float] | None,
         fps: float | None,
         action_law: str | None = None,
+        action_matrix: Sequence[Sequence[float]] | None = None,
     ) -> None:
         self.layout = layout if isinstance(layout, TokenLayout) else TokenLayout.from_dict(layout)
         # Lists of floats, as these arguments are saved as JSON.
@@ -79,13 +83,14 @@ class StepBlockProcessor(WorldModelProcessor):
         self.state_high = None if state_high is None else _to_floats(state_high, "state_high")
         self.fps = fps
         self.action_law = action_law
+        self.action_matrix = None if action_matrix is None else _to_matrix(action_matrix, len(self.action_low))
         sensor_dims = [len(ends or ()) for ends in (self.state_low, self.state_high)]
         _check_fit(self.layout, words=len(tokenizer), action_dims=len(self.action_low), sensor_dims=sensor_dims)
         super().__init__(tokenizer)
 
     def to_dict(self) -> dict[str, Any]:
-        """As [`WorldModelProcessor.to_dict`]; the ranges of sensors and the law of actions are left out if unknown."""
-        left_out = {"state_low", "state_high", "action_law"}
+        """As [`WorldModelProcessor.to_dict`]; ranges of sensors, law and matrix of actions are left out if not given."""
+        left_out = {"state_low", "state_high", "action_law", "action_matrix"}
         return {name: value for name, value in super().to_dict().items() if value is not None or name not in left_out}
 
     def __call__(
@@ -202,7 +207,11 @@ class StepBlockProcessor(WorldModelProcessor):
             raise ValueError(f"Expected `actions` of shape (B, {count}, {dims}), got {tuple(actions.shape)}.")
         if batch is not None and len(actions) != batch:
             raise ValueError(f"Expected actions for each of {batch} contexts, got {len(actions)}.")
-        return self.bins.encode(actions[:, :count])
+        written = actions[:, :count]
+        if self.action_matrix is not None:
+            # Not as a product of matrices, whose last bits depend on the size of a batch: a bin must not.
+            written = (written[..., None, :] * written.new_tensor(self.action_matrix)).sum(dim=-1)
+        return self.bins.encode(written)
 
     def _bin_completion_actions(self, actions: Array, horizon: int) -> torch.Tensor:
         """Bins `(B, S, A)` of the actions after the prompt's; the last one, if left out, repeats the one before."""
@@ -322,6 +331,16 @@ def _to_floats(values: Sequence[float], name: str) -> list[float]:
         raise ValueError(
             f"Expected as `{name}` one number for each dimension, got {values!r}; give the ends of the world's ranges."
         ) from error
+
+
+def _to_matrix(rows: Sequence[Sequence[float]], dims: int) -> list[list[float]]:
+    matrix = [_to_floats(row, "action_matrix") for row in rows]
+    if len(matrix) != dims or any(len(row) != dims for row in matrix):
+        raise ValueError(
+            f"Expected `action_matrix` of shape ({dims}, {dims}), a row for each number that is written of an action, "
+            f"got rows of {[len(row) for row in matrix]} numbers."
+        )
+    return matrix
 
 
 def _check_fit(layout: TokenLayout, *, words: int, action_dims: int, sensor_dims: Sequence[int]) -> None:

@@ -54,6 +54,8 @@ class VideoWorldModelProcessor(StepBlockProcessor):
         action_law (`str`, *optional*):
             What an action means, where the world has a choice, in that world's words; the processor does not use it:
             it is kept for its users. None for checkpoints from before there was a choice.
+        action_matrix (`Sequence[Sequence[float]]` of shape `(A, A)`, *optional*):
+            What is written of an action: this matrix times it, in the same ranges; by default the action itself.
 
     Raises:
         ValueError: if codec, tokenizer or ranges do not fit the layout.
@@ -82,6 +84,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
         state_low: Sequence[float] | None = None,
         state_high: Sequence[float] | None = None,
         action_law: str | None = None,
+        action_matrix: Sequence[Sequence[float]] | None = None,
     ) -> None:
         layout = layout if isinstance(layout, TokenLayout) else TokenLayout.from_dict(layout)
         _check_fit(layout, codec)
@@ -96,6 +99,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
             state_high=state_high,
             fps=fps,
             action_law=action_law,
+            action_matrix=action_matrix,
         )
         if layout.sensor_dims:
             self.predicts = ("frames", "sensors")
@@ -116,6 +120,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
         state_high: Sequence[float] | None = None,
         sensor_bins: int = 256,
         action_law: str | None = None,
+        action_matrix: Sequence[Sequence[float]] | None = None,
     ) -> "VideoWorldModelProcessor":
         """
         Builds a processor, with the layout and the tokenizer for a codec.
@@ -132,6 +137,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
             state_high (`Sequence[float]` of length `P`, *optional*): highest value of each sensor dimension.
             sensor_bins (`int`, *optional*, defaults to 256): bins of each sensor dimension.
             action_law (`str`, *optional*): what an action means, see the class.
+            action_matrix (`Sequence[Sequence[float]]` of shape `(A, A)`, *optional*): what is written of an action.
 
         Returns:
             [`VideoWorldModelProcessor`]
@@ -146,6 +152,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
             sensor_bins=sensor_bins if state_low else 0,
         )
         beside: dict[str, Any] = {"state_low": state_low, "state_high": state_high, "action_law": action_law}
+        beside["action_matrix"] = action_matrix
         return cls(build_tokenizer(layout), codec, layout, action_low, action_high, fps=fps, **beside)
 
     @torch.no_grad()

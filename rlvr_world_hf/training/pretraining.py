@@ -13,6 +13,7 @@ import torch
 from datasets import Dataset, Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from peft import PeftModel
+from torch.optim.optimizer import Optimizer
 from tqdm.auto import tqdm
 from transformers import (
     LlamaConfig,
@@ -336,6 +337,7 @@ def pretrain(
     output_dir: str | Path,
     args: LikelihoodConfig,
     range_head: RangeHead | None = None,
+    prepare_optimizer: Callable[[Optimizer], None] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     watch: Callable[[Trainer], None] | None = None,
 ) -> Pretraining:
@@ -359,6 +361,9 @@ def pretrain(
         range_head ([`~rlvr_world_hf.rollouts.head.RangeHead`], *optional*):
             Learn each token among the ids valid at its position only, the distribution that rollouts sample from; only
             their logits are computed. By default among all ids, as the paper's code does.
+        prepare_optimizer (`Callable`, *optional*):
+            Called with the optimizer when it has been made, see
+            [`~rlvr_world_hf.training.structured_embeddings.share_learning`].
         callbacks (`Sequence[TrainerCallback]`, *optional*):
             Callbacks to add.
         watch (`Callable`, *optional*):
@@ -400,9 +405,10 @@ def pretrain(
         collator = _RangeHeadCollator(range_head)
 
     def make_trainer(callbacks: Sequence[TrainerCallback], **settings: Any) -> Trainer:
-        return Trainer(
+        return _PreparingTrainer(
             model,
             TrainingArguments(**settings),
+            prepare_optimizer=prepare_optimizer,
             data_collator=collator,
             compute_loss_func=None if range_head is None else _mean_negative_log_prob,
             train_dataset=train_tokens,
@@ -414,6 +420,23 @@ def pretrain(
     return train_by_likelihood(
         model, make_trainer, output_dir=output_dir, args=args, settings=settings, callbacks=callbacks, watch=watch
     )
+
+
+class _PreparingTrainer(Trainer):
+    """The trainer, with something done to its optimizer before the scheduler is made."""
+
+    def __init__(
+        self, *args: Any, prepare_optimizer: Callable[[Optimizer], None] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._prepare_optimizer = prepare_optimizer
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Optimizer:
+        made = self.optimizer is None
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if made and self._prepare_optimizer is not None:
+            self._prepare_optimizer(optimizer)
+        return optimizer
 
 
 def train_by_likelihood(

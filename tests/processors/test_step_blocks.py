@@ -1,6 +1,7 @@
 """What all processors of step blocks share; each one's own file tests it on its own states."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,3 +46,24 @@ def test_arrays_nobody_may_write_to_are_copied() -> None:
     assert torch.equal(to_tensor(array, "states"), torch.zeros(3))
     with pytest.raises(TypeError, match="`states` as a torch tensor or numpy array, got list"):
         to_tensor([0.0], "states")  # type: ignore[arg-type]
+
+
+def test_actions_are_written_as_a_matrix_times_them(tmp_path: Path) -> None:
+    ranges: dict[str, Any] = {"state_low": [0.0], "state_high": [1.0], "action_low": [-1.0] * 2, "action_high": [1.0] * 2}
+    plain = SensorWorldModelProcessor.from_ranges(**ranges, action_bins=64)
+    summed = SensorWorldModelProcessor.from_ranges(**ranges, action_bins=64, action_matrix=[[0.5, 0.0], [0.5, 0.5]])
+    actions = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    written = torch.stack([actions[..., 0] / 2, actions.sum(dim=-1) / 2], dim=-1)
+    states = torch.rand(4, 1, 1, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(summed.world_tokens(actions), plain.world_tokens(written))
+    assert torch.equal(summed.encode_prompt(states, actions), plain.encode_prompt(states, written))
+    assert not torch.equal(summed.world_tokens(actions), plain.world_tokens(actions))
+    summed.save_pretrained(tmp_path)
+    assert SensorWorldModelProcessor.from_pretrained(tmp_path).action_matrix == [[0.5, 0.0], [0.5, 0.5]]
+    assert "action_matrix" not in plain.to_dict()
+
+
+@pytest.mark.parametrize("matrix", [[[1.0, 0.0]], [[1.0], [0.0]], [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]])
+def test_a_matrix_of_another_shape_is_refused(matrix: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match=r"Expected `action_matrix` of shape \(2, 2\)"):
+        SensorWorldModelProcessor.from_ranges([0.0], [1.0], [-1.0] * 2, [1.0] * 2, action_matrix=matrix)

@@ -282,7 +282,7 @@ class StepBlockKind(WorldKind):
     def start(self, run: StageRun) -> tuple[StepBlockProcessor, Any]:
         """A fresh policy, or the world model that the recipe starts from."""
         from ...training.pretraining import build_policy
-        from ...training.structured_start import structure_embeddings
+        from ...training.structured_embeddings import structure_embeddings
 
         settings, device, place = run.settings, run.processes.device, self._start_place()
         if place is None:
@@ -305,13 +305,16 @@ class StepBlockKind(WorldKind):
         from ...rollouts.head import RangeHead
         from ...training import pretrain
         from ...training.callbacks import ProcessorBeside
+        from ...training.structured_embeddings import share_learning
 
         # The first process fills the cache, which the others then read.
         with run.processes.first_before_others():
             tokens = {split: self._tokens(run, processor, split) for split in ("train", "validation")}
-        restricts = settings.restrict_log_probs
-        head = {"range_head": RangeHead.of(processor, self.recipe.windows.horizon)} if restricts else {}
-        further = {**head, "callbacks": [ProcessorBeside(processor)]}
+        further: dict[str, Any] = {"callbacks": [ProcessorBeside(processor)]}
+        if settings.restrict_log_probs:
+            further["range_head"] = RangeHead.of(processor, self.recipe.windows.horizon)
+        if settings.shared_learning:
+            further["prepare_optimizer"] = share_learning(model, processor)
         return LikelihoodParts(train=pretrain, model=model, tokens=tokens, settings=further)
 
     def codec(self) -> Any:

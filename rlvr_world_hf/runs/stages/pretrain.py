@@ -37,6 +37,12 @@ class PretrainSettings:
     structured_start: bool = key(
         False, "Whether embeddings of a fresh policy begin alike for alike codes and neighbouring bins; not for text."
     )
+    shared_learning: bool = key(
+        False,
+        "Whether what is learned of a code or bin is learned of those alike, too: embeddings and head are trained as "
+        "sums over what ids mean; not for text, nor with sharded weights.",
+        counts_at_default=False,
+    )
     action_bins: int = key(256, "Bins of each action dimension.")
     sensor_bins: int = key(0, "Bins of each dimension of a state, with frames or without; 0 for no sensors.")
     max_steps: int = key(450_000, "Updates; 0, with start_from: no training, base is what it starts from.")

@@ -36,6 +36,9 @@ CONTROL_HZ = 10
 ACTION_SCALE = 100.0
 """World units from the agent to its target where a relative action is 1."""
 
+WAY_SCALE = 41.0
+"""World units a control step of the way that a model is told as 1: a little more than an action can lead."""
+
 PHYSICS_STEPS = 10
 """Steps of physics in a control step."""
 
@@ -141,6 +144,36 @@ def follow_actions(agent: np.ndarray, velocity: np.ndarray, actions: np.ndarray)
     for step in np.moveaxis(rearrange(np.asarray(actions, np.float64), "... (c two) -> ... c two", two=2), -2, 0):
         agent, velocity = _control_step(agent, velocity, step)
     return agent, velocity
+
+
+def way_matrix(control_steps: int) -> list[list[float]]:
+    """
+    What relative actions are written as for a model: where they would lead the agent from rest.
+
+    Args:
+        control_steps (`int`):
+            Control steps of an action, `C`.
+
+    Returns:
+        `list[list[float]]` of shape `(2 * C, 2 * C)`: times an action, how far from where it is the agent will be after
+        each control step if it rests now, x and y in turn, in units of `WAY_SCALE * C` world units.
+
+    Example:
+
+    ```python
+    >>> written = np.array(way_matrix(5)) @ np.array([1.0, 0.0] * 5)
+    >>> (WAY_SCALE * 5 * written).round().tolist()
+    [30.0, 0.0, 70.0, 0.0, 111.0, 0.0, 152.0, 0.0, 192.0, 0.0]
+
+    ```
+    """
+    agent, velocity = np.zeros((2, 2 * control_steps, 2))
+    places = []
+    # A batch of actions that are 1 in one number each.
+    for step in rearrange(np.eye(2 * control_steps), "n (c two) -> c n two", two=2):
+        agent, velocity = _control_step(agent, velocity, step)
+        places.append(agent)
+    return (rearrange(np.array(places), "c n two -> (c two) n") / (WAY_SCALE * control_steps)).tolist()
 
 
 def aim_at(agent: np.ndarray, velocity: np.ndarray, target: np.ndarray, *, control_steps: int) -> np.ndarray:

@@ -30,6 +30,7 @@ from .law import (
     check_law,
     count_action_dims,
     count_control_steps,
+    way_matrix,
 )
 from .law import UNNAMED_LAW as UNNAMED_LAW
 from .policies import REACH, WORLD_SIZE, ExploringPolicy, PushingPolicy
@@ -579,18 +580,20 @@ def processor_settings(
             Other settings of it, which say nothing more.
 
     Returns:
-        `dict[str, Any]`: the law, and the range of relative actions, whose ends episodes hardly reach.
+        `dict[str, Any]`: the law; of relative actions also the range, whose ends episodes hardly reach, and the matrix
+        by which they are written as the way that they lead, see [`~rlvr_world_hf.worlds.pusht.law.way_matrix`].
 
     Example:
 
     ```python
-    >>> processor_settings(action_law="absolute"), processor_settings(frame_interval=0.1)
-    ({'action_law': 'absolute'},
-     {'action_law': 'relative', 'action_low': [-1.0, -1.0], 'action_high': [1.0, 1.0]})
+    >>> processor_settings(action_law="absolute"), list(processor_settings(frame_interval=0.1))
+    ({'action_law': 'absolute'}, ['action_law', 'action_low', 'action_high', 'action_matrix'])
 
     ```
     """
     if action_law == "absolute":
         return {"action_law": action_law}
     dims = count_action_dims(action_law, frame_interval)
-    return {"action_law": action_law, "action_low": [-1.0] * dims, "action_high": [1.0] * dims}
+    written = way_matrix(count_control_steps(frame_interval))
+    ranges = {"action_low": [-1.0] * dims, "action_high": [1.0] * dims}
+    return {"action_law": action_law, **ranges, "action_matrix": written}

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from rlvr_world_hf.worlds.pusht.law import aim_at, count_action_dims, count_control_steps, follow_actions, keep_within
+from rlvr_world_hf.worlds.pusht.law import (
+    WAY_SCALE,
+    aim_at,
+    count_action_dims,
+    count_control_steps,
+    follow_actions,
+    keep_within,
+    way_matrix,
+)
 
 
 @pytest.mark.parametrize(
@@ -49,3 +57,16 @@ def test_targets_kept_within_a_box_change_only_where_they_leave_it() -> None:
         for step in action.reshape(5, 2):
             assert (agent + 100 * step >= low - 1e-4).all() and (agent + 100 * step <= high + 1e-4).all()
             agent, velocity = follow_actions(agent, velocity, step)
+
+
+def test_a_model_is_told_the_way_that_an_action_leads_from_rest() -> None:
+    actions = np.random.default_rng(0).uniform(-1, 1, (5, 10))
+    told = actions @ np.array(way_matrix(5)).T * WAY_SCALE * 5
+    for step in range(1, 6):
+        agent, _ = follow_actions(np.zeros((5, 2)), np.zeros((5, 2)), actions[:, : 2 * step])
+        assert np.allclose(told[:, 2 * step - 2 : 2 * step], agent)
+
+
+@pytest.mark.parametrize("control_steps", [1, 5, 20])
+def test_no_way_is_beyond_what_a_model_can_be_told(control_steps: int) -> None:
+    assert np.abs(way_matrix(control_steps)).sum(axis=1).max() <= 1
