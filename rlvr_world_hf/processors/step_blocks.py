@@ -89,7 +89,7 @@ class StepBlockProcessor(WorldModelProcessor):
         super().__init__(tokenizer)
 
     def to_dict(self) -> dict[str, Any]:
-        """As [`WorldModelProcessor.to_dict`]; ranges of sensors, law and matrix of actions are left out if not given."""
+        """As [`WorldModelProcessor.to_dict`], without ranges of sensors, law and matrix of actions if not given."""
         left_out = {"state_low", "state_high", "action_law", "action_matrix"}
         return {name: value for name, value in super().to_dict().items() if value is not None or name not in left_out}
 

@@ -1,8 +1,8 @@
 """
 Embeddings that know what ids mean: alike codes, and neighbouring bins, have alike vectors, and learn together.
 
-A code of a finite scalar quantizer is a point of a grid, and a bin a place in a range. Fresh embeddings know nothing of
-it, and learn each of a thousand ids from the few times that it occurs.
+A code of a finite scalar quantizer is a point of a grid, and a bin a place in a range. Fresh embeddings know nothing
+of it, and learn each of a thousand ids from the few times that it occurs.
 """
 
 import math
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.nn.functional import normalize
 from torch.optim.optimizer import Optimizer
 from transformers import PreTrainedModel
@@ -69,11 +70,11 @@ def share_learning(model: PreTrainedModel, processor: Any) -> Callable[[Optimize
     r"""
     Have embeddings and output head learn along what ids mean, beside each id for itself.
 
-    A table of vectors `W` `(N, D)` is trained as `F C + R`, with features `F` `(N, f)` of the ids, such as which level
-    each channel of a code has, and coefficients `C` and rests `R`, both learned: what is learned of a code is learned of
-    all codes that share a level with it. Only the sum is kept. The gradient of `C` is `F^T` times that of `W`, so each
-    step of the optimizer moves `W` by `F` times the step of `C`, in addition to its own: the model is a plain one at any
-    time, and a run goes on exactly from the optimizer's state. Not with sharded weights.
+    A table of vectors `W` `(N, D)` is trained as `F C + R`, with features `F` `(N, f)` of the ids, such as the level
+    of each channel of a code, and coefficients `C` and rests `R`, both learned: what is learned of a code is learned
+    of all codes that share a level with it. Only the sum is kept. The gradient of `C` is `F^T` times that of `W`, so
+    each step of the optimizer moves `W` by `F` times the step of `C`, in addition to its own: the model is a plain one
+    at any time, and a run goes on exactly from the optimizer's state.
 
     Args:
         model ([`~transformers.PreTrainedModel`]):
@@ -82,7 +83,8 @@ def share_learning(model: PreTrainedModel, processor: Any) -> Callable[[Optimize
             Its layout says which ids are what, its codec which points its codes are.
 
     Returns:
-        `Callable`: To be called once with the optimizer of the policy, before its scheduler is made.
+        `Callable`: To be called once with the optimizer of the policy, before its scheduler is made. It raises a
+        `ValueError` where the weights are sharded.
 
     Example:
 
@@ -109,6 +111,11 @@ def share_learning(model: PreTrainedModel, processor: Any) -> Callable[[Optimize
         parts = []
         for start, features in found:
             for table in _tables(model):
+                if isinstance(table, DTensor):
+                    raise ValueError(
+                        "Expected whole embeddings to share what they learn, got sharded ones; train without "
+                        "`shared_learning`, or without sharding."
+                    )
                 # Each step of Adam is about the learning rate in each coefficient, whatever the features' scale.
                 along = FEATURES_NORM * normalize(features).to(table)
                 coefficients = torch.nn.Parameter(along.new_zeros(along.shape[1], table.shape[1]))

@@ -49,7 +49,12 @@ def test_arrays_nobody_may_write_to_are_copied() -> None:
 
 
 def test_actions_are_written_as_a_matrix_times_them(tmp_path: Path) -> None:
-    ranges: dict[str, Any] = {"state_low": [0.0], "state_high": [1.0], "action_low": [-1.0] * 2, "action_high": [1.0] * 2}
+    ranges: dict[str, Any] = {
+        "state_low": [0.0],
+        "state_high": [1.0],
+        "action_low": [-1.0] * 2,
+        "action_high": [1.0] * 2,
+    }
     plain = SensorWorldModelProcessor.from_ranges(**ranges, action_bins=64)
     summed = SensorWorldModelProcessor.from_ranges(**ranges, action_bins=64, action_matrix=[[0.5, 0.0], [0.5, 0.5]])
     actions = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -1,9 +1,5 @@
 """The table of completions shows what a person reads: errors and pictures, numbers, differences, and no tokens."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,7 @@ from PIL import Image
 from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rewards.sensor import SensorMSEReward
 from rlvr_world_hf.training.readable import PICTURED, SMALLEST, description, differences, picture, situation
+from tests.training.trackio_run import run_with_trackio
 from tests.training.world import joint_processor, parameters, sensor_processor, small_rows, small_trainer
 
 
@@ -95,28 +92,10 @@ def test_prompts_drawn_in_place_of_others_are_not_logged(tmp_path: Path) -> None
     assert table_of(tmp_path / "0", 1).equals(table_of(tmp_path / "2", 1))
 
 
-TRACKIO_RUN = """
-import sys
-from pathlib import Path
-from tests.training.test_readable import train
-
-train(Path(sys.argv[1]), report_to="trackio", project="worlds", run_name="first", max_steps=2, save_strategy="no")
-"""
-
-
 @pytest.mark.slow
 def test_trackio_shows_the_pictures_in_its_table(tmp_path: Path, repository: Path) -> None:
-    environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "PYTHONPATH": str(repository)}
-    command = [sys.executable, "-c", TRACKIO_RUN, str(tmp_path / "run")]
-    subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, timeout=240)
-    read = (
-        "import json; from trackio.sqlite_storage import SQLiteStorage; "
-        "print(json.dumps(SQLiteStorage.get_logs('worlds', 'first')))"
-    )
-    answer = subprocess.run(
-        [sys.executable, "-c", read], env=environment, cwd=tmp_path, check=True, capture_output=True, timeout=240
-    )
-    tables = [entry["completions"]["_value"] for entry in json.loads(answer.stdout) if "completions" in entry]
+    logs = run_with_trackio(__name__, tmp_path, repository, max_steps=2, save_strategy="no")
+    tables = [entry["completions"]["_value"] for entry in logs if "completions" in entry]
     assert [len(table) for table in tables] == [32, 32, 32], "TRL logs it once more when it has ended"
     for table in tables:
         shown = [row["image"][0]["file_path"] if row["image"] else "" for row in table]

@@ -1,10 +1,6 @@
 """Predictions are drawn while a policy trains, for its folder and for its trackers."""
 
-import json
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +17,7 @@ from transformers.integrations import WandbCallback
 from rlvr_world_hf.hub.training_checkpoints import trained_seconds
 from rlvr_world_hf.training.callbacks import Clock
 from rlvr_world_hf.training.showing import ShowPredictions, send_media
+from tests.training.trackio_run import run_with_trackio
 from tests.training.world import parameters, small_trainer
 
 
@@ -110,28 +107,10 @@ def test_tensorboard_has_pictures_that_move_and_texts(tmp_path: Path, monkeypatc
     ]
 
 
-TRACKIO_RUN = """
-import sys
-from pathlib import Path
-from tests.training.test_showing import train
-
-train(Path(sys.argv[1]), report_to="trackio", project="worlds", run_name="first")
-"""
-
-
 def test_trackio_has_pictures_that_move_and_texts(tmp_path: Path, repository: Path) -> None:
-    """Its own server, database and files, all on this machine, in a process of its own: it reads its place once."""
-    environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "trackio"), "PYTHONPATH": str(repository)}
-    command = [sys.executable, "-c", TRACKIO_RUN, str(tmp_path / "run")]
-    subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True, timeout=240)
-    read = (
-        "import json; from trackio.sqlite_storage import SQLiteStorage; "
-        "print(json.dumps(SQLiteStorage.get_logs('worlds', 'first')))"
-    )
-    answer = subprocess.run(
-        [sys.executable, "-c", read], env=environment, cwd=tmp_path, check=True, capture_output=True, timeout=240
-    )
-    logs = [entry for entry in json.loads(answer.stdout) if "predictions/frames" in entry]
+    """Its own server, database and files, all on this machine."""
+    every = run_with_trackio(__name__, tmp_path, repository)
+    logs = [entry for entry in every if "predictions/frames" in entry]
     assert [entry["train/global_step"] for entry in logs] == [0, 2, 3]
     for entry in logs:
         drawn = tmp_path / "run" / "predictions" / f"step_{entry['train/global_step']:06d}"

@@ -155,8 +155,8 @@ def way_matrix(control_steps: int) -> list[list[float]]:
             Control steps of an action, `C`.
 
     Returns:
-        `list[list[float]]` of shape `(2 * C, 2 * C)`: times an action, how far from where it is the agent will be after
-        each control step if it rests now, x and y in turn, in units of `WAY_SCALE * C` world units.
+        `list[list[float]]` of shape `(2 * C, 2 * C)`: times an action, how far from where it is the agent will be
+        after each control step if it rests now, x and y in turn, in units of `WAY_SCALE * C` world units.
 
     Example:
 
