@@ -34,7 +34,7 @@ from rlvr_world_hf.rollouts import decoder, draw_uniforms, sample_completions
 from rlvr_world_hf.rollouts.head import RangeHead, accept_range_head
 from rlvr_world_hf.rollouts.shared_prompt import pack_groups, share_prompts
 from rlvr_world_hf.rollouts.text import sample_text
-from rlvr_world_hf.runs.stage import Processes
+from rlvr_world_hf.runs.processes import Processes
 from rlvr_world_hf.training.parallel import process_part
 from tests.tiny import text_tokenizer, tiny_language_model
 from tests.training.test_tokenizer_training import ADVERSARIAL, make_codec, train

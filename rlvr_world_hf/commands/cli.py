@@ -21,8 +21,9 @@ from ..runs.echo import echo
 from ..runs.keys import SettingTypeError, Words, convert
 from ..runs.locations import cache_root, is_finding, recipe_names
 from ..runs.lock import RunFolderError
+from ..runs.processes import Processes
 from ..runs.recipe import STAGES, Recipe, load_recipe, parse_overrides
-from ..runs.stage import Processes, find_stage, settle, try_stages
+from ..runs.stage import find_stage, settle, try_stages
 from .bars import one_line_a_minute
 from .disk import DISK_ERRORS, disk_trouble
 from .help import TOOLS, WHOLE_RUNS, help_of, usage

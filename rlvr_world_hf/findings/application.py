@@ -18,10 +18,11 @@ from typing import Any, get_type_hints
 
 from ..runs.echo import echo
 from ..runs.keys import check_known, convert
+from ..runs.processes import Processes
 from ..runs.progress import read_json
 from ..runs.recipe import load_recipe
 from ..runs.reproduce import SEEDS, check_seeds, is_checkout
-from ..runs.stage import Processes, run_stages, try_stages
+from ..runs.stage import run_stages, try_stages
 from .applications import application_names
 from .figures import draw_intervals
 from .page import renew_evidence

@@ -25,11 +25,11 @@ from ..runs.keys import SettingTypeError, check_known, convert, fill, key, keys_
 from ..runs.locations import finding_path
 from ..runs.lock import locked
 from ..runs.named_parts import refuse_unknown
+from ..runs.processes import Processes
 from ..runs.progress import DONE
 from ..runs.recipe import Recipe, load_recipe
 from ..runs.reproduce import SEEDS, check_seeds, is_checkout
 from ..runs.stage import (
-    Processes,
     checkpoint_folder,
     find_stage,
     finished_seconds,

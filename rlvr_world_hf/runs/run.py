@@ -8,8 +8,9 @@ from ..evaluation.results import Results, read_results
 from ..evaluation.table import markdown_table
 from .echo import echo
 from .main_metrics import main_metrics
+from .processes import Processes
 from .recipe import Recipe
-from .stage import Processes, finished_seconds, run_stages
+from .stage import finished_seconds, run_stages
 
 
 RESULT_FILES = (

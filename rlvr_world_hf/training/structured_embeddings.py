@@ -83,8 +83,10 @@ def share_learning(model: PreTrainedModel, processor: Any) -> Callable[[Optimize
             Its layout says which ids are what, its codec which points its codes are.
 
     Returns:
-        `Callable`: To be called once with the optimizer of the policy, before its scheduler is made. It raises a
-        `ValueError` where the weights are sharded.
+        `Callable`: To be called once with the optimizer of the policy, before its scheduler is made.
+
+    Raises:
+        ValueError: When that is called, if the weights are sharded.
 
     Example:
 

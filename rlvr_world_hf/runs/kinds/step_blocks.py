@@ -41,8 +41,9 @@ from ..locations import bundled_path
 from ..named_parts import build_metrics, build_part, named_setting
 from ..places import check_codec, check_world_model
 from ..precision import use_bfloat16
+from ..processes import Processes
 from ..progress import cached, fingerprint, read_json
-from ..stage import Processes, StageRun, find_stage, stage_folder
+from ..stage import StageRun, find_stage, stage_folder
 from ..world import check_law, processor_settings, world_source
 from .kind import SPLITS, LikelihoodParts, WorldKind
 

@@ -16,10 +16,11 @@ from ..keys import key
 from ..kinds import kind_of
 from ..named_parts import build_rewards, named_setting, refuse_below, reward_weights, try_parts
 from ..precision import BF16, Bfloat16, use_bfloat16, weights_dtype
+from ..processes import Processes
 from ..progress import HISTORY, write_json
 from ..recipe import Recipe
 from ..result_settings import LAST
-from ..stage import Processes, StageRun, checkpoint_folder, stage, stage_folder
+from ..stage import StageRun, checkpoint_folder, stage, stage_folder
 from ..watching import MEASURED_WINDOWS, SHOWN_WINDOWS, higher_is_better, refuse_unknown_choice, watch
 from .pretrain import PretrainSettings, pretrain
 

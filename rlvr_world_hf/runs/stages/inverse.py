@@ -13,9 +13,10 @@ from ..keys import key
 from ..kinds import kind_of
 from ..named_parts import named_setting, refuse_below
 from ..precision import BF16, Bfloat16, use_bfloat16
+from ..processes import Processes
 from ..progress import HISTORY, write_json
 from ..recipe import Recipe
-from ..stage import Processes, StageRun, stage, stage_folder
+from ..stage import StageRun, stage, stage_folder
 
 
 REVISION = 1

@@ -6,8 +6,9 @@ import pytest
 from rlvr_world_hf.findings.finding import borrow_stages
 from rlvr_world_hf.hub.manifest import DamagedFileError
 from rlvr_world_hf.runs.clock import Clock
+from rlvr_world_hf.runs.processes import Processes
 from rlvr_world_hf.runs.result_settings import settings_of_result
-from rlvr_world_hf.runs.stage import Processes, StageRun, stage_folder
+from rlvr_world_hf.runs.stage import StageRun, stage_folder
 from rlvr_world_hf.runs.stages import control as control_module
 from rlvr_world_hf.runs.stages.control import ControlSettings, control
 from rlvr_world_hf.training import schedule as schedule_module
