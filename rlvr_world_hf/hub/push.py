@@ -128,9 +128,12 @@ def push_checkpoint(
                 api.create_branch(repo_id, branch=revision, exist_ok=True)
             present = api.list_repo_files(repo_id, revision=revision)
             contents: dict[str, Path | bytes] = {**files}
+            terms = terms_of_folder(folder)
             if CARD in files or CARD not in present:
-                terms = terms_of_folder(folder)
                 contents[CARD] = _card(files.get(CARD), processor, repo_id, horizon, terms).encode()
+            elif terms is not None:  # the card that is there stays
+                stays = api.hf_hub_download(repo_id, CARD, revision=revision)
+                refuse_unnamed_terms(folder, Path(stays).read_text(encoding="utf-8"))
             if {ADAPTER, "config.json"} <= files.keys():
                 contents[ADAPTER] = _adapter_settings(files[ADAPTER], repo_id)
             # Weights of an earlier push in other shards, or an adapter, would be loaded beside or in place of these.

@@ -25,7 +25,10 @@ GEMMA = Terms(
     "[ai.google.dev/gemma/terms](https://ai.google.dev/gemma/terms). These weights were made from a Gemma model of "
     "Google: they are modified, and the same terms hold for them.",
 )
-"""Those of Google's Gemma models."""
+"""Those of Google's Gemma models, up to Gemma 3."""
+
+WITHOUT_TERMS = ("gemma4", "gemma-4")
+"""How architectures and names of Gemma 4 begin, which comes under the Apache licence."""
 
 
 def terms_of(model_type: str) -> Terms | None:
@@ -42,13 +45,13 @@ def terms_of(model_type: str) -> Terms | None:
     Example:
 
     ```python
-    >>> terms_of("gemma3_text").licence, terms_of("llama")
-    ('gemma', None)
+    >>> terms_of("gemma3_text").licence, terms_of("gemma4_text"), terms_of("llama")
+    ('gemma', None, None)
 
     ```
     """
     # Whoever trains this architecture from nothing may leave the sentence out of a card of their own.
-    return GEMMA if model_type.startswith("gemma") else None
+    return GEMMA if "gemma" in model_type and not model_type.startswith(WITHOUT_TERMS) else None
 
 
 def terms_of_folder(folder: Path) -> Terms | None:
@@ -60,13 +63,15 @@ def terms_of_folder(folder: Path) -> Terms | None:
             A checkpoint, or an adapter as peft alone saves it.
 
     Returns:
-        [`Terms`]: as of [`terms_of`]; of an adapter those of the model that it names, by its name.
+        [`Terms`]: as of [`terms_of`]; of an adapter those of the model that it names, which is a folder or whose name
+            tells.
     """
     if (folder / "config.json").is_file():
         return terms_of(str(read_settings(folder / "config.json").get("model_type")))
     adapter = folder / "adapter_config.json"
-    base: Mapping[str, Any] = read_settings(adapter) if adapter.is_file() else {}
-    return terms_of(Path(str(base.get("base_model_name_or_path"))).name.lower())
+    settings: Mapping[str, Any] = read_settings(adapter) if adapter.is_file() else {}
+    base = Path(str(settings.get("base_model_name_or_path")))
+    return terms_of_folder(base) if (base / "config.json").is_file() else terms_of(base.name.lower())
 
 
 def refuse_unnamed_terms(folder: Path, card: str) -> None:

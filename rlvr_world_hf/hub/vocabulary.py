@@ -179,13 +179,14 @@ def trim_model(model: PreTrainedModel, kept: Sequence[int], tokenizer: PreTraine
         raise ValueError(
             f"Expected one table of embeddings, got also {', '.join(others)}; leave `trim_vocabulary` out."
         )
-    is_tied = head is not None and head.weight is embedding.weight
-    rows = torch.tensor(kept, device=embedding.weight.device)
-    for module in (embedding, *([] if head is None or is_tied else [head])):
+    whole = embedding.weight
+    rows = torch.tensor(kept, device=whole.device)
+    for module in (embedding, *([] if head is None else [head])):
         for name, weights in [*module.named_parameters()]:
+            if module is head and weights is whole:  # tied; a bias beside it is not
+                head.weight = embedding.weight
+                continue
             setattr(module, name, nn.Parameter(weights.detach()[rows].clone(), requires_grad=weights.requires_grad))
-    if is_tied:
-        head.weight = embedding.weight
     new = {before: after for after, before in enumerate(kept)}
     embedding.num_embeddings = len(kept)
     embedding.padding_idx = new.get(embedding.padding_idx)
@@ -252,13 +253,16 @@ def _always(tokenizer: PreTrainedTokenizerFast, state: Mapping[str, Any], pieces
         kept |= set() if model["unk_id"] is None else {model["unk_id"]}
     elif model["unk_token"] is not None:
         kept |= {pieces[model["unk_token"]]} if model["unk_token"] in pieces else set()
+    # Within a word a character may be written otherwise than alone, and at its end.
+    before, behind = model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
+    bare = {piece: piece.removeprefix(before).removesuffix(behind) for piece in pieces}
     if "ByteLevel" in json.dumps([state["pre_tokenizer"], state["decoder"]]):
         characters = set(pre_tokenizers.ByteLevel.alphabet())
     elif model.get("byte_fallback"):
         characters = {*string.printable, SPACE, *(f"<0x{byte:02X}>" for byte in range(256))}
     else:  # nothing but characters stands for a character
-        characters = {piece for piece in pieces if len(piece) == 1}
-    return kept | {pieces[character] for character in characters if character in pieces}
+        characters = {character for character in bare.values() if len(character) == 1}
+    return kept | {index for piece, index in pieces.items() if piece in characters or bare[piece] in characters}
 
 
 def _parts_of(

@@ -19,7 +19,7 @@ import torch
 from einops import rearrange
 
 from .base import DISCOUNT, VerifiableReward, actions_between
-from .inverse_dynamics import InverseDynamicsConfig, InverseDynamicsModel, find_inverse_model, load_inverse_model
+from .inverse_dynamics import InverseDynamicsConfig, InverseDynamicsModel, load_inverse_model, locate_inverse_model
 
 
 SCORES = ("distance", "log_probability")
@@ -112,9 +112,10 @@ class ActionRecoveryReward(VerifiableReward):
         self._model = model if isinstance(model, InverseDynamicsModel) else None
 
     def check_files(self) -> None:
-        """Raise now what the first use would raise if the inverse model is not there; a Hub id is not asked for."""
-        if self.place is not None and find_inverse_model(self.place) is None and self.place.count("/") != 1:
-            load_inverse_model(self.place)
+        """Raise now what the first use would raise if the inverse model is not there."""
+        # `outputs/pusht-inverse` may be a folder that is not there yet, or a Hub id: only the Hub tells.
+        if self.place is not None:
+            locate_inverse_model(self.place)
 
     @property
     def model(self) -> InverseDynamicsModel:

@@ -290,6 +290,42 @@ def find_inverse_model(place: str | Path) -> Path | None:
     )
 
 
+def locate_inverse_model(place: str | Path) -> dict[str, Any]:
+    """
+    Where an inverse model lies; of a Hub id, its settings are asked for.
+
+    Args:
+        place (`str` or `Path`):
+            As of [`load_inverse_model`].
+
+    Returns:
+        `dict[str, Any]`: arguments of `from_pretrained`.
+
+    Raises:
+        FileNotFoundError: if it is nowhere.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as run:
+    ...     InverseDynamicsConfig().save_pretrained(f"{run}/{FOLDER}")
+    ...     locate_inverse_model(run)["pretrained_model_name_or_path"].name
+    'inverse'
+
+    ```
+    """
+    if (folder := find_inverse_model(place)) is not None:
+        return {"pretrained_model_name_or_path": folder}
+    where = _repository_part(str(place))
+    if where is None:
+        raise FileNotFoundError(
+            f"Expected an inverse model at {place}, a folder or a Hub id, got none; `rlvr-world inverse RECIPE` "
+            f"trains one into `{FOLDER}` of its run's folder."
+        )
+    return {"pretrained_model_name_or_path": str(place), **where}
+
+
 def load_inverse_model(place: str | Path) -> InverseDynamicsModel:
     """
     Load an inverse model, all of whose weights are there.
@@ -317,18 +353,9 @@ def load_inverse_model(place: str | Path) -> InverseDynamicsModel:
 
     ```
     """
-    where = _repository_part(str(place)) if (folder := find_inverse_model(place)) is None else {}
-    if where is None:
-        raise FileNotFoundError(
-            f"Expected an inverse model at {place}, a folder or a Hub id, got none; `rlvr-world inverse RECIPE` "
-            f"trains one into `{FOLDER}` of its run's folder."
-        )
+    source = locate_inverse_model(place)
     model, report = InverseDynamicsModel.from_pretrained(
-        place if folder is None else folder,
-        dtype=torch.float32,
-        output_loading_info=True,
-        use_safetensors=True,
-        **where,
+        **source, dtype=torch.float32, output_loading_info=True, use_safetensors=True
     )
     lost = sorted([*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])])
     if lost:

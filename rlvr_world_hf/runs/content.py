@@ -130,8 +130,15 @@ def named_folders(entries: Iterable[Mapping[str, Any]]) -> list[str] | None:
     ```
     """
     values = (value for entry in entries for name, value in entry.items() if name != "path")
-    folders = [value for value in values if isinstance(value, (str, Path)) and str(value) and Path(value).is_dir()]
-    return [checkpoint_identity(folder) for folder in folders] or None
+    folders = [Path(v) for v in values if isinstance(v, (str, Path)) and str(v) and Path(v).is_dir()]
+    if not folders:
+        return None
+    # Imported here, as torch takes seconds to load.
+    from ..rewards.inverse_dynamics import FOLDER
+
+    # Beside the inverse model of a run are records of its stages, which change while the model stays the same.
+    read = [folder / FOLDER if (folder / FOLDER).is_dir() else folder for folder in folders]
+    return [checkpoint_identity(folder) for folder in read]
 
 
 def own_sources(value: Any) -> dict[str, str]:

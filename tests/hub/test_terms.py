@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,16 @@ def test_terms_are_those_of_the_folder(gemma: Path, tmp_path: Path, processor: L
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "google/gemma-3-270m"}')
     assert terms_of_folder(adapter) is GEMMA
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": str(gemma.rename(tmp_path / "base"))})
+    )
+    assert terms_of_folder(adapter) is GEMMA, "a folder is asked, whatever it is called"
+
+
+def test_all_of_the_family_has_them_but_gemma_4() -> None:
+    for name in ("gemma", "gemma2", "gemma3_text", "recurrent_gemma", "vaultgemma", "codegemma-2b", "gemma-3-270m"):
+        assert terms_of(name) is GEMMA, name
+    assert terms_of("gemma4") is terms_of("gemma4_text") is terms_of("gemma-4-e2b-it") is None
 
 
 def test_nothing_is_pushed_whose_card_is_silent_about_them(hub: LocalHub, gemma: Path) -> None:
@@ -48,6 +59,22 @@ def test_nothing_is_pushed_whose_card_is_silent_about_them(hub: LocalHub, gemma:
     assert not hub.repositories
     (gemma / "README.md").write_text(f"# My model\n\n{GEMMA.notice}\n")
     refuse_unnamed_terms(gemma, (gemma / "README.md").read_text())
+
+
+def test_a_card_that_the_repository_has_names_them_or_nothing_is_pushed(
+    hub: LocalHub, gemma: Path, tmp_path: Path, processor: LanguageWorldModelProcessor
+) -> None:
+    repo = f"{USER}/games-with-a-card"
+    push_checkpoint(save_world_model(tmp_path / "other", tiny_language_model(processor.tokenizer), processor), repo)
+    before = hub.files(repo)
+    with pytest.raises(ValueError, match=r"add this line to its README\.md"):
+        push_checkpoint(gemma, repo)
+    assert hub.files(repo) == before
+    (gemma / "README.md").write_text(f"# My model\n\n{GEMMA.notice}\n")
+    push_checkpoint(gemma, repo)
+    (gemma / "README.md").unlink()
+    push_checkpoint(gemma, repo)
+    assert GEMMA.notice in hub.files(repo)["README.md"].decode()
 
 
 def test_a_new_card_names_them(hub: LocalHub, gemma: Path) -> None:

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CTRLConfig,
+    CTRLLMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from rlvr_world_hf.hub.gguf import convert_gguf
 from rlvr_world_hf.hub.tiny_gemma import assemble
@@ -112,6 +120,19 @@ def test_any_text_survives(whole: Any, cut: Any) -> None:
     assert in_pieces > 50
 
 
+@pytest.mark.parametrize("mark", [{"end_of_word_suffix": "</w>"}, {"continuing_subword_prefix": "##"}], ids=str)
+def test_characters_are_kept_in_each_form_that_they_have_in_a_word(mark: dict[str, str]) -> None:
+    backend = Tokenizer(models.BPE(unk_token="<unk>", **mark))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>", "<eos>"], show_progress=False, **mark)
+    backend.train_from_iterator(CORPUS, trainer)
+    whole = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", eos_token="<eos>")
+    cut, kept = trim_tokenizer(whole, TEXTS[:1])
+    assert len(cut) < len(whole) and [kept[index] for index in cut(TEXTS[0]).input_ids] == whole(TEXTS[0]).input_ids
+    for text in CORPUS:
+        assert cut.unk_token_id not in cut(text).input_ids, text
+
+
 def test_it_comes_back_from_its_folder(cut: Any, tmp_path: Path) -> None:
     tokenizer, _ = cut
     tokenizer.save_pretrained(str(tmp_path))
@@ -138,6 +159,17 @@ def test_logits_of_kept_ids_are_the_same(whole: Any, cut: Any, is_tied: bool, tm
         assert given.shape == expected.shape and (given - expected).abs().max() < 1e-5
         assert one.config.vocab_size == len(kept) and one.config.eos_token_id == tokenizer.eos_token_id
         assert one.generation_config.pad_token_id == tokenizer.pad_token_id
+
+
+def test_a_bias_beside_a_tied_head_is_cut_with_it(whole: Any, cut: Any) -> None:
+    tokenizer, kept = cut
+    config = CTRLConfig(vocab_size=len(whole), n_positions=64, n_embd=16, dff=16, n_layer=1, n_head=2)
+    model = CTRLLMHeadModel(config).eval()
+    torch.nn.init.normal_(model.lm_head.bias)
+    expected = model(torch.tensor([whole(TEXTS[1]).input_ids])).logits[..., kept]
+    trim_model(model, kept, tokenizer)
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    torch.testing.assert_close(model(torch.tensor([tokenizer(TEXTS[1]).input_ids])).logits, expected)
 
 
 def test_texts_that_it_was_not_cut_for_are_counted(whole: Any, cut: Any) -> None:

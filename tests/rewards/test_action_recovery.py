@@ -131,7 +131,7 @@ def test_bad_input_is_refused_with_what_to_do(reward: ActionRecoveryReward, tmp_
         ActionRecoveryReward(make(), score="likelihood")
     with pytest.raises(ValueError, match="batch_size"):
         ActionRecoveryReward(make(), batch_size=0)
-    for missing in (tmp_path, tmp_path / "none"):
+    for missing in (tmp_path, tmp_path / "none", "outputs/none"):  # the last might be a Hub id
         with pytest.raises(FileNotFoundError, match="`rlvr-world inverse RECIPE` trains one"):
             ActionRecoveryReward(missing).check_files()
 

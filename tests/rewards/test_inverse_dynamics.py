@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import AutoModel
 
+from rlvr_world_hf.rewards import ActionRecoveryReward
 from rlvr_world_hf.rewards.inverse_dynamics import (
     FOLDER,
     InverseDynamicsConfig,
@@ -131,6 +132,9 @@ def test_it_loads_from_the_hub_also_beside_a_world_model(hub, tmp_path: Path) ->
         hub.repositories["model", name].commit(parts)
         with torch.no_grad():
             torch.testing.assert_close(load_inverse_model(name)(pairs()).actions, make()(pairs()).actions)
+        ActionRecoveryReward(name).check_files()
+    with pytest.raises(FileNotFoundError, match="a folder or a Hub id, got none"):
+        ActionRecoveryReward("outputs/pusht-inverse").check_files()
 
 
 def test_sizes_and_shapes_out_of_reach_are_refused() -> None:

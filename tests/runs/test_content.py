@@ -4,7 +4,14 @@ import sys
 import pytest
 
 from rlvr_world_hf.runs import content
-from rlvr_world_hf.runs.content import checkpoint_identity, content_hash, module_sources, own_sources, with_content
+from rlvr_world_hf.runs.content import (
+    checkpoint_identity,
+    content_hash,
+    module_sources,
+    named_folders,
+    own_sources,
+    with_content,
+)
 from tests.local_hub import Repository
 
 
@@ -112,3 +119,15 @@ def test_a_users_own_reward_counts_by_its_source_with_that_of_its_base_class(tmp
     assert own_sources([{"path": "no_such_module.Reward"}]) == {}
     for name in ("my_base", "my_rewards"):
         sys.modules.pop(name)
+
+
+def test_of_a_run_that_a_reward_names_the_inverse_model_counts_and_not_the_records_of_its_stages(tmp_path):
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "inverse").mkdir()
+    (tmp_path / "inverse" / "config.json").write_text("{}")
+    entries = [{"path": "rlvr_world_hf.rewards.ActionRecoveryReward", "model": str(tmp_path)}]
+    before = named_folders(entries)
+    (tmp_path / "stages" / "asked.json").write_text('{"stages": ["inverse"]}')
+    assert named_folders(entries) == before
+    (tmp_path / "inverse" / "config.json").write_text('{"width": 8}')
+    assert named_folders(entries) != before

@@ -144,6 +144,7 @@ class RecordedTransitions:
 
         Raises:
             FileNotFoundError: if a file is missing.
+            ValueError: if there are no steps of a game of `test_games`.
         """
         self.too_long.clear()
         rules = self._load("rules.json") if self.rules else None
@@ -152,9 +153,11 @@ class RecordedTransitions:
         listed = [solved] if "game" in solved else solved.values()
         examples = [read_object_step(record, self.task) for record in listed]
         splits: dict[str, list[Transition]] = {"train": [], "validation": [], "test": []}
+        games: set[str] = set()
         for file in FILES:
             for record in self._records(file):
                 step = read_object_step(record, self.task)
+                games.add(step.game)
                 split = self._split(file, step)
                 if split is None:
                     continue
@@ -163,6 +166,11 @@ class RecordedTransitions:
                     self.too_long[split] += 1
                 else:
                     splits[split].append(transition)
+        if unknown := sorted({*self.test_games} - games):
+            raise ValueError(
+                f"Expected in `test_games` games of {self.folder} that are not left out, got {', '.join(unknown)}; "
+                f"give some of {', '.join(sorted(games))}."
+            )
         return splits | {"train": self._mixed(splits["train"])}
 
     def _records(self, split: str) -> Iterator[dict[str, Any]]:

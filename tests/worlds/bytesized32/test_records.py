@@ -102,6 +102,9 @@ def test_games_are_tested_on_that_are_in_no_training_data(folder):
     assert {item.group for split in ("train", "validation") for item in splits[split]} == {"lamps"}
     splits = RecordedTransitions(folder=folder, test_games=("lamps",)).read()
     assert len(splits["test"]) == 62 and not splits["train"] and not splits["validation"]
+    for settings in ({"test_games": ("lamp", "others")}, {"test_games": ("lamps",), "leave_out": ("lamps",)}):
+        with pytest.raises(ValueError, match=r"not left out, got lamps?; give some of (lamps, )?others"):
+            RecordedTransitions(folder=folder, **settings).read()
 
 
 def test_one_example_of_a_part_and_no_more_files_than_needed(folder):
