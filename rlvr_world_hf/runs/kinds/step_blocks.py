@@ -358,7 +358,7 @@ class StepBlockKind(WorldKind):
             raise ValueError(NO_SENSOR_BINS.format(0))
         if codec is None:
             return SensorWorldModelProcessor.from_ranges(**arguments)
-        return VideoWorldModelProcessor.from_codec(codec, **arguments)
+        return VideoWorldModelProcessor.from_codec(codec, **arguments, sensors_first=settings.sensors_first)
 
     def evaluate(
         self,
