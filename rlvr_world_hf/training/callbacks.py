@@ -115,7 +115,7 @@ class OrderOfEpoch(TrainerCallback):
         sampler = inner = getattr(train_dataloader, "batch_sampler", None)  # a stream has none
         while inner is not None:
             sampler, inner = inner, getattr(inner, "sampler", None) or getattr(inner, "batch_sampler", None)
-        if hasattr(sampler, "set_epoch"):
+        if sampler is not None and hasattr(sampler, "set_epoch"):
             sampler.set_epoch(int(state.epoch or 0))
 
 
