@@ -135,7 +135,8 @@ class LikelihoodConfig:
 
         Raises:
             ValueError: if `minimum_seconds` comes with a schedule of the learning rate that depends on `max_steps`, or
-                `training_arguments` hold a field that decides where training starts, ends and saves.
+                `training_arguments` hold a field that decides where training starts, ends and saves, or keep a single
+                checkpoint.
         """
         settings = self.trainer_settings(**defaults)
         settings = {
@@ -170,6 +171,11 @@ class LikelihoodConfig:
             raise ValueError(
                 f"Expected `training_arguments` without {', '.join(twice)}, which the training sets itself, got "
                 f"{[settings[name] for name in twice]}; leave it out. Checkpoints are saved every `eval_steps`."
+            )
+        if settings["save_total_limit"] == 1:
+            raise ValueError(
+                "Expected a `save_total_limit` of at least 2, the best checkpoint and the last, from which training "
+                "goes on, got 1; raise it, or give None for all."
             )
         return settings | fixed
 
