@@ -257,9 +257,7 @@ def _trained_yardstick(form: PushTForm, *, episodes: int, updates: int) -> tuple
     return model.eval(), read_json(folder / "trained.json")["seconds"]
 
 
-def _read_frames(
-    batch: RowBatch, *, predict: Predictor, sensor_dims: int
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _read_frames(batch: RowBatch, *, predict: Predictor, sensor_dims: int) -> tuple[torch.Tensor, torch.Tensor | None]:
     """`sensor_dims` is how much of the recorded states the model is told: of all it would see the block's, too."""
     assert batch.context_states is not None and batch.reference_states is not None  # recorded with them
     told = {name: getattr(batch, name)[..., :sensor_dims] for name in ("context_states", "reference_states")}

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from .law import UNNAMED_LAW, ActionLaw, check_law, count_action_dims, count_control_steps
 from .policies import WORLD_SIZE
 from .simulator import Recording, record_policy
@@ -117,6 +119,22 @@ class PushTForm:
             frame_interval=self.frame_interval,
             action_law=self.action_law,
         )
+
+    def see(self, recording: Recording) -> dict[str, np.ndarray]:
+        """
+        What a model of this form is given now, under the names of its prompt.
+
+        Args:
+            recording ([`Recording`]):
+                The simulator.
+
+        Returns:
+            `dict[str, numpy.ndarray]`: `context` `(K, 3, H, W)`, uint8 RGB, and, where the model is told the agent's
+            position, `context_states` `(K, 2)`, float32, in world units.
+        """
+        states = recording.seen_states(self.given_frames)[:, :AGENT_DIMS]  # of all states it comes first
+        told = {"context_states": states} if self.is_told_agent else {}
+        return {"context": recording.seen(self.given_frames), **told}
 
 
 def common_form(processors: Mapping[str, Any]) -> PushTForm:
