@@ -86,6 +86,7 @@ codec: $(INSTALLED) ## train the PushT codec that ships by its recipes (about fi
 	$(BIN)/rlvr-world tokenizer pusht/codec_local --output_dir outputs/pusht-codec-exploring \
 		--tokenizer.start_from outputs/pusht-codec-final/codec --tokenizer.max_steps 20000 \
 		--collect.train 2000 --collect.exploration 0.5
+	$(BIN)/rlvr-world tokenizer pusht/codec_patches
 
 base: $(INSTALLED) ## train the PushT base that ships by its recipe (an hour and a half)
 	$(BIN)/rlvr-world pretrain pusht/base

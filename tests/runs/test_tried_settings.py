@@ -177,8 +177,9 @@ def all_sources(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     trunk.parent.mkdir(parents=True)
     trunk.touch()
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "outputs" / "pusht-codec").mkdir(parents=True)
-    os.symlink(bundled_path("pusht-codec"), tmp_path / "outputs" / "pusht-codec" / "codec")
+    for name in ("pusht-codec", "pusht-codec-exploring"):
+        (tmp_path / "outputs" / name).mkdir(parents=True)
+        os.symlink(bundled_path("pusht-codec"), tmp_path / "outputs" / name / "codec")
     for name in ("pusht-inverse", "pusht-judge"):
         os.symlink(inverse_folder(), tmp_path / "outputs" / name)
     monkeypatch.setattr("rlvr_world_hf.rewards.features.find_backbone", Path)  # the extra `perceptual`
