@@ -82,8 +82,8 @@ class VerifiableReward(ABC):
             Whether it reads what was done; `False` by default. `measure` then gets a keyword `actions` `(B, L, A)`,
             the column of that name; see [`actions_between`].
         joins_steps (`bool`):
-            Whether all steps are measured as one; `False` by default. `measure` then returns `(B, 1)`, and steps that
-            are padding are 0 in both states, so that they do not count.
+            Whether all steps are measured as one; `False` by default. `measure` then returns `(B, 1)`. Steps that are
+            padding are 0 in both states, and `measure` gets a keyword `reference_mask` `(B, S)` where there is one.
         is_credit (`bool`):
             Whether its values, less their group's mean, are an unbiased credit, which other settings of the training
             would bend; the trainer refuses these. `False` by default.
@@ -206,7 +206,8 @@ class VerifiableReward(ABC):
             context (`torch.Tensor` of shape `(B, K, 3, H, W)`, *optional*):
                 Frames that were given to each group, in the same form.
             **further (`torch.Tensor`):
-                `actions` `(B, L, A)` of each group, where the reward needs them.
+                `actions` `(B, L, A)` of each group, where the reward needs them; `reference_mask` `(B, S)`, where it
+                joins steps and there is one.
 
         Returns:
             `torch.Tensor` of shape `(B, G, S)`: nan at steps with nothing to measure.
@@ -290,8 +291,9 @@ class VerifiableReward(ABC):
         """
         states, recorded, given = self._as_compared(predicted, reference, context)
         states, recorded = (self._joined(side, reference_mask) for side in (states, recorded))
+        further = self._further(actions, reference_mask, states.device)
         with torch.no_grad():
-            measured = self.measure(states, recorded, context=given, **self._further(actions, states.device))
+            measured = self.measure(states, recorded, context=given, **further)
         self._refuse_infinite(measured, states)
         return self._shares(_without_padding(measured, reference_mask)).nanmean(dim=1)
 
@@ -601,7 +603,7 @@ class VerifiableReward(ABC):
                     rearrange(predicted, "(b g) ... -> b g ...", g=part.size),
                     reference,
                     context=context,
-                    **self._further(part.actions, predicted.device),
+                    **self._further(part.actions, part.reference_mask, predicted.device),
                 )
             if values.shape[:2] != (len(reference), part.size) or values.ndim != 3:
                 raise ValueError(
@@ -653,13 +655,20 @@ class VerifiableReward(ABC):
         reference = self._as_states(reference.to(predicted.device), "reference")
         return predicted, reference, None if context is None else as_frames(as_tensor(context).to(predicted.device))
 
-    def _further(self, actions: Frames | None, device: torch.device) -> dict[str, torch.Tensor]:
-        """What `measure` is given beside states, of a reward that needs it: actions, float."""
-        if not self.needs_actions:
-            return {}
-        if actions is None:
-            raise ValueError(f"`{self.name}`: expected `actions` of shape (B, L, A), got None; pass what was done.")
-        return {"actions": as_tensor(actions).to(device).float()}
+    def _further(
+        self, actions: Frames | None, reference_mask: Frames | None, device: torch.device
+    ) -> dict[str, torch.Tensor]:
+        """What `measure` is given beside states, of a reward that needs it: actions, float, and where steps count."""
+        further = {}
+        if self.needs_actions:
+            if actions is None:
+                raise ValueError(
+                    f"`{self.name}`: expected `actions` of shape (B, L, A), got None; pass what was done."
+                )
+            further["actions"] = as_tensor(actions).to(device).float()
+        if self.joins_steps and reference_mask is not None:
+            further["reference_mask"] = as_tensor(reference_mask).to(device, torch.bool)
+        return further
 
     def _joined(self, states: torch.Tensor, mask: Frames | None) -> torch.Tensor:
         """States whose padding is 0 where all steps are measured as one; else as they are."""

@@ -186,10 +186,15 @@ class EnergyScoreReward(VerifiableReward):
         super().__init__()
 
     def measure(
-        self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None
+        self,
+        predicted: torch.Tensor,
+        reference: torch.Tensor,
+        *,
+        context: torch.Tensor | None = None,
+        reference_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See [`VerifiableReward.measure`]: the distance of two whole answers, `(B, 1)`."""
-        return self._distances(predicted[:, None], reference[:, None])[:, 0]
+        return self._distances(predicted[:, None], reference[:, None], reference_mask)[:, 0]
 
     def measure_groups(
         self,
@@ -200,14 +205,14 @@ class EnergyScoreReward(VerifiableReward):
         **further: torch.Tensor,
     ) -> torch.Tensor:
         """See [`VerifiableReward.measure_groups`]: one value for all steps, `(B, G, 1)`."""
-        errors = self._distances(predicted, reference[:, None])[..., 0]  # (B, G)
-        distances = self._distances(predicted, predicted)  # (B, G, G)
+        mask = further.get("reference_mask")
+        errors = self._distances(predicted, reference[:, None], mask)[..., 0]  # (B, G)
+        distances = self._distances(predicted, predicted, mask)  # (B, G, G)
         score = energy_score(errors, distances)
         return (score[:, None] - energy_credit(errors, distances))[..., None]
 
-    def _distances(self, some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        """Distances `(B, M, N)` of answers `(B, M, S, ...)` and `(B, N, S, ...)`."""
-        divisor = self.scale if isinstance(self.scale, float) else 1.0
+    def _distances(self, some: torch.Tensor, others: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Distances `(B, M, N)` of answers `(B, M, S, ...)` and `(B, N, S, ...)`, which are 0 beyond a mask `(B, S)`."""
         if isinstance(self.scale, list):
             if some.ndim != 4 or some.shape[-1] != len(self.scale):
                 raise ValueError(
@@ -215,9 +220,12 @@ class EnergyScoreReward(VerifiableReward):
                     f"{self.scale} for states of shape {tuple(some.shape[2:])}; give one number, or as many scales."
                 )
             some, others = (states / states.new_tensor(self.scale) for states in (some, others))
+        steps = some.new_full((len(some),), some.shape[2]) if mask is None else mask.sum(dim=1)
+        numbers = steps * some[0, 0, 0].numel()  # of an answer
         some, others = (states.flatten(2) for states in (some, others))
-        if self.distance == "absolute":
-            divisor *= some.shape[2]
         # By differences: products of the large vectors of frames would lose the distances of near ones.
         mode = "donot_use_mm_for_euclid_dist"
-        return torch.cdist(some, others, p=NORMS[self.distance], compute_mode=mode) / divisor
+        distances = torch.cdist(some, others, p=NORMS[self.distance], compute_mode=mode)
+        if self.distance == "absolute":
+            distances = distances / numbers.clamp(min=1)[:, None, None]
+        return distances if isinstance(self.scale, list) else distances / self.scale

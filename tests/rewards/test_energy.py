@@ -98,15 +98,17 @@ def test_unreadable_predictions_get_the_floor_and_are_left_out_of_the_others_cre
     assert logged.rewards[1, 2] == logged.rewards[1, 3], "two say nothing of each other without a third"
 
 
-def test_padding_is_no_part_of_an_answer() -> None:
+@pytest.mark.filterwarnings("ignore:`distance='absolute'`")
+@pytest.mark.parametrize("distance", ["euclidean", "absolute"])
+def test_padding_is_no_part_of_an_answer(distance: str) -> None:
     predicted, reference = groups(size=4)
-    mask = torch.tensor([[True, False]] * 3)
-    masked = EnergyScoreReward().score_groups(predicted, reference, reference_mask=mask)
-    short = EnergyScoreReward().score_groups(predicted[:, :, :1], reference[:, :1])
+    reward, mask = EnergyScoreReward(distance=distance), torch.tensor([[True, False]] * 3)
+    masked = reward.score_groups(predicted, reference, reference_mask=mask)
+    short = reward.score_groups(predicted[:, :, :1], reference[:, :1])
     torch.testing.assert_close(masked.rewards, short.rewards)
-    alone = EnergyScoreReward().metric(predicted[:, 0], reference, reference_mask=mask)
-    torch.testing.assert_close(alone, EnergyScoreReward().metric(predicted[:, 0, :1], reference[:, :1]))
-    assert EnergyScoreReward().score_groups(predicted, reference, reference_mask=~mask & mask).rewards.isnan().all()
+    alone = reward.metric(predicted[:, 0], reference, reference_mask=mask)
+    torch.testing.assert_close(alone, reward.metric(predicted[:, 0, :1], reference[:, :1]))
+    assert reward.score_groups(predicted, reference, reference_mask=~mask & mask).rewards.isnan().all()
 
 
 def test_sensors_are_scaled_each_in_its_unit() -> None:
