@@ -65,7 +65,8 @@ class VerifiableReward(ABC):
         best (`float`):
             Value of the unsigned metric on identical states.
         floor (`float`):
-            Value of the unsigned metric that an unreadable prediction gets.
+            Value of the unsigned metric that an unreadable prediction gets; where that depends on the size of a
+            reference, see [`~VerifiableReward.floor_of`].
         reads (`str`):
             Kind of states it compares: `"frames"` by default; `"sensors"`; or `"states"`, what is predicted first,
             frames or sensors. In a world with both, sensor states are in the columns `predicted_states`,
@@ -241,6 +242,37 @@ class VerifiableReward(ABC):
             **{name: _for_each(values, size) for name, values in further.items()},
         )
         return rearrange(measured, "(b g) ... -> b g ...", g=size)
+
+    def floor_of(
+        self, reference: torch.Tensor, *, reference_mask: torch.Tensor | None = None, beside: Sequence[float] = ()
+    ) -> float:
+        """
+        Value of the unsigned metric that the unreadable predictions of a group get: the `floor`, unless a subclass has
+        another.
+
+        Args:
+            reference (`torch.Tensor` of shape `(S, 3, H, W)` or `(S, P)`):
+                What was recorded.
+            reference_mask (`torch.Tensor` of shape `(S,)`, *optional*):
+                False where it is padding.
+            beside (`Sequence[float]`, *optional*):
+                The unsigned metric of the readable predictions of the group.
+
+        Returns:
+            `float`: no better than that of any readable prediction.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from rlvr_world_hf.rewards import EnergyScoreReward, MAEReward
+        >>> frames = torch.zeros(2, 3, 32, 32)
+        >>> MAEReward().floor_of(frames), round(EnergyScoreReward().floor_of(frames), 3)
+        (1.0, 104.512)
+
+        ```
+        """
+        return self.floor
 
     def diagnose(self, predicted: torch.Tensor, reference: torch.Tensor) -> dict[str, torch.Tensor]:
         """
@@ -537,8 +569,8 @@ class VerifiableReward(ABC):
         groups = self._groups_of_columns(columns | {"context": context})
         measured, metrics = self._measure_parts(groups, with_metrics=log_metric is not None)
         rewards: list[float | None] = [None] * len(groups.predicted)
-        for row in groups.unreadable:
-            rewards[row] = self._signed_floor
+        for row, floor in self._floors(groups, measured).items():
+            rewards[row] = floor
         for rows, steps in measured:
             for row, value in zip(rows, steps.nanmean(dim=1).tolist(), strict=True):
                 rewards[row] = None if math.isnan(value) else value
@@ -622,8 +654,9 @@ class VerifiableReward(ABC):
         device = measured[0][1].device if measured else None
         rewards = torch.full((len(groups.predicted),), torch.nan, device=device)
         steps = torch.full((len(groups.predicted), groups.horizon), torch.nan, device=device)
-        rewards[groups.unreadable] = self._signed_floor
-        steps[groups.unreadable] = self._shares(torch.full_like(steps[:1], self._signed_floor))
+        for row, floor in self._floors(groups, measured).items():
+            rewards[row] = floor
+            steps[row] = self._shares(torch.full_like(steps[:1], floor))[0]
         for rows, values in measured:
             if values.shape[1] not in (1, groups.horizon):
                 raise ValueError(
@@ -633,6 +666,23 @@ class VerifiableReward(ABC):
             rewards[rows] = values.nanmean(dim=1).float()
             steps[rows] = values.float()
         return rewards, steps
+
+    def _floors(self, groups: Groups, measured: list[tuple[list[int], torch.Tensor]]) -> dict[int, float]:
+        """The reward of each unreadable completion, by its row."""
+        lost = set(groups.unreadable)
+        if not lost:
+            return {}
+        found: dict[int, float] = {}
+        for rows, steps in measured:
+            found |= zip(rows, self._signed(steps.nanmean(dim=1)).tolist(), strict=True)  # unsigned again
+        floors: dict[int, float] = {}
+        for group, rows in enumerate(groups.members):
+            if of_group := [row for row in rows if row in lost]:
+                mask = None if groups.reference_mask is None else as_tensor(groups.reference_mask[group])
+                beside = [found[row] for row in rows if row in found and not math.isnan(found[row])]
+                floor = self.floor_of(as_tensor(groups.reference[group]), reference_mask=mask, beside=beside)
+                floors |= dict.fromkeys(of_group, floor if self.higher_is_better else -floor)
+        return floors
 
     def _as_compared(
         self, predicted: Frames, reference: Frames, context: Frames | None, *, size: int = 1
@@ -716,10 +766,6 @@ class VerifiableReward(ABC):
         is_measured = ~steps.isnan()
         weights = step_weights(is_measured, aggregation=self.aggregation, discount=self.discount).to(steps.dtype)
         return steps * (weights * (is_measured.sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)))
-
-    @property
-    def _signed_floor(self) -> float:
-        return self.floor if self.higher_is_better else -self.floor
 
     def _signed(self, values: torch.Tensor) -> torch.Tensor:
         return values if self.higher_is_better else 0.0 - values  # and not `-values`, which is -0.0 for a perfect one

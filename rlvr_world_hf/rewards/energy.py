@@ -19,7 +19,12 @@ term. Written out, these credits are relative to their mean already:
     A_i = \frac{G}{G - 1} ( -(d_i - \bar d) + \frac{s_i - \bar s}{G - 2} ),    s_i = \sum_j d(x_i, x_j)
 
 So the reward of a prediction is A_i - ES: the mean of a group is minus its energy score, and what GRPO subtracts from
-it leaves the credit as it is.
+it leaves the credit as it is. By the triangle inequality no distance of others outweighs its own error by more than
+
+    A_i - ES >= -\frac{G + 1}{G} d(x_i, y) >= -\frac{4}{3} d(x_i, y)    of groups of three or more,
+
+and of smaller ones A_i - ES >= -d(x_i, y). So 4/3 of the largest distance there can be is a floor that no readable
+prediction undercuts.
 """
 
 from __future__ import annotations
@@ -38,6 +43,9 @@ NORMS = {"euclidean": 2.0, "absolute": 1.0}
 
 SMALLEST_GROUP = 3
 """Completions that a credit needs: a baseline without x_i compares two others."""
+
+FLOOR = (SMALLEST_GROUP + 1) / SMALLEST_GROUP
+"""Distances that a readable prediction can lose at most, see above."""
 
 
 def energy_score(errors: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
@@ -113,6 +121,11 @@ class EnergyScoreReward(VerifiableReward):
     groups below three, division by a deviation (`scale_rewards`, `multi_objective_aggregation`), several credits an
     answer (`credit`), and sampling from another distribution than the policy's (`temperature`, `top_k`, `top_p`).
 
+    An unreadable prediction earns no more than any readable one of its group: minus 4/3 of the largest distance there
+    can be. Of `n` recorded numbers in [0, 1], as of frames, that is `n ** 0.5 / scale`, of `"absolute"` it is
+    `1 / scale`. Sensors count as if their ranges were the `scale`; where a readable prediction is farther off, the
+    unreadable one earns as much as the worst that could be read.
+
     It sees an answer as one point: of frames, mostly where large things are. As it pays for being unlike, a prediction
     that is wrong in a way of its own is paid for that, too; on average that never outweighs its error.
 
@@ -147,12 +160,7 @@ class EnergyScoreReward(VerifiableReward):
     ```
     """
 
-    name, higher_is_better, best, floor = (
-        "energy_score",
-        False,
-        0.0,
-        256.0,
-    )  # black to white: 222 in 4 frames of 64 x 64
+    name, higher_is_better, best, floor = "energy_score", False, 0.0, FLOOR  # of an answer of one number in [0, 1]
     reads, needs_group, smallest_group, joins_steps, is_credit = "states", True, SMALLEST_GROUP, True, True
 
     def __init__(
@@ -211,8 +219,20 @@ class EnergyScoreReward(VerifiableReward):
         score = energy_score(errors, distances)
         return (score[:, None] - energy_credit(errors, distances))[..., None]
 
+    def floor_of(
+        self, reference: torch.Tensor, *, reference_mask: torch.Tensor | None = None, beside: Sequence[float] = ()
+    ) -> float:
+        """See [`VerifiableReward.floor_of`]: 4/3 of the largest distance of frames, or of sensors in their ranges."""
+        steps = len(reference) if reference_mask is None else int(reference_mask.sum())
+        largest = 1.0
+        if self.distance == "euclidean":
+            largest = math.sqrt(max(steps, 1) * math.prod(reference.shape[1:]))
+        if isinstance(self.scale, float) and reference.ndim == 4:
+            largest /= self.scale
+        return max([FLOOR * largest, *beside])
+
     def _distances(self, some: torch.Tensor, others: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Distances `(B, M, N)` of answers `(B, M, S, ...)` and `(B, N, S, ...)`, which are 0 beyond a mask `(B, S)`."""
+        """Distances `(B, M, N)` of answers `(B, M, S, ...)` and `(B, N, S, ...)`, with a mask `(B, S)` of both."""
         if isinstance(self.scale, list):
             if some.ndim != 4 or some.shape[-1] != len(self.scale):
                 raise ValueError(
