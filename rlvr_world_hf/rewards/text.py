@@ -9,15 +9,14 @@ caught.
 from __future__ import annotations
 
 import math
-import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 from ..states.answer import UnreadableAnswerError
+from ..workers import worker_pool
 from .cores import usable_cores
 
 
@@ -141,10 +140,7 @@ class TextReward(ABC):
         else:
             workers = self.processes or usable_cores()
             if self._pool is None:
-                # Not fork: neither torch's threads nor the state of a GPU in the trainer survive it.
-                # Ctrl-C is sent to all of them, and is the trainer's affair alone.
-                deaf: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-                self._pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"), **deaf)
+                self._pool = worker_pool(workers, start="forkserver")
             # Four parts a process: answers differ in how long they take.
             size = math.ceil(len(rows) / (4 * workers))
             parts = [rows[start : start + size] for start in range(0, len(rows), size)]
