@@ -406,6 +406,14 @@ def lexicon() -> Iterator[str]:
 
     Yields:
         `str`: the text in quotes, as a name, and after a space.
+
+    Example:
+
+    ```python
+    >>> next(lexicon())
+    "'Apron' Apron"
+
+    ```
     """
     texts = (*PRODUCTS, *TASKS, *WORDS, *SETTINGS.values(), *TOPICS, *QUESTIONS, *QUESTIONS.values(), *AREAS)
     for text in texts:
