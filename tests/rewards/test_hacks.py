@@ -119,7 +119,7 @@ def draw(frame: torch.Tensor, *, agent: torch.Tensor, pose: torch.Tensor) -> tor
     share = avg_pool2d(disc[None, None], 4)[0, 0]
     drawn = drawn * (1 - share) + AGENT * share
     is_inside = torch.zeros(64, 64, dtype=torch.bool)
-    is_inside[2:-2, 2:-2] = True
+    is_inside[1:-1, 1:-1] = True  # walls stand in the outermost pixel
     return torch.where(is_inside, drawn, frame)
 
 

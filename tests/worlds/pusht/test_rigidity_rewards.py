@@ -43,6 +43,14 @@ def test_what_cannot_be_is_seen() -> None:
     assert min(values.values()) > TOLERANCE, values
 
 
+def test_a_frame_of_the_blocks_colour_costs_from_where_no_wall_stands(recorded: torch.Tensor) -> None:
+    for width, violation in ((1, block_violation(recorded[:8])), (2, torch.ones(8)), (3, torch.ones(8))):
+        framed = BLOCK.expand(8, 3, 64, 64).clone()
+        inside = slice(width, 64 - width)
+        framed[..., inside, inside] = recorded[:8, :, inside, inside]
+        torch.testing.assert_close(block_violation(framed), violation)
+
+
 @pytest.mark.parametrize("place", [(0.5, 0.5, 0.0), (0.3, 0.62, 77.0), (0.7, 0.4, -160.0)])
 def test_a_whole_block_may_be_anywhere_and_the_agent_may_hide_it(place: tuple[float, float, float]) -> None:
     x, y, degrees = place
