@@ -289,6 +289,31 @@ class VerifiableReward(ABC):
         """
         return {}
 
+    def measure_and_diagnose(
+        self,
+        predicted: torch.Tensor,
+        reference: torch.Tensor,
+        *,
+        context: torch.Tensor | None = None,
+        **further: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """
+        Both [`~VerifiableReward.measure_groups`] and [`~VerifiableReward.diagnose`], one after the other. Where both
+        read the same from the predictions, a subclass can read it once.
+
+        Takes the arguments of [`~VerifiableReward.measure_groups`].
+
+        Returns:
+            `tuple[torch.Tensor, dict[str, torch.Tensor]]`: the metric `(B, G, S)`, and by name what is diagnosed, each
+            `(B, G, S)`.
+        """
+        size, diagnosed = predicted.shape[1], dict[str, torch.Tensor]()
+        if type(self).diagnose is not VerifiableReward.diagnose:
+            # Before measuring, which may compute in place.
+            found = self.diagnose(rearrange(predicted, "b g ... -> (b g) ..."), _for_each(reference, size))
+            diagnosed = {name: rearrange(steps, "(b g) s -> b g s", g=size) for name, steps in found.items()}
+        return self.measure_groups(predicted, reference, context=context, **further), diagnosed
+
     def metric(
         self,
         predicted: Frames,
@@ -626,17 +651,15 @@ class VerifiableReward(ABC):
             predicted, reference, context = self._as_compared(part.predicted, reference, context, size=part.size)
             mask = None if part.reference_mask is None else _for_each(part.reference_mask, part.size)
             predicted, reference = self._joined(predicted, mask), self._joined(reference, part.reference_mask)
-            # Before measuring, which may compute in place.
-            if with_metrics and type(self).diagnose is not VerifiableReward.diagnose:
-                for name, steps in self.diagnose(predicted, _for_each(reference, part.size)).items():
-                    diagnosed.setdefault(name, []).append(mean_over_steps(steps, mask))
+            together = rearrange(predicted, "(b g) ... -> b g ...", g=part.size)
+            given = {"context": context, **self._further(part.actions, part.reference_mask, predicted.device)}
             with torch.no_grad():
-                values = self.measure_groups(
-                    rearrange(predicted, "(b g) ... -> b g ...", g=part.size),
-                    reference,
-                    context=context,
-                    **self._further(part.actions, part.reference_mask, predicted.device),
-                )
+                if with_metrics:
+                    values, found = self.measure_and_diagnose(together, reference, **given)
+                else:
+                    values, found = self.measure_groups(together, reference, **given), {}
+            for name, steps in found.items():
+                diagnosed.setdefault(name, []).append(mean_over_steps(steps.flatten(0, 1), mask))
             if values.shape[:2] != (len(reference), part.size) or values.ndim != 3:
                 raise ValueError(
                     f"`{self.name}`: expected one value a step, in shape (B, G, S) with B, G = {len(reference)}, "

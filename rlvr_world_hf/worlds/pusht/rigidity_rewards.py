@@ -6,7 +6,7 @@ Whether a predicted frame of PushT shows one whole T: what cannot happen in the 
 with c the share of a pixel that has the block's colour, T what a whole block at the pose read from the frame covers of
 it, and v 0 where the agent may hide the block and where walls stand, which look like it: in the outermost pixel of 64.
 In the pixel beside it, over which a codec spreads the walls, only what differs by more than half counts. A block that
-shrinks, grows, tears or fades differs from T; of a second one all of it does; a frame without a block violates it fully.
+shrinks, grows, tears or fades differs from T; of a second one all of it does; a frame without a block has 1.
 """
 
 from __future__ import annotations
@@ -126,8 +126,27 @@ class RigidityReward(VerifiableReward):
         self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None
     ) -> torch.Tensor:
         """See [`VerifiableReward.measure`]; square frames."""
-        return ((block_violation(predicted) - self.tolerance) / (1 - self.tolerance)).clamp(min=0)
+        return self._errors(block_violation(predicted))
 
     def diagnose(self, predicted: torch.Tensor, reference: torch.Tensor) -> dict[str, torch.Tensor]:
         """`rigidity_violation` `(B, S)`: 1 where the predicted frame does not show one whole block, 0 elsewhere."""
-        return {"rigidity_violation": (block_violation(predicted) > VIOLATED).float()}
+        return _violated(block_violation(predicted))
+
+    def measure_and_diagnose(
+        self,
+        predicted: torch.Tensor,
+        reference: torch.Tensor,
+        *,
+        context: torch.Tensor | None = None,
+        **further: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """See [`VerifiableReward.measure_and_diagnose`]; a prediction is read once for both."""
+        violation = block_violation(predicted)
+        return self._errors(violation), _violated(violation)
+
+    def _errors(self, violation: torch.Tensor) -> torch.Tensor:
+        return ((violation - self.tolerance) / (1 - self.tolerance)).clamp(min=0)
+
+
+def _violated(violation: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"rigidity_violation": (violation > VIOLATED).float()}
