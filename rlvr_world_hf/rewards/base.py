@@ -90,6 +90,9 @@ class VerifiableReward(ABC):
             would bend; the trainer refuses these. `False` by default.
         alone (`str`):
             What goes wrong where it is the only reward, with the remedy; the trainer warns of it. Empty by default.
+        changes_no_value (`tuple[str, ...]`):
+            Settings in which two rewards of one name may differ, as they change no value; `batch_size` by default. A
+            table refuses two of one name that differ in others.
 
     Raises:
         ValueError: if `aggregation` or `discount` is none of the above.
@@ -126,6 +129,7 @@ class VerifiableReward(ABC):
     joins_steps: bool = False
     is_credit: bool = False
     alone: str = ""
+    changes_no_value: tuple[str, ...] = ("batch_size",)
 
     # Defaults on the class, as a subclass may have a constructor that does not call this one.
     aggregation: str = "mean"

@@ -138,7 +138,8 @@ class EnergyScoreReward(VerifiableReward):
             one cannot see.
         scale (`float` or `Sequence[float]`, *optional*, defaults to `1.0`):
             Constant that distances are divided by; or, of sensors, the unit of each of `P` dimensions, such as its
-            range. It does not depend on the group, so it bends nothing.
+            range. It does not depend on the group, so it bends nothing. The metric's name ends in it, as in
+            `energy_score_scale_10`.
         unbiased (`bool`, *optional*, defaults to `True`):
             Whether the trainer refuses settings that bend the credit; `False` to measure what they do.
 
@@ -162,6 +163,7 @@ class EnergyScoreReward(VerifiableReward):
 
     name, higher_is_better, best, floor = "energy_score", False, 0.0, FLOOR  # of an answer of one number in [0, 1]
     reads, needs_group, smallest_group, joins_steps, is_credit = "states", True, SMALLEST_GROUP, True, True
+    changes_no_value = ("is_credit",)
 
     def __init__(
         self,
@@ -191,6 +193,8 @@ class EnergyScoreReward(VerifiableReward):
             self.name = f"{self.name}_sensors"
         if distance != "euclidean":
             self.name = f"{self.name}_{distance}"
+        if self.scale != 1:
+            self.name = "_".join([self.name, "scale", *(f"{value:.3g}" for value in scales)])
         super().__init__()
 
     def measure(

@@ -48,6 +48,9 @@ class TextReward(ABC):
             Value of the unsigned metric that an unreadable answer gets.
         columns (`tuple[str, ...]`):
             Columns of a row that it reads, all `str`.
+        changes_no_value (`tuple[str, ...]`):
+            Settings in which two rewards of one name may differ, as they change no value; `processes` by default. A
+            table refuses two of one name that differ in others.
 
     Raises:
         ValueError: if `processes` is negative.
@@ -74,6 +77,7 @@ class TextReward(ABC):
     best: float
     floor: float
     columns: tuple[str, ...]
+    changes_no_value: tuple[str, ...] = ("processes",)
 
     def __init__(self, *, processes: int = 1) -> None:
         if processes < 0:

@@ -159,9 +159,15 @@ def test_sensors_are_measured_in_the_scale_of_the_reward_or_in_their_ranges():
     assert [(metric.name, metric.scale) for metric in metrics_of_processor(processor)] == [
         (name, [2.0, 2.0, 2.0]) for name in ("sensor_mae", "sensor_mse", "sensor_accuracy")
     ]
-    own = SensorAccuracyReward(scale=[1, 1, 4], tolerance=0.1)
+    own = SensorAccuracyReward(scale=[1, 1, 4])
     metrics = metrics_of_processor(processor, rewarded=["mae", own])
     assert {tuple(metric.scale) for metric in metrics} == {(1, 1, 4)} and metrics[2] is own
+    near = SensorAccuracyReward(scale=[1, 1, 4], tolerance=0.1)  # a column of its own beside the usual one
+    metrics = metrics_of_processor(processor, rewarded=[near])
+    assert [(metric.name, metric.scale) for metric in (metrics[2], near)] == [
+        ("sensor_accuracy", [1, 1, 4]),
+        ("sensor_accuracy_0.1", [1, 1, 4]),
+    ]
     names = [metric.name for metric in metrics_of_processor(tiny_joint_processor())]
     assert names[0] == "mae" and names[-3:] == ["sensor_mae", "sensor_mse", "sensor_accuracy"]
 

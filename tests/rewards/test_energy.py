@@ -190,6 +190,8 @@ def test_settings_out_of_reach_are_refused() -> None:
     with pytest.warns(UserWarning, match="scores each pixel or sensor by itself"):
         assert EnergyScoreReward(distance="absolute").name == "energy_score_absolute"
     assert EnergyScoreReward(reads="sensors").name == "energy_score_sensors"
+    assert EnergyScoreReward(scale=10).name == "energy_score_scale_10"
+    assert EnergyScoreReward(reads="sensors", scale=[0.5, 512]).name == "energy_score_sensors_scale_0.5_512"
 
 
 LAWS = torch.tensor([0.6, 0.7, 0.8])
