@@ -656,12 +656,12 @@ class VerifiableReward(ABC):
             mask = None if part.reference_mask is None else _for_each(part.reference_mask, part.size)
             predicted, reference = self._joined(predicted, mask), self._joined(reference, part.reference_mask)
             together = rearrange(predicted, "(b g) ... -> b g ...", g=part.size)
-            given = {"context": context, **self._further(part.actions, part.reference_mask, predicted.device)}
+            further = self._further(part.actions, part.reference_mask, predicted.device)
             with torch.no_grad():
                 if with_metrics:
-                    values, found = self.measure_and_diagnose(together, reference, **given)
+                    values, found = self.measure_and_diagnose(together, reference, context=context, **further)
                 else:
-                    values, found = self.measure_groups(together, reference, **given), {}
+                    values, found = self.measure_groups(together, reference, context=context, **further), {}
             for name, steps in found.items():
                 diagnosed.setdefault(name, []).append(mean_over_steps(steps.flatten(0, 1), mask))
             if values.shape[:2] != (len(reference), part.size) or values.ndim != 3:
@@ -703,10 +703,10 @@ class VerifiableReward(ABC):
         for rows, steps in measured:
             found |= zip(rows, self._signed(steps.nanmean(dim=1)).tolist(), strict=True)  # unsigned again
         floors: dict[int, float] = {}
-        for group, rows in enumerate(groups.members):
-            if of_group := [row for row in rows if row in lost]:
+        for group, members in enumerate(groups.members):
+            if of_group := [row for row in members if row in lost]:
                 mask = None if groups.reference_mask is None else as_tensor(groups.reference_mask[group])
-                beside = [found[row] for row in rows if row in found and not math.isnan(found[row])]
+                beside = [found[row] for row in members if row in found and not math.isnan(found[row])]
                 floor = self.floor_of(as_tensor(groups.reference[group]), reference_mask=mask, beside=beside)
                 floors |= dict.fromkeys(of_group, floor if self.higher_is_better else -floor)
         return floors
