@@ -15,15 +15,18 @@ from rlvr_world_hf.training.language import build_language_policy, train_text_to
 
 
 def tiny_processor(
-    *, image_size: int = 16, observed_steps: int = 0, action_law: str | None = None
+    *, image_size: int = 16, observed_steps: int = 0, action_law: str | None = None, is_told_agent: bool = False
 ) -> VideoWorldModelProcessor:
-    """Of one target in [0, 512] an action, or of five relative ones."""
+    """Of one target in [0, 512] an action, or of five relative ones; may be told where the agent is in [0, 512]."""
     torch.manual_seed(0)
     low, high = ([-1.0] * 10, [1.0] * 10) if action_law == "relative" else ([0.0, 0.0], [512.0, 512.0])
     size = (image_size, image_size)
+    told: dict[str, Any] = {}
+    if is_told_agent:
+        told = {"state_low": [0.0] * 2, "state_high": [512.0] * 2, "sensor_bins": 32, "sensors_first": True}
     codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=size)
     return VideoWorldModelProcessor.from_codec(
-        codec, low, high, action_bins=8, observed_steps=observed_steps, fps=2.0, action_law=action_law
+        codec, low, high, action_bins=8, observed_steps=observed_steps, fps=2.0, action_law=action_law, **told
     )
 
 

@@ -129,7 +129,10 @@ def measure_ladder(
             sampling_seed=seed,
         ),
     }
-    readers: dict[str, Reader] = {row: partial(_read_frames, predict=predict) for row, predict in predictors.items()}
+    dims = pipeline.processor.layout.sensor_dims
+    readers: dict[str, Reader] = {
+        row: partial(_read_frames, predict=predict, sensor_dims=dims) for row, predict in predictors.items()
+    }
     yardstick = {}
     if yardstick_episodes:
         model, seconds = _trained_yardstick(form, episodes=yardstick_episodes, updates=yardstick_updates)
@@ -254,8 +257,11 @@ def _trained_yardstick(form: PushTForm, *, episodes: int, updates: int) -> tuple
     return model.eval(), read_json(folder / "trained.json")["seconds"]
 
 
-def _read_frames(batch: RowBatch, *, predict: Predictor) -> tuple[torch.Tensor, torch.Tensor | None]:
-    frames = predict(batch).predicted[:, 0]  # (B, S, 3, H, W)
+def _read_frames(batch: RowBatch, *, predict: Predictor, sensor_dims: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """`sensor_dims` is how much of the recorded states the model is told: of all it would see the block's, too."""
+    assert batch.context_states is not None and batch.reference_states is not None  # recorded with them
+    told = {name: getattr(batch, name)[..., :sensor_dims] for name in ("context_states", "reference_states")}
+    frames = predict(dataclasses.replace(batch, **told)).predicted[:, 0]  # (B, S, 3, H, W)
     return read_frames(frames), frames
 
 

@@ -9,12 +9,14 @@ was trained on, windows slide over its own predictions, see `rollouts/sliding.py
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from einops import repeat
 
 from ..pipeline import WorldModelPipeline
+from ..processors.base import state_columns
 from ..rewards.base import as_frames
 from ..rollouts.sliding import Window, slide_windows
 
@@ -41,15 +43,14 @@ class ImaginedCost:
             by default candidates are actions.
         window (`int`, *optional*):
             Most steps predicted at once, for example those of training; beyond them the window slides. By default all
-            steps are predicted at once. Not where there are frames and sensors.
+            steps are predicted at once.
         temperature (`float`, *optional*, defaults to 0.0):
             Divides the logits; 0 takes the likeliest token, so that the same actions have the same cost.
         seed (`int`, *optional*, defaults to 0):
             Seed of the noise, where the temperature is above 0.
 
     Raises:
-        ValueError: If the world is one of text, the window is below 1 or given where there are frames and sensors, or
-            there are too few past actions.
+        ValueError: If the world is one of text, the window is below 1, or there are too few past actions.
 
     Example:
 
@@ -89,16 +90,15 @@ class ImaginedCost:
                 f"`{type(pipeline.processor).__name__}`; plan in a world of text with "
                 "`rlvr_world_hf.planning.TextCost`."
             )
-        if window is not None and (window < 1 or states is not None):
+        if window is not None and window < 1:
             raise ValueError(
-                f"Expected a window of at least 1 step, of frames or of sensors, got {window}"
-                f"{'' if states is None else ' where there are both'}; leave it out to predict all steps at once."
+                f"Expected a window of at least 1 step, got {window}; leave it out to predict all steps at once."
             )
         self.pipeline = pipeline
         self.frames = as_frames(frames)
         self.cost = cost
         self.past = _last_actions(past_actions, pipeline.processor.layout.prompt_actions - 1)
-        self.states = states
+        self.states = None if states is None else torch.as_tensor(states, dtype=torch.float32)
         self.to_actions = to_actions
         self.window = window
         self.temperature = temperature
@@ -153,21 +153,30 @@ class ImaginedCost:
             temperature=self.temperature,
             seed=self.seed,
         )
+        so_far = state_columns(predicted)
         for window in others:
-            predicted = self._go_on(predicted, actions, window)
-        return predicted
+            so_far = self._go_on(so_far, actions, window)
+        return so_far if len(so_far) > 1 else so_far["predicted"]
 
-    def _go_on(self, predicted: torch.Tensor, actions: torch.Tensor, window: Window) -> torch.Tensor:
+    def _go_on(
+        self, predicted: Mapping[str, torch.Tensor], actions: torch.Tensor, window: Window
+    ) -> dict[str, torch.Tensor]:
         """What was predicted, and a further window of it, each candidate on its own last states."""
-        given = self.frames.to(predicted).expand(len(predicted), *self.frames.shape)
+        seen = {}
+        for name, given in (("predicted", self.frames), ("predicted_states", self.states)):
+            if given is not None:
+                of_all = repeat(given.to(predicted[name]), "k ... -> n k ...", n=len(actions))
+                seen[name] = list(torch.cat([of_all, predicted[name]], dim=1)[:, window.given])
         following = self.pipeline.predict_batch(
-            list(torch.cat([given, predicted], dim=1)[:, window.given]),
+            seen["predicted"],
             list(actions[:, window.actions]),
+            states=seen.get("predicted_states"),
             horizon=window.steps,
             temperature=self.temperature,
             seed=self.seed + window.done,
         )
-        return torch.cat([predicted, following[:, 0]], dim=1)
+        further = {name: states[:, 0] for name, states in state_columns(following).items()}
+        return {name: torch.cat([states, further[name]], dim=1) for name, states in predicted.items()}
 
 
 def _last_actions(past: Any, count: int) -> torch.Tensor:

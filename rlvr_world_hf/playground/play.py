@@ -1,6 +1,6 @@
 """What a visitor of a video world has seen so far: the same actions in the true world and in each model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,12 @@ class Play:
 
     repeated: dict[str, np.ndarray]
     """For each model, shape `(G, S)`: True where a frame equals the predicted one before it."""
+
+    given_states: np.ndarray | None = None
+    """States of the given frames, shape `(K, P)`, float32, where the models are told them."""
+
+    predicted_states: dict[str, np.ndarray] = field(default_factory=dict)
+    """For each model, shape `(G, S, P)`, float32, where they are told them; else empty."""
 
     replayed: int = 0
     """Recorded actions that were replayed."""

@@ -46,6 +46,8 @@ class TokenLayout:
             are context frames.
         sensor_dims (`int`, *optional*, defaults to 0): dimensions of a step's sensors, `P`.
         sensor_bins (`int`, *optional*, defaults to 0): bins of each sensor dimension; 0 without sensors.
+        sensors_first (`bool`, *optional*, defaults to `False`): whether a step's sensors stand before its codes. Codes
+            that are drawn one by one are then all of one state, that which the sensors name.
 
     Raises:
         ValueError: for a size below 1 or a negative `action_dims`, `observed_steps` or `context_frames`; for context
@@ -95,6 +97,7 @@ class TokenLayout:
     observed_steps: int = 1
     sensor_dims: int = 0
     sensor_bins: int = 0
+    sensors_first: bool = False
 
     def __post_init__(self) -> None:
         """Checks the sizes; grids given as lists (JSON) become tuples."""
@@ -103,7 +106,7 @@ class TokenLayout:
             # The record is frozen, which holds for plain assignment alone.
             object.__setattr__(self, name, (int(rows), int(columns)))
         context_sizes = [self.context_frames, self.context_codebook_size, *self.context_grid]
-        may_be_zero = ["action_dims", "observed_steps"]
+        may_be_zero = ["action_dims", "observed_steps", "sensors_first"]
         if not any(context_sizes):
             may_be_zero += ["context_frames", "context_codebook_size", "context_grid"]
         if not self.sensor_dims and not self.sensor_bins:
@@ -222,11 +225,11 @@ class TokenLayout:
         Returns:
             `torch.Tensor` of shape `(L, 2)`, int64: lowest valid id, and one past the highest.
         """
-        parts = [
+        state = [
             ([0, self.dynamics_codebook_size], self.dynamics_length),
             ([self.sensor_offset, self.action_offset], self.sensor_dims),
-            ([self.action_offset, self.bos_id], self.action_dims),
         ]
+        parts = [*self._ordered(state), ([self.action_offset, self.bos_id], self.action_dims)]
         step = torch.tensor([ids for ids, length in parts for _ in range(length)])  # (step_length, 2)
         return step.repeat(self.completion_length(horizon) // self.step_length, 1)
 
@@ -275,7 +278,8 @@ class TokenLayout:
         Returns:
             `torch.Tensor` of shape `(B, S * step_length)`, int64.
         """
-        parts = [(dynamics_codes, 0), (sensor_bins, self.sensor_offset), (action_bins, self.action_offset)]
+        state = self._ordered([(dynamics_codes, 0), (sensor_bins, self.sensor_offset)])
+        parts = [*state, (action_bins, self.action_offset)]
         blocks = torch.cat([ids.long() + offset for ids, offset in parts if ids is not None], dim=2)
         return rearrange(blocks, "B S L -> B (S L)")
 
@@ -293,7 +297,8 @@ class TokenLayout:
             ValueError: for an id outside its position's range. Sampling by `token_ranges` cannot write one; the
                 authors sample the whole vocabulary and clamp instead, see `clamp_completion`.
         """
-        return self._read_blocks(completion_ids)[..., : self.dynamics_length]
+        start = self.sensor_dims if self.sensors_first else 0
+        return self._read_blocks(completion_ids)[..., start : start + self.dynamics_length]
 
     def read_sensors(self, completion_ids: torch.Tensor) -> torch.Tensor:
         """
@@ -308,9 +313,8 @@ class TokenLayout:
         Raises:
             ValueError: as `read_dynamics`.
         """
-        return (
-            self._read_blocks(completion_ids)[..., self.dynamics_length : self.predicted_length] - self.sensor_offset
-        )
+        start = 0 if self.sensors_first else self.dynamics_length
+        return self._read_blocks(completion_ids)[..., start : start + self.sensor_dims] - self.sensor_offset
 
     def clamp_completion(self, completion_ids: torch.Tensor) -> torch.Tensor:
         """
@@ -324,6 +328,10 @@ class TokenLayout:
         """
         ranges = self.token_ranges(self.horizon(completion_ids.shape[1])).to(completion_ids.device)
         return completion_ids.long().clamp(ranges[:, 0], ranges[:, 1] - 1)
+
+    def _ordered(self, parts: list[Any]) -> list[Any]:
+        """What is given for a step's codes and its sensors, in the order in which they stand."""
+        return parts[::-1] if self.sensors_first else parts
 
     def _read_blocks(self, completion_ids: torch.Tensor) -> torch.Tensor:
         """Step blocks `(B, S, L)`, int64, each id in its position's range."""
@@ -365,7 +373,7 @@ class TokenLayout:
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON: what `processor_config.json` stores. Without sensors, their fields are left out."""
         fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {name: value for name, value in fields.items() if value or not name.startswith("sensor_")}
+        return {name: value for name, value in fields.items() if value or not name.startswith("sensor")}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "TokenLayout":

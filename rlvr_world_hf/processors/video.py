@@ -30,8 +30,8 @@ class VideoWorldModelProcessor(StepBlockProcessor):
     are no observed steps, and from the first observed step otherwise. The one taken at the last predicted frame
     affects nothing in the window and may be left out: its tokens then repeat the action before it.
 
-    If the ranges of a low-dimensional state are given, its values follow the codes of each step and are predicted,
-    too, as the paper does with the proprioception of PushT (appendix). The columns `context_states` and
+    If the ranges of a low-dimensional state are given, its values stand beside the codes of each step and are
+    predicted, too, as the paper does with the proprioception of PushT (appendix). The columns `context_states` and
     `reference_states` are then needed, and a decoded state is a mapping of `predicted` frames and `predicted_states`.
 
     Args:
@@ -119,6 +119,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
         state_low: Sequence[float] | None = None,
         state_high: Sequence[float] | None = None,
         sensor_bins: int = 256,
+        sensors_first: bool = False,
         action_law: str | None = None,
         action_matrix: Sequence[Sequence[float]] | None = None,
     ) -> "VideoWorldModelProcessor":
@@ -136,6 +137,8 @@ class VideoWorldModelProcessor(StepBlockProcessor):
                 sensors are predicted beside the frames.
             state_high (`Sequence[float]` of length `P`, *optional*): highest value of each sensor dimension.
             sensor_bins (`int`, *optional*, defaults to 256): bins of each sensor dimension.
+            sensors_first (`bool`, *optional*, defaults to `False`): whether a step's sensors are written before its
+                codes, which are then drawn to fit them.
             action_law (`str`, *optional*): what an action means, see the class.
             action_matrix (`Sequence[Sequence[float]]` of shape `(A, A)`, *optional*): what is written of an action.
 
@@ -150,6 +153,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
             observed_steps=observed_steps,
             sensor_dims=len(state_low or ()),
             sensor_bins=sensor_bins if state_low else 0,
+            sensors_first=bool(state_low) and sensors_first,
         )
         beside: dict[str, Any] = {"state_low": state_low, "state_high": state_high, "action_law": action_law}
         beside["action_matrix"] = action_matrix

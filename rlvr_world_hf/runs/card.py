@@ -89,7 +89,7 @@ def hub_dataset(recipe: Recipe) -> str | None:
 
 def _base_model(recipe: Recipe) -> str | None:
     """The model on the Hub that a recipe starts from; `None` if there is none."""
-    start = recipe.sections.get("pretrain", {}).get("start_from", "")
+    start = recipe.sections.get("pretrain", {}).get("start_from") or ""
     if start in PACKAGED:
         return PACKAGED[start].hub_id or None
     # A folder such as `outputs/base` has one slash, too.

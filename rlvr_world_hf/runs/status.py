@@ -70,8 +70,12 @@ def run_status(output_dir: Path) -> list[StageStatus]:
     stages = output_dir / "stages"
     names = _record(stages / ASKED).get("stages") or [name for name in STAGES if (stages / name).is_dir()]
     settings = {name: str(_record(stages / name / CURRENT).get("fingerprint", "")) for name in names}
-    is_held = holder(output_dir) is not None
-    return [_stage_status(stages, name, settings, is_held=is_held) for name in names]
+    is_held, statuses = holder(output_dir) is not None, []
+    for name in names:
+        statuses.append(_stage_status(stages, name, settings, is_held=is_held))
+        if statuses[-1].state == WAITING:
+            settings[name] = ""  # what was made from its earlier result waits, too
+    return statuses
 
 
 def note_asked(output_dir: Path, recipe: str, names: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a run keeps while it goes on: its seconds on disk, its processor, and pictures of predictions."""
+"""What a run keeps while it goes on: its seconds on disk, its order, its processor, and pictures of predictions."""
 
 import time
 from pathlib import Path
@@ -93,6 +93,30 @@ class Clock(TrainerCallback):
             write_manifest(Path(args.output_dir, f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"))
             write_seconds(args.output_dir, state.global_step, self.seconds)
         self.leave_out()
+
+
+class OrderOfEpoch(TrainerCallback):
+    """
+    Tells the sampler which epoch begins, also where one of several processes goes on in the midst of an epoch.
+
+    The batches that were used before are skipped there by a wrapper, behind which accelerate does not find the
+    sampler: without this, the rows would come in the order of the first epoch.
+    """
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Tells it."""
+        sampler = inner = getattr(train_dataloader, "batch_sampler", None)  # a stream has none
+        while inner is not None:
+            sampler, inner = inner, getattr(inner, "sampler", None) or getattr(inner, "batch_sampler", None)
+        if sampler is not None and hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(int(state.epoch or 0))
 
 
 class ProcessorBeside(TrainerCallback):

@@ -7,6 +7,7 @@ from a step in the middle, changes nothing. This file imports no models: each pr
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -187,9 +188,15 @@ def load_clips(batches: ClipBatches, steps: range, *, workers: int = 0) -> DataL
         num_workers=workers,
         # Not fork: the threads of torch that run here do not survive it.
         multiprocessing_context="spawn" if workers else None,
+        worker_init_fn=_leave_ctrl_c_to_the_training if workers else None,
         generator=torch.Generator(),  # without one, it draws from torch's own, and changes what is drawn later
     )
 
 
 def _as_read(batch: Any) -> Any:
     return batch
+
+
+def _leave_ctrl_c_to_the_training(worker: int) -> None:
+    """A terminal sends it to all processes; the training, which saves first, ends those that read."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

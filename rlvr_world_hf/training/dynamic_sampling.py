@@ -170,8 +170,9 @@ def _merged(
         if value.ndim == 2:
             how = {"pad_index": padding, "pad_first": is_prompt}
             other = trainer.accelerator.pad_across_processes(other, dim=1, **how)
-            value, other = _of_one_width([value, other], padding=padding, on_the_left=is_prompt)
         other = trainer.accelerator.gather(other)
+        if value.ndim == 2:  # after they were gathered: `value` is not as wide in every process
+            value, other = _of_one_width([value, other], padding=padding, on_the_left=is_prompt)
         merged[name] = value.index_copy(0, target.to(value.device), other[source.to(other.device)])
     # Widths of all processes' parts need not agree: TRL compares no parts.
     return merged

@@ -98,8 +98,8 @@ class WorldModelGRPOConfig(GRPOConfig):
 
     Raises:
         ValueError: if `credit` is none of the two, or does not go with other settings, `save_steps` is a share of an
-            unknown number of steps, `max_resampling_rounds` does not go with how rewards are added, or `hub_strategy`
-            uploads the state of the optimizer.
+            unknown number of steps, `save_total_limit` leaves the best checkpoint alone, `max_resampling_rounds` does
+            not go with how rewards are added, or `hub_strategy` uploads the state of the optimizer.
 
     Example:
 
@@ -172,6 +172,11 @@ class WorldModelGRPOConfig(GRPOConfig):
         self.updates_per_generation = max(self.steps_per_generation // self.gradient_accumulation_steps, 1)
         self._check_credit()
         self._check_resampling()
+        if self.load_best_model_at_end and self.save_total_limit == 1:
+            raise ValueError(
+                "Expected a `save_total_limit` of at least 2 where the best checkpoint is kept, as training goes on "
+                "from the last one, got 1; raise it, or leave `load_best_model_at_end` out."
+            )
         if self.likelihood_weight < 0:
             raise ValueError(f"Expected `likelihood_weight` of at least 0, got {self.likelihood_weight}.")
         self._check_hub_strategy()

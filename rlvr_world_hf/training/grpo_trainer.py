@@ -16,6 +16,7 @@ from trl.trainer.utils import split_tensor_dict
 
 from ..hub.training_checkpoints import checkpoint_state, last_checkpoint
 from ..processors.base import WorldModelProcessor
+from .callbacks import OrderOfEpoch
 from .dynamic_sampling import refuse_what_cannot_be_drawn, replace_groups
 from .grouped_rows import GroupedRows, GroupSampler, Rows, read_once, update_order
 from .grpo_config import WorldModelGRPOConfig
@@ -121,6 +122,7 @@ class WorldModelGRPOTrainer(GRPOTrainer):
         needs_host = not args.samples_by_probability_only or {"image", "images"} & first_row.keys()
         if processor.fixed_length or (self.shares_prompts and not needs_host):
             self.rollout_func = self._rollout  # set here, as the constructor warns of it
+        self.add_callback(OrderOfEpoch())
         self.add_callback(PushAtEachSave(args, self.push_to_hub))
         if not args.disable_tqdm:
             self.remove_callback(ProgressCallback)

@@ -35,7 +35,7 @@ from ..hub.training_checkpoints import (
 from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
 from ..rollouts.head import RangeHead, accept_range_head
-from .callbacks import ENDLESS, Clock
+from .callbacks import ENDLESS, Clock, OrderOfEpoch
 from .measuring import LOSS
 from .progress_line import ProgressLine
 from .schedule import Schedule, ScheduledClock
@@ -135,7 +135,8 @@ class LikelihoodConfig:
 
         Raises:
             ValueError: if `minimum_seconds` comes with a schedule of the learning rate that depends on `max_steps`, or
-                `training_arguments` hold a field that decides where training starts, ends and saves.
+                `training_arguments` hold a field that decides where training starts, ends and saves, or keep a single
+                checkpoint.
         """
         settings = self.trainer_settings(**defaults)
         settings = {
@@ -170,6 +171,11 @@ class LikelihoodConfig:
             raise ValueError(
                 f"Expected `training_arguments` without {', '.join(twice)}, which the training sets itself, got "
                 f"{[settings[name] for name in twice]}; leave it out. Checkpoints are saved every `eval_steps`."
+            )
+        if settings["save_total_limit"] == 1:
+            raise ValueError(
+                "Expected a `save_total_limit` of at least 2, the best checkpoint and the last, from which training "
+                "goes on, got 1; raise it, or give None for all."
             )
         return settings | fixed
 
@@ -479,7 +485,7 @@ def train_by_likelihood(
         clock = scheduled = ScheduledClock(args.schedule, **how)
         max_steps, minimum_seconds = scheduled.last_step, 0.0
     # The clock last: it describes the files of a checkpoint, to which others may add.
-    trainer = make_trainer([*callbacks, clock], **settings)
+    trainer = make_trainer([OrderOfEpoch(), *callbacks, clock], **settings)
     if isinstance(clock, ScheduledClock):
         clock.attach(trainer)
     if watch is not None:

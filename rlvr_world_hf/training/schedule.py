@@ -112,6 +112,7 @@ class ScheduledClock(Clock):
         self.file = Path(output_dir, UPDATES_FILE)
         self.updates, self.known_after = updates, -1
         self.made_here = 0
+        self.peaks: list[float] = []
         if updates is None and self.file.exists():
             try:
                 known = json.loads(self.file.read_text(encoding="utf-8"))
@@ -131,6 +132,7 @@ class ScheduledClock(Clock):
             if trainer.lr_scheduler is None:
                 # Not the method itself: a scheduler writes into what it is given, when a checkpoint is loaded.
                 trainer.lr_scheduler = LambdaLR(optimizer or trainer.optimizer, lambda step: self.factor(step))
+                self.peaks = [*trainer.lr_scheduler.base_lrs]
             return trainer.lr_scheduler
 
         trainer.create_scheduler = create_scheduler
@@ -153,7 +155,8 @@ class ScheduledClock(Clock):
         super().on_train_begin(args, state, control)
         self.made_here = 0
         factor = self.factor(state.global_step)
-        for group, peak in zip(optimizer.param_groups, lr_scheduler.base_lrs, strict=True):
+        lr_scheduler.base_lrs = [*self.peaks]
+        for group, peak in zip(optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

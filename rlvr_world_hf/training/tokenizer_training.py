@@ -284,7 +284,8 @@ class TokenizerTrainingConfig:
 
 class TokenizerRun:
     """
-    What changes while a tokenizer is trained: its weights, those of its adversary, their optimizers, step and history.
+    What changes while a tokenizer is trained: its weights, those of its adversary, their optimizers, step, seconds
+    and history.
 
     Args:
         codec (`ModelMixin`):
@@ -316,6 +317,7 @@ class TokenizerRun:
             codec.parameters(), weight_decay=weight_decay, betas=(0.9, 0.99), fused=True
         )
         self.step = 0
+        self.seconds = 0.0
         self.history: list[dict[str, Any]] = []
 
     def update(self, clips: Clips, *, learning_rate: float, is_adversarial: bool) -> dict[str, float]:
@@ -344,6 +346,7 @@ class TokenizerRun:
     def save(self, file: Path) -> None:
         """Write everything to `file`; what was there before is kept beside it, see [`previous_of`][]."""
         state = {"codec": self.codec.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
+        state["seconds"] = self.seconds
         if self.adversary is not None:
             state["adversary"] = self.adversary.state_dict()
         with whole_file(file) as draft:
@@ -382,6 +385,8 @@ class TokenizerRun:
         if self.adversary is not None:
             self.adversary.load_state_dict(state["adversary"])
         self.step, self.history = state["step"], json.loads(state["history"])
+        # Earlier versions saved it with the history alone, after a validation.
+        self.seconds = state.get("seconds", self.history[-1]["seconds"] if self.history else 0.0)
 
 
 class UnreadableStateError(ValueError):
@@ -507,7 +512,7 @@ def _train(
 ) -> None:
     """Take a run from its step to the last one, which it saves; leaves the tokenizer in evaluation mode."""
     run.codec.train()
-    seconds_before = run.history[-1]["seconds"] if run.history else 0.0
+    seconds_before = run.seconds
     steps = range(run.step, args.max_steps)
     with (
         held_back() as asked,
@@ -518,22 +523,23 @@ def _train(
             adversarial_loss = run.update(
                 clips, learning_rate=args.learning_rate_at(step), is_adversarial=is_adversarial
             )
-            if asked.by_any_process(run.codec.device):
-                if is_first_process():
-                    run.save(resume)
-                break
-            if run.step % args.save_steps and run.step < args.max_steps:
-                continue
-            with run.autocast():  # measured in the precision in which it learns
-                values = validate()
-            seconds = seconds_before + progress.format_dict["elapsed"]
-            run.history.append({"step": run.step, "seconds": seconds, **values, **adversarial_loss})
-            standing = _standing(run.history, args.max_steps)
-            shown = {name: f"{values[name]:.4g}" for name in SHOWN}
-            progress.set_postfix(shown | {"best": f"{standing.best:.4g} at {standing.best_step}"})
-            if is_first_process():
+            is_asked = asked.by_any_process(run.codec.device)
+            is_validated = run.step % args.save_steps == 0 or run.step == args.max_steps
+            if is_validated:  # also when asked to end: a run that goes on validates later steps only
+                with run.autocast():  # measured in the precision in which it learns
+                    values = validate()
+            run.seconds = seconds_before + progress.format_dict["elapsed"]
+            if is_validated:
+                run.history.append({"step": run.step, "seconds": run.seconds, **values, **adversarial_loss})
+                standing = _standing(run.history, args.max_steps)
+                shown = {name: f"{values[name]:.4g}" for name in SHOWN}
+                progress.set_postfix(shown | {"best": f"{standing.best:.4g} at {standing.best_step}"})
+            if is_first_process() and (is_validated or is_asked):
                 run.save(resume)
-                note_standing(resume.parent, standing)
+                if is_validated:
+                    note_standing(resume.parent, standing)
+            if is_asked:
+                break
     run.codec.eval()
 
 

@@ -27,9 +27,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def pipeline_of(law: str) -> WorldModelPipeline:
+def pipeline_of(law: str, *, is_told_agent: bool = False) -> WorldModelPipeline:
     """Two given frames, as one context frame and one observed step, 32 pixels wide."""
-    processor = tiny_processor(image_size=32, observed_steps=1, action_law=law)
+    processor = tiny_processor(image_size=32, observed_steps=1, action_law=law, is_told_agent=is_told_agent)
     return WorldModelPipeline(tiny_model(processor), processor)
 
 
@@ -69,6 +69,16 @@ def test_every_row_of_every_policy_is_measured(measured: tuple[str, dict[str, An
     assert copied["agent_error"]["median"] > 5, "agents move"
     # What a model of random weights predicts is noise.
     assert record["rows"]["model"]["scripted"]["1"]["within"]["mean"] == 0
+
+
+def test_a_model_that_is_told_the_agent_is_told_no_more() -> None:
+    few: dict[str, Any] = {"windows": 5, "steps": (1, 3), "horizon": 2, "policies": ("scripted",)}
+    record = measure_ladder(pipeline_of("relative", is_told_agent=True), checkpoint="tiny", **few)
+    plain = measure_ladder(pipeline_of("relative"), checkpoint="tiny", **few)
+    assert record["form"]["is_told_agent"] and not plain["form"]["is_told_agent"]
+    for row in ("copy_last", "tokenizer_floor"):  # the same windows, and the same codec
+        assert record["rows"][row] == plain["rows"][row]
+    assert record["rows"]["model"]["scripted"]["3"]["mae"]["n"] == 5
 
 
 def test_it_repeats_without_recording_again(

@@ -105,8 +105,15 @@ def test_worlds_of_frames_and_sensors() -> None:
     together = objective.predict(candidates())
     assert together["predicted"].shape == (5, 3, 3, 16, 16) and together["predicted_states"].shape == (5, 3, 3)
     assert objective(candidates()).shape == (5,)
-    with pytest.raises(ValueError, match="got 1 where there are both"):
-        ImaginedCost(pipeline, frames, brightness, states=states, window=1)
+    cut = ImaginedCost(pipeline, frames, brightness, states=states, window=2).predict(candidates())
+    for name, given in (("predicted", frames), ("predicted_states", states)):
+        assert torch.equal(cut[name][:, :2], together[name][:, :2]), "the first window is the same"
+        assert cut[name].shape == together[name].shape and given.shape[1:] == cut[name].shape[2:]
+    (again,) = pipeline.predict_batch(  # the last window, on what was predicted before it
+        [cut["predicted"][1, 1:2]], [candidates()[1, 2:]], states=[cut["predicted_states"][1, 1:2]], temperature=0.0,
+        horizon=1,
+    )["predicted_states"]  # fmt: skip
+    assert torch.equal(again[0], cut["predicted_states"][1, 2:])
 
 
 def test_what_is_missing_is_named() -> None:

@@ -209,6 +209,32 @@ def test_sensors_stand_beside_the_codes_and_come_back(
     assert decoded["predicted_states"].shape == (2, 3, 3) and (errors <= half_bins * (1 + 1e-5)).all()
 
 
+def test_sensors_may_stand_before_the_codes(
+    make_processor: Callable[..., VideoWorldModelProcessor], joint: VideoWorldModelProcessor, joint_window: dict,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    ranges = {"state_low": joint.state_low, "state_high": joint.state_high, "sensor_bins": joint.layout.sensor_bins}
+    first = make_processor(**ranges, sensors_first=True)
+    prompt, ids = first.encode_window(**joint_window)
+    _, beside = joint.encode_window(**joint_window)
+    codes = joint.layout.dynamics_length
+    blocks, others = ids.reshape(2, 3, -1), beside.reshape(2, 3, -1)
+    assert torch.equal(blocks[..., :3], others[..., codes : codes + 3])
+    assert torch.equal(blocks[..., 3 : 3 + codes], others[..., :codes])
+    assert torch.equal(blocks[..., 3 + codes :], others[..., 3 + codes :])
+    ranges_of_ids = first.token_ranges(3)
+    assert ((ids >= ranges_of_ids[:, 0]) & (ids < ranges_of_ids[:, 1])).all()
+    assert prompt.shape[1] == joint.layout.prompt_length
+    decoded, expected = (world.decode_state(given, joint_window["context"])
+                         for world, given in ((first, ids), (joint, beside)))  # fmt: skip
+    assert all(torch.equal(decoded[name], expected[name]) for name in ("predicted", "predicted_states"))
+    mask = first.model_token_mask(3)
+    assert torch.equal(first.world_tokens(joint_window["actions"])[:, ~mask], ids[:, ~mask])
+    first.save_pretrained(tmp_path)
+    assert VideoWorldModelProcessor.from_pretrained(tmp_path).layout == first.layout != joint.layout
+    assert "sensors_first" not in joint.layout.to_dict()
+
+
 def test_sensors_survive_save_and_load(joint: VideoWorldModelProcessor, joint_window: dict, tmp_path: Path) -> None:
     joint.save_pretrained(tmp_path)
     loaded = VideoWorldModelProcessor.from_pretrained(tmp_path)

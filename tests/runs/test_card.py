@@ -43,6 +43,10 @@ def test_no_card_speaks_of_another_world():
         assert ("PushT" in told["world"]) == (world == "pusht")
 
 
+def test_a_start_that_a_recipe_takes_back_is_none():
+    assert card._base_model(load_recipe("pusht/debug", overrides={"pretrain.start_from": None})) is None
+
+
 def test_a_dataset_of_the_hub_and_the_model_it_starts_from_are_named(whole_run, tmp_path, monkeypatch):
     results = (whole_run.output_dir / "results.json").read_text()
     (tmp_path / "results.json").write_text(results)

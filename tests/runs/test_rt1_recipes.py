@@ -42,6 +42,7 @@ ONE_TOKENIZER_STEP = {
     "tokenizer.adversarial_start": 0,
     "tokenizer.validation_batches": 1,
     "tokenizer.validation_batch_size": 1,
+    "windows.stride": 99,  # one window, in which the codec is measured
 }
 ONE_LIKELIHOOD_STEP = {
     "pretrain.max_steps": 1,

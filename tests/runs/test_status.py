@@ -67,6 +67,13 @@ def test_what_was_made_from_other_results_is_to_be_made_anew(run):
     assert states(run) == {"collect": "done", "pretrain": "stopped", "grpo": "waiting"}
 
 
+def test_all_that_comes_of_what_is_to_be_made_anew_is_to_be_made_anew(run):
+    finish(Progress(folder=run / "stages" / "pretrain" / "a", fingerprint="a"))
+    finish(begin(run, "grpo", after={"pretrain": "a"}))
+    begin(run, "collect", name="b")
+    assert states(run) == {"collect": "stopped", "pretrain": "waiting", "grpo": "waiting"}
+
+
 def test_lines_tell_the_metric_its_best_the_time_left_and_the_last_picture(run):
     folder = run / "stages" / "pretrain" / "a"
     standing = Standing(

@@ -1,5 +1,7 @@
 """Clips are read as they are drawn, whoever reads them."""
 
+import os
+import signal
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -62,6 +64,14 @@ def test_several_processes_read_the_same_in_order(tmp_path: Path) -> None:
         assert all(
             torch.equal(*pair) for one, two in zip(found, expected, strict=True) for pair in zip(one, two, strict=True)
         )
+
+
+def test_ctrl_c_which_a_terminal_sends_to_all_stops_no_process_that_reads() -> None:
+    read: Any = iter(load_clips(ClipBatches(EpisodeFrames(EPISODES), seed=5, **HOW), range(8), workers=1))
+    found = [next(read)]
+    for worker in read._workers:
+        os.kill(worker.pid, signal.SIGINT)
+    assert len([*found, *read]) == 8
 
 
 def test_episodes_of_different_shapes_are_refused() -> None:

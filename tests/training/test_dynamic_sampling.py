@@ -1,16 +1,21 @@
 """Groups whose rewards are all equal make room for others; here half of the prompts have only such groups."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
 import pytest
 import torch
+from torch import nn
 from transformers import TrainerCallback
 
 from rlvr_world_hf import LanguageWorldModelProcessor, WorldModelGRPOConfig, WorldModelGRPOTrainer
 from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rewards.text import TextReward
+from rlvr_world_hf.training import dynamic_sampling
 from rlvr_world_hf.training.dynamic_sampling import without_spread
 from rlvr_world_hf.training.objective import Scores
 from tests.tiny import text_tokenizer, tiny_language_model
@@ -196,6 +201,52 @@ def test_text_of_another_length_takes_a_place(tmp_path: Path) -> None:
     batch = whole_batch(trainer)
     asked = processor.tokenizer.batch_decode(batch["prompt_ids"], skip_special_tokens=True)
     assert {*asked} <= {*columns["prompt"]} and not any("door" in text for text in asked)
+
+
+class TwoProcesses:
+    """What two threads give for one tensor after another, as accelerate gathers it of two processes."""
+
+    def __init__(self) -> None:
+        self.given: list[Any] = [None, None]
+        self.all_are_here = threading.Barrier(2, timeout=30)
+        self.own = threading.local()
+
+    def exchange(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        self.given[self.own.process] = tensor
+        self.all_are_here.wait()
+        both = [*self.given]
+        self.all_are_here.wait()
+        return both
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        both = self.exchange(tensor)
+        shapes = {part.shape for part in both}
+        assert len(shapes) == 1, f"a gather of shapes {shapes} ends the processes"
+        return torch.cat(both)
+
+    def pad_across_processes(self, tensor: torch.Tensor, *, dim: int, pad_index: int, pad_first: bool) -> torch.Tensor:
+        missing = max(part.shape[dim] for part in self.exchange(tensor)) - tensor.shape[dim]
+        return nn.functional.pad(tensor, (missing, 0) if pad_first else (0, missing), value=pad_index)
+
+
+def test_processes_whose_texts_differ_in_length_replace_groups_together() -> None:
+    both = TwoProcesses()
+    trainer = SimpleNamespace(accelerator=both, _tokenizer=SimpleNamespace(pad_token_id=0))
+
+    def merge(process: int) -> dict[str, torch.Tensor]:
+        both.own.process = process
+        names = ("prompt_ids", "completion_ids")
+        batch = {name: torch.full((2, 3 + 3 * process), 1) for name in names}
+        drawn = {name: torch.full((1, 2 - process), 5 + process) for name in names}
+        # The second completion of the first process, and the first of the second, make room for both that were drawn.
+        return dynamic_sampling._merged(trainer, batch, drawn, torch.tensor([1, 2]) - 2 * process, torch.arange(2))
+
+    with ThreadPoolExecutor(2) as pool:
+        merged = [*pool.map(merge, range(2))]
+    assert merged[0]["completion_ids"].tolist() == [[1, 1, 1], [5, 5, 0]]
+    assert merged[0]["prompt_ids"].tolist() == [[1, 1, 1], [0, 5, 5]]
+    assert merged[1]["completion_ids"].tolist() == [[6, 0, 0, 0, 0, 0], [1] * 6]
+    assert merged[1]["prompt_ids"].tolist() == [[0, 0, 0, 0, 0, 6], [1] * 6]
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:

@@ -89,6 +89,8 @@ def test_the_best_checkpoint_is_one_that_was_saved(tmp_path: Path) -> None:
     assert args.save_steps == 8 and args.eval_steps == 8
     args = settings(tmp_path, updates_per_generation=4, save_steps=6, eval_steps=2, **changes)
     assert args.save_steps == 8 and args.eval_steps == 2
+    with pytest.raises(ValueError, match="`save_total_limit` of at least 2 .*got 1; raise it"):
+        settings(tmp_path, updates_per_generation=4, save_steps=6, eval_steps=6, save_total_limit=1, **changes)
 
 
 @pytest.mark.parametrize(("capability", "emulated", "expected"), [((8, 0), True, True), ((7, 5), True, False)])

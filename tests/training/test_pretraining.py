@@ -209,3 +209,14 @@ def test_what_is_said_to_the_trainer_goes_before_what_is_derived() -> None:
     settings = args.trainer_settings(bf16=False, max_length=5)
     assert (settings["seed"], settings["bf16"], settings["max_length"]) == (3, True, 5)
     assert (settings["per_device_train_batch_size"], settings["per_device_eval_batch_size"]) == (8, 32)
+
+
+def test_the_last_checkpoint_stays_beside_the_best(tmp_path: Path) -> None:
+    for count in (2, None):
+        LikelihoodConfig(max_steps=1, training_arguments={"save_total_limit": count}).complete_settings(
+            output_dir=tmp_path
+        )
+    with pytest.raises(ValueError, match="`save_total_limit` of at least 2, .*got 1; raise it"):
+        LikelihoodConfig(max_steps=1, training_arguments={"save_total_limit": 1}).complete_settings(
+            output_dir=tmp_path
+        )

@@ -74,6 +74,13 @@ def test_a_course_begins_where_the_training_does(tokens: Any, base: str, tmp_pat
     assert result.last_checkpoint.endswith("checkpoint-16") and not (tmp_path / UPDATES_FILE).exists()
 
 
+def test_the_peak_is_that_of_the_training_and_not_of_the_checkpoint(tokens: Any, base: str, tmp_path: Path) -> None:
+    rates = Rates()
+    how = {"learning_rate": PEAK / 4, "schedule": Schedule(kind="linear", first_step=8)}
+    train(tokens, tmp_path, rates, continue_from=base, max_steps=12, **how)
+    assert list(rates.of_updates.values()) == pytest.approx([PEAK / 4 * (1 - made / 4) for made in range(4)])
+
+
 def test_without_a_checkpoint_to_go_on_from_it_is_the_course_of_all(tokens: Any, tmp_path: Path) -> None:
     rates = Rates()
     train(tokens, tmp_path, rates, max_steps=4, schedule=Schedule(kind="cosine"))

@@ -80,14 +80,16 @@ def test_rl_is_saved_where_it_can_go_on_exactly(tmp_path: Path, step: int, saved
     assert torch.equal(parameters(whole.model), parameters(resumed.model))
 
 
-def test_a_tokenizer_is_saved_and_goes_on_exactly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("update", [3, 4, 8], ids=["validated", "between", "last"])
+def test_a_tokenizer_is_saved_and_goes_on_exactly(tmp_path: Path, update: int) -> None:
     whole, history = train_codec(tmp_path / "whole")
     count = 0
 
     def press(*_: Any) -> None:
         nonlocal count
         count += 1
-        if count == 4:
+        if count == update:
+            time.sleep(0.5)
             os.kill(os.getpid(), signal.SIGINT)
 
     handle = register_optimizer_step_post_hook(press)
@@ -96,10 +98,13 @@ def test_a_tokenizer_is_saved_and_goes_on_exactly(tmp_path: Path) -> None:
             train_codec(tmp_path / "stopped")
     finally:
         handle.remove()
-    assert count == 4 and (tmp_path / "stopped" / "resume.pt").is_file()
+    assert count == update
+    seconds = torch.load(tmp_path / "stopped" / "resume.pt")["seconds"]
     resumed, of_resumed = train_codec(tmp_path / "stopped")
     assert_equal(whole, resumed)
-    assert [entry["step"] for entry in of_resumed] == [entry["step"] for entry in history]
+    for entry, expected in zip(of_resumed, history, strict=True):
+        assert {**entry, "seconds": 0.0} == {**expected, "seconds": 0.0}
+    assert of_resumed[-1]["seconds"] >= seconds > 0.5, "the time since the last validation counts, too"
 
 
 def test_once_more_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -359,7 +359,7 @@ class StepBlockKind(WorldKind):
             raise ValueError(NO_SENSOR_BINS.format(0))
         if codec is None:
             return SensorWorldModelProcessor.from_ranges(**arguments)
-        return VideoWorldModelProcessor.from_codec(codec, **arguments)
+        return VideoWorldModelProcessor.from_codec(codec, **arguments, sensors_first=settings.sensors_first)
 
     def evaluate(
         self,
@@ -455,6 +455,8 @@ class StepBlockKind(WorldKind):
             # In bfloat16 a few of the codes differ.
             "bf16": bf16,
         }
+        if processor.action_matrix is not None:
+            made_from["action_matrix"] = processor.action_matrix
         if "sensors" in processor.predicts:
             made_from["states"] = [processor.state_low, processor.state_high]
         folder = cached("tokens", fingerprint(made_from), partial(self._tokenize, processor, split, bf16))

@@ -345,17 +345,20 @@ class TextKind(WorldKind):
             # Without `reject_repetition`, which is for frames only: the record must not claim it.
             draws=dataclasses.replace(settings.draws(), sampling=Sampling(temperature=settings.temperature)),
             best_sampling=settings.best(self),
-            given=self._given(settings, rows, **limits),
+            given=self._given(settings, rows, next(iter(checkpoints.values()))[0].device, **limits),
             **limits,
         )
 
-    def _given(self, settings: Any, rows: datasets.Dataset, **limits: Any) -> dict[str, list[str]]:
-        """Answers of the language model as it was installed, with examples in the prompt, if they are asked for."""
+    def _given(self, settings: Any, rows: datasets.Dataset, device: Any, **limits: Any) -> dict[str, list[str]]:
+        """
+        Answers of the language model as it was installed, on a device, with examples in the prompt, if they are asked
+        for.
+        """
         if not settings.few_shot:
             return {}
         processor = self.build_processor()
         start = find_language_model(self.settings("pretrain").start_from)
-        model = choose_attention(load_transformer(start, dtype=torch.float32)).eval()
+        model = choose_attention(load_transformer(start, dtype=torch.float32).to(device)).eval()
         answers = answer_few_shot(model, processor, rows, self.stored("train"), count=settings.few_shot, **limits)
         return {FEW_SHOT: answers}
 

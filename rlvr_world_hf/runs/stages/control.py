@@ -48,6 +48,11 @@ def _try(recipe: Recipe, settings: ControlSettings) -> None:
             f"control.warmup_steps: expected 0 where pretrain's schedule goes on, got {settings.warmup_steps}; give "
             "control.lr_scheduler_type, too, such as linear."
         )
+    if settings.save_total_limit == 1:
+        raise ValueError(
+            "control.save_total_limit: expected at least 2, the best checkpoint and the last, or null for all, got 1; "
+            "raise it."
+        )
     seconds = 0.0 if settings.max_steps else 1.0  # how long RL takes is not known yet
     earlier = pretrain.read(recipe)
     schedule = str(earlier.arguments.get("lr_scheduler_type", "constant"))

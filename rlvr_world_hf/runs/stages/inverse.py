@@ -32,7 +32,7 @@ class InverseSettings:
     action_bins: int = key(0, "Bins of each action dimension whose probabilities it predicts; 0: the action itself.")
     max_steps: int = key(4000, "Updates.")
     eval_steps: int = key(500, "Updates between two evaluations, each followed by a checkpoint.")
-    batch_size: int = key(128, "Pairs of frames an update.")
+    batch_size: int = key(128, "Pairs of frames per update and process.")
     learning_rate: float = key(1e-3, "Largest learning rate of AdamW.")
     warmup_steps: int = key(100, "Updates over which the learning rate rises from 0.")
     bf16: Bfloat16 = BF16
@@ -84,6 +84,7 @@ def _try(recipe: Recipe, settings: InverseSettings) -> None:
     makes=("inverse",),
     forwards_to=_training_arguments,
     tries=_try,
+    shares_processes=True,
 )
 def inverse(run: StageRun) -> list[Path]:
     """
@@ -116,12 +117,13 @@ def inverse(run: StageRun) -> list[Path]:
     run.clock.continue_from(trained_seconds(run.folder))
     args = settings.training(device, seed=recipe.seed, report_to=recipe.report_to)
     result = train_inverse_model(model, train, validation, output_dir=run.folder, args=args)
-    measured = measure_inverse_model(model, test, guess=train.labels.median(dim=0).values)
     folder, history = run.folder / FOLDER, run.folder / HISTORY
-    model.save_pretrained(folder)
-    (folder / "README.md").write_text(inverse_card(config, measured, **about_world(recipe)), encoding="utf-8")
-    write_json(folder / "results.json", {"recipe": recipe.name, "training_seed": recipe.seed, **measured})
-    write_json(history, {"log_history": result.history})
+    if run.processes.is_first:
+        measured = measure_inverse_model(model, test, guess=train.labels.median(dim=0).values)
+        model.save_pretrained(folder)
+        (folder / "README.md").write_text(inverse_card(config, measured, **about_world(recipe)), encoding="utf-8")
+        write_json(folder / "results.json", {"recipe": recipe.name, "training_seed": recipe.seed, **measured})
+        write_json(history, {"log_history": result.history})
     return [folder, history]
 
 

@@ -46,6 +46,11 @@ class PretrainSettings:
     )
     action_bins: int = key(256, "Bins of each action dimension.")
     sensor_bins: int = key(0, "Bins of each dimension of a state, with frames or without; 0 for no sensors.")
+    sensors_first: bool = key(
+        False,
+        "Whether the states of a step are written before the codes of its frame, which then fit them.",
+        counts_at_default=False,
+    )
     max_steps: int = key(450_000, "Updates; 0, with start_from: no training, base is what it starts from.")
     eval_steps: int = key(500, "Updates between two evaluations, each followed by a checkpoint.")
     batch_size: int = key(

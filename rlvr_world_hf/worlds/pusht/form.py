@@ -10,9 +10,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from .law import UNNAMED_LAW, ActionLaw, check_law, count_action_dims, count_control_steps
 from .policies import WORLD_SIZE
 from .simulator import Recording, record_policy
+
+
+AGENT_DIMS = 2
+"""Numbers of the agent's position."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +53,9 @@ class PushTForm:
     action_law: ActionLaw = "relative"
     """What an action means, see `law.py`. Checkpoints whose processor names no law speak the absolute one."""
 
+    is_told_agent: bool = False
+    """Whether a frame comes with the agent's position, in world units, which the model then predicts, too."""
+
     @property
     def action_dims(self) -> int:
         """Numbers of an action."""
@@ -72,13 +81,14 @@ class PushTForm:
             `PushTForm`: its form.
 
         Raises:
-            ValueError: If it is not the processor of a world model of PushT with frames alone.
+            ValueError: If it is not the processor of a world model of PushT with frames, alone or with the agent's
+                position.
         """
         if (found := _difference(processor)) is not None:
             raise ValueError(
-                f"Expected {name} to be a world model of PushT, with square frames alone whose size divides "
-                f"{WORLD_SIZE:.0f}, a frame rate and the action dimensions of its law, got {found}; give a checkpoint "
-                "of a recipe such as pusht/quickstart."
+                f"Expected {name} to be a world model of PushT, with square frames whose size divides "
+                f"{WORLD_SIZE:.0f}, alone or with the agent's position, a frame rate and the action dimensions of its "
+                f"law, got {found}; give a checkpoint of a recipe such as pusht/quickstart."
             )
         layout = processor.layout
         return cls(
@@ -87,6 +97,7 @@ class PushTForm:
             given_frames=layout.context_frames + layout.observed_steps,
             prompt_actions=layout.prompt_actions,
             action_law=_law(processor),
+            is_told_agent="sensors" in processor.predicts,
         )
 
     def record(self, seed: int) -> Recording:
@@ -108,6 +119,22 @@ class PushTForm:
             frame_interval=self.frame_interval,
             action_law=self.action_law,
         )
+
+    def see(self, recording: Recording) -> dict[str, np.ndarray]:
+        """
+        What a model of this form is given now, under the names of its prompt.
+
+        Args:
+            recording ([`Recording`]):
+                The simulator.
+
+        Returns:
+            `dict[str, numpy.ndarray]`: `context` `(K, 3, H, W)`, uint8 RGB, and, where the model is told the agent's
+            position, `context_states` `(K, 2)`, float32, in world units.
+        """
+        states = recording.seen_states(self.given_frames)[:, :AGENT_DIMS]  # of all states it comes first
+        told = {"context_states": states} if self.is_told_agent else {}
+        return {"context": recording.seen(self.given_frames), **told}
 
 
 def common_form(processors: Mapping[str, Any]) -> PushTForm:
@@ -153,8 +180,9 @@ def common_form(processors: Mapping[str, Any]) -> PushTForm:
 
 def _difference(processor: Any) -> str | None:
     """How a processor differs from that of a model of PushT's frames; `None` if it does not."""
-    if processor.predicts != ("frames",):
-        return f"one that predicts {' and '.join(processor.predicts)}"
+    sensors = getattr(getattr(processor, "layout", None), "sensor_dims", 0)
+    if "frames" not in processor.predicts or sensors not in (0, AGENT_DIMS):
+        return f"one that predicts {' and '.join(processor.predicts)}" + f", {sensors} of them" * (sensors > 0)
     height, width = processor.codec.config.image_size
     dims, law = processor.layout.action_dims, _law(processor)
     check_law(law)

@@ -106,9 +106,14 @@ class PredictedWorld:
         seeds = [int(np.random.SeedSequence([scene, noise]).generate_state(1)[0]) for scene in scenes]
         self.observations, _ = self.env.reset(seed=seeds, options={"start": range(len(starts))})
 
+    @property
+    def _shown(self) -> np.ndarray:
+        """Present frames `(E, H, W, 3)`; the agent's position, too, is predicted where a model is told it."""
+        return self.observations["frame"] if self.form.is_told_agent else self.observations
+
     def frames(self) -> torch.Tensor:
         """See [`World`]."""
-        return rearrange(torch.from_numpy(self.observations), "e h w c -> e c h w").float() / 255
+        return rearrange(torch.from_numpy(self._shown), "e h w c -> e c h w").float() / 255
 
     def act(self, actions: np.ndarray) -> None:
         """See [`World`]."""
@@ -206,4 +211,4 @@ def _start(recording: Recording, form: PushTForm) -> dict[str, np.ndarray]:
     actions = recording.episode().actions
     # `past` may be 0, and `actions[-0:]` would be all of them.
     past = form.prompt_actions - 1
-    return {"context": recording.seen(form.given_frames), "actions": actions[len(actions) - past :]}
+    return {**form.see(recording), "actions": actions[len(actions) - past :]}

@@ -8,7 +8,7 @@ planner is given proprioception.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from ...pipeline import WorldModelPipeline
 from ...planning.controller import RecedingHorizonController
 from ...planning.imagination import ImaginedCost
 from ...planning.planner import ActionBox, Objective, Planner
+from .form import PushTForm
 from .policies import PushingPolicy
 from .simulated_cost import SimulatedCost
 from .simulator import Recording
@@ -79,7 +80,7 @@ def imagined_moves(
 
     Args:
         pipeline ([`WorldModelPipeline`]):
-            A world model of PushT, of frames.
+            A world model of PushT, of frames, which may be told the agent's position beside them.
         cost (`Callable`):
             Costs `(N,)` of predicted frames `(N, S, 3, H, W)`.
         planner ([`Planner`]):
@@ -97,14 +98,16 @@ def imagined_moves(
     Returns:
         `Callable`: gives the next action.
     """
-    layout = pipeline.processor.layout
-    given = layout.context_frames + layout.observed_steps
+    form = PushTForm.of(pipeline.processor)
+    of_frames = _CostOfFrames(cost) if form.is_told_agent else cost
 
     def imagine(world: Recording, to_actions: Callable[[torch.Tensor], torch.Tensor], step: int) -> Objective:
+        seen = form.see(world)
         return ImaginedCost(
             pipeline,
-            world.seen(given),
-            cost,
+            seen["context"],
+            of_frames,
+            states=seen.get("context_states"),
             past_actions=world.actions,
             to_actions=to_actions,
             window=window,
@@ -135,6 +138,17 @@ def simulated_moves(cost: Cost, planner: Planner, *, seed: int, freely: bool = F
     return _planned(
         lambda world, to_actions, step: SimulatedCost(world, cost, to_actions), planner, seed, freely=freely
     )
+
+
+class _CostOfFrames:
+    """A cost of frames where the model predicts the agent's position beside them."""
+
+    def __init__(self, cost: Cost) -> None:
+        self.cost = cost
+        self.needs_actions = getattr(cost, "needs_actions", False)
+
+    def __call__(self, predicted: Mapping[str, torch.Tensor], **done: torch.Tensor) -> torch.Tensor:
+        return self.cost(predicted["predicted"], **done)
 
 
 def _planned(

@@ -20,6 +20,7 @@ from einops import rearrange
 from ...pipeline import WorldModelPipeline
 from ...playground.play import MAX_SAMPLES, MAX_SEED, METRICS, SIMULATOR, Plan, Play, Target, read_sampling
 from ...playground.values import SHORT, read_whole
+from ...processors.base import state_columns
 from ...rewards.repetition import repeated_steps
 from ...rollouts.sliding import window_after
 from .form import common_form
@@ -119,9 +120,14 @@ class Playground:
         seed = read_whole("start", seed, least=0, most=MAX_SEED)
         recording = self._record(seed, self.scripted_steps)
         still = np.zeros((0, self.form.image_size, self.form.image_size, 3), np.uint8)
+        seen = self.form.see(recording)
+        told = seen.get("context_states")
+        none_yet = {} if told is None else dict.fromkeys(self.pipelines, told[None, :0])
         return Play(
             seed=seed,
-            given=rearrange(recording.seen(self.form.given_frames), "t c h w -> t h w c"),
+            given=rearrange(seen["context"], "t c h w -> t h w c"),
+            given_states=told,
+            predicted_states=none_yet,
             before=recording.episode().actions.astype(np.float64),
             agent=recording.agent.copy(),
             actions=np.zeros((0, self.form.action_dims)),
@@ -271,24 +277,32 @@ class Playground:
 
     def _predict(
         self, pipeline: WorldModelPipeline, name: str, play: Play, done: int, *, temperature: float, seed: int
-    ) -> np.ndarray:
+    ) -> dict[str, np.ndarray]:
         """
-        The frame that follows the last action, `(G, H, W, 3)`, uint8: the last of the window that began after `done`
-        steps, each sample's on its own frames.
+        The frame that follows the last action, `(G, H, W, 3)`, uint8, and perhaps its state `(G, P)`: the last of the
+        window that began after `done` steps, each sample's on its own frames.
         """
         window = window_after(pipeline.processor.layout, done, steps=play.steps - done)
         # Steps shown before are predicted again, and with the window's own seed come out the same.
         given = [np.concatenate([play.given, frames])[window.given] for frames in play.predicted[name]]
+        told: dict[str, Any] = {}
+        if play.given_states is not None:
+            told["states"] = [
+                np.concatenate([play.given_states, states])[window.given] for states in play.predicted_states[name]
+            ]
         past = play.before[len(play.before) + 1 - self.form.prompt_actions :]
         actions = np.concatenate([past, play.actions])[window.actions]
         predicted = pipeline.predict_batch(
             given,
             [actions] * len(given),
+            **told,
             horizon=window.steps,
             temperature=temperature,
             seed=seed + MAX_SAMPLES * window.done,  # `predict_batch` counts a seed a sample on from it
         )
-        return rearrange((predicted[:, 0, -1] * 255).round().to(torch.uint8).cpu(), "g c h w -> g h w c").numpy()
+        last = {of: states[:, 0, -1].cpu() for of, states in state_columns(predicted).items()}
+        frames = rearrange((last.pop("predicted") * 255).round().to(torch.uint8), "g c h w -> g h w c").numpy()
+        return {"predicted": frames, **{of: states.numpy() for of, states in last.items()}}
 
 
 def _as_point(target: Any) -> np.ndarray:
@@ -314,15 +328,17 @@ def _branch(play: Play, samples: int) -> Play:
     return dataclasses.replace(
         play,
         predicted={name: of(frames) for name, frames in play.predicted.items()},
+        predicted_states={name: of(states) for name, states in play.predicted_states.items()},
         metrics={name: {metric: of(x) for metric, x in metrics.items()} for name, metrics in play.metrics.items()},
         repeated={name: of(flags) for name, flags in play.repeated.items()},
     )
 
 
-def _with_predictions(play: Play, predicted: Mapping[str, np.ndarray]) -> Play:
-    """The play with one more predicted frame `(G, H, W, 3)` of each model, measured against the simulator's."""
+def _with_predictions(play: Play, predicted: Mapping[str, Mapping[str, np.ndarray]]) -> Play:
+    """The play with what each model predicted in one more step, its frame measured against the simulator's."""
     metrics, repeated = {}, {}
-    for name, frames in predicted.items():
+    for name, of_model in predicted.items():
+        frames = of_model["predicted"]
         last = np.concatenate([play.predicted[name][:, -1:], frames[:, None]], axis=1)  # (G, 1 or 2, H, W, 3)
         states = _as_states(last)
         reference = _as_states(play.truth[None, -1:]).expand_as(states[:, -1:])
@@ -335,9 +351,14 @@ def _with_predictions(play: Play, predicted: Mapping[str, np.ndarray]) -> Play:
         # The first predicted frame has no predicted one before it.
         same = repeated_steps(states).numpy() if last.shape[1] == 2 else np.zeros((len(frames), 1), bool)
         repeated[name] = np.concatenate([play.repeated[name], same], axis=1)
+
+    def joined(before: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+        return {name: np.concatenate([x, predicted[name][kind][:, None]], axis=1) for name, x in before.items()}
+
     return dataclasses.replace(
         play,
-        predicted={name: np.concatenate([play.predicted[name], x[:, None]], axis=1) for name, x in predicted.items()},
+        predicted=joined(play.predicted, "predicted"),
+        predicted_states=joined(play.predicted_states, "predicted_states"),
         metrics=metrics,
         repeated=repeated,
     )

@@ -254,6 +254,18 @@ class Recording:
             )
         return np.stack([*self._frames[len(self._frames) + 1 - count :], self.frame()])
 
+    def seen_states(self, count: int) -> np.ndarray:
+        """
+        The states of the last frames, the present one included.
+
+        Args:
+            count (`int`): how many, as in [`seen`].
+
+        Returns:
+            `numpy.ndarray` of shape `(count, P)`: float32, in world units, oldest first.
+        """
+        return np.stack([*self._states, self.state])[-count:].astype(np.float32)
+
     def frame(self) -> np.ndarray:
         """The present state as a frame `(3, image_size, image_size)`, uint8 RGB, which is not recorded."""
         return render_frame(self.world, self.image_size)

@@ -1,5 +1,6 @@
 """A world of text through all stages in one command."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from rlvr_world_hf.data.transition import Transition
 from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.hub.terms import GEMMA
 from rlvr_world_hf.runs.kinds import kind_of
+from rlvr_world_hf.runs.kinds import text as text_kind
 from rlvr_world_hf.runs.kinds.kind import SPLITS
 from rlvr_world_hf.runs.kinds.text import told_vocabulary
 from rlvr_world_hf.runs.recipe import Recipe, load_recipe
@@ -261,6 +263,20 @@ def test_what_an_adapter_leaves_alone_is_cast_once(
     adapted = get_peft_model(model, kind.settings("pretrain").adapter())
     dtypes = {name.rpartition("lora_")[1]: weights.dtype for name, weights in adapted.named_parameters()}
     assert dtypes == {"": dtype, "lora_": torch.float32}
+
+
+def test_examples_are_shown_to_it_where_the_checkpoints_are(
+    language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = {"pretrain.start_from": str(language_model), "tokenizer.source": str(language_model)}
+    kind, met = kind_of(small_text_recipe(tmp_path / "run", **start)), []
+    monkeypatch.setattr(kind, "stored", lambda split: [])
+    monkeypatch.setattr(
+        text_kind, "answer_few_shot", lambda model, *_, **__: met.append(model.device.type) or ["open"]
+    )
+    asked = dataclasses.replace(kind.settings("evaluate"), few_shot=2)
+    assert kind._given(asked, [], torch.device("meta")) == {text_kind.FEW_SHOT: ["open"]}
+    assert met == ["meta"]
 
 
 def test_training_starts_from_a_language_model_of_the_hub(hub: Any, language_model: Path, tmp_path: Path) -> None:

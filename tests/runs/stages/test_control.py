@@ -90,6 +90,7 @@ def test_a_schedule_over_measured_updates_goes_through(whole_run, small_recipe, 
     ("overrides", "message"),
     [
         ({"control.lr_scheduler_type": "lineal"}, "control.lr_scheduler_type: .*such as 'linear', got 'lineal'"),
+        ({"control.save_total_limit": 1}, "control.save_total_limit: expected at least 2, .*got 1; raise it"),
         ({"control.warmup_steps": 3}, "control.warmup_steps: expected 0 .* got 3; give control.lr_scheduler_type"),
         (
             {"control.max_steps": 0, "pretrain.lr_scheduler_type": "linear"},
@@ -97,9 +98,7 @@ def test_a_schedule_over_measured_updates_goes_through(whole_run, small_recipe, 
         ),
     ],
 )
-def test_a_schedule_that_cannot_be_had_is_refused_before_anything_is_trained(
-    overrides, message, small_recipe, tmp_path
-):
+def test_what_cannot_be_had_is_refused_before_anything_is_trained(overrides, message, small_recipe, tmp_path):
     with pytest.raises(ValueError, match=message):
         control.try_settings(small_recipe(tmp_path, **overrides))
 

@@ -37,6 +37,11 @@ def test_it_leaves_a_model_with_card_and_errors(trained):
     assert "gym-pusht" in (folder / "README.md").read_text()
 
 
+def test_all_processes_train_it():
+    """One alone would wait for the others in its first update, and they for its end."""
+    assert inverse.shares_processes
+
+
 def test_a_second_call_does_nothing_and_other_sizes_are_another_model(trained, small_recipe, whole_run, caplog):
     with caplog.at_level("INFO", logger="rlvr_world_hf"):
         inverse(trained)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -8,13 +9,14 @@ import pytest
 
 from rlvr_world_hf.processors.video import VideoWorldModelProcessor
 from rlvr_world_hf.worlds.pusht.form import PushTForm, common_form
-from tests.tiny import tiny_processor, tiny_sensor_processor
+from tests.tiny import tiny_joint_processor, tiny_processor, tiny_sensor_processor
 
 
 def test_form_is_read_from_the_processor() -> None:
     assert PushTForm.of(tiny_processor(image_size=32, observed_steps=2)) == PushTForm(
         image_size=32, frame_interval=0.5, given_frames=3, prompt_actions=2, action_law="absolute"
     )
+    assert PushTForm.of(tiny_processor(is_told_agent=True)).is_told_agent
     without_observed_steps = PushTForm.of(tiny_processor())
     assert (without_observed_steps.given_frames, without_observed_steps.prompt_actions) == (1, 1)
 
@@ -50,7 +52,11 @@ def misnamed() -> Any:
 @pytest.mark.parametrize(
     ("processor", "given"),
     [
-        (tiny_sensor_processor(), "got one that predicts sensors; give a checkpoint of a recipe such as pusht/"),
+        (tiny_sensor_processor(), "got one that predicts sensors, 3 of them; give a checkpoint of a recipe such as "),
+        (
+            tiny_joint_processor(),
+            "got one that predicts frames and sensors, 3 of them; give a checkpoint of a recipe ",
+        ),
         (
             tiny_processor(image_size=24),
             "got frames of 24x24, 2 frames a second and 2 action dimensions of the absolute law;",
@@ -60,7 +66,7 @@ def misnamed() -> Any:
     ],
 )
 def test_other_worlds_are_refused_by_name(processor: Any, given: str) -> None:
-    expected = "whose size divides 512, a frame rate and the action dimensions of its law, "
+    expected = "alone or with the agent's position, a frame rate and the action dimensions of its law, "
     for name, named in (("the model", {}), ("'base'", {"name": "'base'"})):
         with pytest.raises(ValueError, match=f"^Expected {name} to be a world .*{re.escape(expected + given)}"):
             PushTForm.of(processor, **named)
@@ -85,3 +91,8 @@ def test_a_scene_begins_where_the_given_frames_can_be_seen(given_frames: int) ->
     assert len(recording.actions) == max(1, given_frames - 1)
     frames = recording.seen(given_frames)
     assert frames.shape == (given_frames, 3, 16, 16) and np.array_equal(frames[-1], recording.frame())
+    assert list(form.see(recording)) == ["context"] and np.array_equal(form.see(recording)["context"], frames)
+    told = dataclasses.replace(form, is_told_agent=True).see(recording)["context_states"]
+    assert told.shape == (given_frames, 2) and np.array_equal(told[-1], recording.agent.astype(np.float32))
+    recorded = recording.episode().states
+    assert recorded is not None and np.array_equal(told[:-1], recorded[len(recorded) + 1 - given_frames :])

@@ -48,9 +48,11 @@ class RecordedWorld:
         self.actions.append(actions)
 
 
-@pytest.mark.parametrize("law", ["relative", "absolute"])
-def test_simulator_and_model_begin_with_the_same_frame(law: str) -> None:
-    pipeline = make_pipeline(tiny_processor(image_size=64, observed_steps=1, action_law=law))
+@pytest.mark.parametrize(("law", "is_told_agent"), [("relative", False), ("relative", True), ("absolute", False)])
+def test_simulator_and_model_begin_with_the_same_frame(law: str, is_told_agent: bool) -> None:
+    pipeline = make_pipeline(
+        tiny_processor(image_size=64, observed_steps=1, action_law=law, is_told_agent=is_told_agent)
+    )
     predicted = PredictedWorld(pipeline, SCENES, temperature=0.0)
     simulated = SimulatedWorld(SCENES, PushTForm.of(pipeline.processor))
     assert torch.equal(predicted.frames(), simulated.frames())

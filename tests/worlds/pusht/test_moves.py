@@ -54,9 +54,9 @@ def test_what_is_planned_freely_are_relative_actions() -> None:
         decide(task.start())
 
 
-@pytest.mark.parametrize("law", ["relative", "absolute"])
-def test_a_world_model_decides_within_reach_and_by_the_seed(law: ActionLaw) -> None:
-    processor = tiny_processor(image_size=16, observed_steps=2, action_law=law)
+@pytest.mark.parametrize(("law", "is_told_agent"), [("relative", False), ("relative", True), ("absolute", False)])
+def test_a_world_model_decides_within_reach_and_by_the_seed(law: ActionLaw, is_told_agent: bool) -> None:
+    processor = tiny_processor(image_size=16, observed_steps=2, action_law=law, is_told_agent=is_told_agent)
     pipeline = WorldModelPipeline(tiny_model(processor), processor)
     task = PushTTask(5, image_size=16, lead=3, goal_steps=1, action_law=law)
     planner = CrossEntropyPlanner(horizon=2, candidates=4, elites=2)

@@ -8,6 +8,7 @@ import torch
 
 from rlvr_world_hf.pipeline import WorldModelPipeline
 from rlvr_world_hf.playground.play import Play
+from rlvr_world_hf.processors.base import state_columns
 from rlvr_world_hf.worlds.pusht.law import ActionLaw
 from rlvr_world_hf.worlds.pusht.playground import Playground
 from rlvr_world_hf.worlds.pusht.policies import MARGIN, REACH, WORLD_SIZE
@@ -37,14 +38,22 @@ class Recorder:
         self.processor = processor
         self.calls: list[SimpleNamespace] = []
 
-    def predict_batch(self, frames: Any, actions: Any, *, horizon: int, **sampling: float) -> torch.Tensor:
-        self.calls.append(SimpleNamespace(frames=frames, actions=actions, horizon=horizon, **sampling))
-        return torch.full((len(frames), 1, horizon, 3, 16, 16), 20 * len(self.calls) / 255)
+    def predict_batch(self, frames: Any, actions: Any, *, horizon: int, states: Any = None, **sampling: float) -> Any:
+        """Where it is told states, those it gives are the number of the call."""
+        self.calls.append(SimpleNamespace(frames=frames, actions=actions, states=states, horizon=horizon, **sampling))
+        grey = torch.full((len(frames), 1, horizon, 3, 16, 16), 20 * len(self.calls) / 255)
+        if states is None:
+            return grey
+        return {"predicted": grey, "predicted_states": torch.full((len(frames), 1, horizon, 2), len(self.calls))}
 
 
-@pytest.fixture(scope="module", params=[None, "relative"])
+@pytest.fixture(scope="module", params=[None, "relative", "told agent"])
 def playground(request: pytest.FixtureRequest) -> Playground:
-    of = pipelines(tiny_processor(observed_steps=1, action_law=request.param)) if request.param else PIPELINES
+    """Of models that name no law, of relative actions, and of these with the agent's position beside frames."""
+    of = PIPELINES
+    if request.param is not None:
+        is_told = request.param == "told agent"
+        of = pipelines(tiny_processor(observed_steps=1, action_law="relative", is_told_agent=is_told))
     return Playground(of, horizon=2, max_steps=5, max_total=12, scripted_steps=3, recorded_steps=7)
 
 
@@ -131,7 +140,11 @@ def test_every_step_is_shown_as_soon_as_it_is_there(playground: Playground, star
 
 
 def test_a_window_is_what_the_pipeline_predicts_at_once(playground: Playground, start: Play, play: Play) -> None:
-    whole = playground.pipelines["rlvr"](list(start.given), play.actions[:2], horizon=2, temperature=0.0)
+    whole = state_columns(
+        playground.pipelines["rlvr"](
+            list(start.given), play.actions[:2], states=start.given_states, horizon=2, temperature=0.0
+        )
+    )["predicted"]
     shown = torch.from_numpy(play.predicted["rlvr"][0, :2]).permute(0, 3, 1, 2).float() / 255
     assert (whole[0] - shown).abs().max() <= 0.5 / 255 + 1e-6
 
@@ -156,6 +169,15 @@ def test_models_predict_in_windows_on_their_own_frames(playground: Playground, s
         assert all((frames == shown).all() for frames in call.frames) and len(call.frames) == 2
         assert np.array_equal(call.actions[1], actions[first : first + call.horizon])
     assert play.predicted["rlvr"][0, :, 0, 0, 0].tolist() == [20, 40, 60, 80, 100]
+    if begun.given_states is None:
+        assert all(call.states is None for call in recorder.calls) and not play.predicted_states
+        return
+    assert play.predicted_states["rlvr"][1, :, 0].tolist() == [1, 2, 3, 4, 5]
+    for call, told in zip(
+        recorder.calls, (begun.given_states, begun.given_states, (1, 2), (1, 2), (3, 4)), strict=True
+    ):
+        shown = told if isinstance(told, np.ndarray) else np.repeat(np.array(told)[:, None], 2, axis=1)
+        assert all(np.array_equal(states, shown) for states in call.states) and len(call.states) == 2
 
 
 def test_play_goes_on_from_where_it_is(playground: Playground, play: Play) -> None:
@@ -164,9 +186,12 @@ def test_play_goes_on_from_where_it_is(playground: Playground, play: Play) -> No
     frames = [recording.frame().transpose(1, 2, 0) for recording in replay(on.actions)]
     assert np.array_equal(on.now, frames[-1])
     assert np.array_equal(on.predicted["base"][:, :5], play.predicted["base"])
-    again = playground.pipelines["base"](
-        list(play.predicted["base"][0, -2:]), on.actions[5:6], horizon=1, temperature=0.0
-    )
+    told = play.predicted_states["base"][0, -2:] if play.predicted_states else None
+    again = state_columns(
+        playground.pipelines["base"](
+            list(play.predicted["base"][0, -2:]), on.actions[5:6], states=told, horizon=1, temperature=0.0
+        )
+    )["predicted"]
     shown = on.predicted["base"][0, 5].transpose(2, 0, 1) / 255
     assert np.abs(again[0, 0].numpy() - shown).max() <= 0.5 / 255 + 1e-6
 
