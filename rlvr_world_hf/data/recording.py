@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from ..workers import worker_pool
 
 
 Recorded = TypeVar("Recorded")
@@ -34,8 +33,5 @@ def record_episodes(
     if processes == 1:
         yield from map(record, seeds)
         return
-    # Not fork: the threads of libraries that are loaded here, torch among them, do not survive it.
-    # Ctrl-C is sent to all of them, and is this process's affair alone.
-    deaf: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **deaf) as pool:
+    with worker_pool(processes) as pool:
         yield from pool.map(record, seeds, chunksize=chunk)

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from ..rewards.text import TextReward
 from ..rollouts.text import sample_answers
+from .distinct import distinct_metrics
 from .draws import BestSampling, Draws
 from .metrics import metric_of, summarize_predictions
 from .predictions import Sampling
@@ -85,9 +86,10 @@ def evaluate_answers(
         `dict`: a record for `write_results` and `merge_results`.
 
     Raises:
-        `ValueError`: If there are no rows or checkpoints, or a rewarded metric or `choose_by` is not among the
-        metrics.
+        `ValueError`: If there are no rows or checkpoints, a rewarded metric or `choose_by` is not among the metrics,
+        or two different ones of these have one name.
     """
+    metrics = distinct_metrics(metrics)
     named = {metric.name: metric for metric in metrics}
     choose_by = (best_sampling and best_sampling.choose_by) or next(iter(rewarded), None)
     unknown = [name for name in (*rewarded, *filter(None, [choose_by])) if name not in named]

@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..rewards.base import VerifiableReward
+from .distinct import distinct_metrics
 from .draws import BestSampling, Draws
 from .flicker import measure_flicker
 from .metrics import measure, metric_of, metrics_of_processor, summarize_predictions
@@ -90,8 +91,8 @@ def evaluate(
         `dict`: a record for `write_results` and `merge_results`.
 
     Raises:
-        `ValueError`: If there are no rows or checkpoints, or a rewarded metric or `choose_by` is not among the
-        metrics.
+        `ValueError`: If there are no rows or checkpoints, a rewarded metric or `choose_by` is not among the metrics,
+        or two different ones of these have one name.
 
     Example:
 
@@ -248,7 +249,7 @@ def measure_checkpoint(
     Returns:
         `dict[str, float]`: metric, and each of its diagnoses -> mean over the rows.
     """
-    every = _with_rewards([*metrics_of_processor(processor, rewarded=rewarded), *metrics], rewarded)
+    every = _with_rewards([*metrics_of_processor(processor, rewarded=[*rewarded, *metrics]), *metrics], rewarded)
     predict = _checkpoint_predictor(model, processor, Sampling(temperature=0.0), (0,), 1)
     measured = measure_predictor(
         predict, rows, metrics=every, batch_size=batch_size, device=model.device, shows_progress=False
@@ -421,9 +422,7 @@ def _with_rewards(
     metrics: Sequence[VerifiableReward], rewarded: Sequence[VerifiableReward | str]
 ) -> list[VerifiableReward]:
     """The metrics, and those of rewards that are not among them, as a user's own."""
-    names = {metric.name for metric in metrics}
-    own = [reward for reward in rewarded if not isinstance(reward, str) and reward.name not in names]
-    return [*metrics, *own]
+    return distinct_metrics([*metrics, *(reward for reward in rewarded if not isinstance(reward, str))])
 
 
 def _named(metrics: Sequence[VerifiableReward], name: str) -> VerifiableReward:

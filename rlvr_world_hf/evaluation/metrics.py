@@ -70,8 +70,8 @@ def metrics_of_processor(processor: Any, *, rewarded: Sequence[VerifiableReward 
         processor (`WorldModelProcessor`):
             Whose predictions are to be measured.
         rewarded (`Sequence[VerifiableReward | str]`, *optional*):
-            Rewards of the training. A scale among those of sensors is that of all sensor metrics of the table; without
-            one it is the range of each dimension in the processor.
+            Rewards of the training, and further metrics of the table. The first scale among those of sensors is that
+            of all sensor metrics; without one it is the range of each dimension in the processor.
 
     Returns:
         `list[VerifiableReward]`: for sensors, sensor_mae, sensor_mse and sensor_accuracy within 2 % of the scale.

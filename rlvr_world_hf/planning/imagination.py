@@ -115,9 +115,10 @@ class ImaginedCost:
         Returns:
             `torch.Tensor` of shape `(N,)`: lower is better.
         """
-        predicted = self.predict(candidates)
+        actions = self._actions(candidates)
+        predicted = self._predict(actions)
         if getattr(self.cost, "needs_actions", False):
-            return self.cost(predicted, actions=self._actions(candidates).to(self.pipeline.model.device))
+            return self.cost(predicted, actions=actions.to(self.pipeline.model.device))
         return self.cost(predicted)
 
     def predict(self, candidates: torch.Tensor) -> Any:
@@ -132,7 +133,13 @@ class ImaginedCost:
             `torch.Tensor` of shape `(N, H, 3, H, W)` or `(N, H, P)`: predicted states; a mapping of both kinds where
             there are frames and sensors.
         """
-        actions = self._actions(candidates)
+        return self._predict(self._actions(candidates))
+
+    def _actions(self, candidates: torch.Tensor) -> torch.Tensor:
+        return candidates if self.to_actions is None else self.to_actions(candidates)
+
+    def _predict(self, actions: torch.Tensor) -> Any:
+        """What the model predicts after actions `(N, H, A)`."""
         steps, before = actions.shape[1], len(self.past)
         # Without past actions, `past` does not know `A` and cannot be joined.
         actions = torch.cat([self.past.expand(len(actions), before, -1), actions], dim=1) if before else actions
@@ -150,9 +157,6 @@ class ImaginedCost:
         for window in others:
             so_far = self._go_on(so_far, actions, window)
         return so_far if len(so_far) > 1 else so_far["predicted"]
-
-    def _actions(self, candidates: torch.Tensor) -> torch.Tensor:
-        return candidates if self.to_actions is None else self.to_actions(candidates)
 
     def _go_on(
         self, predicted: Mapping[str, torch.Tensor], actions: torch.Tensor, window: Window

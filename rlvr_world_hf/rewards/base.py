@@ -65,7 +65,8 @@ class VerifiableReward(ABC):
         best (`float`):
             Value of the unsigned metric on identical states.
         floor (`float`):
-            Value of the unsigned metric that an unreadable prediction gets.
+            Value of the unsigned metric that an unreadable prediction gets; where that depends on the size of a
+            reference, see [`~VerifiableReward.floor_of`].
         reads (`str`):
             Kind of states it compares: `"frames"` by default; `"sensors"`; or `"states"`, what is predicted first,
             frames or sensors. In a world with both, sensor states are in the columns `predicted_states`,
@@ -82,13 +83,16 @@ class VerifiableReward(ABC):
             Whether it reads what was done; `False` by default. `measure` then gets a keyword `actions` `(B, L, A)`,
             the column of that name; see [`actions_between`].
         joins_steps (`bool`):
-            Whether all steps are measured as one; `False` by default. `measure` then returns `(B, 1)`, and steps that
-            are padding are 0 in both states, so that they do not count.
+            Whether all steps are measured as one; `False` by default. `measure` then returns `(B, 1)`. Steps that are
+            padding are 0 in both states, and `measure` gets a keyword `reference_mask` `(B, S)` where there is one.
         is_credit (`bool`):
             Whether its values, less their group's mean, are an unbiased credit, which other settings of the training
             would bend; the trainer refuses these. `False` by default.
         alone (`str`):
             What goes wrong where it is the only reward, with the remedy; the trainer warns of it. Empty by default.
+        changes_no_value (`tuple[str, ...]`):
+            Settings in which two rewards of one name may differ, as they change no value; `batch_size` by default. A
+            table refuses two of one name that differ in others.
 
     Raises:
         ValueError: if `aggregation` or `discount` is none of the above.
@@ -125,6 +129,7 @@ class VerifiableReward(ABC):
     joins_steps: bool = False
     is_credit: bool = False
     alone: str = ""
+    changes_no_value: tuple[str, ...] = ("batch_size",)
 
     # Defaults on the class, as a subclass may have a constructor that does not call this one.
     aggregation: str = "mean"
@@ -206,7 +211,8 @@ class VerifiableReward(ABC):
             context (`torch.Tensor` of shape `(B, K, 3, H, W)`, *optional*):
                 Frames that were given to each group, in the same form.
             **further (`torch.Tensor`):
-                `actions` `(B, L, A)` of each group, where the reward needs them.
+                `actions` `(B, L, A)` of each group, where the reward needs them; `reference_mask` `(B, S)`, where it
+                joins steps and there is one.
 
         Returns:
             `torch.Tensor` of shape `(B, G, S)`: nan at steps with nothing to measure.
@@ -241,6 +247,37 @@ class VerifiableReward(ABC):
         )
         return rearrange(measured, "(b g) ... -> b g ...", g=size)
 
+    def floor_of(
+        self, reference: torch.Tensor, *, reference_mask: torch.Tensor | None = None, beside: Sequence[float] = ()
+    ) -> float:
+        """
+        Value of the unsigned metric that the unreadable predictions of a group get: the `floor`, unless a subclass has
+        another.
+
+        Args:
+            reference (`torch.Tensor` of shape `(S, 3, H, W)` or `(S, P)`):
+                What was recorded.
+            reference_mask (`torch.Tensor` of shape `(S,)`, *optional*):
+                False where it is padding.
+            beside (`Sequence[float]`, *optional*):
+                The unsigned metric of the readable predictions of the group.
+
+        Returns:
+            `float`: no better than that of any readable prediction.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from rlvr_world_hf.rewards import EnergyScoreReward, MAEReward
+        >>> frames = torch.zeros(2, 3, 32, 32)
+        >>> MAEReward().floor_of(frames), round(EnergyScoreReward().floor_of(frames), 3)
+        (1.0, 104.512)
+
+        ```
+        """
+        return self.floor
+
     def diagnose(self, predicted: torch.Tensor, reference: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Further metrics to report beside this one, each of shape `(B, S)`; none by default.
@@ -255,6 +292,31 @@ class VerifiableReward(ABC):
             `dict[str, torch.Tensor]`: by metric name.
         """
         return {}
+
+    def measure_and_diagnose(
+        self,
+        predicted: torch.Tensor,
+        reference: torch.Tensor,
+        *,
+        context: torch.Tensor | None = None,
+        **further: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """
+        Both [`~VerifiableReward.measure_groups`] and [`~VerifiableReward.diagnose`], one after the other. Where both
+        read the same from the predictions, a subclass can read it once.
+
+        Takes the arguments of [`~VerifiableReward.measure_groups`].
+
+        Returns:
+            `tuple[torch.Tensor, dict[str, torch.Tensor]]`: the metric `(B, G, S)`, and by name what is diagnosed, each
+            `(B, G, S)`.
+        """
+        size, diagnosed = predicted.shape[1], dict[str, torch.Tensor]()
+        if type(self).diagnose is not VerifiableReward.diagnose:
+            # Before measuring, which may compute in place.
+            found = self.diagnose(rearrange(predicted, "b g ... -> (b g) ..."), _for_each(reference, size))
+            diagnosed = {name: rearrange(steps, "(b g) s -> b g s", g=size) for name, steps in found.items()}
+        return self.measure_groups(predicted, reference, context=context, **further), diagnosed
 
     def metric(
         self,
@@ -290,8 +352,9 @@ class VerifiableReward(ABC):
         """
         states, recorded, given = self._as_compared(predicted, reference, context)
         states, recorded = (self._joined(side, reference_mask) for side in (states, recorded))
+        further = self._further(actions, reference_mask, states.device)
         with torch.no_grad():
-            measured = self.measure(states, recorded, context=given, **self._further(actions, states.device))
+            measured = self.measure(states, recorded, context=given, **further)
         self._refuse_infinite(measured, states)
         return self._shares(_without_padding(measured, reference_mask)).nanmean(dim=1)
 
@@ -535,8 +598,8 @@ class VerifiableReward(ABC):
         groups = self._groups_of_columns(columns | {"context": context})
         measured, metrics = self._measure_parts(groups, with_metrics=log_metric is not None)
         rewards: list[float | None] = [None] * len(groups.predicted)
-        for row in groups.unreadable:
-            rewards[row] = self._signed_floor
+        for row, floor in self._floors(groups, measured).items():
+            rewards[row] = floor
         for rows, steps in measured:
             for row, value in zip(rows, steps.nanmean(dim=1).tolist(), strict=True):
                 rewards[row] = None if math.isnan(value) else value
@@ -592,17 +655,15 @@ class VerifiableReward(ABC):
             predicted, reference, context = self._as_compared(part.predicted, reference, context, size=part.size)
             mask = None if part.reference_mask is None else _for_each(part.reference_mask, part.size)
             predicted, reference = self._joined(predicted, mask), self._joined(reference, part.reference_mask)
-            # Before measuring, which may compute in place.
-            if with_metrics and type(self).diagnose is not VerifiableReward.diagnose:
-                for name, steps in self.diagnose(predicted, _for_each(reference, part.size)).items():
-                    diagnosed.setdefault(name, []).append(mean_over_steps(steps, mask))
+            together = rearrange(predicted, "(b g) ... -> b g ...", g=part.size)
+            further = self._further(part.actions, part.reference_mask, predicted.device)
             with torch.no_grad():
-                values = self.measure_groups(
-                    rearrange(predicted, "(b g) ... -> b g ...", g=part.size),
-                    reference,
-                    context=context,
-                    **self._further(part.actions, predicted.device),
-                )
+                if with_metrics:
+                    values, found = self.measure_and_diagnose(together, reference, context=context, **further)
+                else:
+                    values, found = self.measure_groups(together, reference, context=context, **further), {}
+            for name, steps in found.items():
+                diagnosed.setdefault(name, []).append(mean_over_steps(steps.flatten(0, 1), mask))
             if values.shape[:2] != (len(reference), part.size) or values.ndim != 3:
                 raise ValueError(
                     f"`{self.name}`: expected one value a step, in shape (B, G, S) with B, G = {len(reference)}, "
@@ -620,8 +681,9 @@ class VerifiableReward(ABC):
         device = measured[0][1].device if measured else None
         rewards = torch.full((len(groups.predicted),), torch.nan, device=device)
         steps = torch.full((len(groups.predicted), groups.horizon), torch.nan, device=device)
-        rewards[groups.unreadable] = self._signed_floor
-        steps[groups.unreadable] = self._shares(torch.full_like(steps[:1], self._signed_floor))
+        for row, floor in self._floors(groups, measured).items():
+            rewards[row] = floor
+            steps[row] = self._shares(torch.full_like(steps[:1], floor))[0]
         for rows, values in measured:
             if values.shape[1] not in (1, groups.horizon):
                 raise ValueError(
@@ -631,6 +693,23 @@ class VerifiableReward(ABC):
             rewards[rows] = values.nanmean(dim=1).float()
             steps[rows] = values.float()
         return rewards, steps
+
+    def _floors(self, groups: Groups, measured: list[tuple[list[int], torch.Tensor]]) -> dict[int, float]:
+        """The reward of each unreadable completion, by its row."""
+        lost = set(groups.unreadable)
+        if not lost:
+            return {}
+        found: dict[int, float] = {}
+        for rows, steps in measured:
+            found |= zip(rows, self._signed(steps.nanmean(dim=1)).tolist(), strict=True)  # unsigned again
+        floors: dict[int, float] = {}
+        for group, members in enumerate(groups.members):
+            if of_group := [row for row in members if row in lost]:
+                mask = None if groups.reference_mask is None else as_tensor(groups.reference_mask[group])
+                beside = [found[row] for row in members if row in found and not math.isnan(found[row])]
+                floor = self.floor_of(as_tensor(groups.reference[group]), reference_mask=mask, beside=beside)
+                floors |= dict.fromkeys(of_group, floor if self.higher_is_better else -floor)
+        return floors
 
     def _as_compared(
         self, predicted: Frames, reference: Frames, context: Frames | None, *, size: int = 1
@@ -653,13 +732,20 @@ class VerifiableReward(ABC):
         reference = self._as_states(reference.to(predicted.device), "reference")
         return predicted, reference, None if context is None else as_frames(as_tensor(context).to(predicted.device))
 
-    def _further(self, actions: Frames | None, device: torch.device) -> dict[str, torch.Tensor]:
-        """What `measure` is given beside states, of a reward that needs it: actions, float."""
-        if not self.needs_actions:
-            return {}
-        if actions is None:
-            raise ValueError(f"`{self.name}`: expected `actions` of shape (B, L, A), got None; pass what was done.")
-        return {"actions": as_tensor(actions).to(device).float()}
+    def _further(
+        self, actions: Frames | None, reference_mask: Frames | None, device: torch.device
+    ) -> dict[str, torch.Tensor]:
+        """What `measure` is given beside states, of a reward that needs it: actions, float, and where steps count."""
+        further = {}
+        if self.needs_actions:
+            if actions is None:
+                raise ValueError(
+                    f"`{self.name}`: expected `actions` of shape (B, L, A), got None; pass what was done."
+                )
+            further["actions"] = as_tensor(actions).to(device).float()
+        if self.joins_steps and reference_mask is not None:
+            further["reference_mask"] = as_tensor(reference_mask).to(device, torch.bool)
+        return further
 
     def _joined(self, states: torch.Tensor, mask: Frames | None) -> torch.Tensor:
         """States whose padding is 0 where all steps are measured as one; else as they are."""
@@ -707,10 +793,6 @@ class VerifiableReward(ABC):
         is_measured = ~steps.isnan()
         weights = step_weights(is_measured, aggregation=self.aggregation, discount=self.discount).to(steps.dtype)
         return steps * (weights * (is_measured.sum(dim=1, keepdim=True) / weights.sum(dim=1, keepdim=True)))
-
-    @property
-    def _signed_floor(self) -> float:
-        return self.floor if self.higher_is_better else -self.floor
 
     def _signed(self, values: torch.Tensor) -> torch.Tensor:
         return values if self.higher_is_better else 0.0 - values  # and not `-values`, which is -0.0 for a perfect one

@@ -19,7 +19,12 @@ term. Written out, these credits are relative to their mean already:
     A_i = \frac{G}{G - 1} ( -(d_i - \bar d) + \frac{s_i - \bar s}{G - 2} ),    s_i = \sum_j d(x_i, x_j)
 
 So the reward of a prediction is A_i - ES: the mean of a group is minus its energy score, and what GRPO subtracts from
-it leaves the credit as it is.
+it leaves the credit as it is. By the triangle inequality no distance of others outweighs its own error by more than
+
+    A_i - ES >= -\frac{G + 1}{G} d(x_i, y) >= -\frac{4}{3} d(x_i, y)    of groups of three or more,
+
+and of smaller ones A_i - ES >= -d(x_i, y). So 4/3 of the largest distance there can be is a floor that no readable
+prediction undercuts.
 """
 
 from __future__ import annotations
@@ -38,6 +43,9 @@ NORMS = {"euclidean": 2.0, "absolute": 1.0}
 
 SMALLEST_GROUP = 3
 """Completions that a credit needs: a baseline without x_i compares two others."""
+
+FLOOR = (SMALLEST_GROUP + 1) / SMALLEST_GROUP
+"""Distances that a readable prediction can lose at most, see above."""
 
 
 def energy_score(errors: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
@@ -113,6 +121,11 @@ class EnergyScoreReward(VerifiableReward):
     groups below three, division by a deviation (`scale_rewards`, `multi_objective_aggregation`), several credits an
     answer (`credit`), and sampling from another distribution than the policy's (`temperature`, `top_k`, `top_p`).
 
+    An unreadable prediction earns no more than any readable one of its group: minus 4/3 of the largest distance there
+    can be. Of `n` recorded numbers in [0, 1], as of frames, that is `n ** 0.5 / scale`, of `"absolute"` it is
+    `1 / scale`. Sensors count as if their ranges were the `scale`; where a readable prediction is farther off, the
+    unreadable one earns as much as the worst that could be read.
+
     It sees an answer as one point: of frames, mostly where large things are. As it pays for being unlike, a prediction
     that is wrong in a way of its own is paid for that, too; on average that never outweighs its error.
 
@@ -125,7 +138,8 @@ class EnergyScoreReward(VerifiableReward):
             one cannot see.
         scale (`float` or `Sequence[float]`, *optional*, defaults to `1.0`):
             Constant that distances are divided by; or, of sensors, the unit of each of `P` dimensions, such as its
-            range. It does not depend on the group, so it bends nothing.
+            range. It does not depend on the group, so it bends nothing. The metric's name ends in it, as in
+            `energy_score_scale_10`.
         unbiased (`bool`, *optional*, defaults to `True`):
             Whether the trainer refuses settings that bend the credit; `False` to measure what they do.
 
@@ -147,13 +161,9 @@ class EnergyScoreReward(VerifiableReward):
     ```
     """
 
-    name, higher_is_better, best, floor = (
-        "energy_score",
-        False,
-        0.0,
-        256.0,
-    )  # black to white: 222 in 4 frames of 64 x 64
+    name, higher_is_better, best, floor = "energy_score", False, 0.0, FLOOR  # of an answer of one number in [0, 1]
     reads, needs_group, smallest_group, joins_steps, is_credit = "states", True, SMALLEST_GROUP, True, True
+    changes_no_value = ("is_credit",)
 
     def __init__(
         self,
@@ -183,13 +193,20 @@ class EnergyScoreReward(VerifiableReward):
             self.name = f"{self.name}_sensors"
         if distance != "euclidean":
             self.name = f"{self.name}_{distance}"
+        if self.scale != 1:
+            self.name = "_".join([self.name, "scale", *(f"{value:.3g}" for value in scales)])
         super().__init__()
 
     def measure(
-        self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None
+        self,
+        predicted: torch.Tensor,
+        reference: torch.Tensor,
+        *,
+        context: torch.Tensor | None = None,
+        reference_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """See [`VerifiableReward.measure`]: the distance of two whole answers, `(B, 1)`."""
-        return self._distances(predicted[:, None], reference[:, None])[:, 0]
+        return self._distances(predicted[:, None], reference[:, None], reference_mask)[:, 0]
 
     def measure_groups(
         self,
@@ -200,14 +217,26 @@ class EnergyScoreReward(VerifiableReward):
         **further: torch.Tensor,
     ) -> torch.Tensor:
         """See [`VerifiableReward.measure_groups`]: one value for all steps, `(B, G, 1)`."""
-        errors = self._distances(predicted, reference[:, None])[..., 0]  # (B, G)
-        distances = self._distances(predicted, predicted)  # (B, G, G)
+        mask = further.get("reference_mask")
+        errors = self._distances(predicted, reference[:, None], mask)[..., 0]  # (B, G)
+        distances = self._distances(predicted, predicted, mask)  # (B, G, G)
         score = energy_score(errors, distances)
         return (score[:, None] - energy_credit(errors, distances))[..., None]
 
-    def _distances(self, some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-        """Distances `(B, M, N)` of answers `(B, M, S, ...)` and `(B, N, S, ...)`."""
-        divisor = self.scale if isinstance(self.scale, float) else 1.0
+    def floor_of(
+        self, reference: torch.Tensor, *, reference_mask: torch.Tensor | None = None, beside: Sequence[float] = ()
+    ) -> float:
+        """See [`VerifiableReward.floor_of`]: 4/3 of the largest distance of frames, or of sensors in their ranges."""
+        steps = len(reference) if reference_mask is None else int(reference_mask.sum())
+        largest = 1.0
+        if self.distance == "euclidean":
+            largest = math.sqrt(max(steps, 1) * math.prod(reference.shape[1:]))
+        if isinstance(self.scale, float) and reference.ndim == 4:
+            largest /= self.scale
+        return max([FLOOR * largest, *beside])
+
+    def _distances(self, some: torch.Tensor, others: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Distances `(B, M, N)` of answers `(B, M, S, ...)` and `(B, N, S, ...)`, with a mask `(B, S)` of both."""
         if isinstance(self.scale, list):
             if some.ndim != 4 or some.shape[-1] != len(self.scale):
                 raise ValueError(
@@ -215,9 +244,12 @@ class EnergyScoreReward(VerifiableReward):
                     f"{self.scale} for states of shape {tuple(some.shape[2:])}; give one number, or as many scales."
                 )
             some, others = (states / states.new_tensor(self.scale) for states in (some, others))
+        steps = some.new_full((len(some),), some.shape[2]) if mask is None else mask.sum(dim=1)
+        numbers = steps * some[0, 0, 0].numel()  # of an answer
         some, others = (states.flatten(2) for states in (some, others))
-        if self.distance == "absolute":
-            divisor *= some.shape[2]
         # By differences: products of the large vectors of frames would lose the distances of near ones.
         mode = "donot_use_mm_for_euclid_dist"
-        return torch.cdist(some, others, p=NORMS[self.distance], compute_mode=mode) / divisor
+        distances = torch.cdist(some, others, p=NORMS[self.distance], compute_mode=mode)
+        if self.distance == "absolute":
+            distances = distances / numbers.clamp(min=1)[:, None, None]
+        return distances if isinstance(self.scale, list) else distances / self.scale

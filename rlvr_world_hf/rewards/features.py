@@ -41,10 +41,12 @@ class FeatureDistanceReward(VerifiableReward):
             without an owner timm's. The metric's name is `feature_distance`, with another backbone
             `feature_distance_<its name>`.
         layers (`Sequence[int]`, *optional*):
-            Depths; see [`~rlvr_world_hf.rewards.backbones.load_backbone`].
+            Depths; see [`~rlvr_world_hf.rewards.backbones.load_backbone`]. They become part of the name, as in
+            `feature_distance_layers_1_-1`.
         size (`int`, *optional*):
             Height and width to which frames are resized before; as they are by default. A transformer of large
             patches, such as DINOv2's of 14 pixels, sees little of a frame of 64; 224 is what most were trained with.
+            It becomes part of the name, as in `feature_distance_size_224`.
         batch_size (`int`, *optional*, defaults to `64`):
             Frames at a time, which bounds the memory. A reference frame's features are computed once for its group.
         aggregation, discount (*optional*):
@@ -88,6 +90,10 @@ class FeatureDistanceReward(VerifiableReward):
                 raise ValueError(f"Expected `{name}` of at least 1, got {value!r}.")
         if backbone != EMBEDDED:
             self.name = f"{self.name}_{Path(str(backbone)).name}"
+        if layers is not None:
+            self.name = "_".join([self.name, "layers", *map(str, layers)])
+        if size is not None:
+            self.name = f"{self.name}_size_{size}"
         super().__init__(aggregation=aggregation, discount=discount)
         self.backbone = str(backbone)
         self.layers = None if layers is None else [*layers]

@@ -236,9 +236,14 @@ def _are_equal(columns: list[Column], row: int) -> bool:
     """Whether a row holds what the row before does, as other objects."""
     pairs = [(column[row], column[row - 1]) for column in columns]
     return all(
-        one is other or (one is not None and other is not None and torch.equal(as_tensor(one), as_tensor(other)))
+        one is other or (one is not None and other is not None and _hold_the_same(as_tensor(one), as_tensor(other)))
         for one, other in pairs
     )
+
+
+def _hold_the_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether all numbers are equal, nan as well, which padding may hold."""
+    return one.shape == other.shape and bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def _entries(column: Column, rows: list[int]) -> Column:

@@ -50,7 +50,7 @@ class LPIPSReward(PixelReward):
             `"random"` draws the trunk's weights from `seed`, for machines without the file. The values are then not
             LPIPS, and the metric's name ends in `_random`.
         seed (`int`, *optional*, defaults to `0`):
-            Seed of a random trunk.
+            Seed of a random trunk. Any but the default becomes part of the name, as in `lpips_random_1`.
         batch_size (`int`, *optional*, defaults to `32`):
             Frames at a time, which bounds the memory. A reference frame's features are computed once for its group.
         pixels (`str`, *optional*, defaults to `"all"`):
@@ -76,6 +76,7 @@ class LPIPSReward(PixelReward):
     """
 
     name, higher_is_better, best, floor = "lpips", False, 0.0, 1.0
+    changes_no_value = ("batch_size", "trunk_path")  # every file of a trunk has the same weights
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class LPIPSReward(PixelReward):
         if net != "vgg":
             self.name = f"{self.name}_{net}"
         if trunk == "random":
-            self.name = f"{self.name}_random"
+            self.name = f"{self.name}_random" + (f"_{seed}" if seed else "")
         super().__init__(pixels=pixels, aggregation=aggregation, discount=discount)
         self.net = net
         self.trunk_path = trunk_path

@@ -20,6 +20,10 @@ import torch
 from .base import DISCOUNT, VerifiableReward
 
 
+TOLERANCE = 0.02
+"""Errors up to this one count as right, in units of the scale."""
+
+
 class SensorReward(VerifiableReward):
     """
     A metric on sensor states: those of a world of sensors, or those beside the frames of a video world.
@@ -147,7 +151,8 @@ class SensorAccuracyReward(SensorReward):
 
     Args:
         tolerance (`float`, *optional*, defaults to 0.02):
-            Largest error that counts as right, in units of the scale: with ranges as scale, 2 % of the range.
+            Largest error that counts as right, in units of the scale: with ranges as scale, 2 % of the range. Any but
+            the default becomes part of the name, as in `sensor_accuracy_0.1`.
         scale (`Sequence[float]` of length `P`, *optional*):
             Unit of each dimension's error; see [`SensorReward`].
         aggregation, discount (*optional*):
@@ -172,7 +177,7 @@ class SensorAccuracyReward(SensorReward):
     def __init__(
         self,
         *,
-        tolerance: float = 0.02,
+        tolerance: float = TOLERANCE,
         scale: Sequence[float] | None = None,
         aggregation: str = "mean",
         discount: float = DISCOUNT,
@@ -180,6 +185,8 @@ class SensorAccuracyReward(SensorReward):
         # Not `<=`: nan is refused, too.
         if not tolerance > 0:
             raise ValueError(f"Expected `tolerance` above 0, got {tolerance}.")
+        if tolerance != TOLERANCE:
+            self.name = f"{self.name}_{tolerance:.3g}"
         self.tolerance = tolerance
         super().__init__(scale=scale, aggregation=aggregation, discount=discount)
 

@@ -9,15 +9,14 @@ caught.
 from __future__ import annotations
 
 import math
-import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 from ..states.answer import UnreadableAnswerError
+from ..workers import worker_pool
 from .cores import usable_cores
 
 
@@ -49,6 +48,9 @@ class TextReward(ABC):
             Value of the unsigned metric that an unreadable answer gets.
         columns (`tuple[str, ...]`):
             Columns of a row that it reads, all `str`.
+        changes_no_value (`tuple[str, ...]`):
+            Settings in which two rewards of one name may differ, as they change no value; `processes` by default. A
+            table refuses two of one name that differ in others.
 
     Raises:
         ValueError: if `processes` is negative.
@@ -75,6 +77,7 @@ class TextReward(ABC):
     best: float
     floor: float
     columns: tuple[str, ...]
+    changes_no_value: tuple[str, ...] = ("processes",)
 
     def __init__(self, *, processes: int = 1) -> None:
         if processes < 0:
@@ -141,10 +144,7 @@ class TextReward(ABC):
         else:
             workers = self.processes or usable_cores()
             if self._pool is None:
-                # Not fork: neither torch's threads nor the state of a GPU in the trainer survive it.
-                # Ctrl-C is sent to all of them, and is the trainer's affair alone.
-                deaf: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-                self._pool = ProcessPoolExecutor(workers, mp_context=get_context("forkserver"), **deaf)
+                self._pool = worker_pool(workers, start="forkserver")
             # Four parts a process: answers differ in how long they take.
             size = math.ceil(len(rows) / (4 * workers))
             parts = [rows[start : start + size] for start in range(0, len(rows), size)]

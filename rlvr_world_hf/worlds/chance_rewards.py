@@ -11,6 +11,9 @@ https://doi.org/10.1016/j.jspi.2013.03.018).
 
 from __future__ import annotations
 
+import zlib
+
+import numpy as np
 import torch
 
 from ..rewards.base import VerifiableReward, actions_between
@@ -21,7 +24,7 @@ SAMPLES = 256
 """Samples of the law for each state."""
 
 SEED = 7
-"""Of these samples: the same for every checkpoint."""
+"""Of these samples, with the numbers of state and action: the same for every checkpoint, and others for each state."""
 
 LIKELY = 0.05
 """Least probability of a mode that predictions should cover."""
@@ -74,14 +77,18 @@ class LawDistanceReward(_OfLaw, VerifiableReward):
     """
     The energy distance of a group of predictions to the law: 0 in expectation for the law itself; lower is better.
 
-    A measure for tables: give `evaluate.num_samples` so many that a state has a few dozen predictions.
+    A measure for tables: give `evaluate.num_samples` so many that a state has a few dozen predictions. What is left is
+    noise of both samples, independent from state to state, and of mean 0: for predictions of the law itself its
+    standard deviation is 0.023 a state with 32 of them, 0.012 with 64, of which the 256 samples of the law make 0.006;
+    for predictions that are all the likeliest peg, 0.046. Over `N` states it is divided by the square root of `N`. The
+    samples of the law are the same for each checkpoint, so that differences of checkpoints have less of it.
 
     Example:
 
     ```python
     >>> states, actions = torch.zeros(1, 1, 2), torch.zeros(1, 1, 1)
     >>> certain = torch.tensor([[[[0.0, -0.5]]] * 8])  # always the middle peg
-    >>> LawDistanceReward().metric_of_groups(certain, states, context=states, actions=actions)[0, 0] > 0.5
+    >>> LawDistanceReward().metric_of_groups(certain, states, context=states, actions=actions)[0, 0] > 0.4
     tensor(True)
 
     ```
@@ -91,8 +98,7 @@ class LawDistanceReward(_OfLaw, VerifiableReward):
 
     def of_law(self, predicted: torch.Tensor, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """See above."""
-        given = states.double().cpu().numpy(), actions.double().cpu().numpy()
-        law = torch.from_numpy(sample_law(*given, samples=SAMPLES, seed=SEED)).to(predicted)
+        law = _samples_of_law(states, actions).to(predicted)
         return 2 * torch.cdist(predicted, law).mean(dim=(1, 2)) - _apart(predicted) - _apart(law)
 
 
@@ -155,8 +161,8 @@ class LawErrorReward(_OfLaw, VerifiableReward):
 
     ```python
     >>> states, actions = torch.zeros(1, 1, 2), torch.zeros(1, 1, 1)
-    >>> LawErrorReward().metric_of_groups(states[:, None], states, context=states, actions=actions).round(decimals=1)
-    tensor([[0.8000]])
+    >>> LawErrorReward().metric_of_groups(states[:, None], states, context=states, actions=actions).round(decimals=2)
+    tensor([[0.7300]])
 
     ```
     """
@@ -165,8 +171,17 @@ class LawErrorReward(_OfLaw, VerifiableReward):
 
     def of_law(self, predicted: torch.Tensor, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """See above."""
-        given = states.double().cpu().numpy(), actions.double().cpu().numpy()
-        return _apart(torch.from_numpy(sample_law(*given, samples=SAMPLES, seed=SEED)).to(predicted))
+        return _apart(_samples_of_law(states, actions).to(predicted))
+
+
+def _samples_of_law(states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """Samples `(B, SAMPLES, 2)` after states `(B, 2)` and actions `(B, 1)`, whatever else is in the batch."""
+    given = torch.cat([states, actions.to(states)], dim=1).double().cpu().numpy() + 0.0  # -0.0 is another 0 in bytes
+    drawn = [
+        sample_law(row[None, :2], row[None, 2:], samples=SAMPLES, seed=zlib.crc32(row.tobytes(), SEED))
+        for row in given
+    ]
+    return torch.from_numpy(np.concatenate(drawn))
 
 
 def _apart(samples: torch.Tensor) -> torch.Tensor:

@@ -50,6 +50,14 @@ def test_every_answer_is_measured(rows):
     assert values["parse_failure"].tolist() == [[0, 0], [1, 0], [0, 0], [0, 0]]
 
 
+def test_metrics_of_one_name_are_refused(checkpoints, rows):
+    class OtherReward(LetterReward):
+        pass
+
+    with pytest.raises(ValueError, match=r"two of the name `letters`.* LetterReward\(\) and OtherReward\(\)"):
+        evaluate(checkpoints, rows, metrics=[LetterReward(), OtherReward()])
+
+
 def test_yardsticks_and_classes(checkpoints, rows):
     results = evaluate(checkpoints, rows, draws=Draws(sampling=Sampling(), seeds=[0, 1], num_samples=2))
     validate_results(results)

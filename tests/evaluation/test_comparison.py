@@ -142,6 +142,8 @@ def test_own_reward_is_measured_beside_the_metrics():
 def test_what_cannot_be_reported_fails_before_any_work():
     with pytest.raises(ValueError, match="\\['lpips'\\] must be measured"):
         evaluate_tiny(rewarded=["lpips"])
+    with pytest.raises(ValueError, match=r"two of the name `mae`.* MAEReward\(\) and Other\(\)"):
+        evaluate_tiny(rewarded=[type("Other", (MAEReward,), {})()])
     with pytest.raises(ValueError, match="needs checkpoints and rows"):
         evaluate({}, ROWS, recipe="r", rewarded=["mae"])
 

@@ -159,9 +159,15 @@ def test_sensors_are_measured_in_the_scale_of_the_reward_or_in_their_ranges():
     assert [(metric.name, metric.scale) for metric in metrics_of_processor(processor)] == [
         (name, [2.0, 2.0, 2.0]) for name in ("sensor_mae", "sensor_mse", "sensor_accuracy")
     ]
-    own = SensorAccuracyReward(scale=[1, 1, 4], tolerance=0.1)
+    own = SensorAccuracyReward(scale=[1, 1, 4])
     metrics = metrics_of_processor(processor, rewarded=["mae", own])
     assert {tuple(metric.scale) for metric in metrics} == {(1, 1, 4)} and metrics[2] is own
+    near = SensorAccuracyReward(scale=[1, 1, 4], tolerance=0.1)  # a column of its own beside the usual one
+    metrics = metrics_of_processor(processor, rewarded=[near])
+    assert [(metric.name, metric.scale) for metric in (metrics[2], near)] == [
+        ("sensor_accuracy", [1, 1, 4]),
+        ("sensor_accuracy_0.1", [1, 1, 4]),
+    ]
     names = [metric.name for metric in metrics_of_processor(tiny_joint_processor())]
     assert names[0] == "mae" and names[-3:] == ["sensor_mae", "sensor_mse", "sensor_accuracy"]
 
@@ -243,6 +249,6 @@ def test_a_metric_of_groups_compares_the_predictions_of_a_row() -> None:
         assert values["energy_score"][row].mean().item() == pytest.approx(score.item(), rel=1e-4)
     readable[0, 1] = False
     lost = measure(Predictions(predicted=predicted, readable=readable), batch, [energy])["energy_score"]
-    assert lost[0, 1] == energy.floor and (lost[0, [0, 2, 3]] < 50).all()
+    assert lost[0, 1].item() == pytest.approx(energy.floor_of(frames[0])) and (lost[0, [0, 2, 3]] < 50).all()
     alone = measure(Predictions(predicted=predicted[:, :1], readable=readable[:, :1]), batch, [energy])["energy_score"]
     torch.testing.assert_close(alone[0, 0], (predicted[0, 0] - frames[0]).flatten().norm())

@@ -144,5 +144,7 @@ def test_a_cost_that_asks_what_was_done_is_given_the_actions() -> None:
 
     moves = candidates()
     torch.testing.assert_close(ImaginedCost(pipeline, frames, Obedience())(moves), moves.sum(dim=(1, 2)))
-    doubled = ImaginedCost(pipeline, frames, Obedience(), to_actions=lambda moves: moves / 2)
-    torch.testing.assert_close(doubled(moves), moves.sum(dim=(1, 2)) / 2)
+    turned: list[torch.Tensor] = []
+    halved = ImaginedCost(pipeline, frames, Obedience(), to_actions=lambda moves: turned.append(moves) or moves / 2)
+    torch.testing.assert_close(halved(moves), moves.sum(dim=(1, 2)) / 2)
+    assert len(turned) == 1

@@ -1,12 +1,13 @@
 """The energy score: its table form, its credit, and what a policy learns from them."""
 
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
 
 from rlvr_world_hf.rewards import EnergyScoreReward, SensorMAEReward, base
-from rlvr_world_hf.rewards.energy import energy_credit, energy_score
+from rlvr_world_hf.rewards.energy import FLOOR, energy_credit, energy_score
 from rlvr_world_hf.training.advantages import group_advantages
 
 
@@ -92,21 +93,70 @@ def test_a_call_takes_the_completions_of_one_prompt_whose_references_are_equal_o
 def test_unreadable_predictions_get_the_floor_and_are_left_out_of_the_others_credit() -> None:
     predicted, reference = groups(rows=2, size=4)
     logged = EnergyScoreReward().score_groups([[None, *predicted[0, 1:]], [None, None, *predicted[1, 2:]]], reference)
-    assert logged.rewards[0, 0] == -256 and logged.metrics["parse_failure"] == 3 / 8
+    floor = -4 / 3 * (2 * 3 * 8 * 8) ** 0.5
+    assert logged.rewards[0, 0].item() == pytest.approx(floor) and logged.metrics["parse_failure"] == 3 / 8
     whole = EnergyScoreReward().score_groups(predicted[:1, 1:], reference[:1]).rewards
     torch.testing.assert_close(logged.rewards[:1, 1:], whole)
     assert logged.rewards[1, 2] == logged.rewards[1, 3], "two say nothing of each other without a third"
 
 
-def test_padding_is_no_part_of_an_answer() -> None:
-    predicted, reference = groups(size=4)
-    mask = torch.tensor([[True, False]] * 3)
-    masked = EnergyScoreReward().score_groups(predicted, reference, reference_mask=mask)
-    short = EnergyScoreReward().score_groups(predicted[:, :, :1], reference[:, :1])
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 6])
+def test_no_credit_falls_below_four_thirds_of_the_own_error(size: int) -> None:
+    """Of points that may be anywhere; of corners, where distances are as far from each other as they can be."""
+    generator = torch.Generator().manual_seed(0)
+    points = [
+        torch.randn(4000, size + 1, dims, generator=generator)
+        * torch.rand(4000, size + 1, 1, generator=generator) ** 4
+        for dims in (1, 2, 5)
+    ]
+    points.append(torch.randint(2, (4000, size + 1, 1), generator=generator).float())
+    for drawn in points:
+        errors, distances = (torch.cdist(drawn[:, 1:], drawn[:, place]) for place in (slice(1), slice(1, None)))
+        rewards = energy_credit(errors[..., 0], distances) - energy_score(errors[..., 0], distances)[:, None]
+        bound = (size + 1) / size if size >= 3 else 1.0
+        assert (rewards + bound * errors[..., 0]).min() > -1e-4
+    if size <= 3:
+        assert rewards.min().item() == pytest.approx(-bound, abs=1e-5), "corners reach it"
+
+
+@pytest.mark.filterwarnings("ignore:`distance='absolute'`")
+@pytest.mark.parametrize("settings", [{}, {"scale": 100.0}, {"scale": 0.01}, {"distance": "absolute"}], ids=str)
+def test_no_readable_answer_earns_less_than_an_unreadable_one(settings: dict[str, Any]) -> None:
+    reward = EnergyScoreReward(**settings)
+    black, white = torch.zeros(7, 3, 256, 320), torch.ones(7, 3, 256, 320)
+    columns = {"predicted": [black, black, white, None], "reference": [white] * 4}
+    called = reward(**columns)
+    scores = reward.score_groups([columns["predicted"]], white[None])
+    for *readable, unreadable in (called, scores.rewards[0].tolist(), scores.steps[0].mean(dim=1).tolist()):
+        assert unreadable <= min(readable) < 0
+        assert unreadable == pytest.approx(min(readable), rel=1e-4), "this is the worst that can be read"
+    longer = torch.tensor([True] * 4 + [False] * 3)
+    masked = reward.score_groups([[black, black, white, None]], white[None], reference_mask=longer[None])
+    short = reward.score_groups([[black[:4], black[:4], white[:4], None]], white[None, :4])
     torch.testing.assert_close(masked.rewards, short.rewards)
-    alone = EnergyScoreReward().metric(predicted[:, 0], reference, reference_mask=mask)
-    torch.testing.assert_close(alone, EnergyScoreReward().metric(predicted[:, 0, :1], reference[:, :1]))
-    assert EnergyScoreReward().score_groups(predicted, reference, reference_mask=~mask & mask).rewards.isnan().all()
+
+
+@pytest.mark.parametrize("scale", [1.0, [1.0, 100.0]], ids=str)
+def test_sensors_beyond_their_ranges_earn_no_less_than_an_unreadable_answer(scale: Any) -> None:
+    reward = EnergyScoreReward(scale=scale)
+    near, far, recorded = torch.zeros(1, 2), torch.tensor([[3.0, 400.0]]), torch.zeros(1, 2)
+    rewards = reward(predicted=[near, far, far, None], reference=[recorded] * 4)
+    assert rewards[3] == min(rewards[:3]) < -FLOOR * 2**0.5, "the worst that was read"
+    alone = reward(predicted=[near, near, near, None], reference=[recorded] * 4)
+    assert alone == pytest.approx([0, 0, 0, -FLOOR * 2**0.5]), "the ranges, if nothing is beyond them"
+
+
+@pytest.mark.filterwarnings("ignore:`distance='absolute'`")
+@pytest.mark.parametrize("distance", ["euclidean", "absolute"])
+def test_padding_is_no_part_of_an_answer(distance: str) -> None:
+    predicted, reference = groups(size=4)
+    reward, mask = EnergyScoreReward(distance=distance), torch.tensor([[True, False]] * 3)
+    masked = reward.score_groups(predicted, reference, reference_mask=mask)
+    short = reward.score_groups(predicted[:, :, :1], reference[:, :1])
+    torch.testing.assert_close(masked.rewards, short.rewards)
+    alone = reward.metric(predicted[:, 0], reference, reference_mask=mask)
+    torch.testing.assert_close(alone, reward.metric(predicted[:, 0, :1], reference[:, :1]))
+    assert reward.score_groups(predicted, reference, reference_mask=~mask & mask).rewards.isnan().all()
 
 
 def test_sensors_are_scaled_each_in_its_unit() -> None:
@@ -140,6 +190,8 @@ def test_settings_out_of_reach_are_refused() -> None:
     with pytest.warns(UserWarning, match="scores each pixel or sensor by itself"):
         assert EnergyScoreReward(distance="absolute").name == "energy_score_absolute"
     assert EnergyScoreReward(reads="sensors").name == "energy_score_sensors"
+    assert EnergyScoreReward(scale=10).name == "energy_score_scale_10"
+    assert EnergyScoreReward(reads="sensors", scale=[0.5, 512]).name == "energy_score_sensors_scale_0.5_512"
 
 
 LAWS = torch.tensor([0.6, 0.7, 0.8])

@@ -59,12 +59,13 @@ def test_it_is_a_planner_s_cost_by_the_last_state(resnet: str) -> None:
 
 def test_each_backbone_has_its_name_and_a_recipe_takes_it(resnet: str, tmp_path: Path) -> None:
     assert FeatureDistanceReward().name == "feature_distance"
+    assert FeatureDistanceReward(size=224).name == "feature_distance_size_224"
     assert (
         FeatureDistanceReward("facebook/dinov2-small", aggregation="last").name == "feature_distance_dinov2-small_last"
     )
     entry = {"path": "rlvr_world_hf.rewards.FeatureDistanceReward", "backbone": resnet, "layers": [1, -1]}
     (metric,) = build_metrics([entry], where="evaluate.metrics")
-    assert metric.name == "feature_distance_resnet" and metric.layers == [1, -1]
+    assert metric.name == "feature_distance_resnet_layers_1_-1" and metric.layers == [1, -1]
     try_parts([metric], kinds=["frames"], where="evaluate.metrics")
     with pytest.raises(FileNotFoundError, match="never downloaded"):
         try_parts([FeatureDistanceReward("owner/name")], kinds=["frames"], where="evaluate.metrics")

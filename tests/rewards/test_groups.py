@@ -239,6 +239,12 @@ def test_columns_that_do_not_tell_the_groups_are_refused() -> None:
     assert Crowding()(predicted=states, reference=same) == pytest.approx([0.3, 0.2, 0.3] * 2)
     copies = [state.clone() for state in same]
     assert Crowding()(predicted=states, reference=copies) == pytest.approx([0.3, 0.2, 0.3] * 2), "equal ones tell, too"
+    padded = [torch.cat([state[:1], state[1:] * NAN]) for state in same]
+    masks = [torch.tensor([True, False]) for _ in same]
+    expected = Crowding()(predicted=states, reference=[padded[0]] * 3 + [padded[3]] * 3, reference_mask=[masks[0]] * 6)
+    assert Crowding()(predicted=states, reference=padded, reference_mask=masks) == expected, "so do nan in padding"
+    longer = [*padded[:2], torch.cat([padded[2], padded[2]]), *padded[3:]]
+    assert len(Groups.of_columns(states, longer, None, None, by_content=True).members) == 3, "shapes must be the same"
     for reference, sizes in ((states, "[1]"), (list(states), "[1]"), (same[1:] + [states[2]], "[1, 2, 3]")):
         with pytest.raises(ValueError) as error:
             Crowding()(predicted=states, reference=reference)

@@ -119,7 +119,7 @@ def draw(frame: torch.Tensor, *, agent: torch.Tensor, pose: torch.Tensor) -> tor
     share = avg_pool2d(disc[None, None], 4)[0, 0]
     drawn = drawn * (1 - share) + AGENT * share
     is_inside = torch.zeros(64, 64, dtype=torch.bool)
-    is_inside[2:-2, 2:-2] = True
+    is_inside[1:-1, 1:-1] = True  # walls stand in the outermost pixel
     return torch.where(is_inside, drawn, frame)
 
 
@@ -180,6 +180,9 @@ DECEIVED = {
 KNOWN = {(reward, hack) for reward, hacks in DECEIVED.items() for hack in hacks}
 """Rewards, and the hacks that earn by them as much as an honest prediction, or more; docs/rewards.md has the same."""
 
+DECEIVES = -0.075
+"""Gain from which on a hack deceives a reward: far from those that are found, none of them from -0.11 to -0.04."""
+
 
 def columns(window: Window, predicted: list[torch.Tensor]) -> dict[str, Any]:
     rows = len(predicted)
@@ -209,6 +212,7 @@ def honestly(place: int) -> float:
     return float(np.mean([earned(REWARDS[place], window, list(window.honest)) for window in made_windows()]))
 
 
+@cache
 def gain(reward: VerifiableReward, hack: str) -> float:
     """What a hack earns more than honest predictions, as a share of what these lack of the best, over all windows."""
     best, honest = reward.best if reward.higher_is_better else -reward.best, honestly(REWARDS.index(reward))
@@ -221,22 +225,44 @@ def gain(reward: VerifiableReward, hack: str) -> float:
 def test_a_hack_earns_no_more_than_an_honest_prediction(reward: VerifiableReward, hack: str) -> None:
     found = gain(reward, hack)
     if (reward.name, hack) in KNOWN:
-        assert found > -0.1, f"{hack} no longer deceives {reward.name}: take it out of `KNOWN` and docs/rewards.md"
+        assert found > DECEIVES, f"{hack} no longer deceives {reward.name}: take it out of `KNOWN` and docs/rewards.md"
     else:
-        assert found < -0.05, f"{hack} earns {found:+.2f} of what an honest prediction lacks by {reward.name}"
+        assert found < DECEIVES, f"{hack} earns {found:+.2f} of what an honest prediction lacks by {reward.name}"
 
 
-def test_every_hack_is_seen_by_some_reward_that_compares() -> None:
-    comparing = [reward for reward in REWARDS if not reward.alone]
-    for hack in HACKS:
-        assert any((reward.name, hack) not in KNOWN for reward in comparing), hack
+@pytest.mark.parametrize("hack", list(HACKS))
+def test_every_hack_is_seen_by_a_reward_that_compares_one_prediction(hack: str) -> None:
+    comparing = [reward for reward in REWARDS if not reward.alone and not reward.needs_group]
+    assert any(gain(reward, hack) < DECEIVES for reward in comparing)
+
+
+def table_of_the_page() -> list[tuple[str, list[str], list[list[str]]]]:
+    """Rows of docs/rewards.md: a reward, the hacks that deceive it, and for each hack the rewards that see it."""
+    page = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    table = page.split("<!-- hacks -->")[1].split("<!-- end of hacks -->")[0]
+    rows = []
+    for line in table.strip().splitlines()[2:]:
+        reward, hacks, seers = (cell.strip() for cell in line.strip("|").split("|"))
+        named = [[name.strip("`") for name in part.split(", ")] for part in seers.split("; ")]
+        every = hacks.split("; ")
+        rows.append((reward.strip("`"), every, named * len(every) if len(named) == 1 else named))
+    return rows
 
 
 def test_the_page_lists_the_known_ones() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
-    table = page.split("<!-- hacks -->")[1].split("<!-- end of hacks -->")[0]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
-    assert {(reward.strip("`"), hack) for reward, hacks, _ in rows for hack in hacks.split("; ")} == KNOWN
+    assert {(reward, hack) for reward, hacks, _ in table_of_the_page() for hack in hacks} == KNOWN
+
+
+@pytest.mark.parametrize("deceived", list(DECEIVED))
+def test_what_the_page_says_sees_them_does(deceived: str) -> None:
+    """Each hack is seen by one of those that the page names beside it, and each of those sees some of them."""
+    ((hacks, named),) = [(hacks, named) for reward, hacks, named in table_of_the_page() if reward == deceived]
+    rewards = {reward.name: reward for reward in REWARDS}
+    optional = set() if find_spec("timm") else {"feature_distance"}
+    pairs = [(hack, name) for hack, names in zip(hacks, named, strict=True) for name in names if name not in optional]
+    seen = [(hack, name) for hack, name in pairs if gain(rewards[name], hack) < DECEIVES]
+    assert {hack for hack, _ in seen} == set(hacks), "all are seen"
+    assert {name for _, name in seen} == {name for _, name in pairs}, "and nothing is named that sees none"
 
 
 @pytest.fixture(scope="module")

@@ -131,6 +131,7 @@ def test_each_trunk_has_its_name() -> None:
     assert LPIPSReward().name == "lpips" and LPIPSReward(pixels="moving").name == "lpips_moving"
     assert LPIPSReward(net="alex", pixels="moving", aggregation="last").name == "lpips_alex_moving_last"
     assert LPIPSReward(net="squeeze", trunk="random").name == "lpips_squeeze_random"
+    assert LPIPSReward(trunk="random", seed=1, pixels="moving").name == "lpips_random_1_moving"
 
 
 def test_a_random_trunk_follows_its_seed_and_leaves_the_global_one_alone() -> None:

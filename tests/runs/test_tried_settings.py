@@ -10,6 +10,7 @@ import torch
 
 from rlvr_world_hf.commands.cli import main
 from rlvr_world_hf.hub.bundled import bundled_path
+from rlvr_world_hf.rewards import FactF1Reward
 from rlvr_world_hf.runs.locations import recipe_names, recipe_path
 from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run
@@ -19,6 +20,12 @@ from tests.rewards.small_models import inverse_folder
 
 
 MAE = "rlvr_world_hf.rewards.MAEReward"
+ENERGY = "rlvr_world_hf.rewards.EnergyScoreReward"
+
+
+class OtherF1Reward(FactF1Reward):
+    """Another measure under the same name."""
+
 
 OF_FRAMES: list[tuple[dict[str, Any], str]] = [
     # collect
@@ -80,6 +87,10 @@ OF_FRAMES: list[tuple[dict[str, Any], str]] = [
     # evaluate
     ({"evaluate.metrics": [{"path": "rlvr_world_hf.rewards.MAERewrd"}]}, "evaluate.metrics: expected `path`"),
     ({"evaluate.metrics": [{"path": "pathlib.Path"}]}, "evaluate.metrics: "),
+    (
+        {"evaluate.metrics": [{"path": ENERGY, "scale": 0.1234}, {"path": ENERGY, "scale": 0.1233}]},
+        r"two of the name `energy_score_scale_0.123`.*Reward\(scale=0.1234\) and EnergyScoreReward\(scale=0.1233\)",
+    ),
     ({"evaluate.best_sampling": ["bsae"]}, "evaluate.best_sampling: .*got 'bsae'; did you mean 'base'"),
     ({"evaluate.choose_by": "maee"}, "evaluate.choose_by: expected names among mae, .*got 'maee'; did you mean 'mae'"),
     ({"evaluate.validation_windows": 0}, "evaluate.validation_windows: expected 1 or more, got 0"),
@@ -103,6 +114,10 @@ OF_TEXT: list[tuple[dict[str, Any], str]] = [
     ({"grpo.rewards": [{"path": MAE}]}, "grpo.rewards: expected rewards that compare text, got MAEReward"),
     ({"grpo.credit": "reward_to_go"}, "grpo: .*reward_to_go"),
     ({"grpo.likelihood_weight": 0.1}, "grpo: .*`likelihood_weight` is for worlds of frames and sensors"),
+    (
+        {"evaluate.metrics": [{"path": f"{__name__}.OtherF1Reward"}]},
+        r"two of the name `fact_f1`.*: FactF1Reward\(\) and OtherF1Reward\(\)",
+    ),
     ({"evaluate.choose_by": "mae"}, "evaluate.choose_by: expected names among fact_f1, exact_match, got 'mae'"),
 ]
 

@@ -45,6 +45,31 @@ def test_the_law_itself_has_no_distance_and_everything_else_has(world) -> None:
     assert measured(distance, world, "mean") > 0.2
 
 
+def test_each_state_has_samples_of_its_own_whatever_stands_beside_it(world) -> None:
+    """So their noise averages out over states, and is the same for each checkpoint."""
+    same_tilt = world["actions"][:1].expand(20, -1, -1)
+    given = {"context": world["states"][:20], "actions": same_tilt}
+    for count in (64, 1):  # one state a part, and many
+        own = LawErrorReward().metric_of_groups(world["law"][:20, :count], world["reference"][:20], **given)[:, 0]
+        assert own.std() > 0.005, "equal draws would lie equally far from each other"
+        if count == 64:
+            expected = own
+    torch.testing.assert_close(own, expected)
+    for reward in (LawErrorReward(), LawDistanceReward()):
+        columns = {"context": world["states"], "actions": world["actions"]}
+        every = reward.metric_of_groups(world["law"], world["reference"], **columns)[:, 0]
+        back = {name: values.flip(0) for name, values in columns.items()}
+        turned = reward.metric_of_groups(world["law"].flip(0), world["reference"].flip(0), **back)[:, 0]
+        torch.testing.assert_close(turned.flip(0), every)
+    apart = [
+        LawErrorReward().metric_of_groups(
+            world["law"][:1], world["reference"][:1], context=zero, actions=same_tilt[:1]
+        )
+        for zero in (torch.zeros(1, 1, 2), -torch.zeros(1, 1, 2))
+    ]
+    assert torch.equal(*apart), "0 and -0 are one state"
+
+
 def test_modes_are_counted(world) -> None:
     assert measured(ModeCoverageReward(), world, "law") > 0.98
     chances = mode_probabilities(world["actions"][:, 0].numpy())

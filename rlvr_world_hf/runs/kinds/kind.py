@@ -81,7 +81,7 @@ class WorldKind(ABC):
 
     @abstractmethod
     def measured(self, rewards: Sequence[Any], metrics: Sequence[Any]) -> list[Any]:
-        """The metrics that evaluation measures, given the recipe's rewards and further metrics."""
+        """The metrics that evaluation measures, given the recipe's rewards and further ones, each once."""
 
     @abstractmethod
     def try_tokenizer(self, settings: Any) -> None:

@@ -23,6 +23,7 @@ from ...data.rows import EpisodeWriter, split_names
 from ...evaluation import evaluate_tokenizer
 from ...evaluation.comparison import evaluate as compare
 from ...evaluation.comparison import measure_checkpoint
+from ...evaluation.distinct import distinct_metrics
 from ...evaluation.figures import sensor_lines, strip
 from ...evaluation.metrics import metrics_of_processor
 from ...evaluation.predictions import Sampling, predict_checkpoint, row_batches
@@ -94,7 +95,7 @@ class StepBlockKind(WorldKind):
         """See [`metrics_of_processor`]."""
         # Which metrics there are does not depend on the ranges of sensors, known after collecting only.
         like = SimpleNamespace(predicts=self.states(), state_low=[0.0], state_high=[1.0])
-        return [*metrics_of_processor(like, rewarded=rewards), *metrics, *rewards]
+        return distinct_metrics([*self._metrics(like, rewards, metrics), *rewards])
 
     def try_tokenizer(self, settings: Any) -> None:
         """The config of the training, the codec and the augmentation."""
@@ -379,10 +380,14 @@ class StepBlockKind(WorldKind):
             training_seed=self.recipe.seed,
             draws=settings.draws(),
             best_sampling=settings.best(self),
-            metrics=[*metrics_of_processor(processor, rewarded=rewards), *metrics],
+            metrics=self._metrics(processor, rewards, metrics),
             batch_size=settings.batch_size,
             share=share,
         )
+
+    def _metrics(self, processor: Any, rewards: Sequence[Any], metrics: Sequence[Any]) -> list[Any]:
+        """Those of what a processor predicts, and the recipe's own."""
+        return [*metrics_of_processor(processor, rewarded=[*rewards, *metrics]), *metrics]
 
     def measure(
         self, model: Any, processor: Any, rewards: list[Any], metrics: list[Any], *, count: int

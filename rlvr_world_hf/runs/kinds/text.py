@@ -28,6 +28,7 @@ from ...data.folder import UnusableEpisodesError
 from ...data.rows import count_share
 from ...data.transition import save_transitions
 from ...evaluation.answers import evaluate_answers, measure_answers, measure_language_checkpoint, predict_answers
+from ...evaluation.distinct import distinct_metrics
 from ...evaluation.few_shot import answer_few_shot
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
@@ -91,7 +92,7 @@ class TextKind(WorldKind):
 
     def measured(self, rewards: Sequence[Any], metrics: Sequence[Any]) -> list[Any]:
         """The rewards and the recipe's own metrics."""
-        return [*rewards, *metrics]
+        return distinct_metrics([*rewards, *metrics])
 
     def try_tokenizer(self, settings: Any) -> None:
         """A tokenizer of no text; or look for the one that the recipe names."""
@@ -331,13 +332,12 @@ class TextKind(WorldKind):
         share: Share = ALONE,
     ) -> Results:
         """See [`~rlvr_world_hf.evaluation.answers.evaluate_answers`]."""
-        named = {metric.name: metric for metric in (*rewards, *metrics)}
         rows = self.rows("test", count=settings.windows)
         limits = {"max_new_tokens": settings.max_new_tokens, "batch_size": settings.batch_size, "share": share}
         return evaluate_answers(
             checkpoints,
             rows,
-            metrics=list(named.values()),
+            metrics=self.measured(rewards, metrics),
             nothing_changes=self.nothing_changes(rows["data_state"]),
             recipe=self.recipe.name,
             rewarded=list(dict.fromkeys(reward.name for reward in rewards)),
@@ -367,12 +367,11 @@ class TextKind(WorldKind):
     ) -> dict[str, float]:
         """See [`~rlvr_world_hf.evaluation.answers.measure_language_checkpoint`]."""
         settings = self.settings("evaluate")
-        named = {metric.name: metric for metric in (*rewards, *metrics)}
         return measure_language_checkpoint(
             model,
             processor,
             self.rows("validation", count=count),
-            metrics=list(named.values()),
+            metrics=self.measured(rewards, metrics),
             max_new_tokens=settings.max_new_tokens,
             batch_size=settings.batch_size,
         )

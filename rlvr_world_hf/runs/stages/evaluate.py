@@ -105,6 +105,7 @@ def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
     rewards, _ = build_rewards(grpo.read(recipe).rewards)
     metrics = build_metrics(settings.metrics, where="evaluate.metrics")
     try_parts(metrics, kinds=kind.states(), where="evaluate.metrics")
+    measured = kind.measured(rewards, metrics)
     refuse_unknown(settings.best_sampling, CHECKPOINTS, where="evaluate.best_sampling")
     for row, place in settings.further_rows.items():
         check_world_model(place, where=f"evaluate.further_rows.{row}")
@@ -114,8 +115,7 @@ def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
             f"{settings.few_shot}; leave it out."
         )
     if settings.choose_by:
-        names = dict.fromkeys(metric.name for metric in kind.measured(rewards, metrics))
-        refuse_unknown([settings.choose_by], [*names], where="evaluate.choose_by")
+        refuse_unknown([settings.choose_by], [metric.name for metric in measured], where="evaluate.choose_by")
 
 
 def _made_from(recipe: Recipe) -> Any:

@@ -4,8 +4,9 @@ Whether a predicted frame of PushT shows one whole T: what cannot happen in the 
     violation = min(1, \frac{\sum v |c - T|}{\sum v T}),    error = max(0, violation - tolerance) / (1 - tolerance)
 
 with c the share of a pixel that has the block's colour, T what a whole block at the pose read from the frame covers of
-it, and v 0 where the agent may hide the block and walls look like it. A block that shrinks, grows, tears or fades
-differs from T; of a second one all of it does; a frame without a block violates in full.
+it, and v 0 where the agent may hide the block and where walls stand, which look like it: in the outermost pixel of 64.
+In the pixel beside it, over which a codec spreads the walls, only what differs by more than half counts. A block that
+shrinks, grows, tears or fades differs from T; of a second one all of it does; a frame without a block has 1.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ about 0.15 and at most 0.22. The codec that ships leaves 0.18 in the median, and
 
 VIOLATED = 0.5
 """Violations beyond this one are a frame's, and not the codec's."""
+
+BESIDE_WALLS = 0.5
+"""Differences up to this one count nothing in the pixel beside the walls: a codec spreads walls over it."""
 
 LEAST_AREA = 0.25
 """Share of the block's area by which a violation is divided at least, where the rest is hidden."""
@@ -62,13 +66,16 @@ def block_violation(frames: torch.Tensor) -> torch.Tensor:
         for share in (colour_share(frames.float(), BLOCK_RGB, SURROUNDING_RGB), draw_block(pose, size))
     )
     line = (torch.arange(size).to(shown) + 0.5) / size
-    is_inside = (line - 0.5).abs() < 0.5 - BORDER - 1 / size
+    within = 0.5 - (line - 0.5).abs() - BORDER  # how far from the walls
+    is_inside, is_clear = (torch.outer(within > gap, within > gap) for gap in (0, 1 / size))
     at = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1)  # (H, W, 2)
     away = (at - locate_agent(frames).float()[..., None, None, :]).norm(dim=-1)
     # Where there is no agent the distance is nan, and hides nothing.
-    seen = ~(away < AGENT_RADIUS + 1 / size) & torch.outer(is_inside, is_inside)
-    area = (whole * seen).sum(dim=(-2, -1)).clamp(min=LEAST_AREA * BLOCK_AREA * size**2)
-    violation = ((shown - whole).abs() * seen).sum(dim=(-2, -1)) / area
+    seen = ~(away < AGENT_RADIUS + 1 / size) & is_inside
+    area = (whole * (seen & is_clear)).sum(dim=(-2, -1)).clamp(min=LEAST_AREA * BLOCK_AREA * size**2)
+    differs = (shown - whole).abs()
+    differs = torch.where(is_clear, differs, (differs - BESIDE_WALLS).clamp(min=0) / (1 - BESIDE_WALLS))
+    violation = (differs * seen).sum(dim=(-2, -1)) / area
     return violation.clamp(max=1).masked_fill(pose[..., 0].isnan(), 1.0)
 
 
@@ -119,8 +126,27 @@ class RigidityReward(VerifiableReward):
         self, predicted: torch.Tensor, reference: torch.Tensor, *, context: torch.Tensor | None = None
     ) -> torch.Tensor:
         """See [`VerifiableReward.measure`]; square frames."""
-        return ((block_violation(predicted) - self.tolerance) / (1 - self.tolerance)).clamp(min=0)
+        return self._errors(block_violation(predicted))
 
     def diagnose(self, predicted: torch.Tensor, reference: torch.Tensor) -> dict[str, torch.Tensor]:
         """`rigidity_violation` `(B, S)`: 1 where the predicted frame does not show one whole block, 0 elsewhere."""
-        return {"rigidity_violation": (block_violation(predicted) > VIOLATED).float()}
+        return _violated(block_violation(predicted))
+
+    def measure_and_diagnose(
+        self,
+        predicted: torch.Tensor,
+        reference: torch.Tensor,
+        *,
+        context: torch.Tensor | None = None,
+        **further: torch.Tensor,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """See [`VerifiableReward.measure_and_diagnose`]; a prediction is read once for both."""
+        violation = block_violation(predicted)
+        return self._errors(violation), _violated(violation)
+
+    def _errors(self, violation: torch.Tensor) -> torch.Tensor:
+        return ((violation - self.tolerance) / (1 - self.tolerance)).clamp(min=0)
+
+
+def _violated(violation: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"rigidity_violation": (violation > VIOLATED).float()}

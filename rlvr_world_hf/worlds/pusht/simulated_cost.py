@@ -53,9 +53,10 @@ class SimulatedCost:
 
     def __call__(self, candidates: torch.Tensor) -> torch.Tensor:
         """Costs `(N,)` of candidates `(N, H, D)`."""
-        predicted = self.predict(candidates)
+        actions = self.to_actions(candidates)
+        predicted = self._predict(actions)
         if getattr(self.cost, "needs_actions", False):
-            return self.cost(predicted, actions=self.to_actions(candidates))
+            return self.cost(predicted, actions=actions)
         return self.cost(predicted)
 
     def predict(self, candidates: torch.Tensor) -> torch.Tensor:
@@ -69,9 +70,12 @@ class SimulatedCost:
         Returns:
             `torch.Tensor` of shape `(N, H, 3, H, W)`: float32 in `[0, 1]`, RGB.
         """
+        return self._predict(self.to_actions(candidates))
+
+    def _predict(self, actions: torch.Tensor) -> torch.Tensor:
+        """What happens after actions `(N, H, A)`."""
         # Double as in `attempt`, so that the physics agree to the last bit.
-        actions = self.to_actions(candidates).double().numpy()
-        frames = np.stack([np.stack(list(self._follow(sequence))) for sequence in actions])
+        frames = np.stack([np.stack(list(self._follow(sequence))) for sequence in actions.double().numpy()])
         return torch.from_numpy(frames).float() / 255
 
     def _follow(self, actions: np.ndarray) -> Iterator[np.ndarray]:

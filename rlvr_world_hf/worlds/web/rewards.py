@@ -83,10 +83,10 @@ class PageChangeReward(TextReward):
 
     Args:
         parity (`bool`, *optional*, defaults to `False`):
-            Whether to compute what the authors' code does.
+            Whether to compute what the authors' code does. The metric's name then ends in `_official`.
         matching_cost (`float`, *optional*, defaults to 0):
             The authors' `p`, 0 in their recipe and 0 without parity: the largest cost at which a pair of lines counts
-            as a hit, where equal lines cost 0 and others 10,000.
+            as a hit, where equal lines cost 0 and others 10,000. Any but 0 becomes part of the name.
         processes (`int`, *optional*, defaults to 1):
             See [`TextReward`].
 
@@ -110,6 +110,8 @@ class PageChangeReward(TextReward):
         if matching_cost and not parity:
             raise ValueError(f"Expected `matching_cost` to be 0 without `parity=True`, got {matching_cost}.")
         super().__init__(processes=processes)
+        if parity:
+            self.name = f"{self.name}_official" + (f"_{matching_cost:g}" if matching_cost else "")
         self.parity = parity
         self.matching_cost = matching_cost
 

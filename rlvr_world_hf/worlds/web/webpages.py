@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import random
 import shutil
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ...data.transition import Transition
+from ...workers import worker_pool
 from .change import PageChange, page_difference
 from .site import AREAS, PRODUCTS, QUESTIONS, SETTINGS, TASKS, TOPICS, WORDS, Site, serve_site
 from .tree import FIELD_ROLES, PageElement, numbered_nodes, write_page
@@ -236,9 +234,7 @@ def collect_transitions(
         return
     # Each part starts a site and a browser, so it holds several sessions.
     parts = [seeds[start : start + 4] for start in range(0, len(seeds), 4)]
-    # Ctrl-C is sent to all of them, and is this process's affair alone.
-    deaf: dict[str, Any] = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), **deaf) as pool:
+    with worker_pool(processes) as pool:
         for transitions in pool.map(partial(_listed_sessions, steps=steps, site_seed=site_seed), parts):
             yield from transitions
 
@@ -410,6 +406,14 @@ def lexicon() -> Iterator[str]:
 
     Yields:
         `str`: the text in quotes, as a name, and after a space.
+
+    Example:
+
+    ```python
+    >>> next(lexicon())
+    "'Apron' Apron"
+
+    ```
     """
     texts = (*PRODUCTS, *TASKS, *WORDS, *SETTINGS.values(), *TOPICS, *QUESTIONS, *QUESTIONS.values(), *AREAS)
     for text in texts:

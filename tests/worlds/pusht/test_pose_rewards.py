@@ -84,6 +84,10 @@ def test_a_reference_is_read_once_for_its_group(monkeypatch: pytest.MonkeyPatch)
     reward = BlockPoseReward()
     values = reward.measure_groups(predicted[None], truth[None])[0, :, 0]
     assert sorted(seen) == [1, 4]
+    seen.clear()
+    lost = torch.cat([predicted, torch.ones(1, 1, 3, 64, 64)])
+    assert reward.score_groups(lost[None], truth[None]).metrics["block_not_found"] == pytest.approx(0.2)
+    assert sorted(seen) == [1, 5], "nor is a prediction read again to say whether it shows a block"
     torch.testing.assert_close(values, reward.metric(predicted, truth.expand(4, 1, 3, 64, 64)))
 
 

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from rlvr_world_hf.worlds.pusht import rigidity_rewards
+from rlvr_world_hf.worlds.pusht.pose import read_pose
 from rlvr_world_hf.worlds.pusht.rigidity_rewards import TOLERANCE, RigidityReward, block_violation
 from rlvr_world_hf.worlds.pusht.simulator import collect_episode
 from tests.worlds.pusht.test_pose_rewards import BLOCK, draw
@@ -43,6 +45,14 @@ def test_what_cannot_be_is_seen() -> None:
     assert min(values.values()) > TOLERANCE, values
 
 
+def test_a_frame_of_the_blocks_colour_costs_from_where_no_wall_stands(recorded: torch.Tensor) -> None:
+    for width, violation in ((1, block_violation(recorded[:8])), (2, torch.ones(8)), (3, torch.ones(8))):
+        framed = BLOCK.expand(8, 3, 64, 64).clone()
+        inside = slice(width, 64 - width)
+        framed[..., inside, inside] = recorded[:8, :, inside, inside]
+        torch.testing.assert_close(block_violation(framed), violation)
+
+
 @pytest.mark.parametrize("place", [(0.5, 0.5, 0.0), (0.3, 0.62, 77.0), (0.7, 0.4, -160.0)])
 def test_a_whole_block_may_be_anywhere_and_the_agent_may_hide_it(place: tuple[float, float, float]) -> None:
     x, y, degrees = place
@@ -54,6 +64,19 @@ def test_it_reads_no_reference_and_says_that_it_should_not_be_alone() -> None:
     whole, none = draw(0.4, 0.4, 30)[None], torch.ones(1, 3, 64, 64)
     assert RigidityReward()(predicted=[whole, whole, none], reference=[whole, none, none]) == [0, 0, -1]
     assert "BlockPoseReward" in RigidityReward.alone
+
+
+def test_a_prediction_is_read_once_for_what_is_diagnosed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = torch.stack([draw(0.4, 0.4, 30), torch.ones(3, 64, 64)])
+    reference, read = torch.ones(1, 2, 3, 64, 64), []
+    expected = RigidityReward().diagnose(frames[None], reference)["rigidity_violation"].mean().item()
+    monkeypatch.setattr(
+        rigidity_rewards, "read_pose", lambda states: read.append(states[..., 0, 0, 0].numel()) or read_pose(states)
+    )
+    scores = RigidityReward().score_groups(frames[None, None].expand(1, 3, -1, -1, -1, -1), reference)
+    assert read == [3 * 2]
+    assert scores.metrics == {"parse_failure": 0.0, "rigidity_violation": expected} and expected == 0.5
+    assert scores.steps[0].tolist() == [[0.0, -1.0]] * 3
 
 
 def test_the_tolerance_is_part_of_the_name_and_in_range() -> None:

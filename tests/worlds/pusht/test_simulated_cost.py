@@ -41,4 +41,6 @@ def test_a_cost_that_asks_what_was_done_is_given_the_actions() -> None:
 
     world = recorded(0, "absolute")
     moves = torch.full((2, 1, 2), 200.0)
-    assert SimulatedCost(world, Obedience(), lambda moves: moves + 1)(moves).tolist() == [402.0, 402.0]
+    turned: list[torch.Tensor] = []
+    objective = SimulatedCost(world, Obedience(), lambda moves: turned.append(moves) or moves + 1)
+    assert objective(moves).tolist() == [402.0, 402.0] and len(turned) == 1

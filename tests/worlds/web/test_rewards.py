@@ -105,4 +105,6 @@ def test_the_cost_belongs_to_parity():
 
 def test_survives_pickling():
     reward = pickle.loads(pickle.dumps(PageChangeReward(parity=True, matching_cost=10_000)))
+    assert reward.name == "page_change_f1_official_10000"
+    assert PageChangeReward(parity=True).name == "page_change_f1_official"
     assert reward(completions=["New items:\nx"], ground_truth=["New items:\ny"]) == [1.0]
