@@ -166,6 +166,14 @@ def test_one_of_several_processes_says_it(rank, lines, monkeypatch, capsys):
     assert len(said.splitlines()) == lines and (not said or said.endswith("Go on with the same launch.\n"))
 
 
+def test_a_build_of_torch_that_knows_of_no_other_processes_is_interrupted_as_any(monkeypatch, capsys):
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    monkeypatch.delattr(torch.distributed, "is_initialized")
+    monkeypatch.setattr(cli, "_named_recipe_of", interrupted())
+    assert cli.main(["run", "pusht/debug"]) == 130
+    assert capsys.readouterr().err.endswith("Go on with `rlvr-world run pusht/debug`.\n")
+
+
 def test_a_command_interrupted_before_its_work_ends_without_a_traceback(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_named_recipe_of", interrupted())
     assert cli.main(["run", "pusht/debug"]) == 130
