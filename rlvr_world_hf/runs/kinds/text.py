@@ -9,11 +9,12 @@ may have `lexicon(**keys)`: texts with the words that the world can have, whethe
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ from ..language_models import check_start, check_tokenizer, find_language_model,
 from ..named_parts import build_rewards, named_setting
 from ..precision import weights_dtype
 from ..progress import cached, fingerprint, write_json
-from ..stage import StageRun, checkpoint_folder, find_stage, stage_folder
+from ..stage import StageRun, checkpoint_folder, stage_folder
 from ..world import world_module, world_source
 from .kind import SPLITS, LikelihoodParts, WorldKind
 
@@ -275,7 +276,7 @@ class TextKind(WorldKind):
         made_from = {
             "tokenizer": self.tokenizer_source(),
             "model": self.start_identity(),
-            "texts": find_stage("collect").fingerprint(self.recipe),
+            "texts": self._texts_identity,
             "lexicon": fingerprint({"texts": self.lexicon()}),
             "revision": TRIMMING,
         }
@@ -296,6 +297,15 @@ class TextKind(WorldKind):
             write_json(folder / VOCABULARY, {"tokens": len(kept), "tokens_before": size, "texts": fallback})
 
         return cached("language_models", fingerprint(made_from), build)
+
+    @cached_property
+    def _texts_identity(self) -> str:
+        """Changes with the prompts and answers of any split: what was collected, and how a version writes it."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            for row in self.stored(split).select_columns(["prompt", "completion"]):
+                digest.update(json.dumps([split, row["prompt"], row["completion"]]).encode())
+        return digest.hexdigest()[:16]
 
     def texts(self, split: str, processor: LanguageWorldModelProcessor) -> Iterator[str]:
         """Prompts, as the model sees them, and answers of a split."""

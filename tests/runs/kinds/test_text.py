@@ -279,6 +279,23 @@ def test_examples_are_shown_to_it_where_the_checkpoints_are(
     assert met == ["meta"]
 
 
+def test_a_vocabulary_is_cut_anew_where_texts_are_written_in_another_way(
+    language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a later version's `PROMPT_TEMPLATE`, with all settings as before."""
+    start = {"pretrain.start_from": str(language_model), "tokenizer.source": str(language_model)}
+    recipe = small_text_recipe(tmp_path / "run", **start, **{"pretrain.trim_vocabulary": True})
+    monkeypatch.setattr(text_kind, "cached", lambda kind, name, build: Path(name))
+
+    def name_of(template: str, answer: str = "open") -> Path:
+        kind, row = kind_of(recipe), {"prompt": template.format("shut"), "completion": answer, "group": "g"}
+        monkeypatch.setattr(kind, "stored", lambda split: datasets.Dataset.from_list([row]))
+        return kind.trimmed()
+
+    assert name_of("{}\n> open\n") == name_of("{}\n> open\n")
+    assert len({name_of("{}\n> open\n"), name_of("state: {}\n> open\n"), name_of("{}\n> open\n", "shut")}) == 3
+
+
 def test_training_starts_from_a_language_model_of_the_hub(hub: Any, language_model: Path, tmp_path: Path) -> None:
     hub.repositories["model", "someone/language"] = Repository()
     files = {file.name: file.read_bytes() for file in language_model.iterdir()}
