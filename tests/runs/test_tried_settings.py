@@ -15,12 +15,14 @@ from rlvr_world_hf.runs.locations import recipe_names, recipe_path
 from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run
 from rlvr_world_hf.runs.stage import find_stage, needed_stages, try_stages
+from rlvr_world_hf.runs.stages.grpo import make_config
 from tests.local_hub import Repository
 from tests.rewards.small_models import inverse_folder
 
 
 MAE = "rlvr_world_hf.rewards.MAEReward"
 ENERGY = "rlvr_world_hf.rewards.EnergyScoreReward"
+OF_GROUPS = {"grpo.rewards": [{"path": ENERGY}], "grpo.scale_rewards": "none"}
 
 
 class OtherF1Reward(FactF1Reward):
@@ -68,6 +70,10 @@ OF_FRAMES: list[tuple[dict[str, Any], str]] = [
     # grpo
     ({"grpo.num_generations": 1}, "grpo: WorldModelGRPOConfig refuses the settings: .*at least 2 generations"),
     ({"grpo.num_generations": 3}, "grpo: .*divisible by num_generations"),
+    (
+        {**OF_GROUPS, "grpo.eval_strategy": "steps", "grpo.num_generations_eval": 1},
+        "grpo: .*`energy_score` .*expected `num_generations_eval` of at least 3, got 1",
+    ),
     ({"grpo.credit": "to_go"}, "grpo: .*Expected `credit` to be 'completion' or 'reward_to_go'"),
     ({"grpo.min_p": 0.1}, "grpo: .*`min_p=0.1` has no meaning"),
     ({"grpo.rewards": [{"path": "rlvr_world_hf.rewards.MAERewrd"}]}, "grpo.rewards: expected `path`.*MAERewrd"),
@@ -199,6 +205,18 @@ def all_sources(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         os.symlink(inverse_folder(), tmp_path / "outputs" / name)
     monkeypatch.setattr("rlvr_world_hf.rewards.features.find_backbone", Path)  # the extra `perceptual`
     monkeypatch.setattr("rlvr_world_hf.runs.language_models._refuse_missing", lambda *_: None)  # the extra `gemma`
+
+
+def test_rewards_of_groups_go_with_likeliest_predictions_as_evaluations(tmp_path: Path) -> None:
+    """As in most recipes; `measured_windows` are no rollouts, and have no groups."""
+    recipe = load_recipe(
+        "pusht/debug", overrides={"output_dir": str(tmp_path), **OF_GROUPS, "grpo.num_generations": 4}
+    )
+    try_stages(recipe, ["grpo"])
+    settings = find_stage("grpo").read(recipe)
+    assert settings.measured_windows and not settings.asks_for_evaluations
+    config = make_config(recipe, settings, [1.0], "cpu")
+    assert config.eval_strategy == "steps" and config.num_generations_eval is None
 
 
 @pytest.mark.usefixtures("all_sources")
