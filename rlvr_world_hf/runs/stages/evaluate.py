@@ -23,7 +23,6 @@ from ..recipe import Recipe
 from ..stage import StageRun, checkpoint_folder, stage
 from ..world import is_text
 from .grpo import grpo
-from .pretrain import pretrain
 
 
 REVISION = 1
@@ -109,11 +108,8 @@ def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
     refuse_unknown(settings.best_sampling, CHECKPOINTS, where="evaluate.best_sampling")
     for row, place in settings.further_rows.items():
         check_world_model(place, where=f"evaluate.further_rows.{row}")
-    if settings.few_shot and not (is_text(recipe) and pretrain.read(recipe).start_from):
-        raise ValueError(
-            f"evaluate.few_shot: expected 0 without a language model that pretrain.start_from names, got "
-            f"{settings.few_shot}; leave it out."
-        )
+    if settings.few_shot:
+        kind.try_few_shot(settings.few_shot)
     if settings.choose_by:
         refuse_unknown([settings.choose_by], [metric.name for metric in measured], where="evaluate.choose_by")
 
