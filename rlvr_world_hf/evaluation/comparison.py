@@ -92,7 +92,7 @@ def evaluate(
 
     Raises:
         `ValueError`: If there are no rows or checkpoints, a rewarded metric or `choose_by` is not among the metrics,
-        or two different ones of these have one name.
+        two different ones of these have one name, or one compares predictions and there is one a row and seed.
 
     Example:
 
@@ -118,6 +118,7 @@ def evaluate(
     rewarded_names = [reward if isinstance(reward, str) else reward.name for reward in rewarded]
     choose_by = (best_sampling and best_sampling.choose_by) or next(iter(rewarded_names), None)
     _refuse_impossible(checkpoints, rows, metrics, [*rewarded_names, *filter(None, [choose_by])])
+    draws.refuse_for(metrics)
     measure_rows = partial(
         measure_predictor,
         metrics=metrics,
@@ -275,6 +276,9 @@ def measure_predictor(
     """
     Measure one predictor on all rows, a batch at a time; only numbers are kept.
 
+    A metric of groups, such as the energy score, compares the predictions of a row that are of one seed, so that its
+    values are as many as there are seeds, and their spread is that of a score.
+
     Args:
         predict (`Callable[[RowBatch], Predictions]`):
             Gives `len(sampling_seeds) * num_samples` predictions a row, or one that stands for all of them.
@@ -314,7 +318,7 @@ def measure_predictor(
         disable=None if share.is_first and shows_progress else True,
     ) as bar:
         for batch in bar:
-            values = measure(predict(batch), batch, metrics)
+            values = measure(predict(batch), batch, metrics, group_size=num_samples)
             # A yardstick's single prediction stands for every seed and sample.
             measured.append({name: value.expand(-1, predictions_a_row).cpu() for name, value in values.items()})
             if watched in values:

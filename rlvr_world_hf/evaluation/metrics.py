@@ -101,7 +101,13 @@ def metrics_of_processor(processor: Any, *, rewarded: Sequence[VerifiableReward 
     return metrics
 
 
-def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[VerifiableReward]) -> dict[str, torch.Tensor]:
+def measure(
+    predictions: Predictions,
+    batch: RowBatch,
+    metrics: Sequence[VerifiableReward],
+    *,
+    group_size: int | None = None,
+) -> dict[str, torch.Tensor]:
     """
     Measure each prediction: the mean over the recorded steps of its horizon.
 
@@ -112,6 +118,8 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
             The rows.
         metrics (`Sequence[VerifiableReward]`):
             What to measure.
+        group_size (`int`, *optional*):
+            Predictions of a row that a metric of groups compares, one group after another; all of them by default.
 
     Returns:
         `dict[str, torch.Tensor]`: for each metric, what its `diagnose` reports, and each of `RATES`, a float tensor of
@@ -142,7 +150,7 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
         if metric.name in RATES:  # as of a `RepetitionReward`: measured below
             continue
         if metric.needs_group:
-            values[metric.name] = rearrange(_beside_each_other(metric, predictions, batch), "b j -> (b j)")
+            values[metric.name] = _beside_each_other(metric, predictions, batch, group_size or count)
             continue
         predicted, reference, context = second if metric.reads == "sensors" else first
         done = {"actions": repeat(batch.actions, "b l a -> (b j) l a", j=count)} if metric.needs_actions else {}
@@ -217,13 +225,19 @@ def _both_compared(predictions: Predictions, batch: RowBatch) -> tuple[Compared,
     return first, _compared(predictions.predicted_states, batch.reference_states, batch.context_states)
 
 
-def _beside_each_other(metric: VerifiableReward, predictions: Predictions, batch: RowBatch) -> torch.Tensor:
-    """Values `(B, J)` of a metric that compares the predictions of a row with each other."""
-    every, recorded, given = _read_by(metric, predictions, batch)
-    rows = zip(every, predictions.readable.tolist(), strict=True)
-    groups = [[state if read else None for state, read in zip(*row, strict=True)] for row in rows]
-    done = {"actions": batch.actions} if metric.needs_actions else {}
-    return metric.metric_of_groups(groups, recorded, reference_mask=batch.reference_mask, context=given, **done)
+def _beside_each_other(metric: VerifiableReward, predictions: Predictions, batch: RowBatch, size: int) -> torch.Tensor:
+    """Values `(B J,)` of a metric that compares predictions of a row with each other, so many at a time."""
+    every, *of_rows = _read_by(metric, predictions, batch)
+    count = predictions.readable.shape[1]
+    size = min(size, count)  # a single prediction stands for all
+    states, is_read = (rearrange(part, "b (g n) ... -> (b g) n ...", n=size) for part in (every, predictions.readable))
+    pairs = zip(states, is_read.tolist(), strict=True)
+    groups = [[state if read else None for state, read in zip(*group, strict=True)] for group in pairs]
+    recorded, given, mask, actions = (
+        repeat(part, "b ... -> (b g) ...", g=count // size) for part in (*of_rows, batch.reference_mask, batch.actions)
+    )
+    done = {"actions": actions} if metric.needs_actions else {}
+    return metric.metric_of_groups(groups, recorded, reference_mask=mask, context=given, **done).flatten()
 
 
 def _read_by(metric: VerifiableReward, predictions: Predictions, batch: RowBatch) -> Compared:

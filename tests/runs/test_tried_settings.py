@@ -97,6 +97,10 @@ OF_FRAMES: list[tuple[dict[str, Any], str]] = [
         {"evaluate.metrics": [{"path": ENERGY, "scale": 0.1234}, {"path": ENERGY, "scale": 0.1233}]},
         r"two of the name `energy_score_scale_0.123`.*Reward\(scale=0.1234\) and EnergyScoreReward\(scale=0.1233\)",
     ),
+    (
+        {"evaluate.metrics": [{"path": ENERGY}], "evaluate.num_samples": 1},
+        "evaluate.num_samples: expected 2 or more for `energy_score`, .*got 1",
+    ),
     ({"evaluate.best_sampling": ["bsae"]}, "evaluate.best_sampling: .*got 'bsae'; did you mean 'base'"),
     ({"evaluate.choose_by": "maee"}, "evaluate.choose_by: expected names among mae, .*got 'maee'; did you mean 'mae'"),
     ({"evaluate.validation_windows": 0}, "evaluate.validation_windows: expected 1 or more, got 0"),
