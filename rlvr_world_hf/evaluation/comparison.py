@@ -233,6 +233,9 @@ def measure_checkpoint(
     """
     Measure a checkpoint's likeliest predictions of some rows, without a record: what a training looks at meanwhile.
 
+    Metrics that compare several predictions, such as the energy score, are left out: of one alone they would be a
+    distance under the name of a score.
+
     Args:
         model (`PreTrainedModel`):
             Checkpoint, on any device.
@@ -251,6 +254,7 @@ def measure_checkpoint(
         `dict[str, float]`: metric, and each of its diagnoses -> mean over the rows.
     """
     every = _with_rewards([*metrics_of_processor(processor, rewarded=[*rewarded, *metrics]), *metrics], rewarded)
+    every = [metric for metric in every if not metric.needs_group]
     predict = _checkpoint_predictor(model, processor, Sampling(temperature=0.0), (0,), 1)
     measured = measure_predictor(
         predict, rows, metrics=every, batch_size=batch_size, device=model.device, shows_progress=False

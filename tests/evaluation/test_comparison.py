@@ -89,6 +89,9 @@ def test_one_checkpoint_is_measured_as_in_the_table():
         rewards = [PSNRReward(), MAEReward(pixels="moving")]
         found = measure_checkpoint(tiny_model(PROCESSOR, seed=seed), PROCESSOR, ROWS, rewarded=rewards)
         assert found == {metric: value["mean"] for metric, value in table[name].items()}
+        of_groups = {"metrics": [EnergyScoreReward()], "rewarded": [*rewards, EnergyScoreReward()]}
+        beside = measure_checkpoint(tiny_model(PROCESSOR, seed=seed), PROCESSOR, ROWS, **of_groups)
+        assert beside == found, "of one prediction alone it would be a distance"
     assert table["base"]["mae"]["mean"] != table["rlvr"]["mae"]["mean"]
 
 

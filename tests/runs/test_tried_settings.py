@@ -74,6 +74,14 @@ OF_FRAMES: list[tuple[dict[str, Any], str]] = [
         {**OF_GROUPS, "grpo.eval_strategy": "steps", "grpo.num_generations_eval": 1},
         "grpo: .*`energy_score` .*expected `num_generations_eval` of at least 3, got 1",
     ),
+    (
+        {**OF_GROUPS, "grpo.num_generations": 4, "grpo.choose_by": "energy_score"},
+        "grpo.choose_by: expected a metric of one prediction, got 'energy_score', which compares several",
+    ),
+    (
+        {"evaluate.metrics": [{"path": ENERGY}], "evaluate.num_samples": 2, "pretrain.choose_by": "energy_score"},
+        "pretrain.choose_by: expected a metric of one prediction, got 'energy_score'.*leave it at 'loss'",
+    ),
     ({"grpo.credit": "to_go"}, "grpo: .*Expected `credit` to be 'completion' or 'reward_to_go'"),
     ({"grpo.min_p": 0.1}, "grpo: .*`min_p=0.1` has no meaning"),
     ({"grpo.rewards": [{"path": "rlvr_world_hf.rewards.MAERewrd"}]}, "grpo.rewards: expected `path`.*MAERewrd"),
