@@ -294,10 +294,10 @@ def evaluate_answers(folder: Path) -> None:
 def nats_per_answer(folder: Path, count: int) -> float:
     """That of so many answers, each of another length, by a model that knows nothing."""
     processor = LanguageWorldModelProcessor(text_tokenizer())
-    columns = {"prompt": ["> open\n"] * count, "completion": ["open " * (number + 1) for number in range(count)]}
-    tokens = tokenize_transitions(Dataset.from_dict(columns), processor, max_length=128)
+    columns = {"prompt": ["> open\n"] * count, "completion": ["open " * (number + 1) ** 2 for number in range(count)]}
+    tokens = tokenize_transitions(Dataset.from_dict(columns), processor, max_length=256)
     arguments = {"per_device_eval_batch_size": 2, "disable_tqdm": True, "report_to": "none", "save_strategy": "no"}
-    settings = FinetuningConfig(str(folder), bf16=False, **OF_TEXT | arguments)
+    settings = FinetuningConfig(str(folder), use_cpu=True, bf16=False, **OF_TEXT | arguments)
     model = tiny_language_model(processor.tokenizer)
     trainer = AnswerTrainer(
         model, settings, train_dataset=tokens, eval_dataset=tokens, processing_class=processor.tokenizer
