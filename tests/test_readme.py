@@ -82,7 +82,7 @@ def test_own_reward_rewards(repository: Path) -> None:
 
 
 def test_every_example_is_tested(repository: Path) -> None:
-    assert {path.stem for path in (repository / "examples").glob("*.py")} == {"predict", "plan", "own_reward"}
+    assert {path.stem for path in (repository / "examples").glob("*.py")} == {"predict", "plan", "plan_swm", "own_reward"}
 
 
 def test_table_is_that_of_the_committed_results(repository: Path, readme: str) -> None:
