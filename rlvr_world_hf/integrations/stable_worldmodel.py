@@ -43,7 +43,7 @@ def _on_collision(space: pymunk.Space, first: int, second: int, *, post_solve: C
 
 # Its worlds are written for pymunk 7.
 if not hasattr(pymunk.Space, "on_collision"):
-    pymunk.Space.on_collision = _on_collision
+    pymunk.Space.on_collision = _on_collision  # type: ignore[attr-defined]
 
 
 class WorldModelCost:
