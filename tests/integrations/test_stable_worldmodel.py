@@ -296,6 +296,47 @@ def test_later_episodes_are_planned_like_the_first(swm: Any, ours: Any) -> None:
         assert np.array_equal(first["pixels"][:, 0], first["pixels"][:, 1]), "an episode before shows"
 
 
+class Recorded:
+    """A data set of one episode in which nothing happens but that its last moment is at the goal."""
+
+    column_names = ("pixels", "proprio", "state", "action", "id", "step_idx")
+
+    def load_chunk(self, episodes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> list[dict[str, Any]]:
+        (first,), (end,), moments = starts, ends, []
+        recording = Recording(0, image_size=512, frame_interval=0.5)
+        for step in range(first, end):
+            state = GOAL if step == end - 1 else START
+            set_state(recording.world, state)
+            values = {"proprio": state[[0, 1, 5, 6]], "state": state, "action": np.zeros(2), "id": [99.0]}
+            moments.append({"pixels": recording.frame(), **values, "step_idx": [step]})
+        stacked = {name: np.stack([moment[name] for moment in moments]) for name in self.column_names}
+        flat = {name: values[:, 0] if name in ("id", "step_idx") else values for name, values in stacked.items()}
+        return [{name: torch.from_numpy(values) for name, values in flat.items()}]
+
+
+def test_starts_and_goals_of_a_data_set(swm: Any, ours: Any) -> None:
+    policy = make_policy(swm, ours, make_pipeline(is_told_agent=True))
+    calls = [
+        {"method": "_set_state", "args": {"state": {"value": "state"}}},
+        {"method": "_set_goal_state", "args": {"goal_state": {"value": "goal_state"}}},
+    ]
+    result = make_world(swm, policy, decisions=9).evaluate(
+        dataset=Recorded(), episodes_idx=[0], start_steps=[3], goal_offset=25, eval_budget=2 * BLOCK, callables=calls
+    )
+    assert result["success_rate"] == 0
+    recording = Recording(0, image_size=512, frame_interval=0.5)
+    set_state(recording.world, START)
+    start = recording.frame().transpose(1, 2, 0)
+    set_state(recording.world, GOAL)
+    asked = policy.policy.solver.asked
+    assert len(asked) == 2
+    for info in asked:
+        assert np.array_equal(info["pixels"][0, 0], start) and np.allclose(info["proprio"][0, 0, :2], START[:2])
+        assert np.array_equal(info["goal"][0, 0], recording.frame().transpose(1, 2, 0))
+        assert np.allclose(info["goal_proprio"][0, 0, :2], GOAL[:2])
+    assert np.array_equal(asked[0]["pixels"][0, 1], start) and not np.array_equal(asked[1]["pixels"][0, 1], start)
+
+
 class TheirSolver:
     """A planner of ours that decides as their cross-entropy method, draw for draw."""
 
