@@ -6,7 +6,7 @@ import torch
 
 from rlvr_world_hf.data.episode import Episode
 from rlvr_world_hf.worlds.pusht.agent import locate_agent
-from rlvr_world_hf.worlds.pusht.law import follow_actions
+from rlvr_world_hf.worlds.pusht.law import follow_actions, way_matrix
 from rlvr_world_hf.worlds.pusht.policies import MARGIN, WORLD_SIZE
 from rlvr_world_hf.worlds.pusht.simulator import (
     Recording,
@@ -257,5 +257,6 @@ def test_a_processor_is_told_law_and_range() -> None:
         "action_law": "relative",
         "action_low": [-1.0] * 10,
         "action_high": [1.0] * 10,
+        "action_matrix": way_matrix(5),
     }
     assert processor_settings(action_law="absolute", exploration=0.5) == {"action_law": "absolute"}
