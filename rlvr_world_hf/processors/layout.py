@@ -51,7 +51,8 @@ class TokenLayout:
 
     Raises:
         ValueError: for a size below 1 or a negative `action_dims`, `observed_steps` or `context_frames`; for context
-            codes without context frames, for steps without frames and sensors, and for a prompt without any step.
+            codes without context frames, for steps without frames and sensors, for `sensors_first` without sensors,
+            and for a prompt without any step.
 
     Example:
         The official multi-step recipe on RT-1, seven steps after the context frame and one observed step:
@@ -117,6 +118,8 @@ class TokenLayout:
             least = 0 if name in may_be_zero else 1
             if min(value if isinstance(value, tuple) else (value,)) < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value}; give the codec's or recipe's size.")
+        if self.sensors_first and not self.sensor_dims:
+            raise ValueError("`sensors_first` must be False without sensors, got True; leave it out.")
         if not self.context_frames + self.observed_steps:
             raise ValueError(
                 "`observed_steps` must be at least 1 where there are no context frames, got 0; give the history's "

@@ -153,7 +153,7 @@ class VideoWorldModelProcessor(StepBlockProcessor):
             observed_steps=observed_steps,
             sensor_dims=len(state_low or ()),
             sensor_bins=sensor_bins if state_low else 0,
-            sensors_first=bool(state_low) and sensors_first,
+            sensors_first=sensors_first,
         )
         beside: dict[str, Any] = {"state_low": state_low, "state_high": state_high, "action_law": action_law}
         beside["action_matrix"] = action_matrix

@@ -185,6 +185,11 @@ def test_a_layout_without_sensors_says_nothing_of_them() -> None:
     assert make_layout().action_offset == make_layout().sensor_offset == 90
 
 
+def test_what_is_not_there_cannot_come_first() -> None:
+    with pytest.raises(ValueError, match="`sensors_first` must be False without sensors"):
+        make_layout(sensors_first=True)
+
+
 def test_sensors_need_no_frames_but_steps() -> None:
     none = {"context_codebook_size": 0, "dynamics_codebook_size": 0, "context_grid": (0, 0), "dynamics_grid": (0, 0)}
     layout = make_layout(**none, context_frames=0, observed_steps=2, sensor_dims=3, sensor_bins=10)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +23,19 @@ from tests.small_runs import SMALL, small_recipe
 RELATIVE = {"collect.action_law": "relative", "collect.policies": {"scripted": 1, "smooth": 1}}
 
 
-def test_frames_and_relative_actions_go_through_all_stages_and_are_played(cache: Path, tmp_path: Path) -> None:
-    recipe = small_recipe(tmp_path / "run", **RELATIVE)
+TOLD_AGENT = {
+    "pretrain.sensor_bins": 16,
+    "pretrain.sensors_first": True,
+    "pretrain.structured_start": True,
+    "pretrain.shared_learning": True,  # control goes on with its optimizer
+}
+
+
+@pytest.mark.parametrize("further", [{}, TOLD_AGENT], ids=["frames", "told agent"])
+def test_relative_actions_go_through_all_stages_and_are_played(
+    further: dict[str, Any], cache: Path, tmp_path: Path
+) -> None:
+    recipe = small_recipe(tmp_path / "run", **RELATIVE, **further)
     run_stages(recipe, recipe.sections)
     episodes = kind_of(recipe).stored("train")
     assert {policy_of(episode.episode_id) for episode in episodes} <= {"scripted", "smooth"}
@@ -31,7 +43,9 @@ def test_frames_and_relative_actions_go_through_all_stages_and_are_played(cache:
     assert saved["action_law"] == "relative" and saved["layout"]["action_dims"] == 10
     assert saved["action_low"] == [-1.0] * 10 and saved["action_high"] == [1.0] * 10
     pipeline = WorldModelPipeline.from_pretrained(recipe.output_dir / "rlvr")
-    assert PushTForm.of(pipeline.processor).action_law == "relative"
+    form = PushTForm.of(pipeline.processor)
+    assert form.action_law == "relative" and form.is_told_agent == bool(further)
+    assert pipeline.processor.layout.sensors_first == bool(further) and pipeline.processor.action_matrix is not None
     world = PredictedWorld(pipeline, [5_000_000])
     world.act(np.full((1, 10), 0.5))
     assert world.env.single_action_space.shape == (10,) and world.frames().shape == (1, 3, 16, 16)

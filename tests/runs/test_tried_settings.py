@@ -53,6 +53,7 @@ OF_FRAMES: list[tuple[dict[str, Any], str]] = [
     ({"pretrain.num_hidden_layers": 0}, "pretrain.num_hidden_layers: expected 1 or more, got 0"),
     ({"pretrain.action_bins": 0}, "pretrain.action_bins: expected 1 or more, got 0"),
     ({"pretrain.sensor_bins": -1}, "pretrain.sensor_bins: expected 0 or more, got -1"),
+    ({"pretrain.sensors_first": True}, "pretrain.sensors_first: expected false where no states are predicted"),
     ({"windows.context_frames": 0}, "pretrain: a policy of these sizes cannot be built: .*`observed_steps`"),
     ({"pretrain.batch_size": 0}, "pretrain.batch_size: expected 1 or more, got 0"),
     ({"pretrain.learning_rate": float("nan")}, "pretrain.learning_rate: expected a finite number"),
@@ -236,7 +237,7 @@ def test_rewards_of_groups_go_with_likeliest_predictions_as_evaluations(tmp_path
 def test_settings_of_shipped_recipes_can_be_used(name: str) -> None:
     recipe = load_recipe(name)
     # Bases are for their pretraining: a schedule that ends leaves no place for control, and `run` says so.
-    stages = ["pretrain"] if name in ("pusht/base", "pusht/large") else [*recipe.sections]
+    stages = ["pretrain"] if name in ("pusht/base", "pusht/base_relative", "pusht/large") else [*recipe.sections]
     for stage in map(find_stage, needed_stages(stages)):
         if stage.tries is not None:  # not `try_settings`: the data of most worlds are not here
             stage.tries(recipe, stage.read(recipe))

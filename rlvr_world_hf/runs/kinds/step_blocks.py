@@ -451,7 +451,7 @@ class StepBlockKind(WorldKind):
             "codec": weights_identity(processor.codec) if settings.start_from else self.codec_identity(),
             "layout": processor.layout.to_dict(),
             "actions": [processor.action_low, processor.action_high],
-            # In bfloat16 up to a fifth of the codes differ, and prompts of evaluation and pipeline are in float32.
+            # In bfloat16 an eighth of the codes differed, and prompts of evaluation and pipeline are in float32.
             "bf16": False,
         }
         if processor.action_matrix is not None:

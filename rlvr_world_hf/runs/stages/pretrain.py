@@ -102,6 +102,11 @@ class PretrainSettings:
         sizes = [name for name in self.policy_sizes() if name != "tie_word_embeddings"]
         counts = ("action_bins", "eval_steps", "batch_size", "max_length", "lora_alpha")
         refuse_below({**least, **dict.fromkeys([*sizes, *counts], 1)}, self, where="pretrain")
+        if self.sensors_first and not self.sensor_bins:
+            raise ValueError(
+                "pretrain.sensors_first: expected false where no states are predicted, got true; give "
+                "`pretrain.sensor_bins`, or leave it out."
+            )
 
     def adapter(self) -> Any:
         """The `peft.LoraConfig` of the adapter; `None` without one."""
