@@ -142,8 +142,8 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
             values[metric.name] = rearrange(_beside_each_other(metric, predictions, batch), "b j -> (b j)")
             continue
         predicted, reference, context = second if metric.reads == "sensors" else first
-        done = {"actions": repeat(batch.actions, "b l a -> (b j) l a", j=count)} if metric.needs_actions else {}
-        value = metric.metric(predicted, reference, reference_mask=recorded, context=context, **done)
+        further = _further(metric, batch, count)
+        value = metric.metric(predicted, reference, reference_mask=recorded, context=context, **further)
         values[metric.name] = value.where(readable, metric.floor)
         for name, steps in metric.diagnose(predicted, reference).items():
             values[name] = mean_over_steps(steps, recorded).where(readable, torch.nan)
@@ -191,8 +191,7 @@ def measure_steps(
     values = {}
     for metric in metrics:
         predicted, reference, context = second if metric.reads == "sensors" else first
-        done = {"actions": repeat(batch.actions, "b l a -> (b j) l a", j=count)} if metric.needs_actions else {}
-        values[metric.name] = metric.measure(predicted, reference, context=context, **done)
+        values[metric.name] = metric.measure(predicted, reference, context=context, **_further(metric, batch, count))
         values |= metric.diagnose(predicted, reference)
     states = torch.cat([first[2][:, -1:], first[0]], dim=1)
     values["repetition_rate"] = repeated_steps(states, tolerance=batch.tolerance).float()
@@ -219,8 +218,19 @@ def _beside_each_other(metric: VerifiableReward, predictions: Predictions, batch
     )
     rows = zip(every, predictions.readable.tolist(), strict=True)
     groups = [[state if read else None for state, read in zip(*row, strict=True)] for row in rows]
-    done = {"actions": batch.actions} if metric.needs_actions else {}
-    return metric.metric_of_groups(groups, recorded, reference_mask=batch.reference_mask, context=given, **done)
+    further = _further(metric, batch, 1)
+    return metric.metric_of_groups(groups, recorded, reference_mask=batch.reference_mask, context=given, **further)
+
+
+def _further(metric: VerifiableReward, batch: RowBatch, count: int) -> dict[str, Any]:
+    """What a metric needs beside states, of each of `count` predictions of a row."""
+    further: dict[str, Any] = {}
+    if metric.needs_actions:
+        further["actions"] = repeat(batch.actions, "b l a -> (b j) l a", j=count)
+    if metric.needs_place:
+        places = batch.places
+        further["places"] = None if places is None else [place for place in places for _ in range(count)]
+    return further
 
 
 def _compared(predicted: torch.Tensor, reference: torch.Tensor | None, context: torch.Tensor | None) -> Compared:

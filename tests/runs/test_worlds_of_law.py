@@ -1,0 +1,58 @@
+"""PushT with noise that no model is told, and Pendulum in frames, through all stages in one command."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.rewards import load_inverse_model
+from rlvr_world_hf.runs.kinds import kind_of
+from rlvr_world_hf.runs.recipe import load_recipe
+from rlvr_world_hf.runs.run import run
+from rlvr_world_hf.runs.stages.collect import collect
+from tests.small_runs import SMALL
+
+
+def test_a_world_of_noise_goes_through_all_stages_and_its_law_is_measured(cache: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("pusht/noisy_debug", overrides={**SMALL, "output_dir": str(tmp_path / "run")})
+    run(recipe)
+    results = read_results(recipe.output_dir / "results.json")
+    assert results["rewarded"] == ["energy_score"]
+    for name in ("law_distance", "law_distance_sensors"):
+        assert not results["higher_is_better"][name]
+        measured = {row: values[name]["mean"] for row, values in results["rows"].items()}
+        assert {"copy_last", "tokenizer_floor", "base", "control", "rlvr"} <= measured.keys()
+        assert all(0 < value < 8 for value in measured.values()), measured
+    # Of one prediction, what happened: as far from the law as its own spread, and nearer than what stood still.
+    floor, still = (results["rows"][row]["law_distance_sensors"]["mean"] for row in ("tokenizer_floor", "copy_last"))
+    assert floor != still
+
+
+def test_noise_is_another_recording_and_none_is_the_one_there_was(tmp_path: Path) -> None:
+    def fingerprint(**keys: object) -> str:
+        return collect.fingerprint(load_recipe("pusht/debug", overrides={"output_dir": str(tmp_path), **keys}))
+
+    assert fingerprint() != fingerprint(**{"collect.action_noise": 20.0})
+
+
+def test_a_metric_of_other_noise_than_the_episodes_is_told_so(cache: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(
+        "pusht/noisy_debug", overrides={**SMALL, "output_dir": str(tmp_path / "run"), "collect.action_noise": 35.0}
+    )
+    with pytest.raises(ValueError, match="expected episodes recorded with `action_noise` 20"):
+        run(recipe)
+
+
+def test_pendulum_in_frames_goes_through_all_stages_and_its_torques_are_read(cache: Path, tmp_path: Path) -> None:
+    small = {**SMALL, "inverse.max_steps": 4, "inverse.eval_steps": 2}
+    recipe = load_recipe("pendulum/frames_debug", overrides={**small, "output_dir": str(tmp_path / "run")})
+    run(recipe)
+    assert (recipe.output_dir / "strip.gif").is_file()
+    results = read_results(recipe.output_dir / "results.json")
+    assert results["rewarded"] == ["mae"] and "psnr" in results["rows"]["rlvr"]
+    model = load_inverse_model(recipe.output_dir)
+    assert (model.config.given_frames, model.config.action_dims, model.config.image_size) == (2, 1, 16)
+    assert json.loads((recipe.output_dir / "inverse" / "results.json").read_text())["pairs"] > 0
+    episode = kind_of(recipe).stored("test")[0]
+    assert episode.frames.shape == (8, 3, 16, 16) and episode.states.shape == (8, 3)
