@@ -222,6 +222,38 @@ def _beside_each_other(metric: VerifiableReward, predictions: Predictions, batch
     return metric.metric_of_groups(groups, recorded, reference_mask=batch.reference_mask, context=given, **further)
 
 
+def predict_law(batch: RowBatch, *, metric: VerifiableReward, count: int) -> Predictions:
+    """
+    Predictions by the law of the world, of a metric that knows it.
+
+    Args:
+        batch (`RowBatch`):
+            Rows; of their reference, its form alone is read.
+        metric ([`VerifiableReward`]):
+            The metric, see [`VerifiableReward.draw_law`].
+        count (`int`):
+            Predictions of each row.
+
+    Returns:
+        `Predictions`: `count` of each row.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.worlds.chance_rewards import LawDistanceReward
+    >>> states, mask = torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.bool)
+    >>> given = dict(context=states, actions=torch.zeros(1, 2, 1), reference=states, reference_mask=mask)
+    >>> predict_law(RowBatch(indices=[0], **given), metric=LawDistanceReward(), count=8).predicted.shape
+    torch.Size([1, 8, 1, 2])
+
+    ```
+    """
+    given: dict[str, Any] = {"context": batch.context, "context_states": batch.context_states}
+    drawn = metric.draw_law(batch.reference, count=count, **given, **_further(metric, batch, 1))
+    readable = torch.ones(len(batch.indices), count, dtype=torch.bool, device=batch.reference.device)
+    return Predictions(readable=readable, **drawn)
+
+
 def _further(metric: VerifiableReward, batch: RowBatch, count: int) -> dict[str, Any]:
     """What a metric needs beside states, of each of `count` predictions of a row."""
     further: dict[str, Any] = {}

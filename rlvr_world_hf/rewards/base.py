@@ -283,6 +283,46 @@ class VerifiableReward(ABC):
         """
         return self.floor
 
+    def draw_law(
+        self,
+        reference: torch.Tensor,
+        *,
+        count: int,
+        context: torch.Tensor,
+        context_states: torch.Tensor | None = None,
+        **further: Any,
+    ) -> dict[str, torch.Tensor]:
+        """
+        Predictions as the law of the world has them, of a measure that knows it. A table that has such a measure has a
+        row of them: what a model that knew the law would get.
+
+        Args:
+            reference (`torch.Tensor` of shape `(B, S, 3, H, W)` or `(B, S, P)`):
+                What was recorded; its form alone is read.
+            count (`int`):
+                Predictions of each row.
+            context (`torch.Tensor` of shape `(B, K, 3, H, W)` or `(B, K, P)`):
+                What was given, of the same form.
+            context_states (`torch.Tensor` of shape `(B, K, P)`, *optional*):
+                States beside given frames, where there are any.
+            **further:
+                `actions` and `places`, where the reward needs them.
+
+        Returns:
+            `dict[str, torch.Tensor]`: `predicted` `(B, count, S, ...)`, in the form of the reference, and
+            `predicted_states` `(B, count, S, P)` where there are states beside frames. They are others than those that
+            predictions are measured against.
+
+        Raises:
+            NotImplementedError: of a reward that knows no law, as most.
+        """
+        raise NotImplementedError(f"`{self.name}` knows no law of a world to draw from.")
+
+    @property
+    def knows_law(self) -> bool:
+        """Whether it has a [`~VerifiableReward.draw_law`]."""
+        return type(self).draw_law is not VerifiableReward.draw_law
+
     def diagnose(self, predicted: torch.Tensor, reference: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Further metrics to report beside this one, each of shape `(B, S)`; none by default.

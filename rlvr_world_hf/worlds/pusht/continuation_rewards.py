@@ -35,6 +35,9 @@ UNSEEN = (0.5, 0.5, 1.0)
 NEAR = 2 / WORLD_SIZE
 """How far a thing may be from where the episode, played again, has it: what reading a frame leaves open."""
 
+SOME_SIZE = 64
+"""Pixels of a recording whose frames nobody asks for."""
+
 REMEMBERED = 4096
 """Situations whose continuations are kept, for the next checkpoint."""
 
@@ -147,20 +150,56 @@ class ContinuationDistanceReward(VerifiableReward):
         """See [`VerifiableReward.floor_of`]: that of predictions in the opposite corner, or worse."""
         return max([self.floor * math.sqrt(len(reference)), *beside])
 
+    def draw_law(
+        self,
+        reference: torch.Tensor,
+        *,
+        count: int,
+        context: torch.Tensor,
+        context_states: torch.Tensor | None = None,
+        **further: Any,
+    ) -> dict[str, torch.Tensor]:
+        """See [`VerifiableReward.draw_law`]: further continuations of each row."""
+        done = actions_between(further["actions"], reference.shape[1]).cpu().numpy()
+        is_drawn, beside = context.ndim == 5, context if context_states is None else context_states
+        settings = self._settings(context[0], beside[0])
+        found = [
+            continue_recording(
+                return_to_step(episode, start + context.shape[1] - 1, **settings),
+                actions,
+                samples=count,
+                first=self.samples,
+                frames=is_drawn,
+            )
+            for (episode, start), actions in zip(further["places"], done, strict=True)
+        ]
+        states = torch.from_numpy(np.stack([one.states for one in found])).to(reference)
+        if not is_drawn:
+            return {"predicted": states}
+        frames = torch.stack([_as_measured(one.frames) for one in found if one.frames is not None]).to(reference)
+        return {"predicted": frames} | ({} if context_states is None else {"predicted_states": states})
+
+    def _settings(self, context: torch.Tensor, states: torch.Tensor) -> dict[str, Any]:
+        """How an episode was recorded, of which `(K, ...)` and perhaps other states were given."""
+        return {
+            "image_size": context.shape[-1] if context.ndim == 4 else SOME_SIZE,
+            "states": "agent" if states.shape[1:] == (2,) else "agent_and_block",
+            "action_noise": self.action_noise,
+            "frame_interval": self.frame_interval,
+        }
+
     def _law(self, place: tuple[str, int], context: torch.Tensor, actions: np.ndarray) -> torch.Tensor:
         """Where things may be, `(samples, S, D)`, after a row's given states `(K, ...)` and actions `(S, A)`."""
-        (episode, start), is_drawn = place, context.ndim == 4
-        step = start + len(context) - 1
+        (episode, start), count = place, len(actions)
+        step, taken = start + len(context) - 1, actions.astype(np.float32).tobytes()
         now, law = _continued(
             episode,
             step,
-            actions.astype(np.float32).tobytes(),
-            len(actions),
+            taken,
+            count,
             samples=self.samples,
-            image_size=context.shape[-1] if is_drawn else None,
-            states="agent" if not is_drawn and context.shape[-1] == 2 else "agent_and_block",
-            action_noise=self.action_noise,
-            frame_interval=self.frame_interval,
+            is_drawn=context.ndim == 4,
+            **self._settings(context, context),
         )
         shown = _places(context[-1:])[0].to(now)
         if not torch.allclose(shown, now, rtol=0, atol=NEAR):
@@ -175,12 +214,12 @@ class ContinuationDistanceReward(VerifiableReward):
 
 @lru_cache(maxsize=REMEMBERED)
 def _continued(
-    episode: str, step: int, actions: bytes, count: int, *, samples: int, image_size: int | None, **settings: Any
+    episode: str, step: int, actions: bytes, count: int, *, samples: int, is_drawn: bool, **settings: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Where things are at a step of an episode, `(D,)`, and where they may be after `count` actions, `(N, S, D)`."""
-    recording = return_to_step(episode, step, image_size=image_size or 64, **settings)
+    recording = return_to_step(episode, step, **settings)
     done = np.frombuffer(actions, np.float32).reshape(count, -1)
-    found = continue_recording(recording, done, samples=samples, frames=image_size is not None)
+    found = continue_recording(recording, done, samples=samples, frames=is_drawn)
     now, after = (recording.state, found.states) if found.frames is None else (recording.frame(), found.frames)
     return _places(_as_measured(now)), _places(_as_measured(after))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rlvr_world_hf.data import window_rows
-from rlvr_world_hf.evaluation.metrics import measure
+from rlvr_world_hf.evaluation.metrics import measure, predict_law
 from rlvr_world_hf.evaluation.predictions import Predictions, row_batches
 from rlvr_world_hf.worlds.pusht.agent import locate_agent
 from rlvr_world_hf.worlds.pusht.continuation_rewards import ContinuationDistanceReward
@@ -21,7 +21,7 @@ GIVEN, HORIZON, SAMPLES = 2, 2, 32
 
 @pytest.fixture(scope="module")
 def rows():
-    episodes = list(collect_episodes([2, 4, 6, 8], length=8, policies={"near_block": 1}, **SETTINGS))
+    episodes = list(collect_episodes([2, 4, 6], length=6, policies={"near_block": 1}, **SETTINGS))
     return window_rows(episodes, context_frames=1, observed_steps=1, horizon=HORIZON, stride=2)
 
 
@@ -59,7 +59,7 @@ def measured(batch, frames, states=None, *, metric=None, readable=None) -> torch
 def test_the_law_itself_has_no_distance_and_one_answer_has(batch, guesses):
     law, certain = (measured(batch, *guesses[name]) for name in ("law", "certain"))
     assert law.shape == (len(batch.indices), SAMPLES) and (law == law[:, :1]).all(), "one value a row"
-    assert law.mean().item() == pytest.approx(0, abs=0.01)
+    assert law.mean().item() == pytest.approx(0, abs=0.015)
     assert (certain.mean(dim=1) > 0.04).all()
 
 
@@ -86,6 +86,22 @@ def test_sensors_alone_are_read(guesses):
     assert abs(distance["law_distance"][0, 0]) < 0.02 < distance["law_distance"][1, 0], "the other step's is another"
 
 
+def test_the_row_of_the_law_has_further_continuations_with_states_beside_frames(rows, batch, guesses):
+    every = [ContinuationDistanceReward(), ContinuationDistanceReward(reads="sensors")]
+    for metric in every:
+        assert metric.knows_law
+        law = predict_law(batch, metric=metric, count=SAMPLES)
+        assert law.predicted.shape == (len(rows), SAMPLES, HORIZON, 3, 32, 32) and law.readable.all()
+        assert law.predicted_states.shape == (len(rows), SAMPLES, HORIZON, 6)
+        for name, values in measure(law, batch, every).items():
+            if name.startswith("law_distance"):
+                assert values.mean().item() == pytest.approx(0, abs=0.015)
+    step, done = rows[1]["start"] + GIVEN - 1, rows[1]["actions"][-1 - HORIZON : -1]
+    own = continue_episode(rows[1]["episode"], step, done, samples=2, first=64, **SETTINGS)  # those after the metric's
+    torch.testing.assert_close(law.predicted[1, :2] * 255, torch.from_numpy(own.frames).float())
+    assert torch.equal(law.predicted_states[1, :2], torch.from_numpy(own.states))
+
+
 def test_what_shows_nothing_is_far_and_the_unreadable_farther(batch, guesses):
     frames = guesses["law"][0]
     blank = measured(batch, torch.full_like(frames, 255))
@@ -103,7 +119,7 @@ def test_padding_does_not_count(rows, batch, guesses):
     masked.reference_mask[:, 1:] = False
     once = measured(masked, frames)
     frames[:, :, 1] = 255
-    assert torch.equal(measured(masked, frames), once) and once.mean().item() == pytest.approx(0, abs=0.01)
+    assert torch.equal(measured(masked, frames), once) and once.mean().item() == pytest.approx(0, abs=0.015)
     assert (measured(batch, frames) > 1).all()
 
 
