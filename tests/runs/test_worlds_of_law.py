@@ -8,9 +8,10 @@ import pytest
 from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.rewards import load_inverse_model
 from rlvr_world_hf.runs.kinds import kind_of
-from rlvr_world_hf.runs.recipe import load_recipe
+from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run
 from rlvr_world_hf.runs.stages.collect import collect
+from rlvr_world_hf.runs.stages.inverse import inverse
 from tests.small_runs import SMALL
 
 
@@ -35,23 +36,25 @@ def test_noise_is_another_recording_and_none_is_the_one_there_was(tmp_path: Path
     assert fingerprint() != fingerprint(**{"collect.action_noise": 20.0})
 
 
-def test_a_metric_of_other_noise_than_the_episodes_is_told_so(cache: Path, tmp_path: Path) -> None:
-    recipe = load_recipe(
-        "pusht/noisy_debug", overrides={**SMALL, "output_dir": str(tmp_path / "run"), "collect.action_noise": 35.0}
-    )
-    with pytest.raises(ValueError, match="expected episodes recorded with `action_noise` 20"):
-        run(recipe)
+def small_pendulum(folder: Path) -> Recipe:
+    small = {**SMALL, "inverse.max_steps": 4, "inverse.eval_steps": 2, "output_dir": str(folder)}
+    return load_recipe("pendulum/frames_debug", overrides=small)
 
 
-def test_pendulum_in_frames_goes_through_all_stages_and_its_torques_are_read(cache: Path, tmp_path: Path) -> None:
-    small = {**SMALL, "inverse.max_steps": 4, "inverse.eval_steps": 2}
-    recipe = load_recipe("pendulum/frames_debug", overrides={**small, "output_dir": str(tmp_path / "run")})
-    run(recipe)
-    assert (recipe.output_dir / "strip.gif").is_file()
-    results = read_results(recipe.output_dir / "results.json")
-    assert results["rewarded"] == ["mae"] and "psnr" in results["rows"]["rlvr"]
+def test_torques_are_read_from_three_frames_of_pendulum(cache: Path, tmp_path: Path) -> None:
+    recipe = small_pendulum(tmp_path / "run")
+    inverse(recipe)
     model = load_inverse_model(recipe.output_dir)
     assert (model.config.given_frames, model.config.action_dims, model.config.image_size) == (2, 1, 16)
     assert json.loads((recipe.output_dir / "inverse" / "results.json").read_text())["pairs"] > 0
     episode = kind_of(recipe).stored("test")[0]
     assert episode.frames.shape == (8, 3, 16, 16) and episode.states.shape == (8, 3)
+
+
+@pytest.mark.slow  # the frames of PushT go through the same stages
+def test_pendulum_in_frames_goes_through_all_stages(cache: Path, tmp_path: Path) -> None:
+    recipe = small_pendulum(tmp_path / "run")
+    run(recipe)
+    assert (recipe.output_dir / "strip.gif").is_file()
+    results = read_results(recipe.output_dir / "results.json")
+    assert results["rewarded"] == ["mae"] and "psnr" in results["rows"]["rlvr"]

@@ -75,10 +75,10 @@ def test_a_world_without_frames_is_refused() -> None:
 
 
 def pushed(count: int, seed: int) -> FramePairs:
-    """Windows of a square of some velocity, to which the action, -2 to 2, is added: two frames do not show it."""
+    """Windows of a square of some velocity, to which the action, -1 to 1, is added: two frames do not show it."""
     numbers = np.random.default_rng(seed)
-    before, pushes = (numbers.integers(-2, 3, count) for _ in range(2))
-    columns = np.stack([0 * before, before, 2 * before + pushes], axis=1) + numbers.integers(6, 8, (count, 1))
+    before, pushes = (numbers.integers(-1, 2, count) for _ in range(2))
+    columns = np.stack([0 * before, before, 2 * before + pushes], axis=1) + numbers.integers(3, 11, (count, 1))
     frames = torch.zeros(count, 3, 3, 16, 16, dtype=torch.uint8)
     for row in range(count):
         for time in range(3):
@@ -89,17 +89,17 @@ def pushed(count: int, seed: int) -> FramePairs:
 def test_a_push_is_read_from_two_given_frames_and_not_from_one(tmp_path: Path) -> None:
     errors = {}
     for given in (1, 2):
-        train, test = pushed(1500, 0), pushed(300, 1)
+        train, test = pushed(1000, 0), pushed(300, 1)
         for pairs in (train, test):
             pairs.frames = pairs.frames[:, 2 - given :]
-        ranges = {"action_low": [-2.0], "action_high": [2.0], "image_size": 16, "width": 8, "hidden_size": 32}
+        ranges = {"action_low": [-1.0], "action_high": [1.0], "image_size": 16, "width": 8, "hidden_size": 32}
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model = InverseDynamicsModel(InverseDynamicsConfig(**ranges, given_frames=given))
         args = LikelihoodConfig(max_steps=200, eval_steps=200, batch_size=64, warmup_steps=10, learning_rate=3e-3)
         train_inverse_model(model, train, test, output_dir=tmp_path / str(given), args=args)
         errors[given] = measure_inverse_model(model, test)["error"]
-    assert errors[2] < 0.4 < 0.6 < errors[1], "by 0.8 at best, as half of what is seen is velocity"
+    assert errors[2] < 0.2 < 0.3 < errors[1], "from one 0.44 at best, as half of what is seen is velocity"
 
 
 @pytest.mark.parametrize("bins", [0, 14])

@@ -24,7 +24,7 @@ from einops import rearrange
 from ...rewards.base import VerifiableReward, actions_between
 from .agent import locate_agent
 from .block import locate_block
-from .continuations import continue_recording, return_to_step
+from .continuations import continue_episode, continue_recording, return_to_step
 from .policies import WORLD_SIZE
 from .pose import pose_of_states
 
@@ -161,16 +161,11 @@ class ContinuationDistanceReward(VerifiableReward):
     ) -> dict[str, torch.Tensor]:
         """See [`VerifiableReward.draw_law`]: further continuations of each row."""
         done = actions_between(further["actions"], reference.shape[1]).cpu().numpy()
-        is_drawn, beside = context.ndim == 5, context if context_states is None else context_states
-        settings = self._settings(context[0], beside[0])
+        given, is_drawn = context.shape[1], context.ndim == 5
+        settings = self._settings(context[0], context[0] if context_states is None else context_states[0])
+        settings |= {"samples": count, "first": self.samples, "frames": is_drawn}
         found = [
-            continue_recording(
-                return_to_step(episode, start + context.shape[1] - 1, **settings),
-                actions,
-                samples=count,
-                first=self.samples,
-                frames=is_drawn,
-            )
+            continue_episode(episode, start + given - 1, actions, **settings)
             for (episode, start), actions in zip(further["places"], done, strict=True)
         ]
         states = torch.from_numpy(np.stack([one.states for one in found])).to(reference)
