@@ -94,9 +94,10 @@ class RowBatch:
     def take(self, rows: torch.Tensor) -> "RowBatch":
         """The batch of some of its rows, by their place in it, shape `(R,)`, int64."""
         columns = ((field.name, getattr(self, field.name)) for field in fields(self))
-        taken = {name: column[rows] for name, column in columns if isinstance(column, torch.Tensor)}
-        lists = {"indices": self.indices, **({} if self.places is None else {"places": self.places})}
-        return replace(self, **taken, **{name: [of[row] for row in rows.tolist()] for name, of in lists.items()})
+        taken: dict[str, Any] = {name: column[rows] for name, column in columns if isinstance(column, torch.Tensor)}
+        chosen = rows.tolist()
+        places = None if self.places is None else [self.places[row] for row in chosen]
+        return replace(self, indices=[self.indices[row] for row in chosen], places=places, **taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
