@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from datasets import Dataset
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -35,6 +36,7 @@ from rlvr_world_hf.rollouts.head import RangeHead, accept_range_head
 from rlvr_world_hf.rollouts.shared_prompt import pack_groups, share_prompts
 from rlvr_world_hf.rollouts.text import sample_text
 from rlvr_world_hf.runs.processes import Processes
+from rlvr_world_hf.training.language import OF_TEXT, AnswerTrainer, FinetuningConfig, tokenize_transitions
 from rlvr_world_hf.training.parallel import process_part
 from tests.tiny import text_tokenizer, tiny_language_model
 from tests.training.test_tokenizer_training import ADVERSARIAL, make_codec, train
@@ -50,6 +52,9 @@ from tests.training.world import (
 
 
 PROCESSES = 2
+
+UNEVEN = (3, 5, 6)
+"""Numbers of rows: of the last batches of two, the processes have two rows and one, one and none, two and none."""
 
 TIME_OUT = 2.0
 """Seconds after which the process group of some tests gives up."""
@@ -279,6 +284,27 @@ def resampled(trainer: Any) -> list[dict[str, float]]:
     return [entry for entry in entries if entry]
 
 
+def evaluate_answers(folder: Path) -> None:
+    """The validation loss in nats an answer, of numbers of rows that two processes cannot share evenly."""
+    nats = {count: nats_per_answer(folder / f"answers{count}", count) for count in UNEVEN}
+    if dist.get_rank() == 0:
+        torch.save(nats, folder / "nats.pt")
+
+
+def nats_per_answer(folder: Path, count: int) -> float:
+    """That of so many answers, each of another length, by a model that knows nothing."""
+    processor = LanguageWorldModelProcessor(text_tokenizer())
+    columns = {"prompt": ["> open\n"] * count, "completion": ["open " * (number + 1) ** 2 for number in range(count)]}
+    tokens = tokenize_transitions(Dataset.from_dict(columns), processor, max_length=256)
+    arguments = {"per_device_eval_batch_size": 2, "disable_tqdm": True, "report_to": "none", "save_strategy": "no"}
+    settings = FinetuningConfig(str(folder), use_cpu=True, bf16=False, **OF_TEXT | arguments)
+    model = tiny_language_model(processor.tokenizer)
+    trainer = AnswerTrainer(
+        model, settings, train_dataset=tokens, eval_dataset=tokens, processing_class=processor.tokenizer
+    )
+    return trainer.evaluate()["eval_nats_per_answer"]
+
+
 def train_a_tokenizer(folder: Path) -> None:
     try:
         process_part(3)
@@ -306,7 +332,7 @@ def part(folder: Path) -> None:
 def main(folder: Path) -> None:
     for work in (shard, sample_unevenly, outlive_the_time_out, measure_together):
         in_a_fork(work, folder)
-    for work in (train_by_grpo, resample, train_a_tokenizer, part):
+    for work in (train_by_grpo, resample, evaluate_answers, train_a_tokenizer, part):
         with Attempt(folder, work.__name__):
             work(folder)
 

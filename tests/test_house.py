@@ -55,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "environments": WITH_PIPELINE - {"worlds"},
     "planning": WITH_PIPELINE - {"worlds"},
     "playground": WITH_PIPELINE - {"worlds"},
+    "integrations": WITH_PIPELINE - {"worlds"} | {"planning"},
     "upper half of a world": APPLIED,
     "runs": WITH_PIPELINE,
     "findings": APPLIED | {"upper half of a world", "runs"},

@@ -13,7 +13,16 @@ import torch
 
 from rlvr_world_hf.hub.training_checkpoints import checkpoint_state, last_checkpoint
 from rlvr_world_hf.runs.status import run_status
-from tests.launched import DESCENT, PROCESSES, RESAMPLED, TOKENIZER_DESCENT, descend, resampled
+from tests.launched import (
+    DESCENT,
+    PROCESSES,
+    RESAMPLED,
+    TOKENIZER_DESCENT,
+    UNEVEN,
+    descend,
+    nats_per_answer,
+    resampled,
+)
 from tests.small_runs import SMALL
 from tests.training.test_tokenizer_training import train
 from tests.training.world import PartlyFlat, parameters, small_trainer
@@ -99,6 +108,13 @@ def test_two_processes_resample_what_one_does(launch: Launch, tmp_path: Path, na
     two, of_two = torch.load(launch.folder / f"{name}.pt")
     assert resampled(one) == of_two and any(entry["resampling/replaced_groups"] for entry in of_two)
     torch.testing.assert_close(parameters(one.model), two, atol=1e-6, rtol=1e-5)
+
+
+def test_two_processes_have_as_many_nats_an_answer_as_one(launch: Launch, tmp_path: Path) -> None:
+    launch.expect("evaluate_answers")
+    expected = {count: nats_per_answer(tmp_path / str(count), count) for count in UNEVEN}
+    assert torch.load(launch.folder / "nats.pt") == pytest.approx(expected, rel=1e-5)
+    assert expected[3] < expected[5] < expected[6], "longer answers have more"
 
 
 def test_a_tokenizer_trained_by_two_processes_equals_one_trained_by_one(

@@ -82,7 +82,9 @@ def test_own_reward_rewards(repository: Path) -> None:
 
 
 def test_every_example_is_tested(repository: Path) -> None:
-    assert {path.stem for path in (repository / "examples").glob("*.py")} == {"predict", "plan", "own_reward"}
+    """Here, and `plan_swm` with what it plans by."""
+    examples = {path.stem for path in (repository / "examples").glob("*.py")}
+    assert examples == {"predict", "plan", "own_reward", "plan_swm"}
 
 
 def test_table_is_that_of_the_committed_results(repository: Path, readme: str) -> None:

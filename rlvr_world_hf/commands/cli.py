@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _main(words)
     except KeyboardInterrupt as interrupt:
         _say_how_to_go_on(interrupt, words)
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.distributed.is_initialized():
+        distributed = sys.modules.get("torch.distributed")
+        if distributed is not None and distributed.is_available() and distributed.is_initialized():
             # Left to the end of the process, a connection to others may abort it.
             Processes().part()
         return 130

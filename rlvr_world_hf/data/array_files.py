@@ -266,7 +266,26 @@ def as_rows(array: np.ndarray) -> np.ndarray:
 
 
 def resize_frames(frames: np.ndarray, size: int | tuple[int, int] | None) -> np.ndarray:
-    """Frames `(T, 3, H, W)` in another size, averaged over their area; `None` keeps the size."""
+    """
+    Frames in another size, averaged over their area.
+
+    Args:
+        frames (`numpy.ndarray` of shape `(T, 3, H, W)`):
+            uint8, or float32.
+        size (`int`, or `tuple` of height and width):
+            The new size; `None` keeps the one they have.
+
+    Returns:
+        `numpy.ndarray` of shape `(T, 3, height, width)`: of the same type.
+
+    Example:
+
+    ```python
+    >>> resize_frames(np.float32([[[[0, 1], [0, 1]]] * 3]).reshape(1, 3, 2, 2), 1).ravel().tolist()
+    [0.5, 0.5, 0.5]
+
+    ```
+    """
     if size is None:
         return np.ascontiguousarray(frames)
     cv2 = load_opencv()

@@ -93,7 +93,7 @@ def evaluate(
 
     Raises:
         `ValueError`: If there are no rows or checkpoints, a rewarded metric or `choose_by` is not among the metrics,
-        or two different ones of these have one name.
+        two different ones of these have one name, or one compares predictions and there is one a row and seed.
 
     Example:
 
@@ -119,6 +119,7 @@ def evaluate(
     rewarded_names = [reward if isinstance(reward, str) else reward.name for reward in rewarded]
     choose_by = (best_sampling and best_sampling.choose_by) or next(iter(rewarded_names), None)
     _refuse_impossible(checkpoints, rows, metrics, [*rewarded_names, *filter(None, [choose_by])])
+    draws.refuse_for(metrics)
     measure_rows = partial(
         measure_predictor,
         metrics=metrics,
@@ -236,6 +237,9 @@ def measure_checkpoint(
     """
     Measure a checkpoint's likeliest predictions of some rows, without a record: what a training looks at meanwhile.
 
+    Metrics that compare several predictions, such as the energy score, are left out: of one alone they would be a
+    distance under the name of a score.
+
     Args:
         model (`PreTrainedModel`):
             Checkpoint, on any device.
@@ -254,6 +258,7 @@ def measure_checkpoint(
         `dict[str, float]`: metric, and each of its diagnoses -> mean over the rows.
     """
     every = _with_rewards([*metrics_of_processor(processor, rewarded=[*rewarded, *metrics]), *metrics], rewarded)
+    every = [metric for metric in every if not metric.needs_group]
     predict = _checkpoint_predictor(model, processor, Sampling(temperature=0.0), (0,), 1)
     measured = measure_predictor(
         predict, rows, metrics=every, batch_size=batch_size, device=model.device, shows_progress=False
@@ -278,6 +283,9 @@ def measure_predictor(
 ) -> dict[str, list[float]]:
     """
     Measure one predictor on all rows, a batch at a time; only numbers are kept.
+
+    A metric of groups, such as the energy score, compares the predictions of a row that are of one seed, so that its
+    values are as many as there are seeds, and their spread is that of a score.
 
     Args:
         predict (`Callable[[RowBatch], Predictions]`):
@@ -318,7 +326,7 @@ def measure_predictor(
         disable=None if share.is_first and shows_progress else True,
     ) as bar:
         for batch in bar:
-            values = measure(predict(batch), batch, metrics)
+            values = measure(predict(batch), batch, metrics, group_size=num_samples)
             # A yardstick's single prediction stands for every seed and sample.
             measured.append({name: value.expand(-1, predictions_a_row).cpu() for name, value in values.items()})
             if watched in values:

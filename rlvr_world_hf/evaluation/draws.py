@@ -32,7 +32,8 @@ class Draws:
     """Seeds of the noise."""
 
     num_samples: int = 1
-    """Predictions for each row and seed; with more than one, every metric is given as best of N too."""
+    """Predictions for each row and seed; with more than one, every metric is given as best of N too, except for those
+    that compare these predictions with each other, such as the energy score. Such a metric needs two or more."""
 
     def __post_init__(self) -> None:
         if not self.seeds or min(self.seeds) < 0 or self.num_samples < 1:
@@ -45,6 +46,39 @@ class Draws:
     def count(self) -> int:
         """Predictions a row, over all seeds."""
         return len(self.seeds) * self.num_samples
+
+    def refuse_for(self, metrics: Sequence[Any], *, where: str = "`num_samples`") -> None:
+        """
+        Holds the draws to metrics that compare the predictions of a row and seed with each other.
+
+        Args:
+            metrics (`Sequence[VerifiableReward | TextReward]`):
+                What is to be measured.
+            where (`str`, *optional*):
+                What the error calls the number of predictions.
+
+        Raises:
+            ValueError: If there is one prediction, and something to compare it with is asked for.
+
+        Example:
+
+        ```python
+        >>> from rlvr_world_hf.rewards import EnergyScoreReward, MAEReward
+        >>> Draws(sampling=Sampling()).refuse_for([MAEReward()])
+        >>> Draws(sampling=Sampling()).refuse_for([EnergyScoreReward()])
+        Traceback (most recent call last):
+        ...
+        ValueError: `num_samples`: expected 2 or more for `energy_score`, which compares the predictions of a row and
+        seed with each other, got 1; raise it, or leave the metric out.
+
+        ```
+        """
+        compared = [metric.name for metric in metrics if getattr(metric, "needs_group", False)]
+        if compared and self.num_samples < 2:
+            raise ValueError(
+                f"{where}: expected 2 or more for `{compared[0]}`, which compares the predictions of a row and seed "
+                f"with each other, got {self.num_samples}; raise it, or leave the metric out."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,9 @@ from .answers import predict_answers
 END = "\n###\n"
 """What stands after each answer in the prompt; an answer is what a model writes before it writes this."""
 
+NO_CONVERSATIONS = "evaluate.few_shot: expected prompts that are texts, got conversations; leave it out."
+"""What is said where prompts are conversations, into which examples are not written."""
+
 
 def write_examples(transitions: Any, *, count: int) -> str:
     r"""
@@ -41,7 +44,7 @@ def write_examples(transitions: Any, *, count: int) -> str:
     ```
     """
     if not isinstance(transitions[0]["prompt"], str):
-        raise ValueError("evaluate.few_shot: expected prompts that are texts, got conversations; leave it out.")
+        raise ValueError(NO_CONVERSATIONS)
     changed = [index for index, is_changed in enumerate(transitions["is_changed"]) if is_changed]
     unchanged = sorted({*range(len(transitions))} - {*changed})
     wanted = [(changed, (count + 1) // 2), (unchanged, count // 2)]

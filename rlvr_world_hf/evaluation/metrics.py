@@ -22,8 +22,11 @@ BEST_OF = "_best_of_"
 RATES = ("repetition_rate", "parse_failure")
 """Measured of every prediction beside the metrics asked for; both are better when lower."""
 
+NO_STATES = "Predicted states need rows with `context_states` and `reference_states`; record them."
+"""What is said of rows without the sensors that are predicted."""
+
 Compared = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Predicted, recorded and given states, a prediction a row."""
+"""Predicted, recorded and given states."""
 
 
 def standard_metrics(*, trunk_path: str | Path | None = None) -> list[VerifiableReward]:
@@ -98,7 +101,13 @@ def metrics_of_processor(processor: Any, *, rewarded: Sequence[VerifiableReward 
     return metrics
 
 
-def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[VerifiableReward]) -> dict[str, torch.Tensor]:
+def measure(
+    predictions: Predictions,
+    batch: RowBatch,
+    metrics: Sequence[VerifiableReward],
+    *,
+    group_size: int | None = None,
+) -> dict[str, torch.Tensor]:
     """
     Measure each prediction: the mean over the recorded steps of its horizon.
 
@@ -109,6 +118,8 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
             The rows.
         metrics (`Sequence[VerifiableReward]`):
             What to measure.
+        group_size (`int`, *optional*):
+            Predictions of a row that a metric of groups compares, one group after another; all of them by default.
 
     Returns:
         `dict[str, torch.Tensor]`: for each metric, what its `diagnose` reports, and each of `RATES`, a float tensor of
@@ -139,7 +150,7 @@ def measure(predictions: Predictions, batch: RowBatch, metrics: Sequence[Verifia
         if metric.name in RATES:  # as of a `RepetitionReward`: measured below
             continue
         if metric.needs_group:
-            values[metric.name] = rearrange(_beside_each_other(metric, predictions, batch), "b j -> (b j)")
+            values[metric.name] = _beside_each_other(metric, predictions, batch, group_size or count)
             continue
         predicted, reference, context = second if metric.reads == "sensors" else first
         further = _further(metric, batch, count)
@@ -159,6 +170,9 @@ def measure_steps(
     """
     Measure each step of each prediction, where [`measure`] gives their mean.
 
+    A metric of groups compares the predictions of a row at each step. One that measures all steps as one, as the
+    energy score does, has no value of a step and is left out.
+
     Args:
         predictions (`Predictions`):
             `J` predictions for each of `B` rows, all readable.
@@ -168,9 +182,9 @@ def measure_steps(
             What to measure.
 
     Returns:
-        `dict[str, torch.Tensor]`: for each metric, what its `diagnose` reports, and `repetition_rate`, a float tensor
-        of shape `(B, J, S)`, nan where nothing was recorded or to be measured. The last is 1 where a step repeats the
-        one before, which is of the first one the last given.
+        `dict[str, torch.Tensor]`: for each metric that has steps, what its `diagnose` reports, and `repetition_rate`,
+        a float tensor of shape `(B, J, S)`, nan where nothing was recorded or to be measured. The last is 1 where a
+        step repeats the one before, which is of the first one the last given.
 
     Example:
 
@@ -186,19 +200,21 @@ def measure_steps(
 
     ```
     """
-    rows, count = predictions.readable.shape
-    first, second = _both_compared(predictions, batch)
-    values = {}
+    count = predictions.readable.shape[1]
+    values: dict[str, torch.Tensor] = {}
     for metric in metrics:
-        predicted, reference, context = second if metric.reads == "sensors" else first
-        values[metric.name] = metric.measure(predicted, reference, context=context, **_further(metric, batch, count))
-        values |= metric.diagnose(predicted, reference)
-    states = torch.cat([first[2][:, -1:], first[0]], dim=1)
-    values["repetition_rate"] = repeated_steps(states, tolerance=batch.tolerance).float()
-    recorded = repeat(batch.reference_mask, "b s -> (b j) s", j=count)
-    return {
-        name: rearrange(value.where(recorded, torch.nan), "(b j) s -> b j s", b=rows) for name, value in values.items()
-    }
+        if metric.joins_steps:
+            continue
+        every, reference, context = _read_by(metric, predictions, batch)
+        further = _further(metric, batch, 1)
+        values[metric.name], found = metric.measure_and_diagnose(every, reference, context=context, **further)
+        values |= found
+    states, _, given = _compared(predictions.predicted, batch.reference, batch.context)
+    states = torch.cat([given[:, -1:], states], dim=1)
+    repeats = repeated_steps(states, tolerance=batch.tolerance).float()
+    values["repetition_rate"] = rearrange(repeats, "(b j) s -> b j s", j=count)
+    recorded = repeat(batch.reference_mask, "b s -> b j s", j=count)
+    return {name: value.where(recorded, torch.nan) for name, value in values.items()}
 
 
 def _both_compared(predictions: Predictions, batch: RowBatch) -> tuple[Compared, Compared]:
@@ -209,17 +225,28 @@ def _both_compared(predictions: Predictions, batch: RowBatch) -> tuple[Compared,
     return first, _compared(predictions.predicted_states, batch.reference_states, batch.context_states)
 
 
-def _beside_each_other(metric: VerifiableReward, predictions: Predictions, batch: RowBatch) -> torch.Tensor:
-    """Values `(B, J)` of a metric that compares the predictions of a row with each other."""
-    ending = "_states" if metric.reads == "sensors" and predictions.predicted_states is not None else ""
-    every, recorded, given = (
-        getattr(place, f"{name}{ending}")
-        for place, name in ((predictions, "predicted"), (batch, "reference"), (batch, "context"))
+def _beside_each_other(metric: VerifiableReward, predictions: Predictions, batch: RowBatch, size: int) -> torch.Tensor:
+    """Values `(B J,)` of a metric that compares predictions of a row with each other, so many at a time."""
+    every, *of_rows = _read_by(metric, predictions, batch)
+    count = predictions.readable.shape[1]
+    size = min(size, count)  # a single prediction stands for all
+    states, is_read = (rearrange(part, "b (g n) ... -> (b g) n ...", n=size) for part in (every, predictions.readable))
+    pairs = zip(states, is_read.tolist(), strict=True)
+    groups = [[state if read else None for state, read in zip(*group, strict=True)] for group in pairs]
+    recorded, given, mask = (
+        repeat(part, "b ... -> (b g) ...", g=count // size) for part in (*of_rows, batch.reference_mask)
     )
-    rows = zip(every, predictions.readable.tolist(), strict=True)
-    groups = [[state if read else None for state, read in zip(*row, strict=True)] for row in rows]
-    further = _further(metric, batch, 1)
-    return metric.metric_of_groups(groups, recorded, reference_mask=batch.reference_mask, context=given, **further)
+    further = _further(metric, batch, count // size)
+    return metric.metric_of_groups(groups, recorded, reference_mask=mask, context=given, **further).flatten()
+
+
+def _read_by(metric: VerifiableReward, predictions: Predictions, batch: RowBatch) -> Compared:
+    """What a metric compares: predicted states `(B, J, S, ...)`, and recorded and given ones of each row."""
+    if metric.reads != "sensors" or predictions.predicted_states is None:
+        return predictions.predicted, batch.reference, batch.context
+    if batch.reference_states is None or batch.context_states is None:
+        raise ValueError(NO_STATES)
+    return predictions.predicted_states, batch.reference_states, batch.context_states
 
 
 def predict_law(batch: RowBatch, *, metric: VerifiableReward, count: int) -> Predictions:
@@ -268,7 +295,7 @@ def _further(metric: VerifiableReward, batch: RowBatch, count: int) -> dict[str,
 def _compared(predicted: torch.Tensor, reference: torch.Tensor | None, context: torch.Tensor | None) -> Compared:
     """Predictions `(B, J, S, ...)` as `(B J, S, ...)`, and what was recorded and given of each."""
     if reference is None or context is None:
-        raise ValueError("Predicted states need rows with `context_states` and `reference_states`; record them.")
+        raise ValueError(NO_STATES)
     recorded, given = (repeat(states, "b ... -> (b j) ...", j=predicted.shape[1]) for states in (reference, context))
     return rearrange(predicted, "b j ... -> (b j) ..."), recorded, given
 

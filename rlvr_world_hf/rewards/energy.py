@@ -112,9 +112,11 @@ class EnergyScoreReward(VerifiableReward):
     Minus the energy score of a group, plus each prediction's credit: RL with it learns the law of what may happen.
 
     The rewards of a group have minus its energy score as their mean, in (-inf, 0], and their differences are the
-    credits: a prediction earns by being near to what happened, and by being far from the other predictions. In a table
-    the mean over a row's predictions is the energy score; a prediction alone is measured by its distance, as by any
-    other error, and so is a plan.
+    credits: a prediction earns by being near to what happened, and by being far from the other predictions.
+
+    In a table each sampling seed has the mean energy score of its own predictions, `num_samples` of each row, two or
+    more; the spread is that of such scores over the seeds. A prediction alone, such as a likeliest one or a plan, is
+    measured by its distance, as by any other error: the energy score of always predicting it.
 
     A call takes the completions of one prompt, or of several one after another, each group with one reference. The
     trainer hands whole groups over, wherever their completions were sampled. It refuses settings that bend the credit:

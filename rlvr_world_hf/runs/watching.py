@@ -16,7 +16,8 @@ from .stage import find_stage
 
 MEASURED_WINDOWS: Any = key(
     64,
-    "Validation windows whose likeliest predictions are measured as in the table at each evaluation; 0: none.",
+    "Validation windows whose likeliest predictions are measured at each evaluation, by the metrics of the table that "
+    "compare no predictions with each other; 0: none.",
 )
 """The key `measured_windows` of the stages that train a policy."""
 
@@ -54,12 +55,20 @@ def refuse_unknown_choice(recipe: Recipe, choose_by: str, *, count: int, usual: 
         where (`str`): stage whose key it is.
 
     Raises:
-        ValueError: if nothing of that name is measured.
+        ValueError: if nothing of that name is measured, or it compares several predictions with each other.
     """
     if choose_by == usual:
         return
     rewards, metrics = metrics_of(recipe)
-    names = dict.fromkeys(metric.name for metric in kind_of(recipe).measured(rewards, metrics))
+    measured = kind_of(recipe).measured(rewards, metrics)
+    compared = [metric.name for metric in measured if getattr(metric, "needs_group", False)]
+    if choose_by in compared:
+        raise ValueError(
+            f"{where}.choose_by: expected a metric of one prediction, got {choose_by!r}, which compares several; "
+            "while a policy trains, only the likeliest prediction of a window is measured, with none beside it; "
+            f"choose by another metric, or leave it at {usual!r}."
+        )
+    names = [metric.name for metric in measured if metric.name not in compared]
     refuse_unknown([choose_by], [usual, *names], where=f"{where}.choose_by")
     if not count:
         raise ValueError(

@@ -40,7 +40,8 @@ def refuse_bent_credit(args: Any, rewards: Sequence[Any]) -> None:
             The rewards.
 
     Raises:
-        ValueError: if one of `LEAVES_CREDIT` has another value, or groups are too small.
+        ValueError: if one of `LEAVES_CREDIT` has another value, or groups are too small, in training or where the
+            trainer evaluates rows of its own.
 
     Example:
 
@@ -55,12 +56,14 @@ def refuse_bent_credit(args: Any, rewards: Sequence[Any]) -> None:
 
     ```
     """
+    sizes = {"num_generations": args.num_generations, "num_generations_eval": args.num_generations_eval}
     for reward in rewards:
-        if getattr(reward, "needs_group", False) and args.num_generations < reward.smallest_group:
-            raise ValueError(
-                f"`{reward.name}` compares the completions of a prompt: expected `num_generations` of at least "
-                f"{reward.smallest_group}, got {args.num_generations}; raise it, or leave the reward out."
-            )
+        for name, size in sizes.items():  # without one of its own, an evaluation has groups as in training
+            if size and getattr(reward, "needs_group", False) and size < reward.smallest_group:
+                raise ValueError(
+                    f"`{reward.name}` compares the completions of a prompt: expected `{name}` of at least "
+                    f"{reward.smallest_group}, got {size}; raise it, or leave the reward out."
+                )
         if not getattr(reward, "is_credit", False):
             continue
         for name, (value, reason) in LEAVES_CREDIT.items():

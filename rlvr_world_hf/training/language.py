@@ -223,12 +223,23 @@ class AnswerTrainer(SFTTrainer):
         return LengthSampler([len(ids) for ids in rows["input_ids"]], update_size=size, seed=self.args.seed)
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As TRL; counts nats and answers."""
-        labels = inputs["labels"]
-        tokens = int((labels[:, 1:] != IGNORED_LABEL).sum())
+        """As TRL; counts nats and answers, and none that evens out the last batches of several processes."""
+        rows = len(inputs["labels"])
+        count = self._not_repeated(rows)
+        if 0 < count < rows:  # without any, forward with what is repeated: all processes take part in a pass
+            inputs = {name: value[:count] for name, value in inputs.items()}
         output = super().prediction_step(model, inputs, *args, **kwargs)
-        self._evaluated += torch.tensor([output[0].item() * tokens, len(labels)], dtype=torch.float64)
+        tokens = int((inputs["labels"][:, 1:] != IGNORED_LABEL).sum())
+        if count:
+            self._evaluated += torch.tensor([output[0].item() * tokens, count], dtype=torch.float64)
         return output
+
+    def _not_repeated(self, rows: int) -> int:
+        """Rows of this process's batch that accelerate has not repeated; it puts these behind all others."""
+        state = self.accelerator.gradient_state
+        if not state.end_of_dataloader or state.remainder <= 0:
+            return rows
+        return min(max(state.remainder - self.accelerator.process_index * rows, 0), rows)
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> Any:
         """As TRL; adds the nats an answer."""

@@ -6,6 +6,7 @@ The two kinds of worlds, to the trainer: how rows become prompts, and prompts co
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,7 @@ class StepBlockModality(Modality):
         self.autocast = autocast
         self.head = RangeHead.of(processor, horizon, temperature=temperature) if restricted else None
         self.likelihood_head = RangeHead.of(processor, horizon)
+        self._drawn: Counter[str] = Counter()  # batches that have a picture, by its name without their number
 
     def inputs(self, groups: GroupedRows) -> Rows:
         """As [`Modality.inputs`]; TRL wants a prompt in text, and here the rows are the prompts."""
@@ -150,14 +152,19 @@ class StepBlockModality(Modality):
         if "frames" not in self.processor.predicts or not trainer.is_world_process_zero():
             return
         pictures = [picture(row) for row in rows[:PICTURED]]
-        place = "" if trainer.model.training else f"_eval_{trainer._evaluated}"
-        name = f"completions_{trainer.state.global_step:05d}{place}.png"
+        name = self._name_of_picture(trainer.state.global_step, is_training=trainer.model.training)
         save_below_each_other(pictures, Path(trainer.args.output_dir, "completions", name))
         for number in range(len(pictures)):
             completions[number] += f"; row {number + 1} of {name}"
         if trainer.log_multimodal:  # one entry a completion of all processes, of which this one's are the first
             others = len(rows) * trainer.accelerator.num_processes - len(pictures)
             trainer._logs["images"].extend([[drawn] for drawn in pictures] + [[]] * others)
+
+    def _name_of_picture(self, step: int, *, is_training: bool) -> str:
+        """One for each batch: an update may have several, and an evaluation those of several datasets."""
+        name = f"completions_{step:05d}" if is_training else f"completions_{step:05d}_eval"
+        self._drawn[name] += 1
+        return f"{name}.png" if is_training and self._drawn[name] == 1 else f"{name}_{self._drawn[name]}.png"
 
     def recorded(self, groups: GroupedRows) -> dict[str, torch.Tensor]:
         """As [`Modality.recorded`]; padding is not written."""

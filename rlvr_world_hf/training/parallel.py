@@ -11,6 +11,24 @@ import torch
 from torch import distributed
 
 
+def is_distributed() -> bool:
+    """
+    Whether several processes may train together; never in a build of torch that cannot.
+
+    Returns:
+        `bool`
+
+    Example:
+
+    ```python
+    >>> is_distributed()
+    False
+
+    ```
+    """
+    return distributed.is_available() and distributed.is_initialized()
+
+
 def process_part(items: int) -> slice:
     """
     The items of a batch that this process works on.
@@ -33,7 +51,7 @@ def process_part(items: int) -> slice:
 
     ```
     """
-    if not distributed.is_initialized():
+    if not is_distributed():
         return slice(0, None, 1)
     rank, processes = distributed.get_rank(), distributed.get_world_size()
     if items % processes:
@@ -45,7 +63,7 @@ def process_part(items: int) -> slice:
 
 def is_first_process() -> bool:
     """Whether this process writes what all of them made."""
-    return not distributed.is_initialized() or distributed.get_rank() == 0
+    return not is_distributed() or distributed.get_rank() == 0
 
 
 def share_weights(module: torch.nn.Module) -> None:
@@ -56,7 +74,7 @@ def share_weights(module: torch.nn.Module) -> None:
         module (`torch.nn.Module`):
             Changed in place: parameters and buffers.
     """
-    if distributed.is_initialized():
+    if is_distributed():
         for tensor in module.state_dict().values():
             distributed.broadcast(tensor, src=0)
 
@@ -69,7 +87,7 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         parameters (`Iterable[torch.nn.Parameter]`):
             Parameters, the same ones with a gradient in each process.
     """
-    if not distributed.is_initialized():
+    if not is_distributed():
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     # One message for all gradients: with one for each parameter, every one of them waits for the slowest process.

@@ -1,7 +1,6 @@
 """Likelihood training of a world model: the cross-entropy of the tokens it writes, by transformers' `Trainer`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -264,11 +263,10 @@ def tokenize_rows(
     processor: WorldModelProcessor,
     *,
     batch_size: int = 64,
-    autocast_dtype: torch.dtype | None = None,
     file: str | Path | None = None,
 ) -> Dataset:
     """
-    Sequences and labels of rows, encoded once before training.
+    Sequences and labels of rows, encoded once before training, in the precision of the processor.
 
     Args:
         rows ([`~datasets.Dataset`]):
@@ -277,8 +275,6 @@ def tokenize_rows(
             Writes rows as tokens, on its device.
         batch_size (`int`, *optional*, defaults to 64):
             Rows encoded at a time.
-        autocast_dtype (`torch.dtype`, *optional*):
-            Encode in this precision (`torch.bfloat16`): faster, and a latent near a boundary may get the next code.
         file (`str` or `Path`, *optional*):
             Arrow file to write, from which the dataset then reads: one batch is in memory at a time. Without it, all
             tokens are.
@@ -308,7 +304,7 @@ def tokenize_rows(
 
     ```
     """
-    parts = _tokenized(rows, processor, batch_size=batch_size, autocast_dtype=autocast_dtype)
+    parts = _tokenized(rows, processor, batch_size=batch_size)
     first = next(parts, None)
     if first is None:
         raise ValueError("Expected rows to tokenize, got none; record more episodes, or longer ones.")
@@ -323,14 +319,11 @@ def tokenize_rows(
     return written.with_format("torch")
 
 
-def _tokenized(
-    rows: Dataset, processor: WorldModelProcessor, *, batch_size: int, autocast_dtype: torch.dtype | None
-) -> Iterator[dict[str, np.ndarray]]:
+def _tokenized(rows: Dataset, processor: WorldModelProcessor, *, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
     names = (*processor.prompt_columns, *processor.reference_columns, "reference_mask")
     for start in tqdm(range(0, len(rows), batch_size), desc="tokenize", disable=None, leave=False):
         batch = rows[start : start + batch_size]
-        with torch.autocast(processor.device.type, dtype=autocast_dtype) if autocast_dtype else nullcontext():
-            encoded = processor(**{name: np.stack(batch[name]) for name in names})
+        encoded = processor(**{name: np.stack(batch[name]) for name in names})
         # int32: half of int64 in memory and in the cache.
         yield {name: encoded[name].cpu().numpy().astype(np.int32) for name in ("input_ids", "labels")}
 

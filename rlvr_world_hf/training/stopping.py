@@ -18,6 +18,8 @@ from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import SaveStrategy
 
+from .parallel import is_distributed
+
 
 ONCE_SECONDS = 1.0
 """Within this time a second signal counts as the first: a launcher hands on what the terminal has sent to all."""
@@ -46,7 +48,7 @@ class Asked:
 
     def by_any_process(self, device: torch.device | str) -> bool:
         """Whether one of all processes was asked, all of which come here; they stop at the same update."""
-        if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        if not is_distributed() or distributed.get_world_size() == 1:
             return bool(self)
         flag = torch.tensor(int(bool(self)), device=device)
         distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor
+from torch import distributed
 from torch.nn.functional import normalize
 from torch.optim.optimizer import Optimizer
 from transformers import PreTrainedModel
@@ -113,7 +113,7 @@ def share_learning(model: PreTrainedModel, processor: Any) -> Callable[[Optimize
         parts = []
         for start, features in found:
             for table in _tables(model):
-                if isinstance(table, DTensor):
+                if _is_sharded(table):
                     raise ValueError(
                         "Expected whole embeddings to share what they learn, got sharded ones; train without "
                         "`shared_learning`, or without sharding."
@@ -146,6 +146,14 @@ def _tables(model: PreTrainedModel) -> list[torch.nn.Parameter]:
     """Input and output embeddings; one, where they are tied."""
     tables = (part.weight for part in (model.get_input_embeddings(), model.get_output_embeddings()))
     return list({id(table): table for table in tables}.values())
+
+
+def _is_sharded(table: torch.Tensor) -> bool:
+    if not distributed.is_available():
+        return False
+    from torch.distributed.tensor import DTensor  # which such a build of torch lacks
+
+    return isinstance(table, DTensor)
 
 
 def _features_of_ids(processor: Any) -> list[tuple[int, torch.Tensor]]:

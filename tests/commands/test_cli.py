@@ -14,7 +14,8 @@ from rlvr_world_hf.commands import cli
 from rlvr_world_hf.commands.help import finding_help, help_of, stage_help, usage
 from rlvr_world_hf.commands.tools import check as check_module
 from rlvr_world_hf.runs import reproduce as reproduce_module
-from rlvr_world_hf.runs.stage import Stage
+from rlvr_world_hf.runs.recipe import STAGES
+from rlvr_world_hf.runs.stage import Stage, find_stage
 from rlvr_world_hf.runs.status import run_status
 from tests.small_runs import SMALL
 
@@ -165,6 +166,14 @@ def test_one_of_several_processes_says_it(rank, lines, monkeypatch, capsys):
     assert len(said.splitlines()) == lines and (not said or said.endswith("Go on with the same launch.\n"))
 
 
+def test_a_build_of_torch_that_knows_of_no_other_processes_is_interrupted_as_any(monkeypatch, capsys):
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    monkeypatch.delattr(torch.distributed, "is_initialized")
+    monkeypatch.setattr(cli, "_named_recipe_of", interrupted())
+    assert cli.main(["run", "pusht/debug"]) == 130
+    assert capsys.readouterr().err.endswith("Go on with `rlvr-world run pusht/debug`.\n")
+
+
 def test_a_command_interrupted_before_its_work_ends_without_a_traceback(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_named_recipe_of", interrupted())
     assert cli.main(["run", "pusht/debug"]) == 130
@@ -219,7 +228,15 @@ def test_a_run_ended_by_ctrl_c_in_each_stage_that_trains_ends_as_one_that_was_no
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("script", ["tokenizer", "pretrain", "grpo", "control", "run"])
+# A script `evaluate.py` would hide the package of that name; `run.py` runs that stage, too.
+LAUNCHED = ["run", *(name for name in STAGES if find_stage(name).shares_processes and name != "evaluate")]
+
+
+def test_every_stage_that_trains_has_a_launch_script(repository):
+    assert sorted(path.stem for path in (repository / "trainers").glob("*.py")) == sorted(LAUNCHED)
+
+
+@pytest.mark.parametrize("script", LAUNCHED)
 def test_launch_scripts_run_the_command_of_their_name(script, repository, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [script, "pusht/debug", "--sed", "1"])
     with pytest.raises(SystemExit) as ending:

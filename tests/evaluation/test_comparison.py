@@ -11,6 +11,7 @@ from rlvr_world_hf.evaluation.comparison import (
 from rlvr_world_hf.evaluation.draws import BestSampling, Draws
 from rlvr_world_hf.evaluation.flicker import measure_flicker
 from rlvr_world_hf.evaluation.predictions import (
+    Predictions,
     Sampling,
     predict_copy_last,
     predict_tokenizer_floor,
@@ -18,6 +19,7 @@ from rlvr_world_hf.evaluation.predictions import (
 )
 from rlvr_world_hf.evaluation.results import validate_results
 from rlvr_world_hf.rewards.base import VerifiableReward
+from rlvr_world_hf.rewards.energy import EnergyScoreReward
 from rlvr_world_hf.rewards.pixel import MAEReward, PSNRReward
 from rlvr_world_hf.rewards.sensor import SensorMSEReward
 from tests.tiny import tiny_joint_processor, tiny_model, tiny_processor, tiny_rows, tiny_sensor_processor
@@ -87,6 +89,9 @@ def test_one_checkpoint_is_measured_as_in_the_table():
         rewards = [PSNRReward(), MAEReward(pixels="moving")]
         found = measure_checkpoint(tiny_model(PROCESSOR, seed=seed), PROCESSOR, ROWS, rewarded=rewards)
         assert found == {metric: value["mean"] for metric, value in table[name].items()}
+        of_groups = {"metrics": [EnergyScoreReward()], "rewarded": [*rewards, EnergyScoreReward()]}
+        beside = measure_checkpoint(tiny_model(PROCESSOR, seed=seed), PROCESSOR, ROWS, **of_groups)
+        assert beside == found, "of one prediction alone it would be a distance"
     assert table["base"]["mae"]["mean"] != table["rlvr"]["mae"]["mean"]
 
 
@@ -137,6 +142,37 @@ def test_own_reward_is_measured_beside_the_metrics():
     results = evaluate_tiny(rewarded=[MAEReward(), BrightnessReward()], best_sampling=None)
     assert results["rewarded"] == ["mae", "brightness_error"]
     assert 0 < results["rows"]["base"]["brightness_error"]["mean"] < 1
+
+
+def test_every_seed_has_an_energy_score_of_its_own():
+    """Of its predictions alone: its share of the score of all would be another number."""
+    drawn = torch.rand(len(ROWS), 8, 3, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+    drawn[:, 4:] *= 0.5  # so that the seeds differ
+
+    def predict(batch):
+        readable = torch.ones(len(batch.indices), 8, dtype=torch.bool)
+        return Predictions(predicted=drawn[batch.indices], readable=readable)
+
+    how = {"metrics": [EnergyScoreReward()], "sampling_seeds": (0, 1), "num_samples": 4}
+    found = measure_predictor(predict, ROWS, **how)["energy_score"]
+    every = next(row_batches(ROWS, size=len(ROWS)))
+    expected = []
+    for seed in (0, 1):
+        scores = []
+        for row in range(len(ROWS)):
+            known = every.reference_mask[row]
+            points = [*drawn[row, seed * 4 : (seed + 1) * 4, known], every.reference[row, known]]
+            apart = torch.cdist(*[torch.stack(points).flatten(1)] * 2)
+            scores.append(apart[:4, 4].mean() - apart[:4, :4].sum() / (2 * 4 * 3))
+        expected.append(torch.stack(scores).mean().item())
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_predictions_that_are_compared_must_be_several():
+    with pytest.raises(ValueError, match="`num_samples`: expected 2 or more for `energy_score`, .*got 1; raise it"):
+        evaluate_tiny(metrics=[*METRICS, EnergyScoreReward()])
+    rows = evaluate_tiny(metrics=[*METRICS, EnergyScoreReward()], num_samples=2, best_sampling=None)["rows"]
+    assert rows["base"]["energy_score"]["std"] > 0 == rows["copy_last"]["energy_score"]["std"]
 
 
 def test_what_cannot_be_reported_fails_before_any_work():

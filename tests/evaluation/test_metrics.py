@@ -227,6 +227,33 @@ def test_steps_of_frames_and_sensors_are_measured_by_their_own_metrics(frames):
     assert steps["mae"].max() == 0 and steps["sensor_mae"].unique().tolist() == [0.5]
 
 
+class DistanceReward(VerifiableReward):
+    """How far a prediction is from the others of its row, at each step."""
+
+    name, higher_is_better, best, floor, needs_group = "distance", True, 1.0, 0.0, True
+
+    def measure(self, predicted, reference, *, context=None):
+        return torch.zeros(predicted.shape[:2])
+
+    def measure_groups(self, predicted, reference, *, context=None, **further):
+        distances = (predicted[:, :, None] - predicted[:, None]).abs().mean(dim=(-3, -2, -1))
+        return distances.sum(dim=2) / max(predicted.shape[1] - 1, 1)
+
+
+def test_a_metric_of_groups_compares_the_predictions_of_a_row_at_each_step(frames):
+    """One of all steps together has no value of a step; each prediction's own distance would not be one."""
+    predicted = torch.rand(2, 2, 3, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    batch = batch_of(frames, mask=torch.tensor([[True, True, True], [True, True, False]]))
+    metrics = [DistanceReward(), EnergyScoreReward()]
+    steps = measure_steps(predictions_of(predicted), batch, metrics)
+    assert set(steps) == {"distance", "repetition_rate"}
+    apart = (predicted[:, 0] - predicted[:, 1]).abs().mean(dim=(-3, -2, -1))
+    torch.testing.assert_close(steps["distance"][0, 0], apart[0])
+    assert torch.equal(steps["distance"][:, 0].nan_to_num(), steps["distance"][:, 1].nan_to_num())
+    whole = measure(predictions_of(predicted), batch, metrics)
+    torch.testing.assert_close(steps["distance"].nanmean(dim=-1), whole["distance"])
+
+
 def test_a_metric_of_groups_compares_the_predictions_of_a_row() -> None:
     """Its mean is the row's energy score; a single prediction has its distance, what cannot be read the floor."""
     generator = torch.Generator().manual_seed(0)

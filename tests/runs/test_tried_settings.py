@@ -15,12 +15,14 @@ from rlvr_world_hf.runs.locations import recipe_names, recipe_path
 from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run
 from rlvr_world_hf.runs.stage import find_stage, needed_stages, try_stages
+from rlvr_world_hf.runs.stages.grpo import make_config
 from tests.local_hub import Repository
 from tests.rewards.small_models import inverse_folder
 
 
 MAE = "rlvr_world_hf.rewards.MAEReward"
 ENERGY = "rlvr_world_hf.rewards.EnergyScoreReward"
+OF_GROUPS = {"grpo.rewards": [{"path": ENERGY}], "grpo.scale_rewards": "none"}
 
 
 class OtherF1Reward(FactF1Reward):
@@ -68,6 +70,18 @@ OF_FRAMES: list[tuple[dict[str, Any], str]] = [
     # grpo
     ({"grpo.num_generations": 1}, "grpo: WorldModelGRPOConfig refuses the settings: .*at least 2 generations"),
     ({"grpo.num_generations": 3}, "grpo: .*divisible by num_generations"),
+    (
+        {**OF_GROUPS, "grpo.eval_strategy": "steps", "grpo.num_generations_eval": 1},
+        "grpo: .*`energy_score` .*expected `num_generations_eval` of at least 3, got 1",
+    ),
+    (
+        {**OF_GROUPS, "grpo.num_generations": 4, "grpo.choose_by": "energy_score"},
+        "grpo.choose_by: expected a metric of one prediction, got 'energy_score', which compares several",
+    ),
+    (
+        {"evaluate.metrics": [{"path": ENERGY}], "evaluate.num_samples": 2, "pretrain.choose_by": "energy_score"},
+        "pretrain.choose_by: expected a metric of one prediction, got 'energy_score'.*leave it at 'loss'",
+    ),
     ({"grpo.credit": "to_go"}, "grpo: .*Expected `credit` to be 'completion' or 'reward_to_go'"),
     ({"grpo.min_p": 0.1}, "grpo: .*`min_p=0.1` has no meaning"),
     ({"grpo.rewards": [{"path": "rlvr_world_hf.rewards.MAERewrd"}]}, "grpo.rewards: expected `path`.*MAERewrd"),
@@ -90,6 +104,10 @@ OF_FRAMES: list[tuple[dict[str, Any], str]] = [
     (
         {"evaluate.metrics": [{"path": ENERGY, "scale": 0.1234}, {"path": ENERGY, "scale": 0.1233}]},
         r"two of the name `energy_score_scale_0.123`.*Reward\(scale=0.1234\) and EnergyScoreReward\(scale=0.1233\)",
+    ),
+    (
+        {"evaluate.metrics": [{"path": ENERGY}], "evaluate.num_samples": 1},
+        "evaluate.num_samples: expected 2 or more for `energy_score`, .*got 1",
     ),
     ({"evaluate.best_sampling": ["bsae"]}, "evaluate.best_sampling: .*got 'bsae'; did you mean 'base'"),
     ({"evaluate.choose_by": "maee"}, "evaluate.choose_by: expected names among mae, .*got 'maee'; did you mean 'mae'"),
@@ -199,6 +217,18 @@ def all_sources(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         os.symlink(inverse_folder(), tmp_path / "outputs" / name)
     monkeypatch.setattr("rlvr_world_hf.rewards.features.find_backbone", Path)  # the extra `perceptual`
     monkeypatch.setattr("rlvr_world_hf.runs.language_models._refuse_missing", lambda *_: None)  # the extra `gemma`
+
+
+def test_rewards_of_groups_go_with_likeliest_predictions_as_evaluations(tmp_path: Path) -> None:
+    """As in most recipes; `measured_windows` are no rollouts, and have no groups."""
+    recipe = load_recipe(
+        "pusht/debug", overrides={"output_dir": str(tmp_path), **OF_GROUPS, "grpo.num_generations": 4}
+    )
+    try_stages(recipe, ["grpo"])
+    settings = find_stage("grpo").read(recipe)
+    assert settings.measured_windows and not settings.asks_for_evaluations
+    config = make_config(recipe, settings, [1.0], "cpu")
+    assert config.eval_strategy == "steps" and config.num_generations_eval is None
 
 
 @pytest.mark.usefixtures("all_sources")

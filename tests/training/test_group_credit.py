@@ -43,6 +43,16 @@ def test_settings_that_bend_a_credit_are_refused_by_name(tmp_path: Path, name: s
         )
 
 
+def test_groups_of_an_evaluation_must_be_as_large(tmp_path: Path) -> None:
+    args = settings(tmp_path, eval_strategy="steps", eval_steps=2, num_generations_eval=1)
+    args.refuse_for_world(MAEReward(), fixed_length=True)
+    with pytest.raises(ValueError, match="`num_generations_eval` of at least 3, got 1; raise it, or leave"):
+        args.refuse_for_world([MAEReward(), EnergyScoreReward()], fixed_length=True)
+    settings(tmp_path, eval_strategy="steps", eval_steps=2, num_generations_eval=4).refuse_for_world(
+        EnergyScoreReward(), fixed_length=True
+    )
+
+
 def test_one_that_leaves_it_as_it_is_goes_through(tmp_path: Path) -> None:
     args = settings(tmp_path)
     args.refuse_for_world(EnergyScoreReward(), fixed_length=True)

@@ -65,16 +65,6 @@ def test_padded_steps_are_not_learnt(processor) -> None:
     assert (padded[0]["labels"] != -100).sum() == processor.layout.dynamics_length
 
 
-def test_rows_can_be_encoded_in_bfloat16(processor, tokens) -> None:
-    rows, seen = small_rows(processor, count=24, seed=1), set()
-    hook = processor.codec.context_encoder.conv_in.register_forward_hook(lambda *call: seen.add(call[2].dtype))
-    halved = tokenize_rows(rows, processor, autocast_dtype=torch.bfloat16)
-    hook.remove()
-    assert seen == {torch.bfloat16}
-    same = halved["input_ids"][:] == tokens[0]["input_ids"][:]
-    assert same.float().mean() > 0.9 and torch.equal(halved["labels"][:] == -100, tokens[0]["labels"][:] == -100)
-
-
 def test_tokens_are_written_to_a_file_as_they_come(processor, tokens, tmp_path: Path) -> None:
     rows = small_rows(processor, count=24, seed=1)
     written = tokenize_rows(rows, processor, batch_size=7, file=tmp_path / "tokens.arrow")

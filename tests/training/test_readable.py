@@ -11,9 +11,17 @@ from PIL import Image
 
 from rlvr_world_hf.rewards.pixel import MAEReward
 from rlvr_world_hf.rewards.sensor import SensorMSEReward
+from rlvr_world_hf.training.modality import StepBlockModality
 from rlvr_world_hf.training.readable import PICTURED, SMALLEST, description, differences, picture, situation
 from tests.training.trackio_run import run_with_trackio
-from tests.training.world import joint_processor, parameters, sensor_processor, small_rows, small_trainer
+from tests.training.world import (
+    joint_processor,
+    parameters,
+    sensor_processor,
+    small_processor,
+    small_rows,
+    small_trainer,
+)
 
 
 def table_of(folder: Path, step: int) -> pd.DataFrame:
@@ -79,6 +87,37 @@ def test_evaluations_have_pictures_of_their_own(tmp_path: Path) -> None:
     train(tmp_path, processor=joint_processor(), save_strategy="no", max_steps=2, **changes)
     names = sorted(file.name for file in (tmp_path / "completions").glob("*.png"))
     assert names == ["completions_00000.png", "completions_00002_eval_1.png", "completions_00002_eval_2.png"]
+
+
+def pictured(trainer: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bytes]]:
+    """Trains; the picture that the completions of each batch name, and what was drawn of them."""
+    found: list[tuple[str, bytes]] = []
+    make = StepBlockModality.make_readable
+
+    def note(modality: Any, trainer: Any, rows: Any, prompts: Any, completions: Any, *further: Any) -> None:
+        make(modality, trainer, rows, prompts, completions, *further)
+        (name,) = {text.rpartition(" of ")[2] for text in completions[:PICTURED]}
+        found.append((name, (Path(trainer.args.output_dir) / "completions" / name).read_bytes()))
+
+    monkeypatch.setattr(StepBlockModality, "make_readable", note)
+    trainer.train()
+    return found
+
+
+def test_every_batch_has_a_picture_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several datasets of an evaluation, too, and of an update that several batches of rollouts are made for."""
+    rows = small_rows(small_processor(), count=8)
+    several = {"a": rows.select(range(4)), "b": rows.select(range(4, 8))}
+    how: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": 2, "per_device_eval_batch_size": 16}
+    how |= {"steps_per_generation": 1, "gradient_accumulation_steps": 2, "updates_per_generation": 1, "max_steps": 2}
+    trainer = small_trainer(tmp_path, log_completions=True, eval_dataset=several, save_strategy="no", **how)
+    found = pictured(trainer, monkeypatch)
+    trainer.evaluate()
+    assert [name.removeprefix("completions_0000") for name, _ in found] == [
+        "0.png", "0_2.png", "1.png", "1_2.png", *(f"2_eval_{number}.png" for number in (1, 2, 3, 4))
+    ]  # fmt: skip
+    for name, drawn in found:
+        assert (tmp_path / "completions" / name).read_bytes() == drawn, "no later batch takes its place"
 
 
 def test_prompts_drawn_in_place_of_others_are_not_logged(tmp_path: Path) -> None:

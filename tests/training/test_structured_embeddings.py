@@ -1,4 +1,5 @@
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,16 @@ def test_an_update_of_one_code_moves_those_alike_most() -> None:
     moved = (before - head).detach().sum(dim=1)[: processor.layout.dynamics_codebook_size]  # codes of 3 x 2 levels
     assert moved[0] == moved.max() and moved[1] > moved[2] and moved[3] > moved[4], moved
     assert not (before - head)[processor.layout.dynamics_codebook_size :].any()
+
+
+def test_a_build_of_torch_that_knows_of_no_other_processes_shares_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    processor = small_processor()
+    model = small_policy(processor)
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    monkeypatch.setitem(sys.modules, "torch.distributed.tensor", None)
+    optimizer = torch.optim.AdamW(model.parameters())
+    share_learning(model, processor)(optimizer)
+    assert len(optimizer.param_groups) > 1
 
 
 def test_shared_learning_resumes_to_the_same_parameters(tmp_path: Path) -> None:

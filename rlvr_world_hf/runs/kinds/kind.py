@@ -91,6 +91,13 @@ class WorldKind(ABC):
     def try_start(self, settings: Any) -> None:
         """Build the policy without its numbers, or look for the one that the recipe starts from."""
 
+    def try_few_shot(self, count: int) -> None:
+        """Refuse examples in prompts where there can be none, or fewer, as far as that is known."""
+        raise ValueError(
+            "evaluate.few_shot: expected 0 without a language model that pretrain.start_from names, got "
+            f"{count}; leave it out."
+        )
+
     @abstractmethod
     def training_settings(self) -> Mapping[str, Any]:
         """Fields of `likelihood_arguments` that the kind's likelihood training sets, unless a recipe does."""
@@ -106,12 +113,16 @@ class WorldKind(ABC):
 
     def stored(self, split: str) -> Any:
         """Episodes, or rows of transitions, of one split, whole."""
+        return self.load(self.folder(split))
+
+    def folder(self, split: str) -> Path:
+        """Where one split is stored, once it is."""
         collected = find_stage("collect").progress(self.recipe)
         folder = cache_folder("episodes", collected.fingerprint) / split
         if not folder.is_dir():  # recorded while the cache was elsewhere
             made = [Path(name) for name in collected.record().get("outputs", {})]
             folder = next((place for place in made if place.name == split and place.is_dir()), folder)
-        return self.load(folder)
+        return folder
 
     def rows(self, split: str, *, count: int = 0) -> datasets.Dataset:
         """

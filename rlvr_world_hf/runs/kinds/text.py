@@ -3,17 +3,19 @@ Worlds of text: transitions whose prompts and answers a language model reads and
 
 The module of such a world has `PROMPT_TEMPLATE`, with `{state}` and `{action}`, if its prompts follow one, and
 `nothing_changes(state, **keys)`, which takes keys of its collect stage and returns the answer that nothing changes. It
-may have `lexicon(**keys)`: texts with the words that the world can have, whether or not training texts have them.
+may have `lexicon(**keys)`: texts with the words that the world can have, whether or not training texts have them. A
+source of recorded transitions may say by `has_conversations` that prompts are conversations, and not texts.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import inspect
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ from ...data.rows import count_share
 from ...data.transition import save_transitions
 from ...evaluation.answers import evaluate_answers, measure_answers, measure_language_checkpoint, predict_answers
 from ...evaluation.distinct import distinct_metrics
-from ...evaluation.few_shot import answer_few_shot
+from ...evaluation.few_shot import NO_CONVERSATIONS, answer_few_shot, write_examples
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
 from ...evaluation.sharing import ALONE, Share
@@ -44,7 +46,7 @@ from ..language_models import check_start, check_tokenizer, find_language_model,
 from ..named_parts import build_rewards, named_setting
 from ..precision import weights_dtype
 from ..progress import cached, fingerprint, write_json
-from ..stage import StageRun, checkpoint_folder, find_stage, stage_folder
+from ..stage import StageRun, checkpoint_folder, stage_folder
 from ..world import world_module, world_source
 from .kind import SPLITS, LikelihoodParts, WorldKind
 
@@ -119,6 +121,15 @@ class TextKind(WorldKind):
         with named_setting("pretrain", refusal, "Change the size that is meant."), torch.device("meta"):
             build_language_policy(tokenizer, **settings.policy_sizes(), seed=self.recipe.seed)
 
+    def try_few_shot(self, count: int) -> None:
+        """See [`WorldKind.try_few_shot`]."""
+        if not self.settings("pretrain").start_from:
+            super().try_few_shot(count)
+        if getattr(self.recorded(), "has_conversations", False):
+            raise ValueError(NO_CONVERSATIONS)
+        if self.folder("train").is_dir():
+            write_examples(self.stored("train"), count=count)
+
     def training_settings(self) -> Mapping[str, Any]:
         """See [`~rlvr_world_hf.training.language.finetune`]."""
         from ...training.language import OF_TEXT
@@ -192,6 +203,8 @@ class TextKind(WorldKind):
 
     def start(self, run: StageRun) -> tuple[LanguageWorldModelProcessor, Any]:
         """A fresh policy, or the language model that the recipe starts from, with all of its vocabulary or less."""
+        if few_shot := self.settings("evaluate").few_shot:  # refused before training, and not after all of it
+            self.try_few_shot(few_shot)
         processor, model = self.build_start(run.processes.device)
         if self.settings("pretrain").trim_vocabulary and run.processes.is_first:
             counts = json.loads((self.trimmed() / VOCABULARY).read_text(encoding="utf-8"))
@@ -275,7 +288,7 @@ class TextKind(WorldKind):
         made_from = {
             "tokenizer": self.tokenizer_source(),
             "model": self.start_identity(),
-            "texts": find_stage("collect").fingerprint(self.recipe),
+            "texts": self._texts_identity,
             "lexicon": fingerprint({"texts": self.lexicon()}),
             "revision": TRIMMING,
         }
@@ -296,6 +309,15 @@ class TextKind(WorldKind):
             write_json(folder / VOCABULARY, {"tokens": len(kept), "tokens_before": size, "texts": fallback})
 
         return cached("language_models", fingerprint(made_from), build)
+
+    @cached_property
+    def _texts_identity(self) -> str:
+        """Changes with the prompts and answers of any split: what was collected, and how a version writes it."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            for row in self.stored(split).select_columns(["prompt", "completion"]):
+                digest.update(json.dumps([split, row["prompt"], row["completion"]]).encode())
+        return digest.hexdigest()[:16]
 
     def texts(self, split: str, processor: LanguageWorldModelProcessor) -> Iterator[str]:
         """Prompts, as the model sees them, and answers of a split."""

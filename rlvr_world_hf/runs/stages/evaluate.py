@@ -23,7 +23,6 @@ from ..recipe import Recipe
 from ..stage import StageRun, checkpoint_folder, stage
 from ..world import is_text
 from .grpo import grpo
-from .pretrain import pretrain
 
 
 REVISION = 1
@@ -51,7 +50,11 @@ class EvaluateSettings:
         "Most draws of a prediction of frames or sensors: it is drawn again while one of its steps repeats the step "
         "before. Sampling takes up to this many times as long. Not for `_best_sampling` rows. 0: off.",
     )
-    num_samples: int = key(1, "Predictions per window and seed; with more than 1, the best of them is measured, too.")
+    num_samples: int = key(
+        1,
+        "Predictions per window and seed; with more than 1, the best of them is measured, too. Metrics that compare "
+        "them, such as the energy score, need 2 or more.",
+    )
     best_sampling: tuple[str, ...] = key(("base",), "Checkpoints also measured with their best sampling settings.")
     choose_by: str = key("", "Metric by which the best settings are chosen; the first rewarded one if empty.")
     metrics: list[dict[str, Any]] = key(
@@ -106,14 +109,12 @@ def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
     metrics = build_metrics(settings.metrics, where="evaluate.metrics")
     try_parts(metrics, kinds=kind.states(), where="evaluate.metrics")
     measured = kind.measured(rewards, metrics)
+    settings.draws().refuse_for(measured, where="evaluate.num_samples")
     refuse_unknown(settings.best_sampling, CHECKPOINTS, where="evaluate.best_sampling")
     for row, place in settings.further_rows.items():
         check_world_model(place, where=f"evaluate.further_rows.{row}")
-    if settings.few_shot and not (is_text(recipe) and pretrain.read(recipe).start_from):
-        raise ValueError(
-            f"evaluate.few_shot: expected 0 without a language model that pretrain.start_from names, got "
-            f"{settings.few_shot}; leave it out."
-        )
+    if settings.few_shot:
+        kind.try_few_shot(settings.few_shot)
     if settings.choose_by:
         refuse_unknown([settings.choose_by], [metric.name for metric in measured], where="evaluate.choose_by")
 

@@ -106,15 +106,18 @@ def _choice(recipe: Recipe, settings: GrpoSettings) -> dict[str, Any]:
     """Arguments by which the policy is measured whenever it is saved, and by which the best checkpoint is kept."""
     if not settings.measured_windows:
         return {}
-    every = settings.arguments.get("save_steps", config_class(recipe).save_steps)  # type: ignore[attr-defined]
+    defaults: Any = config_class(recipe)
+    every, group_size = (
+        settings.arguments.get(name, getattr(defaults, name)) for name in ("save_steps", "num_generations")
+    )
     chosen = {
         "save_strategy": "steps",
         "load_best_model_at_end": True,
         "metric_for_best_model": settings.choose_by,
         "greater_is_better": higher_is_better(recipe, settings.choose_by),
     }
-    # Greedy predictions are no rollouts: what TRL asks of the batches of these is left out.
-    cadence = {"eval_strategy": "steps", "eval_steps": every, "num_generations_eval": 1}
+    # Greedy predictions are no rollouts, but TRL wants whole groups in the batches of these.
+    cadence = {"eval_strategy": "steps", "eval_steps": every, "per_device_eval_batch_size": group_size}
     cadence = {} if settings.asks_for_evaluations else cadence
     return cadence | (chosen if settings.chooses_best else {})
 

@@ -62,6 +62,9 @@ class RecordedTransitions:
     source: ClassVar[str] = f"https://huggingface.co/datasets/{REPOSITORY} (for its terms see there)"
     """Where the data comes from, for cards."""
 
+    has_conversations: ClassVar[bool] = True
+    """Prompts are conversations, and not texts."""
+
     folder: Path | None = described(None, "Folder of the dataset's parquet files; from the Hub if not given.")
     """Folder of the dataset's parquet files; by default those that are read are downloaded from the Hub."""
 

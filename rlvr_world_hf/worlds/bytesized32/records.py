@@ -130,6 +130,11 @@ class RecordedTransitions:
         if changed <= 0 or unchanged < 0:
             raise ValueError(f"Expected `changed_to_unchanged` such as [100, 40], got {[changed, unchanged]}.")
 
+    @property
+    def has_conversations(self) -> bool:
+        """Whether prompts are conversations, and not texts."""
+        return not self.compact
+
     def contents(self) -> dict[str, Path]:
         """The files that are read, by name: a run counts each by its content."""
         return {file.name: file for file in sorted(self.folder.glob("*.json*"))}

@@ -50,6 +50,9 @@ class RecordedTransitions:
     source: ClassVar[str] = f"https://huggingface.co/datasets/{REPOSITORY} (for its terms see there)"
     """Where the data comes from, for cards."""
 
+    has_conversations: ClassVar[bool] = True
+    """Prompts are conversations, and not texts."""
+
     folder: Path | None = described(None, "Folder of train.parquet and test.parquet; from the Hub if not given.")
     """Folder of `train.parquet` and `test.parquet`; by default they are downloaded from the Hub."""
 

@@ -279,6 +279,62 @@ def test_examples_are_shown_to_it_where_the_checkpoints_are(
     assert met == ["meta"]
 
 
+def test_examples_that_cannot_be_shown_are_refused_before_training(
+    cache: Path, language_model: Path, tmp_path: Path
+) -> None:
+    """Of texts and their number, as soon as transitions are collected; of conversations, before that."""
+    start = {"pretrain.start_from": str(language_model), "tokenizer.source": str(language_model)}
+    # Games of their own, which no other test has collected.
+    keys = {**start, "evaluate.few_shot": 1000, "collect.first_seed": 70}
+    recipe = small_text_recipe(tmp_path / "run", **keys)
+    try_stages(recipe, ["evaluate"])
+    with pytest.raises(ValueError, match=r"evaluate.few_shot: expected at most \d+ examples.*got 1000"):
+        find_stage("pretrain")(recipe)
+    assert not (recipe.output_dir / "base").exists()
+    with pytest.raises(ValueError, match=r"evaluate.few_shot: expected at most \d+ examples.*got 1000"):
+        try_stages(small_text_recipe(tmp_path / "other", **keys), ["evaluate"])
+    try_stages(small_text_recipe(tmp_path / "run", **keys | {"evaluate.few_shot": 2}), ["evaluate"])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("bytesized32/gemma_binary", {"collect.compact": False, "collect.folder": "."}),
+        ("bytesized32_hub/sft", {"collect.folder": "."}),
+        ("webarena/grpo", {"collect.folder": "."}),
+    ],
+)
+def test_no_examples_are_shown_in_conversations(
+    language_model: Path, name: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = {"pretrain.start_from": str(language_model), "tokenizer.source": str(language_model)}
+    kind = kind_of(load_recipe(name, overrides={**start, **changes}))
+    monkeypatch.setattr(kind, "folder", lambda split: Path("nowhere"))
+    with pytest.raises(ValueError, match="evaluate.few_shot: expected prompts that are texts, got conversations"):
+        kind.try_few_shot(2)
+    if "collect.compact" in changes:
+        kind = kind_of(load_recipe(name, overrides={**start, **changes, "collect.compact": True}))
+        monkeypatch.setattr(kind, "folder", lambda split: Path("nowhere"))
+        kind.try_few_shot(2)
+
+
+def test_a_vocabulary_is_cut_anew_where_texts_are_written_in_another_way(
+    language_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a later version's `PROMPT_TEMPLATE`, with all settings as before."""
+    start = {"pretrain.start_from": str(language_model), "tokenizer.source": str(language_model)}
+    recipe = small_text_recipe(tmp_path / "run", **start, **{"pretrain.trim_vocabulary": True})
+    monkeypatch.setattr(text_kind, "cached", lambda kind, name, build: Path(name))
+
+    def name_of(template: str, answer: str = "open") -> Path:
+        kind, row = kind_of(recipe), {"prompt": template.format("shut"), "completion": answer, "group": "g"}
+        monkeypatch.setattr(kind, "stored", lambda split: datasets.Dataset.from_list([row]))
+        return kind.trimmed()
+
+    assert name_of("{}\n> open\n") == name_of("{}\n> open\n")
+    assert len({name_of("{}\n> open\n"), name_of("state: {}\n> open\n"), name_of("{}\n> open\n", "shut")}) == 3
+
+
 def test_training_starts_from_a_language_model_of_the_hub(hub: Any, language_model: Path, tmp_path: Path) -> None:
     hub.repositories["model", "someone/language"] = Repository()
     files = {file.name: file.read_bytes() for file in language_model.iterdir()}
