@@ -12,7 +12,7 @@ from ..rewards.base import VerifiableReward
 from .distinct import distinct_metrics
 from .draws import BestSampling, Draws
 from .flicker import measure_flicker
-from .metrics import measure, metric_of, metrics_of_processor, summarize_predictions
+from .metrics import measure, metric_of, metrics_of_processor, predict_law, summarize_predictions
 from .predictions import (
     UNRESTRICTED,
     Predictor,
@@ -57,7 +57,8 @@ def evaluate(
     share: Share = ALONE,
 ) -> Results:
     """
-    Measure `copy_last`, `tokenizer_floor` and each checkpoint, in one `results.json` record.
+    Measure `copy_last`, `tokenizer_floor` and each checkpoint, in one `results.json` record; where one of the metrics
+    knows the law of the world, also `law`: predictions that are drawn from it.
 
     Every checkpoint sees the same noise, so differences between rows are not those of luck. For checkpoints in
     `best_sampling` a row `<name>_best_sampling` follows, its settings chosen on validation rows and recorded.
@@ -130,6 +131,9 @@ def evaluate(
     )
     model, processor = next(iter(checkpoints.values()))
     table = _yardsticks(processor, rows, measure_rows, device=model.device)
+    if (of_law := next((metric for metric in metrics if metric.knows_law), None)) is not None:
+        law = partial(predict_law, metric=of_law, count=len(draws.seeds) * draws.num_samples)
+        table["law"] = measure_rows(law, rows, label="law", device=model.device)
     used: dict[str, Sampling] = {}
     for name, (model, processor) in checkpoints.items():
         used[name] = draws.sampling

@@ -153,8 +153,8 @@ def measure(
             values[metric.name] = _beside_each_other(metric, predictions, batch, group_size or count)
             continue
         predicted, reference, context = second if metric.reads == "sensors" else first
-        done = {"actions": repeat(batch.actions, "b l a -> (b j) l a", j=count)} if metric.needs_actions else {}
-        value = metric.metric(predicted, reference, reference_mask=recorded, context=context, **done)
+        further = _further(metric, batch, count)
+        value = metric.metric(predicted, reference, reference_mask=recorded, context=context, **further)
         values[metric.name] = value.where(readable, metric.floor)
         for name, steps in metric.diagnose(predicted, reference).items():
             values[name] = mean_over_steps(steps, recorded).where(readable, torch.nan)
@@ -206,8 +206,8 @@ def measure_steps(
         if metric.joins_steps:
             continue
         every, reference, context = _read_by(metric, predictions, batch)
-        done = {"actions": batch.actions} if metric.needs_actions else {}
-        values[metric.name], found = metric.measure_and_diagnose(every, reference, context=context, **done)
+        further = _further(metric, batch, 1)
+        values[metric.name], found = metric.measure_and_diagnose(every, reference, context=context, **further)
         values |= found
     states, _, given = _compared(predictions.predicted, batch.reference, batch.context)
     states = torch.cat([given[:, -1:], states], dim=1)
@@ -233,11 +233,11 @@ def _beside_each_other(metric: VerifiableReward, predictions: Predictions, batch
     states, is_read = (rearrange(part, "b (g n) ... -> (b g) n ...", n=size) for part in (every, predictions.readable))
     pairs = zip(states, is_read.tolist(), strict=True)
     groups = [[state if read else None for state, read in zip(*group, strict=True)] for group in pairs]
-    recorded, given, mask, actions = (
-        repeat(part, "b ... -> (b g) ...", g=count // size) for part in (*of_rows, batch.reference_mask, batch.actions)
+    recorded, given, mask = (
+        repeat(part, "b ... -> (b g) ...", g=count // size) for part in (*of_rows, batch.reference_mask)
     )
-    done = {"actions": actions} if metric.needs_actions else {}
-    return metric.metric_of_groups(groups, recorded, reference_mask=mask, context=given, **done).flatten()
+    further = _further(metric, batch, count // size)
+    return metric.metric_of_groups(groups, recorded, reference_mask=mask, context=given, **further).flatten()
 
 
 def _read_by(metric: VerifiableReward, predictions: Predictions, batch: RowBatch) -> Compared:
@@ -247,6 +247,49 @@ def _read_by(metric: VerifiableReward, predictions: Predictions, batch: RowBatch
     if batch.reference_states is None or batch.context_states is None:
         raise ValueError(NO_STATES)
     return predictions.predicted_states, batch.reference_states, batch.context_states
+
+
+def predict_law(batch: RowBatch, *, metric: VerifiableReward, count: int) -> Predictions:
+    """
+    Predictions by the law of the world, of a metric that knows it.
+
+    Args:
+        batch (`RowBatch`):
+            Rows; of their reference, its form alone is read.
+        metric ([`VerifiableReward`]):
+            The metric, see [`VerifiableReward.draw_law`].
+        count (`int`):
+            Predictions of each row.
+
+    Returns:
+        `Predictions`: `count` of each row.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.worlds.chance_rewards import LawDistanceReward
+    >>> states, mask = torch.zeros(1, 1, 2), torch.ones(1, 1, dtype=torch.bool)
+    >>> given = dict(context=states, actions=torch.zeros(1, 2, 1), reference=states, reference_mask=mask)
+    >>> predict_law(RowBatch(indices=[0], **given), metric=LawDistanceReward(), count=8).predicted.shape
+    torch.Size([1, 8, 1, 2])
+
+    ```
+    """
+    given: dict[str, Any] = {"context": batch.context, "context_states": batch.context_states}
+    drawn = metric.draw_law(batch.reference, count=count, **given, **_further(metric, batch, 1))
+    readable = torch.ones(len(batch.indices), count, dtype=torch.bool, device=batch.reference.device)
+    return Predictions(readable=readable, **drawn)
+
+
+def _further(metric: VerifiableReward, batch: RowBatch, count: int) -> dict[str, Any]:
+    """What a metric needs beside states, of each of `count` predictions of a row."""
+    further: dict[str, Any] = {}
+    if metric.needs_actions:
+        further["actions"] = repeat(batch.actions, "b l a -> (b j) l a", j=count)
+    if metric.needs_place:
+        places = batch.places
+        further["places"] = None if places is None else [place for place in places for _ in range(count)]
+    return further
 
 
 def _compared(predicted: torch.Tensor, reference: torch.Tensor | None, context: torch.Tensor | None) -> Compared:

@@ -79,6 +79,9 @@ class RowBatch:
     reference_states: torch.Tensor | None = None
     """States `(B, S, P)`, float32, of the frames to predict."""
 
+    places: list[tuple[str, int]] | None = None
+    """Of each row its episode and where in it it begins, if the rows say it: the columns `episode` and `start`."""
+
     def columns(self, names: Sequence[str]) -> dict[str, torch.Tensor]:
         """Some of its columns by name, such as those of a processor's prompt."""
         return {name: getattr(self, name) for name in names}
@@ -91,8 +94,10 @@ class RowBatch:
     def take(self, rows: torch.Tensor) -> "RowBatch":
         """The batch of some of its rows, by their place in it, shape `(R,)`, int64."""
         columns = ((field.name, getattr(self, field.name)) for field in fields(self))
-        taken = {name: column[rows] for name, column in columns if isinstance(column, torch.Tensor)}
-        return replace(self, indices=[self.indices[row] for row in rows.tolist()], **taken)
+        taken: dict[str, Any] = {name: column[rows] for name, column in columns if isinstance(column, torch.Tensor)}
+        chosen = rows.tolist()
+        places = None if self.places is None else [self.places[row] for row in chosen]
+        return replace(self, indices=[self.indices[row] for row in chosen], places=places, **taken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +150,7 @@ def row_batches(
         columns = _columns(rows[start : start + size])
         stacked = {name: _stack(columns[name]) for name in ("context", "actions", "reference", "reference_mask")}
         beside = [name for name in ("context_states", "reference_states") if name in columns]
+        is_placed = "episode" in columns and "start" in columns
         yield RowBatch(
             indices=list(range(start, start + len(columns["reference"]))),
             context=_unit_range(stacked["context"]).to(device),
@@ -152,6 +158,7 @@ def row_batches(
             reference=_unit_range(stacked["reference"]).to(device),
             reference_mask=stacked["reference_mask"].bool().to(device),
             **{name: _stack(columns[name]).float().to(device) for name in beside},
+            places=[*zip(columns["episode"], map(int, columns["start"]), strict=True)] if is_placed else None,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from .results import validate_results
 
 
-NOT_PREDICTIONS = ("tokenizer_floor", "oracle")  # they see the answer, so they are never the best
+NOT_PREDICTIONS = ("tokenizer_floor", "oracle", "law")  # they see the answer, or its law, so they are never the best
 
 
 def markdown_table(
@@ -16,8 +16,8 @@ def markdown_table(
     """
     Table of rows and metrics as mean ± spread, and one line on samples, seeds, recipe and commit.
 
-    The best prediction of a rewarded metric is bold, whichever row it is in; `tokenizer_floor` and `oracle` are made
-    of what is to be predicted and do not compete.
+    The best prediction of a rewarded metric is bold, whichever row it is in; `tokenizer_floor`, `oracle` and `law` are
+    made of what is to be predicted, or by whoever draws it, and do not compete.
 
     Args:
         results (`Mapping`):
@@ -139,7 +139,7 @@ def heading(results: Mapping[str, Any], metric: str) -> str:
 
 def best_row(results: Mapping[str, Any], metric: str, *, rows: Sequence[str] | None = None) -> str | None:
     """
-    Row whose mean is best on a metric, `tokenizer_floor` and `oracle` apart.
+    Row whose mean is best on a metric, `tokenizer_floor`, `oracle` and `law` apart.
 
     Args:
         results (`Mapping`):

@@ -50,7 +50,7 @@ from .record import finding_record, reason_for_few
 MEASURED = ("base", "control", "rlvr")
 """Checkpoints that a row may measure."""
 
-YARDSTICKS = ("copy_last", "tokenizer_floor", "nothing_changes", "oracle")
+YARDSTICKS = ("copy_last", "tokenizer_floor", "law", "nothing_changes", "oracle")
 """Rows of every measurement that use no checkpoint."""
 
 

@@ -49,6 +49,7 @@ STEP_ROWS = (
     "what a model over these tokens can reach; `base` was trained by likelihood, `control` by likelihood for as "
     "much longer as RL took; `_best_sampling` has temperature and top-k chosen on validation episodes."
 )
+LAW_ROW = " `law` is drawn from the law of the world itself, which no model is told."
 TEXT_ROWS = (
     "`nothing_changes` answers that nothing changes, whatever the action; `oracle` gives the recorded answer; `base` "
     "was trained on recorded answers, `control` for as much longer as RL took; `_best_sampling` has its temperature "
@@ -225,7 +226,7 @@ def card_text(
         recipe_title=recipe_title,
         machine=measured.results["machine"] if measured else None,
         measured_with=measured.versions if measured else None,
-        rows=kind.rows,
+        rows=kind.rows + (LAW_ROW if measured is not None and "law" in measured.results["rows"] else ""),
         table=measured.table.strip() if measured else None,
         not_evaluated=NOT_EVALUATED,
         picture=picture,

@@ -42,6 +42,10 @@ def inverse_card(config: InverseDynamicsConfig, measured: Mapping[str, Any], *, 
     """
     metadata = ModelCardData(license="apache-2.0", library_name="rlvr_world_hf", tags=[*TAGS])
     pace = f" {1 / config.fps:g} s apart" if config.fps else ""
+    one = config.given_frames == 1
+    shown, between = (
+        ("two", "the one to the other") if one else (config.given_frames + 1, "the last but one to the last")
+    )
     law = f", by the {config.action_law} law" if config.action_law else ""
     reads = f"the probability of {config.action_bins} bins of each of them" if config.action_bins else "them"
     likely = f", log-probability {measured['log_probability']:.3f} nats" if "log_probability" in measured else ""
@@ -53,8 +57,8 @@ def inverse_card(config: InverseDynamicsConfig, measured: Mapping[str, Any], *, 
 
 # Inverse dynamics model of {world}
 
-Given two frames of {config.image_size}x{config.image_size} pixels{pace}, it reads the {config.action_dims} numbers
-of the action that led from the one to the other{law}: {reads}. It was trained on frames that a visual tokenizer has
+Given {shown} frames of {config.image_size}x{config.image_size} pixels{pace}, it reads the {config.action_dims} numbers
+of the action that led from {between}{law}: {reads}. It was trained on frames that a visual tokenizer has
 encoded and decoded, as a world model shows them, and serves as a reward that asks whether a prediction follows its
 action, after [RLIR](https://huggingface.co/papers/2509.23958).
 

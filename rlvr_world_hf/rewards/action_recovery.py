@@ -4,9 +4,9 @@ Whether the action can be read from what is predicted: world models learn what u
     distance         e_s = \frac{1}{A} \sum_i |f_i(x_{s-1}, x_s) - a_{s,i}|
     log_probability  l_s = \frac{1}{A} \sum_i \log p_f(bin(a_{s,i}) | x_{s-1}, x_s)
 
-with x the predicted frames, x_0 the last given one, a_s the action that leads to x_s, and f an inverse dynamics model:
-the reward of RLIR (https://huggingface.co/papers/2509.23958). A pixel error hardly sees an action whose effect is
-small.
+with x the predicted frames, x_0 the last given one, a_s the action that leads to x_s, and f an inverse dynamics model,
+which may be given x_{s-2}, too: the reward of RLIR (https://huggingface.co/papers/2509.23958). A pixel error hardly
+sees an action whose effect is small.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class ActionRecoveryReward(VerifiableReward):
     [-range, 0], in the action's own unit; 0 is an action that is read as it was given.
 
     It reads the predictions, the last given frame (`context`) and the actions, not the reference, so it also judges
-    actions that were never recorded. Without a context the first step is left out.
+    actions that were never recorded. Without a context the first step is left out; so are the first steps of an
+    inverse model of more given frames than the context has.
 
     An error of 0 is not to be had: the model errs on true frames, too, and what is done may not show. Its error on
     what the codec makes of recorded frames, the row `tokenizer_floor` of a table, is what can be reached.
@@ -56,7 +57,7 @@ class ActionRecoveryReward(VerifiableReward):
         label (`str`, *optional*):
             End of the metric's name, to tell several inverse models apart, such as `"judge"`.
         batch_size (`int`, *optional*, defaults to `256`):
-            Pairs of frames at a time, which bounds the memory.
+            Pairs of frames, or what the model is given, at a time, which bounds the memory.
         aggregation, discount (*optional*):
             Of the steps; see [`VerifiableReward`].
 
@@ -143,15 +144,17 @@ class ActionRecoveryReward(VerifiableReward):
         steps, model = predicted.shape[1], self.model.to(predicted.device)
         done = actions_between(actions, steps)
         self._refuse_other_actions(done)
-        before = predicted[:, :1] if context is None else context[:, -1:]
-        frames = torch.cat([before, predicted], dim=1)
-        pairs = rearrange(torch.stack([frames[:, :-1], frames[:, 1:]], dim=2), "b s two c h w -> (b s) two c h w")
+        given = model.config.given_frames
+        known = predicted[:, :0] if context is None else context[:, -given:]
+        lacking = given - known.shape[1]
+        frames = torch.cat([predicted[:, :1].expand(-1, lacking, -1, -1, -1), known, predicted], dim=1)
+        pairs = rearrange(frames.unfold(1, given + 1, 1), "b s c h w t -> (b s) t c h w")
         every = rearrange(done, "b s a -> (b s) a")
         pieces = zip(pairs.split(self.batch_size), every.split(self.batch_size), strict=True)
         measured = torch.cat([self._measured(model, some, of_these) for some, of_these in pieces])
         values = rearrange(measured, "(b s) -> b s", s=steps)
-        if context is None:
-            values = torch.cat([torch.full_like(values[:, :1], torch.nan), values[:, 1:]], dim=1)
+        if lacking:
+            values = torch.cat([torch.full_like(values[:, :lacking], torch.nan), values[:, lacking:]], dim=1)
         return values
 
     def _measured(self, model: InverseDynamicsModel, pairs: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from einops import rearrange, repeat
 
-from .groups import Frames, Groups, GroupScores, as_tensor
+from .groups import Frames, Groups, GroupScores, Place, as_tensor
 
 
 AGGREGATIONS = ("mean", "last", "discounted")
@@ -82,6 +82,10 @@ class VerifiableReward(ABC):
         needs_actions (`bool`):
             Whether it reads what was done; `False` by default. `measure` then gets a keyword `actions` `(B, L, A)`,
             the column of that name; see [`actions_between`].
+        needs_place (`bool`):
+            Whether it reads of which episode a row is, and where in it; `False` by default. `measure` then gets a
+            keyword `places`, a list of `B` pairs of the columns `episode` and `start`. A measure of a table that knows
+            the world asks for it.
         joins_steps (`bool`):
             Whether all steps are measured as one; `False` by default. `measure` then returns `(B, 1)`. Steps that are
             padding are 0 in both states, and `measure` gets a keyword `reference_mask` `(B, S)` where there is one.
@@ -126,6 +130,7 @@ class VerifiableReward(ABC):
     needs_group: bool = False
     smallest_group: int = 2
     needs_actions: bool = False
+    needs_place: bool = False
     joins_steps: bool = False
     is_credit: bool = False
     alone: str = ""
@@ -194,7 +199,7 @@ class VerifiableReward(ABC):
         reference: torch.Tensor,
         *,
         context: torch.Tensor | None = None,
-        **further: torch.Tensor,
+        **further: Any,
     ) -> torch.Tensor:
         """
         The unsigned metric of each predicted step of each completion of a group, by
@@ -210,9 +215,9 @@ class VerifiableReward(ABC):
                 Recorded frames of each group, in the same form.
             context (`torch.Tensor` of shape `(B, K, 3, H, W)`, *optional*):
                 Frames that were given to each group, in the same form.
-            **further (`torch.Tensor`):
-                `actions` `(B, L, A)` of each group, where the reward needs them; `reference_mask` `(B, S)`, where it
-                joins steps and there is one.
+            **further:
+                `actions` `(B, L, A)` of each group, where the reward needs them; `places`, a list of `B`, where it
+                needs those; `reference_mask` `(B, S)`, where it joins steps and there is one.
 
         Returns:
             `torch.Tensor` of shape `(B, G, S)`: nan at steps with nothing to measure.
@@ -278,6 +283,46 @@ class VerifiableReward(ABC):
         """
         return self.floor
 
+    def draw_law(
+        self,
+        reference: torch.Tensor,
+        *,
+        count: int,
+        context: torch.Tensor,
+        context_states: torch.Tensor | None = None,
+        **further: Any,
+    ) -> dict[str, torch.Tensor]:
+        """
+        Predictions as the law of the world has them, of a measure that knows it. A table that has such a measure has a
+        row of them: what a model that knew the law would get.
+
+        Args:
+            reference (`torch.Tensor` of shape `(B, S, 3, H, W)` or `(B, S, P)`):
+                What was recorded; its form alone is read.
+            count (`int`):
+                Predictions of each row.
+            context (`torch.Tensor` of shape `(B, K, 3, H, W)` or `(B, K, P)`):
+                What was given, of the same form.
+            context_states (`torch.Tensor` of shape `(B, K, P)`, *optional*):
+                States beside given frames, where there are any.
+            **further:
+                `actions` and `places`, where the reward needs them.
+
+        Returns:
+            `dict[str, torch.Tensor]`: `predicted` `(B, count, S, ...)`, in the form of the reference, and
+            `predicted_states` `(B, count, S, P)` where there are states beside frames. They are others than those that
+            predictions are measured against.
+
+        Raises:
+            NotImplementedError: of a reward that knows no law, as most.
+        """
+        raise NotImplementedError(f"`{self.name}` knows no law of a world to draw from.")
+
+    @property
+    def knows_law(self) -> bool:
+        """Whether it has a [`~VerifiableReward.draw_law`]."""
+        return type(self).draw_law is not VerifiableReward.draw_law
+
     def diagnose(self, predicted: torch.Tensor, reference: torch.Tensor) -> dict[str, torch.Tensor]:
         """
         Further metrics to report beside this one, each of shape `(B, S)`; none by default.
@@ -299,7 +344,7 @@ class VerifiableReward(ABC):
         reference: torch.Tensor,
         *,
         context: torch.Tensor | None = None,
-        **further: torch.Tensor,
+        **further: Any,
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """
         Both [`~VerifiableReward.measure_groups`] and [`~VerifiableReward.diagnose`], one after the other. Where both
@@ -326,6 +371,7 @@ class VerifiableReward(ABC):
         reference_mask: Frames | None = None,
         context: Frames | None = None,
         actions: Frames | None = None,
+        places: Sequence[Place] | None = None,
     ) -> torch.Tensor:
         """
         The unsigned metric of each sample alone, aggregated over the steps at which there is something to measure:
@@ -342,17 +388,19 @@ class VerifiableReward(ABC):
                 Frames that were given, float in `[0, 1]` or uint8, RGB.
             actions (`torch.Tensor` or `numpy.ndarray` of shape `(B, L, A)`, *optional*):
                 What was done, in the unit of the data; for rewards that need it, see [`actions_between`].
+            places (`Sequence[tuple[str, int]]` of length `B`, *optional*):
+                Name of the episode, and index in it of the first given frame; for rewards that need it.
 
         Returns:
             `torch.Tensor` of shape `(B,)`: nan where no step could be measured.
 
         Raises:
             ValueError: if the shapes of the two states differ, frames lie outside [0, 1] by more than rounding, a
-                prediction is not finite, or there are no actions for a reward that needs them.
+                prediction is not finite, or there are no actions or places for a reward that needs them.
         """
         states, recorded, given = self._as_compared(predicted, reference, context)
         states, recorded = (self._joined(side, reference_mask) for side in (states, recorded))
-        further = self._further(actions, reference_mask, states.device)
+        further = self._further(actions, places, reference_mask, states.device)
         with torch.no_grad():
             measured = self.measure(states, recorded, context=given, **further)
         self._refuse_infinite(measured, states)
@@ -366,6 +414,7 @@ class VerifiableReward(ABC):
         reference_mask: Frames | None = None,
         context: Frames | None = None,
         actions: Frames | None = None,
+        places: Sequence[Place] | None = None,
     ) -> torch.Tensor:
         """
         The reward of each sample: [`~VerifiableReward.metric`], negated where lower is better.
@@ -375,8 +424,8 @@ class VerifiableReward(ABC):
         Returns:
             `torch.Tensor` of shape `(B,)`: higher is better; nan where no step could be measured.
         """
-        given = {"reference_mask": reference_mask, "context": context, "actions": actions}
-        return self._signed(self.metric(predicted, reference, **given))
+        given: dict[str, Any] = {"reference_mask": reference_mask, "context": context}
+        return self._signed(self.metric(predicted, reference, **given, actions=actions, places=places))
 
     def metric_of_groups(
         self,
@@ -386,6 +435,7 @@ class VerifiableReward(ABC):
         reference_mask: Sequence[Frames] | Frames | None = None,
         context: Sequence[Frames] | Frames | None = None,
         actions: Sequence[Frames] | Frames | None = None,
+        places: Sequence[Place] | None = None,
     ) -> torch.Tensor:
         """
         The unsigned metric of each prediction beside the others of its row, by
@@ -398,7 +448,7 @@ class VerifiableReward(ABC):
             `torch.Tensor` of shape `(B, G)`: the `floor` of an unreadable prediction; nan where there is nothing to
             measure.
         """
-        groups = Groups.of_nested(predicted, reference, reference_mask, context, actions)
+        groups = Groups.of_nested(predicted, reference, reference_mask, context, actions, places)
         measured, _ = self._measure_parts(groups, with_metrics=False)
         return self._signed(self._filled(groups, measured)[0]).unflatten(0, (len(predicted), -1))
 
@@ -410,6 +460,7 @@ class VerifiableReward(ABC):
         reference_mask: Sequence[Frames] | Frames | None = None,
         context: Sequence[Frames] | Frames | None = None,
         actions: Sequence[Frames] | Frames | None = None,
+        places: Sequence[Place] | None = None,
     ) -> GroupScores:
         """
         The rewards of groups of completions, each group with one reference; everything is measured once.
@@ -431,6 +482,8 @@ class VerifiableReward(ABC):
                 Frames that were given, float in `[0, 1]` or uint8.
             actions (`torch.Tensor` of shape `(B, L, A)`, or `Sequence` of `B` arrays, *optional*):
                 What was done, in the unit of the data; for rewards that need it.
+            places (`Sequence[tuple[str, int]]` of length `B`, *optional*):
+                Name of the episode, and index in it of the first given frame; for rewards that need it.
 
         Returns:
             [`GroupScores`]: rewards `(B, G)`, rewards by step `(B, G, S)`, and metrics to report.
@@ -452,7 +505,7 @@ class VerifiableReward(ABC):
         ```
         """
         columns = {"predicted": predicted, "reference": reference, "reference_mask": reference_mask}
-        self._check_lengths("a group", columns | {"context": context, "actions": actions})
+        self._check_lengths("a group", columns | {"context": context, "actions": actions, "places": places})
         if len(sizes := {len(group) for group in predicted} or {0}) > 1:
             raise ValueError(f"`{self.name}`: expected groups of one size, got {sorted(sizes)}; pass `None` for gaps.")
         if self.needs_group and len(predicted) and min(sizes) < self.smallest_group:
@@ -460,7 +513,7 @@ class VerifiableReward(ABC):
                 f"`{self.name}`: expected groups of at least {self.smallest_group} completions, which are compared, "
                 f"got {min(sizes)}; raise `num_generations`."
             )
-        groups = Groups.of_nested(predicted, reference, reference_mask, context, actions)
+        groups = Groups.of_nested(predicted, reference, reference_mask, context, actions, places)
         measured, metrics = self._measure_parts(groups, with_metrics=True)
         rewards, steps = self._filled(groups, measured)
         shape = len(predicted), *sizes
@@ -478,11 +531,12 @@ class VerifiableReward(ABC):
 
         Returns:
             `dict[str, Any]`: `predicted` and `reference`, `reference_mask` and `context` where there are any, and
-            `actions` where the reward needs them; for [`~VerifiableReward.score_groups`], a call or
-            [`~VerifiableReward.score_steps`].
+            `actions`, and `places` of the columns `episode` and `start`, where the reward needs them; for
+            [`~VerifiableReward.score_groups`], a call or [`~VerifiableReward.score_steps`].
 
         Raises:
-            ValueError: if there is nothing predicted, no reference for it, or no actions where they are needed.
+            ValueError: if there is nothing predicted, no reference for it, or no actions or places where they are
+                needed.
 
         Example:
 
@@ -509,10 +563,19 @@ class VerifiableReward(ABC):
                 f"`{self.name}`: expected the column `actions`, what was done from the last given state on, got "
                 f"{sorted(columns)}; add it, or leave the reward out."
             )
+        placed = [columns.get(name) for name in ("episode", "start")] if self.needs_place else []
+        if None in placed:
+            raise ValueError(
+                f"`{self.name}`: expected the columns `episode` and `start`, where each row is from, got "
+                f"{sorted(columns)}; give rows of `window_rows`, or leave the reward out."
+            )
         names = {"predicted": f"predicted{ending}", "reference": f"reference{ending}"}
         names |= {"reference_mask": "reference_mask", "context": f"context{ending}"}
         names |= {"actions": "actions"} if self.needs_actions else {}
-        return {name: columns[column] for name, column in names.items() if columns.get(column) is not None}
+        chosen = {name: columns[column] for name, column in names.items() if columns.get(column) is not None}
+        if placed:
+            chosen["places"] = [(str(episode), int(start)) for episode, start in zip(*placed, strict=True)]
+        return chosen
 
     def score_steps(
         self,
@@ -656,7 +719,7 @@ class VerifiableReward(ABC):
             mask = None if part.reference_mask is None else _for_each(part.reference_mask, part.size)
             predicted, reference = self._joined(predicted, mask), self._joined(reference, part.reference_mask)
             together = rearrange(predicted, "(b g) ... -> b g ...", g=part.size)
-            further = self._further(part.actions, part.reference_mask, predicted.device)
+            further = self._further(part.actions, part.places, part.reference_mask, predicted.device)
             with torch.no_grad():
                 if with_metrics:
                     values, found = self.measure_and_diagnose(together, reference, context=context, **further)
@@ -733,10 +796,21 @@ class VerifiableReward(ABC):
         return predicted, reference, None if context is None else as_frames(as_tensor(context).to(predicted.device))
 
     def _further(
-        self, actions: Frames | None, reference_mask: Frames | None, device: torch.device
-    ) -> dict[str, torch.Tensor]:
-        """What `measure` is given beside states, of a reward that needs it: actions, float, and where steps count."""
-        further = {}
+        self,
+        actions: Frames | None,
+        places: Sequence[Place] | None,
+        reference_mask: Frames | None,
+        device: torch.device,
+    ) -> dict[str, Any]:
+        """What `measure` is given beside states, of a reward that needs it: actions, places, and where steps count."""
+        further: dict[str, Any] = {}
+        if self.needs_place:
+            if places is None:
+                raise ValueError(
+                    f"`{self.name}`: expected `places`, the episode of each row and where in it it begins, got None; "
+                    "measure rows of `window_rows`, which say it."
+                )
+            further["places"] = list(places)
         if self.needs_actions:
             if actions is None:
                 raise ValueError(
@@ -932,7 +1006,9 @@ def _without_padding(steps: torch.Tensor, reference_mask: Frames | None) -> torc
     return steps.masked_fill(~as_tensor(reference_mask).to(steps.device, torch.bool), torch.nan)
 
 
-def _for_each(states: torch.Tensor, size: int) -> torch.Tensor:
-    """Of each group's entry `(B, ...)`, one for each of its completions: `(B * size, ...)`."""
+def _for_each(states: Any, size: int) -> Any:
+    """Of each group's entry `(B, ...)`, or in a list of `B`, one for each of its completions: `(B * size, ...)`."""
+    if isinstance(states, list):
+        return [entry for entry in states for _ in range(size)]
     # Not a view that repeats one memory: a metric of a user may compute in place.
     return repeat(states, "b ... -> (b g) ...", g=size).contiguous()

@@ -16,6 +16,8 @@ import torch
 
 Frames = torch.Tensor | np.ndarray
 Column = Sequence[Any] | Frames
+Place = tuple[str, int]
+"""Name of an episode, and the index in it of the first frame that was given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,9 @@ class Part:
     actions: torch.Tensor | None
     """`(K, L, A)`: what was done, where a reward asks for it."""
 
+    places: list[Place] | None
+    """`K` places, where a reward asks for them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
@@ -104,6 +109,9 @@ class Groups:
     actions: Column | None = None
     """`B` sequences of actions."""
 
+    places: Sequence[Place] | None = None
+    """Where each of the `B` groups is from."""
+
     @classmethod
     def of_columns(
         cls,
@@ -112,6 +120,7 @@ class Groups:
         reference_mask: Column | None,
         context: Column | None,
         actions: Column | None = None,
+        places: Sequence[Place] | None = None,
         *,
         by_content: bool = False,
     ) -> Groups:
@@ -134,6 +143,7 @@ class Groups:
             reference_mask=None if reference_mask is None else _entries(reference_mask, starts),
             context=None if context is None else _entries(context, starts),
             actions=None if actions is None else _entries(actions, starts),
+            places=None if places is None else [places[row] for row in starts],
         )
 
     @classmethod
@@ -144,6 +154,7 @@ class Groups:
         reference_mask: Column | None,
         context: Column | None,
         actions: Column | None = None,
+        places: Sequence[Place] | None = None,
     ) -> Groups:
         """Groups of predictions in a tensor or in sequences of sequences, each group with one reference."""
         size = len(predicted[0]) if len(predicted) else 0
@@ -159,6 +170,7 @@ class Groups:
             reference_mask=reference_mask,
             context=context,
             actions=actions,
+            places=places,
         )
 
     @property
@@ -210,6 +222,7 @@ class Groups:
                     reference_mask=None if self.reference_mask is None else _take(self.reference_mask, groups),
                     context=None if self.context is None else _take(self.context, groups),
                     actions=None if self.actions is None else _take(self.actions, groups),
+                    places=None if self.places is None else [self.places[group] for group in groups],
                 )
 
 

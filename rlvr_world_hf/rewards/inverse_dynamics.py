@@ -3,7 +3,10 @@ An inverse dynamics model: which action led from one frame to the next.
 
     (frame, next frame) -> action        in the unit of the data, or a distribution over its bins
 
-It is a small convolutional network over both frames, their difference and the place of each pixel. It is trained on
+Where an action is a force, two frames do not show it, as they do not show the velocity before: there it is given the
+frame before, too.
+
+It is a small convolutional network over the frames, their differences and the place of each pixel. It is trained on
 frames as the codec shows them, see `training/inverse_training.py`, as those are what a world model predicts.
 """
 
@@ -46,6 +49,8 @@ class InverseDynamicsConfig(PreTrainedConfig):
             Channels of the first convolution; later ones have up to four times as many.
         hidden_size (`int`, *optional*, defaults to 256):
             Width of the layer before the action.
+        given_frames (`int`, *optional*, defaults to 1):
+            Frames up to the action: 1, or 2 where an action changes a velocity, which one frame does not show.
         action_bins (`int`, *optional*, defaults to 0):
             Bins of each action dimension, evenly over its range, whose probabilities are predicted; 0 for the action
             itself.
@@ -76,6 +81,7 @@ class InverseDynamicsConfig(PreTrainedConfig):
         image_size: int = 64,
         width: int = 32,
         hidden_size: int = 256,
+        given_frames: int = 1,
         action_bins: int = 0,
         fps: float | None = None,
         action_law: str | None = None,
@@ -92,11 +98,14 @@ class InverseDynamicsConfig(PreTrainedConfig):
                 "Expected an `image_size` and a `width` that are multiples of 8, a `hidden_size` of at least 8, and "
                 f"`action_bins` of 0 or more, got {image_size}, {width}, {hidden_size} and {action_bins}."
             )
+        if given_frames < 1:
+            raise ValueError(f"Expected `given_frames` of at least 1, got {given_frames}.")
         self.action_low = [float(value) for value in action_low]
         self.action_high = [float(value) for value in action_high]
         self.image_size = image_size
         self.width = width
         self.hidden_size = hidden_size
+        self.given_frames = given_frames
         self.action_bins = action_bins
         self.fps = fps
         self.action_law = action_law
@@ -110,7 +119,7 @@ class InverseDynamicsConfig(PreTrainedConfig):
 
 @dataclass
 class InverseDynamicsOutput(ModelOutput):
-    """What an [`InverseDynamicsModel`] says of pairs of frames."""
+    """What an [`InverseDynamicsModel`] says of consecutive frames."""
 
     loss: torch.Tensor | None = None
     """Of the actions that were given as labels: the smooth absolute error in half ranges, or nats a dimension."""
@@ -124,7 +133,7 @@ class InverseDynamicsOutput(ModelOutput):
 
 class InverseDynamicsModel(PreTrainedModel):
     """
-    Reads the action between two frames.
+    Reads the action that led to a frame from the one before, or those before.
 
     Args:
         config ([`InverseDynamicsConfig`]):
@@ -151,7 +160,8 @@ class InverseDynamicsModel(PreTrainedModel):
         super().__init__(config)
         widths = [config.width, 2 * config.width, 4 * config.width]
         layers: list[nn.Module] = []
-        for channels, wider in zip([11, *widths], widths, strict=False):
+        views = 3 * (2 * config.given_frames + 1) + 2  # frames, their differences, places
+        for channels, wider in zip([views, *widths], widths, strict=False):
             layers += [nn.Conv2d(channels, wider, 3, stride=2, padding=1), nn.GroupNorm(8, wider), nn.SiLU()]
             layers += [nn.Conv2d(wider, wider, 3, padding=1), nn.GroupNorm(8, wider), nn.SiLU()]
         # Few channels before places are mixed: where something is must not be lost, and there are many places.
@@ -166,11 +176,11 @@ class InverseDynamicsModel(PreTrainedModel):
 
     def forward(self, frames: torch.Tensor, labels: torch.Tensor | None = None, **_: Any) -> InverseDynamicsOutput:
         """
-        Actions between pairs of frames.
+        Actions between the last two of consecutive frames.
 
         Args:
-            frames (`torch.Tensor` of shape `(B, 2, 3, H, W)`):
-                A frame and the next one, float in `[0, 1]` or uint8, RGB.
+            frames (`torch.Tensor` of shape `(B, given_frames + 1, 3, H, W)`):
+                A frame, those before it if they are to be given, and the next one, float in `[0, 1]` or uint8, RGB.
             labels (`torch.Tensor` of shape `(B, A)`, *optional*):
                 What was done, in the unit of the data; for the loss.
 
@@ -180,16 +190,17 @@ class InverseDynamicsModel(PreTrainedModel):
         Raises:
             ValueError: if frames or labels have another shape.
         """
-        size = self.config.image_size
-        if frames.ndim != 5 or tuple(frames.shape[1:]) != (2, 3, size, size):
+        size, count = self.config.image_size, self.config.given_frames + 1
+        if frames.ndim != 5 or tuple(frames.shape[1:]) != (count, 3, size, size):
             raise ValueError(
-                f"Expected pairs of frames of shape (B, 2, 3, {size}, {size}), got {tuple(frames.shape)}; use an "
-                "inverse model that was trained on frames of this size."
+                f"Expected consecutive frames of shape (B, {count}, 3, {size}, {size}), got {tuple(frames.shape)}; "
+                "use an inverse model that was trained on so many frames of this size."
             )
-        before, after = as_frames(frames).to(self.dtype).unbind(1)
+        shown = as_frames(frames).to(self.dtype)
+        views = rearrange(torch.cat([shown, shown.diff(dim=1)], dim=1), "b t c h w -> b (t c) h w")
         line = torch.linspace(-1, 1, size, device=frames.device, dtype=self.dtype)
         places = repeat(torch.stack(torch.meshgrid(line, line, indexing="ij")), "c h w -> b c h w", b=len(frames))
-        features = self.trunk(torch.cat([before, after, after - before, places], dim=1))
+        features = self.trunk(torch.cat([views, places], dim=1))
         raw = self.head(features.flatten(1)).float()
         low, half = self._ranges(raw)
         logits = None
@@ -213,7 +224,7 @@ class InverseDynamicsModel(PreTrainedModel):
         Log-probability of actions, by their bins.
 
         Args:
-            frames (`torch.Tensor` of shape `(B, 2, 3, H, W)`):
+            frames (`torch.Tensor` of shape `(B, given_frames + 1, 3, H, W)`):
                 As of [`forward`].
             actions (`torch.Tensor` of shape `(B, A)`):
                 What was done, in the unit of the data; beyond the range, that of the outermost bin.

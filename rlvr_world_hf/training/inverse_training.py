@@ -2,7 +2,8 @@
 Trains an inverse dynamics model on frames as the codec shows them: those are what a world model predicts, and a reward
 reads actions from predictions.
 
-A pair of frames is what the reward will see: the last given frame and the first decoded one, or two decoded ones.
+A pair of frames is what the reward will see: the last given frame and the first decoded one, or two decoded ones; and
+the frame before them, for a model that is given two.
 """
 
 from collections.abc import Sequence
@@ -26,8 +27,8 @@ class FramePairs(Dataset):
     Consecutive frames, and the actions between them.
 
     Args:
-        frames (`torch.Tensor` of shape `(N, S + 1, 3, H, W)`):
-            Windows of frames, uint8.
+        frames (`torch.Tensor` of shape `(N, S + K, 3, H, W)`):
+            Windows of frames, uint8, `K` of them before the first action. An item has these and the next one.
         actions (`torch.Tensor` of shape `(N, S, A)`):
             The action that leads from each frame to the next, in the unit of the data.
         mask (`torch.Tensor` of shape `(N, S)`):
@@ -54,7 +55,8 @@ class FramePairs(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         window, step = self.places[index].tolist()
-        return {"frames": self.frames[window, step : step + 2], "labels": self.actions[window, step]}
+        end = step + self.frames.shape[1] - self.actions.shape[1] + 1
+        return {"frames": self.frames[window, step:end], "labels": self.actions[window, step]}
 
     @property
     def labels(self) -> torch.Tensor:
@@ -63,16 +65,18 @@ class FramePairs(Dataset):
 
 
 @torch.no_grad()
-def decoded_pairs(rows: Any, processor: Any, *, batch_size: int = 64) -> FramePairs:
+def decoded_pairs(rows: Any, processor: Any, *, given_frames: int = 1, batch_size: int = 64) -> FramePairs:
     """
-    Pairs of frames of rows, as a world model would show them at best: encoded and decoded by the codec, after a given
-    frame as it was recorded.
+    Pairs of frames of rows, as a world model would show them at best: encoded and decoded by the codec, after the last
+    given frames as they were recorded.
 
     Args:
         rows (`datasets.Dataset`):
             Rows of [`~rlvr_world_hf.data.window_rows`].
         processor (`VideoWorldModelProcessor`):
             Holds the codec, on its device.
+        given_frames (`int`, *optional*, defaults to 1):
+            Frames before an action that its model is given.
         batch_size (`int`, *optional*, defaults to 64):
             Rows at a time.
 
@@ -80,7 +84,7 @@ def decoded_pairs(rows: Any, processor: Any, *, batch_size: int = 64) -> FramePa
         `FramePairs`: on the CPU, uint8.
 
     Raises:
-        ValueError: if the processor predicts no frames, or there are no rows.
+        ValueError: if the processor predicts no frames, there are no rows, or they have fewer given frames.
 
     Example:
 
@@ -109,7 +113,12 @@ def decoded_pairs(rows: Any, processor: Any, *, batch_size: int = 64) -> FramePa
         mask = batch.pop("reference_mask").bool()
         ids = processor.encode_completion(**batch)
         decoded = state_columns(processor.decode_state(ids, batch["context"]))["predicted"]
-        shown = torch.cat([as_frames(batch["context"])[:, -1:], decoded.float()], dim=1)
+        if batch["context"].shape[1] < given_frames:
+            raise ValueError(
+                f"Expected rows with {given_frames} given frames, which the inverse model reads, got "
+                f"{batch['context'].shape[1]}; raise `windows.context_frames` or `windows.observed_steps`."
+            )
+        shown = torch.cat([as_frames(batch["context"])[:, -given_frames:], decoded.float()], dim=1)
         done = actions_between(batch["actions"].float(), decoded.shape[1])
         parts.append(tuple(part.cpu() for part in (shown.mul(255).round().to(torch.uint8), done, mask)))
     return FramePairs(*(torch.cat(column) for column in zip(*parts, strict=True)))

@@ -12,6 +12,7 @@ https://doi.org/10.1016/j.jspi.2013.03.018).
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ SAMPLES = 256
 
 SEED = 7
 """Of these samples, with the numbers of state and action: the same for every checkpoint, and others for each state."""
+
+ROW_SEED = 8
+"""Of the samples that are measured in their place, as the row `law` of a table."""
 
 LIKELY = 0.05
 """Least probability of a mode that predictions should cover."""
@@ -67,6 +71,14 @@ class _OfLaw:
         done = actions_between(further["actions"], 1)[:, 0]
         value = self.of_law(predicted[:, :, 0], context[:, -1], done)
         return value[:, None, None].expand(-1, predicted.shape[1], 1).to(predicted)
+
+    def draw_law(
+        self, reference: torch.Tensor, *, count: int, context: torch.Tensor, **further: Any
+    ) -> dict[str, torch.Tensor]:
+        """See [`VerifiableReward.draw_law`]."""
+        done = actions_between(further["actions"], 1)[:, 0]
+        drawn = _samples_of_law(context[:, -1], done, samples=count, seed=ROW_SEED)
+        return {"predicted": drawn[:, :, None].to(reference)}
 
     def of_law(self, predicted: torch.Tensor, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """Values `(B,)` of predictions `(B, G, 2)` after states `(B, 2)` and actions `(B, 1)`."""
@@ -174,11 +186,13 @@ class LawErrorReward(_OfLaw, VerifiableReward):
         return _apart(_samples_of_law(states, actions).to(predicted))
 
 
-def _samples_of_law(states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-    """Samples `(B, SAMPLES, 2)` after states `(B, 2)` and actions `(B, 1)`, whatever else is in the batch."""
+def _samples_of_law(
+    states: torch.Tensor, actions: torch.Tensor, *, samples: int = SAMPLES, seed: int = SEED
+) -> torch.Tensor:
+    """Samples `(B, samples, 2)` after states `(B, 2)` and actions `(B, 1)`, whatever else is in the batch."""
     given = torch.cat([states, actions.to(states)], dim=1).double().cpu().numpy() + 0.0  # -0.0 is another 0 in bytes
     drawn = [
-        sample_law(row[None, :2], row[None, 2:], samples=SAMPLES, seed=zlib.crc32(row.tobytes(), SEED))
+        sample_law(row[None, :2], row[None, 2:], samples=samples, seed=zlib.crc32(row.tobytes(), seed))
         for row in given
     ]
     return torch.from_numpy(np.concatenate(drawn))

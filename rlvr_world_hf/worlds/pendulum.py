@@ -1,8 +1,11 @@
 """
-Episodes of Pendulum-v1 of gymnasium: a motor of limited torque swings a rod, seen by sensors alone.
+Episodes of Pendulum-v1 of gymnasium: a motor of limited torque swings a rod, seen by sensors, or in frames as well.
 
 The state is gymnasium's observation: cosine and sine of the angle, which know no wrap-around, and angular velocity.
 It holds all that the future depends on, so one observed step is history enough.
+
+A frame shows the angle alone, so of frames two are needed to see the velocity. An action is a torque: unlike a target,
+it is not where something will be in the next frame, but how much faster the rod will be.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
+from einops import rearrange
 from gymnasium.envs.classic_control.pendulum import PendulumEnv
 
 from ..data.episode import Episode
@@ -22,6 +26,18 @@ CONTROL_INTERVAL = 0.05
 
 MAX_TORQUE = 2.0
 """Largest torque in either direction, in N m."""
+
+ROD_LENGTH, ROD_RADIUS = 0.4, 0.06
+"""Of the drawn rod, from joint to tip, and half its width, as fractions of the frame."""
+
+JOINT_RADIUS = 0.03
+"""Of the drawn joint, as a fraction of the frame."""
+
+ROD_RGB, JOINT_RGB, BACKGROUND_RGB = (204, 77, 77), (0, 0, 0), (255, 255, 255)
+"""Colours, those of gymnasium's own drawing."""
+
+SMALLEST_FRAME = 16
+"""Pixels of a frame's side below which the joint would not be seen."""
 
 CARD = {
     "world": "Pendulum",
@@ -62,7 +78,55 @@ class SwingingPolicy:
         return float(np.clip(wanted + self.rng.normal(0, self.noise), -MAX_TORQUE, MAX_TORQUE))
 
 
-def collect_episode(seed: int, *, length: int, frame_interval: float) -> Episode:
+def draw_pendulum(states: np.ndarray, image_size: int) -> np.ndarray:
+    """
+    Draw states as frames: a rod that is held at its joint in the middle, upright where the cosine is 1.
+
+    Edges are smooth: a pixel has the colour of the share of it that a thing covers, by the distance of its centre from
+    the thing's outline. So an angle can be read more finely than by pixels.
+
+    Args:
+        states (`numpy.ndarray` of shape `(..., 3)`):
+            Cosine and sine of the angle, and the angular velocity, which is not drawn. Positive angles are to the
+            left, as in gymnasium's own drawing.
+        image_size (`int`):
+            Height and width of a frame in pixels.
+
+    Returns:
+        `numpy.ndarray` of shape `(..., 3, image_size, image_size)`, uint8 RGB.
+
+    Raises:
+        `ValueError`: If frames would be smaller than 16 pixels.
+
+    Example:
+
+    ```python
+    >>> frames = draw_pendulum(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), 32)  # upright, and to the left
+    >>> frames.shape, frames[0, :, 8, 16].tolist(), frames[1, :, 8, 16].tolist(), frames[1, :, 16, 8].tolist()
+    ((2, 3, 32, 32), [204, 77, 77], [255, 255, 255], [204, 77, 77])
+
+    ```
+    """
+    if image_size < SMALLEST_FRAME:
+        raise ValueError(f"Expected `image_size` of at least {SMALLEST_FRAME} pixels, got {image_size}.")
+    line = (np.arange(image_size) + 0.5) / image_size - 0.5
+    right, down = np.meshgrid(line, line)  # of each pixel's centre from the joint, (H, W)
+    cosine, sine = (states[..., place, None, None].astype(np.float64) for place in (0, 1))
+    along = np.clip(-sine * right - cosine * down, 0, ROD_LENGTH)  # of the rod's point that is nearest
+    to_rod = np.hypot(right + sine * along, down + cosine * along)
+    frames = np.broadcast_to(np.array(BACKGROUND_RGB, np.float64), (*to_rod.shape, 3))
+    for distance, radius, colour in (
+        (to_rod, ROD_RADIUS, ROD_RGB),
+        (np.hypot(right, down), JOINT_RADIUS, JOINT_RGB),
+    ):
+        share = np.clip(0.5 + (radius - distance) * image_size, 0, 1)[..., None]
+        frames = frames + share * (np.array(colour) - frames)
+    return np.ascontiguousarray(rearrange(frames.round().astype(np.uint8), "... h w c -> ... c h w"))
+
+
+def collect_episode(
+    seed: int, *, length: int, frame_interval: float, frames: bool = False, image_size: int = 64
+) -> Episode:
     """
     Record one episode of the scripted policy.
 
@@ -73,13 +137,17 @@ def collect_episode(seed: int, *, length: int, frame_interval: float) -> Episode
             Number of steps.
         frame_interval (`float`):
             Seconds between two steps; the torque is held for so long. A multiple of 0.05 s.
+        frames (`bool`, *optional*, defaults to `False`):
+            Whether to draw frames, see [`draw_pendulum`]; nothing else of the episode depends on it.
+        image_size (`int`, *optional*, defaults to 64):
+            Height and width of a frame in pixels.
 
     Returns:
-        `Episode`: Without frames; actions (torque in N m) `(length, 1)` and states (cosine and sine of the angle,
-        angular velocity in rad/s) `(length, 3)`.
+        `Episode`: Actions (torque in N m) `(length, 1)`, states (cosine and sine of the angle, angular velocity in
+        rad/s) `(length, 3)`, and frames `(length, 3, image_size, image_size)` if they are drawn.
 
     Raises:
-        `ValueError`: If the interval is no multiple of the control step.
+        `ValueError`: If the interval is no multiple of the control step, or frames would be too small.
     """
     control_steps = round(frame_interval / CONTROL_INTERVAL)
     if control_steps < 1 or abs(control_steps * CONTROL_INTERVAL - frame_interval) > 1e-6:
@@ -97,7 +165,7 @@ def collect_episode(seed: int, *, length: int, frame_interval: float) -> Episode
             state, *_ = world.step(torque)
     return Episode(
         episode_id=f"pendulum-{seed}",
-        frames=None,
+        frames=draw_pendulum(np.stack(states), image_size) if frames else None,
         actions=np.stack(actions),
         fps=1 / frame_interval,
         states=np.stack(states).astype(np.float32),
@@ -105,7 +173,13 @@ def collect_episode(seed: int, *, length: int, frame_interval: float) -> Episode
 
 
 def collect_episodes(
-    seeds: list[int], *, length: int, frame_interval: float = 0.2, processes: int = 1
+    seeds: list[int],
+    *,
+    length: int,
+    frame_interval: float = 0.2,
+    frames: bool = False,
+    image_size: int = 64,
+    processes: int = 1,
 ) -> Iterator[Episode]:
     """
     Record one episode for each seed, in order; see [`collect_episode`].
@@ -117,6 +191,10 @@ def collect_episodes(
             Number of steps of an episode.
         frame_interval (`float`, *optional*, defaults to 0.2):
             Seconds between two steps, a multiple of 0.05.
+        frames (`bool`, *optional*, defaults to `False`):
+            Whether to draw frames; without them the world is one of sensors.
+        image_size (`int`, *optional*, defaults to 64):
+            Height and width of a frame in pixels, at least 16.
         processes (`int`, *optional*, defaults to 1):
             Processes that share the work. The episodes do not depend on it.
 
@@ -135,6 +213,8 @@ def collect_episodes(
 
     ```
     """
-    record = partial(collect_episode, length=length, frame_interval=frame_interval)
+    record = partial(
+        collect_episode, length=length, frame_interval=frame_interval, frames=frames, image_size=image_size
+    )
     # An episode takes little work: more of them a message than by default.
     return record_episodes(record, seeds, processes=processes, chunk=16)

@@ -44,6 +44,17 @@ def test_batches_hold_all_rows_in_order():
     assert masks.sum(dim=1).tolist() == [3, 3, 2, 1] * 2
 
 
+def test_batches_say_where_their_rows_are_from_if_the_rows_do():
+    rows = tiny_rows(episodes=3, length=4, horizon=2)
+    batches = list(row_batches(rows, size=4))
+    assert [place for batch in batches for place in batch.places] == [(row["episode"], row["start"]) for row in rows]
+    part = batches[0].take(torch.tensor([3, 1]))
+    assert part.places == [batches[0].places[3], batches[0].places[1]] and part.indices == [3, 1]
+    unplaced = [{name: row[name] for name in row if name != "episode"} for row in rows]
+    (batch,) = row_batches(unplaced, size=len(rows))
+    assert batch.places is None and batch.take(torch.tensor([0])).places is None
+
+
 def test_copy_last_repeats_the_last_given_frame():
     batch = next(row_batches(ROWS, size=2))
     predicted = predict_copy_last(batch).predicted

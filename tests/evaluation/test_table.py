@@ -45,6 +45,11 @@ def test_direction_decides_the_best(results):
     assert best_row(results, "mae", rows=["tokenizer_floor"]) is None
 
 
+def test_samples_of_the_law_do_not_compete_with_models(results):
+    results["rows"]["law"] = {"mae": results["rows"]["tokenizer_floor"]["mae"]}
+    assert best_row(results, "mae") == "rlvr" and "| law | 0.001000 |" in markdown_table(results)
+
+
 def test_line_below_names_what_is_needed_to_repeat_it(results):
     line = provenance_line(results)
     for words in ("256 held-out windows", "over sampling seeds", "training seeds 3", "pusht/quickstart", "commit `"):

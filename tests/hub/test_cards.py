@@ -83,6 +83,12 @@ def test_card_has_its_sections_table_and_recipe(results):
     assert "control" in text
 
 
+def test_card_of_a_world_whose_law_was_drawn_from_says_what_the_row_is(results):
+    assert "law of the world" not in card_text(PROCESSOR, about(), measured=measured(results))
+    results["rows"]["law"] = results["rows"]["base"]
+    assert "`law` is drawn from the law of the world" in card_text(PROCESSOR, about(), measured=measured(results))
+
+
 def test_card_of_single_step_prediction_from_a_history(results):
     codec = FrameTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=(16, 16))
     processor = VideoWorldModelProcessor.from_codec(codec, [0.0], [1.0], action_bins=8, observed_steps=3)

@@ -56,6 +56,31 @@ def test_each_step_is_read_from_its_frame_and_the_one_before(reward: ActionRecov
     assert reward.score_steps(**columns)[0, 0].isnan(), "without a given frame the first action cannot be read"
 
 
+def test_a_model_of_two_given_frames_reads_the_change_of_a_change(reward: ActionRecoveryReward) -> None:
+    """Steps for which frames are missing are left out: both of them without a context, the first with one frame."""
+
+    class Faster(Bright):
+        def forward(self, frames: torch.Tensor) -> Any:
+            bright = frames.mean(dim=(2, 3, 4))
+            assert bright.shape[1] == 3
+            return type("Output", (), {"actions": bright.diff(n=2, dim=1) * 512})
+
+    reward.model.config.given_frames = 2
+    reward._model = Faster(reward.model.config)  # type: ignore[assignment]
+    columns = {
+        "predicted": [frames(0.5, 0.5, 0.75)],
+        "reference": [frames(0.0, 0.0, 0.0)],
+        "actions": [torch.tensor([[0.0], [-128.0], [128.0]])],
+    }
+    given = {"context": [frames(0.0, 0.25)]}
+    assert reward.score_steps(**columns, **given).tolist() == [[0.0, 0.0, 0.0]]
+    columns["actions"] = [torch.tensor([[128.0], [0.0], [0.0]])]
+    assert reward.score_steps(**columns, **given).tolist() == [[-128.0, -128.0, -128.0]]
+    for lacking, given in ((1, {"context": [frames(0.25)]}), (2, {})):
+        steps = reward.score_steps(**columns, **given)[0]
+        assert steps[:lacking].isnan().all() and steps[lacking:].tolist() == [-128.0] * (3 - lacking)
+
+
 def test_the_reference_is_not_read(reward: ActionRecoveryReward) -> None:
     """So actions that nobody recorded can be judged, too."""
     given = {"predicted": [frames(0.5)] * 2, "context": [frames(0.0)] * 2, "actions": [torch.tensor([[256.0]])] * 2}

@@ -330,6 +330,41 @@ def test_sensors_beside_frames_are_chosen_from_the_columns() -> None:
         SensorMAEReward().choose_columns({"predicted": frames, "reference": frames, "predicted_states": states})
 
 
+class WhereReward(VerifiableReward):
+    """Tells where a row is from; of the whole group, as a measure of a world's law."""
+
+    name, higher_is_better, best, floor, needs_place = "where", True, 100.0, -1.0, True
+
+    def measure(self, predicted, reference, *, context=None, places=()):
+        assert len(places) == len(predicted)
+        values = [10.0 * int(episode) + start for episode, start in places]
+        return torch.tensor(values)[:, None].expand(-1, predicted.shape[1])
+
+
+@pytest.mark.parametrize("needs_group", [False, True])
+def test_a_reward_may_ask_where_a_row_is_from(needs_group: bool) -> None:
+    kind = {"needs_group": needs_group, "measure_groups": lambda self, *states, **given: self._each(*states, **given)}
+    reward = type("Where", (WhereReward,), {**kind, "_each": VerifiableReward.measure_groups})()
+    states, recorded = torch.zeros(3, 4, 2, 3, 8, 8), [torch.zeros(2, 3, 8, 8) for _ in range(3)]
+    places = [("7", 1), ("7", 2), ("8", 0)]
+    expected = torch.tensor([71.0, 72.0, 80.0])
+    rewards = reward.score_groups(states, recorded, places=places).rewards
+    assert torch.equal(rewards, expected[:, None].expand(3, 4))
+    gaps = [[None, *group[1:]] if row == 1 else list(group) for row, group in enumerate(states)]
+    assert reward.score_groups(gaps, recorded, places=places).rewards[:, 1].tolist() == expected.tolist()
+    assert torch.equal(reward.metric(states[:, 0], torch.stack(recorded), places=places), expected)
+    columns = {"predicted": states.flatten(0, 1), "reference": [state for state in recorded for _ in range(4)]}
+    of_rows = {"episode": [name for name, _ in places for _ in range(4)]}
+    of_rows["start"] = torch.tensor([start for _, start in places for _ in range(4)])
+    assert reward(**columns, **of_rows) == expected.repeat_interleave(4).tolist()
+    with pytest.raises(ValueError, match="expected the columns `episode` and `start`.*rows of `window_rows`"):
+        reward(**columns)
+    with pytest.raises(ValueError, match="expected `places`, the episode of each row.* got None"):
+        reward.score_groups(states, recorded)
+    with pytest.raises(ValueError, match="one entry a group .*'places': 2"):
+        reward.score_groups(states, recorded, places=places[:2])
+
+
 def test_errors_name_what_was_given() -> None:
     class Flat(MAEReward):
         def measure_groups(self, predicted, reference, *, context=None):

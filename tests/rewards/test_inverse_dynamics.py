@@ -146,5 +146,9 @@ def test_sizes_and_shapes_out_of_reach_are_refused() -> None:
             InverseDynamicsConfig(**wrong)
     with pytest.raises(ValueError, match=r"shape \(B, 2, 3, 16, 16\), got \(4, 2, 3, 32, 32\); use an inverse model"):
         make()(torch.zeros(4, 2, 3, 32, 32))
+    with pytest.raises(ValueError, match="`given_frames` of at least 1, got 0"):
+        InverseDynamicsConfig(given_frames=0)
+    with pytest.raises(ValueError, match=r"shape \(B, 3, 3, 16, 16\), got \(4, 2, 3, 16, 16\); use .* so many frames"):
+        InverseDynamicsModel(InverseDynamicsConfig(image_size=16, width=8, given_frames=2))(pairs())
     with pytest.raises(ValueError, match=r"actions of 2 dimensions, .* got shape \(4, 3\)"):
         make()(pairs(), torch.zeros(4, 3))

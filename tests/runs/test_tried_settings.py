@@ -211,10 +211,10 @@ def all_sources(hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     trunk.parent.mkdir(parents=True)
     trunk.touch()
     monkeypatch.chdir(tmp_path)
-    for name in ("pusht-codec", "pusht-codec-exploring"):
+    for name in ("pusht-codec", "pusht-codec-exploring", "pendulum-frames"):
         (tmp_path / "outputs" / name).mkdir(parents=True)
         os.symlink(bundled_path("pusht-codec"), tmp_path / "outputs" / name / "codec")
-    for name in ("pusht-inverse", "pusht-judge"):
+    for name in ("pusht-inverse", "pusht-judge", "pendulum-inverse", "pendulum-judge"):
         os.symlink(inverse_folder(), tmp_path / "outputs" / name)
     monkeypatch.setattr("rlvr_world_hf.rewards.features.find_backbone", Path)  # the extra `perceptual`
     monkeypatch.setattr("rlvr_world_hf.runs.language_models._refuse_missing", lambda *_: None)  # the extra `gemma`

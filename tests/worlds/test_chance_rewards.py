@@ -9,6 +9,7 @@ from rlvr_world_hf.worlds.chance_rewards import (
     LawErrorReward,
     ModeCoverageReward,
     ModeEntropyReward,
+    _samples_of_law,
 )
 
 
@@ -68,6 +69,19 @@ def test_each_state_has_samples_of_its_own_whatever_stands_beside_it(world) -> N
         for zero in (torch.zeros(1, 1, 2), -torch.zeros(1, 1, 2))
     ]
     assert torch.equal(*apart), "0 and -0 are one state"
+
+
+def test_the_row_of_the_law_has_no_distance_and_other_samples(world) -> None:
+    given = {"context": world["states"], "actions": world["actions"]}
+    assert LawDistanceReward().knows_law and not EnergyScoreReward().knows_law
+    drawn = LawDistanceReward().draw_law(world["reference"], count=32, **given)["predicted"]
+    assert drawn.shape == (ROWS, 32, 1, 2) and drawn.dtype == world["reference"].dtype
+    distance = LawDistanceReward().metric_of_groups(drawn, world["reference"], **given)
+    assert distance.mean().item() == pytest.approx(0, abs=0.01)
+    measured_against = _samples_of_law(world["states"][:, 0], world["actions"][:, 0]).float()
+    assert not (drawn == measured_against[:, None]).all(dim=-1).any()
+    with pytest.raises(NotImplementedError, match="`energy_score` knows no law"):
+        EnergyScoreReward().draw_law(world["reference"], count=1, **given)
 
 
 def test_modes_are_counted(world) -> None:

@@ -31,7 +31,7 @@ REVISION = 1
 CHECKPOINTS = ("base", "control", "rlvr")
 """The checkpoints of a run, as folders of its output and as rows of its table."""
 
-YARDSTICKS = ("copy_last", "few_shot", "nothing_changes", "oracle", "tokenizer_floor")
+YARDSTICKS = ("copy_last", "few_shot", "law", "nothing_changes", "oracle", "tokenizer_floor")
 """Rows of no checkpoint of a run."""
 
 

@@ -29,6 +29,11 @@ class InverseSettings:
 
     width: int = key(32, "Channels of its first convolution, a multiple of 8.")
     hidden_size: int = key(256, "Width of the layer before the action.")
+    given_frames: int = key(
+        1,
+        "Frames before an action that it is given; 2 where an action changes a velocity.",
+        counts_at_default=False,
+    )
     action_bins: int = key(0, "Bins of each action dimension whose probabilities it predicts; 0: the action itself.")
     max_steps: int = key(4000, "Updates.")
     eval_steps: int = key(500, "Updates between two evaluations, each followed by a checkpoint.")
@@ -40,7 +45,7 @@ class InverseSettings:
 
     def __post_init__(self) -> None:
         least = dict.fromkeys(("width", "hidden_size"), 8)
-        least |= dict.fromkeys(("max_steps", "eval_steps", "batch_size"), 1)
+        least |= dict.fromkeys(("max_steps", "eval_steps", "batch_size", "given_frames"), 1)
         least |= dict.fromkeys(("action_bins", "warmup_steps", "learning_rate"), 0)
         refuse_below(least, self, where="inverse")
 
@@ -68,6 +73,12 @@ def _try(recipe: Recipe, settings: InverseSettings) -> None:
         raise ValueError(
             f"inverse: expected a world of frames, from which actions are read, got one of {' and '.join(states)}; "
             "take another recipe."
+        )
+    given = recipe.windows.context_frames + recipe.windows.observed_steps
+    if given < settings.given_frames:
+        raise ValueError(
+            f"inverse.given_frames: expected at most the {given} frames that a window gives, got "
+            f"{settings.given_frames}; lower it, or raise windows.observed_steps."
         )
     with named_setting("inverse", "InverseDynamicsConfig refuses the settings", "Change the key that is meant."):
         InverseDynamicsConfig(**_sizes(settings))
@@ -102,7 +113,10 @@ def inverse(run: StageRun) -> list[Path]:
 
     recipe, settings, kind, device = run.recipe, run.settings, kind_of(run.recipe), run.processes.device
     processor: Any = kind.build_processor().to(device)  # type: ignore[attr-defined]
-    train, validation, test = (decoded_pairs(kind.rows(split), processor) for split in ("train", "validation", "test"))
+    train, validation, test = (
+        decoded_pairs(kind.rows(split), processor, given_frames=settings.given_frames)
+        for split in ("train", "validation", "test")
+    )
     config = InverseDynamicsConfig(
         action_low=processor.action_low,
         action_high=processor.action_high,
@@ -128,4 +142,4 @@ def inverse(run: StageRun) -> list[Path]:
 
 
 def _sizes(settings: InverseSettings) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in ("width", "hidden_size", "action_bins")}
+    return {name: getattr(settings, name) for name in ("width", "hidden_size", "given_frames", "action_bins")}

@@ -80,16 +80,8 @@ class SimulatedCost:
 
     def _follow(self, actions: np.ndarray) -> Iterator[np.ndarray]:
         """The frame after each of the actions `(H, A)`."""
-        again = Recording(
-            self.recording.seed,
-            image_size=self.recording.image_size,
-            frame_interval=self.recording.frame_interval,
-            frames=False,
-            action_law=self.recording.action_law,
-        )
-        # Played again, as gym-pusht restores no velocities.
-        for action in self.recording.actions:
-            again.act(action)
+        again = self.recording.replay()  # as gym-pusht restores no velocities
+        again.redraw_noise(0)  # nobody knows the noise to come
         for action in actions:
             again.act(action)
             yield again.frame()

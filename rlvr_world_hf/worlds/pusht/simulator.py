@@ -4,6 +4,12 @@ Episodes of PushT: a round agent pushes a T-shaped block (gym-pusht: pymunk phys
 The world is the one of Diffusion Policy (https://huggingface.co/papers/2303.04137) and of the second version of
 RLVR-World (https://huggingface.co/papers/2505.13934). What an action means is said in `law.py`; with relative actions
 the states are those of PushT in stable-worldmodel, to the last bit. It runs headless and needs no download.
+
+With `action_noise` what is done is not quite what was asked for, and no frame tells the difference beforehand:
+
+    executed target = target of the action + N(0, action_noise^2), in x and in y, anew at each control step
+
+An episode holds the action that was given. Its noise follows from its seed and the control step, so that it repeats.
 """
 
 from __future__ import annotations
@@ -155,10 +161,12 @@ class Recording:
             Whether frames are recorded. Without them, recording costs physics alone.
         action_law (`str`, *optional*, defaults to `"relative"`):
             What an action means, see `law.py`.
+        action_noise (`float`, *optional*, defaults to 0.0):
+            Standard deviation of the noise on the executed target of a control step, in world units.
 
     Raises:
-        ValueError: If the interval is no multiple of the control step, the size does not divide the drawing, or there
-            are no such states, or no such law.
+        ValueError: If the interval is no multiple of the control step, the size does not divide the drawing, there
+            are no such states, or no such law, or the noise is below 0 or not finite.
 
     Example:
 
@@ -182,6 +190,7 @@ class Recording:
         states: States = "agent",
         frames: bool = True,
         action_law: ActionLaw = "relative",
+        action_noise: float = 0.0,
     ) -> None:
         if states not in get_args(States):
             raise ValueError(f"Expected `states` to be one of {', '.join(get_args(States))}, got {states!r}.")
@@ -189,6 +198,8 @@ class Recording:
         self.control_steps = count_control_steps(frame_interval)
         if image_size < 1 or WORLD_SIZE % image_size:
             raise ValueError(f"Expected `image_size` to divide {WORLD_SIZE:.0f}, got {image_size}.")
+        if not 0 <= action_noise < np.inf:
+            raise ValueError(f"Expected `action_noise` of at least 0 world units, finite, got {action_noise}.")
         self.seed = seed
         self.policy: str | None = None
         self.action_law = action_law
@@ -197,6 +208,9 @@ class Recording:
         self.frame_interval = frame_interval
         self.recorded_states = states
         self.records_frames = frames
+        self.action_noise = action_noise
+        # See `record_policy` for the second numbers that tell the streams of one seed apart.
+        self._noise = np.random.default_rng([seed, 7])
         self.world = make_world()
         self._observation, _ = self.world.reset(seed=seed)
         self._frames: list[np.ndarray] = []
@@ -317,8 +331,36 @@ class Recording:
             if self.action_law == "relative":
                 at = self.world.agent.position
                 x, y = at[0] + x * ACTION_SCALE, at[1] + y * ACTION_SCALE
+            if self.action_noise:
+                off_x, off_y = self._noise.normal(0, self.action_noise, 2).tolist()
+                x, y = x + off_x, y + off_y
             pull_agent(self.world, (x, y))
         self._observation = self.world.get_obs()
+
+    def replay(self) -> Recording:
+        """Another world in the present state, by doing the same from the seed on; it records no frames."""
+        again = Recording(
+            self.seed,
+            image_size=self.image_size,
+            frame_interval=self.frame_interval,
+            states=self.recorded_states,
+            frames=False,
+            action_law=self.action_law,
+            action_noise=self.action_noise,
+        )
+        again.policy = self.policy
+        for action in self.actions:
+            again.act(action)
+        return again
+
+    def redraw_noise(self, number: int) -> None:
+        """
+        From now on, the noise is another one; what was done stays as it was.
+
+        Args:
+            number (`int`): of the noise, at least 0; the same number gives the same noise after as many actions.
+        """
+        self._noise = np.random.default_rng([self.seed, 8, len(self._actions), number])
 
     def episode(self) -> Episode:
         """What was recorded: frames, actions, and states in world units; its name has that of the policy, if known."""
@@ -340,6 +382,7 @@ def record_policy(
     states: States = "agent",
     frames: bool = True,
     action_law: ActionLaw = "relative",
+    action_noise: float = 0.0,
     policy: str = "scripted",
     reach: float | None = None,
     exploration: float | None = None,
@@ -362,6 +405,8 @@ def record_policy(
             See [`Recording`].
         action_law (`str`, *optional*, defaults to `"relative"`):
             What an action means, see `law.py`.
+        action_noise (`float`, *optional*, defaults to 0.0):
+            See [`Recording`].
         policy (`str`, *optional*, defaults to `"scripted"`):
             One of [`~rlvr_world_hf.worlds.pusht.behaviours.BEHAVIOURS`]; with absolute actions there is the scripted
             one alone.
@@ -377,9 +422,16 @@ def record_policy(
         ValueError: As [`Recording`] and [`ExploringPolicy`], or for settings of the other law.
     """
     recording = Recording(
-        seed, image_size=image_size, frame_interval=frame_interval, states=states, frames=frames, action_law=action_law
+        seed,
+        image_size=image_size,
+        frame_interval=frame_interval,
+        states=states,
+        frames=frames,
+        action_law=action_law,
+        action_noise=action_noise,
     )
-    # A second number tells the streams of one seed apart; judging has 2, planning 3 and 4, the choice of a policy 6.
+    # A second number tells the streams of one seed apart; judging has 2, planning 3 and 4, the choice of a policy 6,
+    # noise on actions 7 and 8.
     rng = np.random.default_rng([seed, 1])
     if action_law == "absolute":
         if policy != "scripted":
@@ -412,6 +464,7 @@ def collect_episode(
     states: States = "agent",
     frames: bool = True,
     action_law: ActionLaw = "relative",
+    action_noise: float = 0.0,
     policies: Mapping[str, float] | None = None,
     reach: float | None = None,
     exploration: float | None = None,
@@ -434,6 +487,8 @@ def collect_episode(
             See [`Recording`].
         action_law (`str`, *optional*, defaults to `"relative"`):
             What an action means, see `law.py`.
+        action_noise (`float`, *optional*, defaults to 0.0):
+            See [`Recording`].
         policies (`Mapping[str, float]`, *optional*):
             With relative actions only: policy -> its share of the episodes, see
             [`~rlvr_world_hf.worlds.pusht.behaviours.SHARES`], which is the default.
@@ -472,6 +527,7 @@ def collect_episode(
         states=states,
         frames=frames,
         action_law=action_law,
+        action_noise=action_noise,
         policy="scripted" if action_law == "absolute" else draw_policy(seed, shares),
         reach=reach,
         exploration=exploration,
@@ -511,6 +567,7 @@ def collect_episodes(
     states: States = "agent",
     frames: bool = True,
     action_law: ActionLaw = "relative",
+    action_noise: float = 0.0,
     policies: dict[str, float] | None = None,
     reach: float | None = None,
     exploration: float | None = None,
@@ -535,6 +592,9 @@ def collect_episodes(
         action_law (`str`, *optional*, defaults to `"relative"`):
             What an action means: `"relative"`, a target for each control step, in hundreds of world units from the
             agent, as in stable-worldmodel; or `"absolute"`, one target held for the whole interval.
+        action_noise (`float`, *optional*, defaults to 0.0):
+            Standard deviation, in world units, of noise on the target of each control step, which no action holds and
+            no frame shows beforehand. With 20, what follows an action is uncertain by about 20 world units.
         policies (`dict[str, float]`, *optional*):
             Shares of the policies that record episodes, each an episode of its own: scripted, exploring, still,
             random, near_block, smooth. For relative actions; they need not add up to 1.
@@ -570,6 +630,7 @@ def collect_episodes(
         states=states,
         frames=frames,
         action_law=action_law,
+        action_noise=action_noise,
         policies=policies,
         reach=reach,
         exploration=exploration,

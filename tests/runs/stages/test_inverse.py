@@ -50,6 +50,15 @@ def test_a_second_call_does_nothing_and_other_sizes_are_another_model(trained, s
     assert inverse.fingerprint(small_recipe(trained.output_dir, **keys)) != inverse.fingerprint(trained)
 
 
+def test_a_model_of_one_given_frame_stays_what_it_was(trained, small_recipe):
+    """The key is younger than models that were trained without it."""
+    keys = {"tokenizer": trained.sections["tokenizer"]["source"], **SMALL}
+    asked = small_recipe(trained.output_dir, **keys, **{"inverse.given_frames": 1})
+    assert inverse.fingerprint(asked) == inverse.fingerprint(trained)
+    more = small_recipe(trained.output_dir, **keys, **{"inverse.given_frames": 2})
+    assert inverse.fingerprint(more) != inverse.fingerprint(trained)
+
+
 def test_rl_is_rewarded_by_it_the_table_judges_by_it_and_the_checkpoint_holds_it(
     trained, whole_run, small_recipe, tmp_path
 ):
@@ -94,6 +103,9 @@ def test_what_cannot_be_trained_is_refused_before(small_recipe, tmp_path):
     ):
         with pytest.raises(ValueError, match=told):
             try_stages(small_recipe(tmp_path, **{f"inverse.{name}": value}), ["inverse"])
+    given = {"inverse.given_frames": 2, "windows.observed_steps": 0}
+    with pytest.raises(ValueError, match="inverse.given_frames: expected at most the 1 frames that a window gives"):
+        try_stages(small_recipe(tmp_path, **given), ["inverse"])
     with pytest.raises(ValueError, match="expected a world of frames.* got one of sensors"):
         try_stages(load_recipe("pusht/sensor_debug", overrides={"output_dir": str(tmp_path)}), ["inverse"])
     with pytest.raises(ValueError, match="expected a world of frames.* got one of text"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from rlvr_world_hf.worlds.pusht.agent import locate_agent
 from rlvr_world_hf.worlds.pusht.law import ActionLaw
 from rlvr_world_hf.worlds.pusht.simulated_cost import SimulatedCost
 from rlvr_world_hf.worlds.pusht.simulator import Recording, record_policy
@@ -30,6 +31,19 @@ def test_it_shows_what_then_happens(law: ActionLaw) -> None:
             world.act(action)
         happened = torch.from_numpy(world.seen(2)).float() / 255
         assert torch.equal(predicted[1], happened)
+
+
+def test_noise_that_happened_is_known_and_noise_to_come_is_not() -> None:
+    world = record_policy(3, length=4, image_size=64, frame_interval=0.5, action_noise=20.0)
+    cost = SimulatedCost(world, lambda frames: frames.mean(dim=(1, 2, 3, 4)), lambda actions: actions)
+    stays = torch.zeros(1, 1, 10)
+    predicted = cost.predict(stays)
+    assert torch.equal(cost.predict(stays), predicted), "a plan has one cost"
+    now = torch.from_numpy(world.frame()).float() / 255
+    world.act(np.zeros(10))
+    happened = torch.from_numpy(world.frame()).float() / 255
+    moved = [(locate_agent(after) - locate_agent(now)).norm() for after in (predicted[0, 0], happened)]
+    assert not torch.equal(predicted[0, 0], happened) and max(moved) < 0.3
 
 
 def test_a_cost_that_asks_what_was_done_is_given_the_actions() -> None:

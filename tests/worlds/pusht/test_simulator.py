@@ -214,6 +214,60 @@ def test_replayed_relative_actions_lead_to_the_same_frames() -> None:
     assert np.array_equal(again.episode().frames, episode.frames) and np.array_equal(again.state, recording.state)
 
 
+NOISY = {"image_size": 32, "frame_interval": 0.5, "states": "agent_and_block", "frames": False}
+
+
+@pytest.mark.parametrize("action_law", ["relative", "absolute"])
+def test_noise_moves_what_is_done_and_not_what_is_recorded(action_law: Any) -> None:
+    plain, noisy, again = (
+        Recording(4, **NOISY, action_law=action_law, action_noise=noise) for noise in (0.0, 20.0, 20.0)
+    )
+    target = plain.agent + 30
+    action = target if action_law == "absolute" else plain.aim(target)
+    for recording in (plain, noisy, again):
+        recording.act(action)
+    assert np.array_equal(noisy.actions, plain.actions) and np.array_equal(noisy.state, again.state)
+    assert 1 < np.linalg.norm(noisy.agent - plain.agent) < 80
+    noisy.act(action)
+    assert not np.array_equal(noisy.agent, again.agent)
+
+
+def test_noise_has_its_deviation_at_each_control_step() -> None:
+    """Held still at one target, the agent goes to the share of the noise that it reaches in 0.1 s."""
+    moved = []
+    for seed in range(200):
+        recording = Recording(seed, **NOISY | {"frame_interval": 0.1}, action_noise=20.0)
+        before = recording.agent.copy()
+        recording.act(np.zeros(2))
+        moved.append(recording.agent - before)
+    reached = follow_actions(np.zeros(2), np.zeros(2), np.array([0.2, 0.2]))[0]  # of a target 20 away
+    assert np.std(moved, axis=0) == pytest.approx(reached, rel=0.15)
+    assert np.mean(moved, axis=0) == pytest.approx([0, 0], abs=4 * reached[0] / np.sqrt(200))
+
+
+def test_noise_is_that_of_the_control_step_whatever_the_interval() -> None:
+    often, seldom = (Recording(9, **NOISY | {"frame_interval": seconds}, action_noise=20.0) for seconds in (0.1, 0.5))
+    for _ in range(5):
+        often.act(np.full(2, 0.1))
+    seldom.act(np.full(10, 0.1))
+    assert np.array_equal(often.agent, seldom.agent)
+
+
+def test_an_episode_with_noise_repeats_and_one_without_is_as_it_was() -> None:
+    settings = {"length": 6, "image_size": 32, "frame_interval": 0.5}
+    assert_equal(collect_episode(7, **settings, action_noise=20.0), collect_episode(7, **settings, action_noise=20.0))
+    assert_equal(collect_episode(7, **settings, action_noise=0.0), collect_episode(7, **settings))
+    assert not np.array_equal(
+        collect_episode(7, **settings, action_noise=20.0).frames[1:], collect_episode(7, **settings).frames[1:]
+    )
+
+
+@pytest.mark.parametrize("noise", [-1.0, np.inf, np.nan])
+def test_noise_that_is_no_deviation_is_refused(noise: float) -> None:
+    with pytest.raises(ValueError, match="`action_noise` of at least 0"):
+        Recording(0, **NOISY, action_noise=noise)
+
+
 @pytest.mark.parametrize(
     ("action", "words"),
     [
