@@ -83,8 +83,8 @@ class WorldModelPipeline:
         A recorded episode that comes with the checkpoint, to try it on: what is given, the actions, what followed.
 
         Returns:
-            `Episode`: of PushT 6 frames, 0.5 s apart, of which a model of one context frame and one observed step is
-            given the first two.
+            `Episode`: of PushT 6 frames, 0.5 s apart, and where the agent was; a model of one context frame and one
+            observed step is given the first two.
 
         Raises:
             `FileNotFoundError`: If it was not loaded from a folder or repository, or none lies there.
@@ -94,8 +94,8 @@ class WorldModelPipeline:
         ```python
         >>> world = WorldModelPipeline.from_pretrained("pusht-rlvr")
         >>> start = world.example()
-        >>> futures = world(start.frames[:2], start.actions[1:], num_samples=2)
-        >>> futures.shape
+        >>> futures = world(start.frames[:2], start.actions[1:], states=start.states[:2], num_samples=2)
+        >>> futures["predicted"].shape
         torch.Size([2, 4, 3, 64, 64])
 
         ```

@@ -62,9 +62,9 @@ def test_prediction_runs_with_what_ships_without_opencv_and_the_simulator(readme
 
 
 def test_plan_is_carried_out_in_the_real_physics(
-    repository: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["plan.py", str(trained / "outputs" / "quickstart" / "rlvr")])
+    monkeypatch.setattr(sys, "argv", ["plan.py"])
     done = runpy.run_path(str(repository / "examples" / "plan.py"))
     assert done["plan"].cost == pytest.approx(float(done["objective"](done["plan"].actions[None])))
     assert len(done["real"].actions) == 1 + 4 and len(done["rewards"]) == 4

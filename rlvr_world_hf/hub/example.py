@@ -34,7 +34,7 @@ def load_example(folder: str | os.PathLike[str]) -> Episode:
     >>> from rlvr_world_hf.hub.bundled import bundled_path
     >>> episode = load_example(bundled_path("pusht-rlvr"))
     >>> episode.frames.shape, episode.actions.shape, episode.fps
-    ((6, 3, 64, 64), (6, 2), 2.0)
+    ((6, 3, 64, 64), (6, 10), 2.0)
 
     ```
     """

@@ -61,8 +61,8 @@ class Checkpoints:
 
         Args:
             place (`str` or `PathLike`):
-                The run's folder, with one folder a checkpoint; or `hf://owner/name`, which stands for the Hub
-                repositories `owner/name-base` and `owner/name-rlvr`.
+                The run's folder, with one folder a checkpoint, in it or, as `name-base`, beside it; or
+                `hf://owner/name`, which stands for the Hub repositories `owner/name-base` and `owner/name-rlvr`.
             names (`Sequence[str]`, *optional*, defaults to `("base", "rlvr")`):
                 Checkpoints to load.
             device (`str` or `torch.device`, *optional*):
@@ -92,7 +92,7 @@ class Checkpoints:
                 pipelines={name: load(folder, device=device) for name, folder in folders.items()},
                 folder=list(folders.values())[-1],
             )
-        folders = {name: Path(place) / name for name in names}
+        folders = {name: _folder_of(Path(place), name) for name in names}
         # All of them before the first is loaded, which takes time.
         for folder in folders.values():
             _refuse_missing(folder)
@@ -114,7 +114,13 @@ def has_checkpoints(folder: str | os.PathLike[str], *, names: Sequence[str] = ("
     Returns:
         `bool`: True if each has its configuration; the weights are not looked at.
     """
-    return all((Path(folder) / name / "config.json").is_file() for name in names)
+    return all((_folder_of(Path(folder), name) / "config.json").is_file() for name in names)
+
+
+def _folder_of(place: Path, name: str) -> Path:
+    """A checkpoint's folder: within the run's, or beside it, where runs share a base that ships."""
+    inner, beside = place / name, place.with_name(f"{place.name}-{name}")
+    return beside if not inner.is_dir() and (beside / "config.json").is_file() else inner
 
 
 def load(folder: str | os.PathLike[str], *, device: str | torch.device | None = None) -> WorldModelPipeline:

@@ -119,10 +119,10 @@ def test_every_bundled_world_model_predicts(name: str) -> None:
         assert by_name(*prompt, temperature=0.0) == from_folder(*prompt, temperature=0.0)
         return
     start = by_name.example()
-    futures = by_name(start.frames[:2], start.actions[1:])
-    assert futures.shape == (1, 4, 3, 64, 64) and torch.equal(
-        futures, from_folder(start.frames[:2], start.actions[1:])
-    )
+    situation = {"frames": start.frames[:2], "actions": start.actions[1:], "states": start.states[:2]}
+    futures = by_name(**situation, temperature=0.0)["predicted"]
+    assert futures.shape == (1, 4, 3, 64, 64)
+    assert torch.equal(futures, from_folder(**situation, temperature=0.0)["predicted"])
     recorded = torch.from_numpy(start.frames[2:]) / 255
     still = torch.from_numpy(start.frames[1:2]) / 255
     assert (futures[0] - recorded).abs().mean() < (still - recorded).abs().mean()  # the right codec
@@ -132,6 +132,6 @@ def test_bundled_checkpoints_are_those_of_the_worlds_with_weights(repository: Pa
     assert {"pusht-base", "pusht-rlvr", "textworld-base", "textworld-rlvr"} <= {*WORLD_MODELS}
     folders = {path.parent for path in (repository / "model_cards").rglob("*.safetensors")}
     loaded = {bundled_path(name) for name in bundled_names()}
-    assert folders - loaded == {repository / "model_cards" / "pusht" / "base"}  # `pusht-base` is what it starts from
-    WorldModelPipeline.from_pretrained(repository / "model_cards" / "pusht" / "base")
+    assert folders == loaded
+    WorldModelPipeline.from_pretrained(repository / "model_cards" / "pusht" / "rlvr")
     assert CompressiveTokenizer.from_pretrained(bundled_path("pusht-codec")).config.context_frames == 1

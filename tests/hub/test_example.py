@@ -7,7 +7,7 @@ from rlvr_world_hf import WorldModelPipeline
 from rlvr_world_hf.hub.bundled import bundled_names, bundled_path
 from rlvr_world_hf.hub.checkpoint import load_world_model, save_world_model
 from rlvr_world_hf.hub.example import EXAMPLE, load_example
-from rlvr_world_hf.worlds.pusht.simulator import collect_episode
+from rlvr_world_hf.worlds.pusht.simulator import collect_episode, policy_of
 from tests.tiny import tiny_model, tiny_processor
 
 
@@ -20,13 +20,12 @@ ARRAYS = {
 
 
 def test_the_example_of_pusht_is_what_the_simulator_records() -> None:
-    names = [name for name in bundled_names() if name.startswith("pusht-") and not name.startswith("pusht-codec")]
+    names = [name for name in bundled_names() if name.startswith("pusht-") and name != "pusht-codec"]
     assert {"pusht-base", "pusht-rlvr"} <= {*names}
     for name in names:
         example = load_example(bundled_path(name))
-        seed = int(example.episode_id.removeprefix("pusht-"))
-        # The bundled weights were trained before actions were relative.
-        settings = {"image_size": 64, "frame_interval": 1 / example.fps, "action_law": "absolute"}
+        seed, policy = int(example.episode_id.split("-")[-1]), policy_of(example.episode_id)
+        settings = {"image_size": 64, "frame_interval": 1 / example.fps, "policies": {policy: 1}}
         episode = collect_episode(seed=seed, length=len(example), **settings)
         assert np.abs(example.frames.astype(int) - episode.frames).mean() < 0.05
         assert np.allclose(example.actions, episode.actions, atol=0.1)

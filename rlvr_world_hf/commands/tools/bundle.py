@@ -20,7 +20,8 @@ USAGE = """usage: rlvr-world bundle RUN NAME
 
 Puts the checkpoints base/ and rlvr/ of a run's output folder, rounded to bfloat16, into model_cards/NAME, from which
 the playground plays them; `from_pretrained` loads them as NAME-base and NAME-rlvr. A codec equal to that of
-model_cards/NAME-codec is left out, and the settings name this one. With a NAME that ends in -base it is base/ alone,
+model_cards/NAME-codec is left out, and the settings name this one; so is a base equal to that of model_cards/NAME-base,
+which the playground takes in its place. With a NAME that ends in -base it is base/ alone,
 put into model_cards/NAME itself, and recipes of that world may start from it. For those who maintain the library: the
 repository grows by them each time.
 """
@@ -31,7 +32,7 @@ CHECKPOINTS = ("base", "rlvr")
 BASE = "-base"
 """End of the name of a card whose folder is a single checkpoint."""
 
-CODEC_WEIGHTS = "diffusion_pytorch_model.safetensors"
+CODEC_WEIGHTS, POLICY_WEIGHTS = "diffusion_pytorch_model.safetensors", "model.safetensors"
 
 LIMIT = 24 * 1024**2
 """Bytes that all bundled checkpoints may take."""
@@ -68,7 +69,7 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
         run (`Path`):
             The output folder of a run.
         name (`str`):
-            Folder of the card; a card of a base alone if it ends in `-base`.
+            Folder of the card; a card of a base alone if it ends in `-base`. A base equal to such a one is left out.
         into (`Path`):
             Where the cards are.
 
@@ -95,9 +96,11 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
                 )
             save_world_model(folder, model.to(torch.bfloat16), processor)
             codec = folder / "codec"
-            if codec.is_dir() and _is_same_codec(codec, into / f"{world}-codec"):
+            if codec.is_dir() and _is_same(codec, into / f"{world}-codec", CODEC_WEIGHTS):
                 shutil.rmtree(codec)
                 _name_codec(folder / "processor_config.json", f"{world}-codec")
+        if not alone and _is_same(made["base"], into / f"{name}{BASE}", POLICY_WEIGHTS):
+            shutil.rmtree(made.pop("base"))
         size = sum(map(_size, made.values())) + sum(_size(other) for other in _bundled(into) - _places(into, name))
         if size > LIMIT:
             raise ValueError(
@@ -111,10 +114,12 @@ def bundle_checkpoints(run: Path, name: str, *, into: Path) -> list[Path]:
             else:
                 shutil.rmtree(into / name / checkpoint, ignore_errors=True)
                 folder.rename(into / name / checkpoint)
+        for shared in set(checkpoints) - made.keys():
+            shutil.rmtree(into / name / shared, ignore_errors=True)
     finally:
         for folder in made.values():
             shutil.rmtree(folder, ignore_errors=True)
-    return sorted(_places(into, name))
+    return sorted(filter(Path.is_dir, _places(into, name)))
 
 
 def _places(into: Path, name: str) -> set[Path]:
@@ -140,9 +145,9 @@ def _name_codec(file: Path, name: str) -> None:
     file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _is_same_codec(codec: Path, bundled: Path) -> bool:
-    """Whether two codecs have the same weights, whatever dtype they are stored in."""
-    if not (bundled / CODEC_WEIGHTS).is_file():
+def _is_same(folder: Path, bundled: Path, weights: str) -> bool:
+    """Whether two checkpoints have the same weights, whatever dtype they are stored in."""
+    if not (bundled / weights).is_file():
         return False
-    ours, theirs = (load_file(folder / CODEC_WEIGHTS) for folder in (codec, bundled))
+    ours, theirs = (load_file(place / weights) for place in (folder, bundled))
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name].float(), theirs[name].float()) for name in ours)

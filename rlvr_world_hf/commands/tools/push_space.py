@@ -16,7 +16,7 @@ from ...runs.locations import shipped_folder
 PAGE = "world_model_playground"
 """The folder of the page in `spaces/`."""
 
-CHECKPOINTS = ("pusht", "pusht-codec", "textworld")
+CHECKPOINTS = ("pusht", "pusht-base", "pusht-codec", "textworld")
 """Folders of `model_cards/` that are uploaded with it, if they exist."""
 
 IGNORED = ("__pycache__", "*.pyc", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", ".*")

@@ -40,33 +40,37 @@ LARGEST_PULL = 0.6
 """Largest mean of a smooth sequence, where it has one: towards the block."""
 
 
-def scripted(rng: np.random.Generator) -> Behaviour:
+def scripted(rng: np.random.Generator, *, reach: float | None = None) -> Behaviour:
     """
     Pushes the block about, see [`PushingPolicy`].
 
     Args:
         rng (`numpy.random.Generator`):
             Source of all randomness.
+        reach (`float`, *optional*):
+            Longest way of a frame that it aims at, in world units; drawn from `REACHES` by default.
 
     Returns:
         `Callable`: gives the next action.
     """
-    policy = PushingPolicy(rng, reach=rng.uniform(*REACHES))
+    policy = PushingPolicy(rng, reach=rng.uniform(*REACHES) if reach is None else reach)
     return lambda world: world.aim(policy(world.agent, world.block))
 
 
-def exploring(rng: np.random.Generator) -> Behaviour:
+def exploring(rng: np.random.Generator, *, reach: float | None = None) -> Behaviour:
     """
     Does something else than pushing in half of the steps, see [`ExploringPolicy`].
 
     Args:
         rng (`numpy.random.Generator`):
             Source of all randomness.
+        reach (`float`, *optional*):
+            Longest way of a frame that it aims at, in world units; drawn from `REACHES` by default.
 
     Returns:
         `Callable`: gives the next action.
     """
-    reach = rng.uniform(*REACHES)
+    reach = rng.uniform(*REACHES) if reach is None else reach
     policy = ExploringPolicy(PushingPolicy(rng, reach=reach), rng, share=0.5, reach=reach)
     return lambda world: world.aim(policy(world.agent, world.block))
 
@@ -154,7 +158,7 @@ def smooth(rng: np.random.Generator) -> Behaviour:
     return act
 
 
-BEHAVIOURS: Mapping[str, Callable[[np.random.Generator], Behaviour]] = {
+BEHAVIOURS: Mapping[str, Callable[..., Behaviour]] = {
     "scripted": scripted,
     "exploring": exploring,
     "still": still,
@@ -162,7 +166,10 @@ BEHAVIOURS: Mapping[str, Callable[[np.random.Generator], Behaviour]] = {
     "near_block": near_block,
     "smooth": smooth,
 }
-"""Policies by name, each made from a generator."""
+"""Policies by name, each made from a generator; those of `AIMING` also from a reach."""
+
+AIMING = ("scripted", "exploring")
+"""Policies that aim at a place, at most their reach away."""
 
 SHARES: Mapping[str, float] = {
     "scripted": 0.35,

@@ -24,7 +24,7 @@ import numpy as np
 from ...data.episode import Episode
 from ...data.opencv import load_opencv
 from ...data.recording import record_episodes
-from .behaviours import BEHAVIOURS, SHARES, check_shares, draw_policy
+from .behaviours import AIMING, BEHAVIOURS, SHARES, check_shares, draw_policy
 from .law import (
     ACTION_SCALE,
     DAMPING,
@@ -411,7 +411,8 @@ def record_policy(
             One of [`~rlvr_world_hf.worlds.pusht.behaviours.BEHAVIOURS`]; with absolute actions there is the scripted
             one alone.
         reach (`float`, *optional*):
-            With absolute actions only; see [`PushingPolicy`], 72 by default.
+            Of the policies that aim, [`~rlvr_world_hf.worlds.pusht.behaviours.AIMING`]; see [`PushingPolicy`]. By
+            default 72 with absolute actions, and drawn for each episode with relative ones.
         exploration (`float`, *optional*):
             With absolute actions only: expected share of steps that explore, see [`ExploringPolicy`], 0 by default.
 
@@ -442,14 +443,19 @@ def record_policy(
         for _ in range(length):
             recording.hold(targets(recording.agent, recording.block))
         return recording
-    if reach is not None or exploration is not None:
+    if exploration is not None:
         raise ValueError(
-            f"Expected no `reach` and no `exploration` with relative actions, got {reach} and {exploration}; choose "
-            "`policies`, or `action_law: absolute`."
+            f"Expected no `exploration` with relative actions, got {exploration}; choose `policies`, or "
+            "`action_law: absolute`."
         )
     check_shares({policy: 1.0})
+    if reach is not None and policy not in AIMING:
+        raise ValueError(
+            f"Expected no `reach` with the policy {policy!r}, got {reach}; with it, choose `policies` among "
+            f"{', '.join(AIMING)}."
+        )
     recording.policy = policy
-    behaviour = BEHAVIOURS[policy](rng)
+    behaviour = BEHAVIOURS[policy](rng) if reach is None else BEHAVIOURS[policy](rng, reach=reach)
     for _ in range(length):
         recording.act(behaviour(recording))
     return recording
@@ -493,7 +499,8 @@ def collect_episode(
             With relative actions only: policy -> its share of the episodes, see
             [`~rlvr_world_hf.worlds.pusht.behaviours.SHARES`], which is the default.
         reach (`float`, *optional*):
-            With absolute actions only; see [`PushingPolicy`], 72 by default.
+            Of the policies that aim, [`~rlvr_world_hf.worlds.pusht.behaviours.AIMING`]; see [`PushingPolicy`]. By
+            default 72 with absolute actions, and drawn for each episode with relative ones.
         exploration (`float`, *optional*):
             With absolute actions only: expected share of steps that explore, see [`ExploringPolicy`], 0 by default.
 
@@ -599,8 +606,9 @@ def collect_episodes(
             Shares of the policies that record episodes, each an episode of its own: scripted, exploring, still,
             random, near_block, smooth. For relative actions; they need not add up to 1.
         reach (`float`, *optional*):
-            Largest distance of a target from the agent before noise is added, in world units. With a smaller one the
-            agent moves more slowly. For absolute actions, 72 by default.
+            Largest distance of a frame's target from the agent before noise is added, in world units. With a smaller
+            one the agent moves more slowly. Relative actions: each episode draws its own between 40 and 160 by
+            default, and a reach needs `policies` among scripted and exploring. Absolute ones: 72 by default.
         exploration (`float`, *optional*):
             Expected share of steps in which the agent does something else than pushing: stands still, or walks
             anywhere. For absolute actions, 0 by default; see [`ExploringPolicy`].

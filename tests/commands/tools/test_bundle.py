@@ -9,6 +9,7 @@ from rlvr_world_hf.commands.cli import main
 from rlvr_world_hf.commands.tools import bundle as module
 from rlvr_world_hf.commands.tools.bundle import CODEC_WEIGHTS, bundle, bundle_checkpoints
 from rlvr_world_hf.hub import load_world_model
+from rlvr_world_hf.playground.checkpoints import Checkpoints, has_checkpoints
 from rlvr_world_hf.runs.recipe import Recipe
 
 
@@ -66,6 +67,7 @@ def test_what_is_too_large_leaves_what_was_there(run: Path, cards: Path, monkeyp
 
 
 def test_a_base_alone_lies_beside_its_card(run: Path, cards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlvr_world_hf.hub.bundled.shipped_folder", lambda name: cards)
     card = cards / "world-base" / "README.md"
     card.parent.mkdir()
     card.write_text("what it is")
@@ -74,8 +76,20 @@ def test_a_base_alone_lies_beside_its_card(run: Path, cards: Path, monkeypatch: 
     assert not (folder / "codec").exists() and not (folder / ".base").exists()
     weights, kept = load_file(run / "base" / "model.safetensors"), load_file(folder / "model.safetensors")
     assert all(torch.equal(value.bfloat16(), kept[name]) for name, value in weights.items())
-    bundle_checkpoints(run, "world", into=cards)  # counts it, and leaves it
+    (cards / "world" / "base").mkdir(parents=True, exist_ok=True)  # of an earlier bundle
+    (rlvr,) = bundle_checkpoints(run, "world", into=cards)  # counts it, and leaves it
     assert (folder / "model.safetensors").is_file()
+    assert rlvr.name == "rlvr" and [path.name for path in (cards / "world").iterdir()] == ["rlvr"]
+    assert has_checkpoints(cards / "world")
+    found = Checkpoints.from_pretrained(cards / "world")
+    assert torch.equal(found.pipelines["base"].model.lm_head.weight, weights["lm_head.weight"].bfloat16().float())
+
+
+def test_another_base_goes_along(run: Path, cards: Path) -> None:
+    bundle_checkpoints(run, "world-base", into=cards)
+    stored = cards / "world-base" / "model.safetensors"
+    save_file({name: value + 1 for name, value in load_file(stored).items()}, stored)
+    assert [folder.name for folder in bundle_checkpoints(run, "world", into=cards)] == ["base", "rlvr"]
 
 
 def test_the_command_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:

@@ -287,8 +287,11 @@ def test_what_is_no_relative_action_is_refused(action: np.ndarray, words: str) -
     ("settings", "words"),
     [
         ({"action_law": "polar"}, "one of relative, absolute, got 'polar'"),
-        ({"reach": 16.0}, "no `reach` and no `exploration` with relative actions, got 16.0 and None"),
-        ({"exploration": 0.5}, "got None and 0.5; choose `policies`"),
+        (
+            {"reach": 16.0, "policies": {"smooth": 1.0}},
+            "no `reach` with the policy 'smooth', got 16.0; with it, choose `policies` among scripted, exploring",
+        ),
+        ({"exploration": 0.5}, "no `exploration` with relative actions, got 0.5; choose `policies`"),
         ({"action_law": "absolute", "policies": {"still": 1.0}}, "no `policies` with absolute actions"),
         ({"policies": {"mad": 1.0}}, "among scripted, exploring, still, random, near_block, smooth, got 'mad'"),
         ({"policies": {"still": 0.0}}, "not all 0, got {'still': 0.0}"),
@@ -298,6 +301,15 @@ def test_what_is_no_relative_action_is_refused(action: np.ndarray, words: str) -
 def test_settings_of_the_other_law_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         collect_episode(0, length=1, image_size=32, frame_interval=0.5, **settings)
+
+
+@pytest.mark.parametrize("policy", ["scripted", "exploring"])
+def test_a_short_reach_slows_the_policies_that_aim(policy: str) -> None:
+    settings: dict[str, Any] = {"length": 20, "frame_interval": 0.1, "frames": False, "policies": {policy: 1.0}}
+    slow, fast = (collect_episode(3, image_size=32, reach=reach, **settings) for reach in (10.0, 60.0))
+    assert slow.states is not None and fast.states is not None
+    steps = [np.linalg.norm(np.diff(episode.states, axis=0), axis=1).mean() for episode in (slow, fast)]
+    assert 0 < steps[0] < steps[1] / 2
 
 
 def test_an_episode_is_named_after_its_policy() -> None:
