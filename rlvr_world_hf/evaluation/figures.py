@@ -227,7 +227,7 @@ def learning_curves(
         titles (`Mapping[str, str]`, *optional*):
             Logged names of metrics that come first -> how to call them. After them come validation loss, reward, KL
             and entropy, and every single reward's mean if there are several, all as far as they were logged more than
-            once.
+            once and were not 0 throughout.
 
     Raises:
         `ValueError`: If no training logged any of the metrics.
@@ -238,6 +238,8 @@ def learning_curves(
     rewards = sorted(name for name in logged if name.startswith("rewards/") and name.endswith("/mean"))
     metrics = dict.fromkeys([*(titles or {}), *CURVES, *(rewards if len(rewards) > 1 else [])])
     panels = [metric for metric in metrics if metric in logged]
+    # Such as answers that cannot be read, where there were none.
+    panels = [name for name in panels if any(any(found.get(name, ((), ()))[1]) for found in points.values())] or panels
     if not panels:
         raise ValueError(f"Nothing to plot: of {list(metrics)}, no stage of {list(histories)} logged one twice.")
     columns = min(3, len(panels))

@@ -105,6 +105,16 @@ def test_without_minutes_curves_are_drawn_over_steps(monkeypatch, tmp_path):
     assert figure.get_axes()[1].get_lines()[0].get_xdata().tolist() == [0, 1, 2, 3, 4]
 
 
+def test_what_is_0_throughout_is_left_out(monkeypatch, tmp_path):
+    log = [{"step": step, "loss": 0.0, "reward": -1.0, "eval_parse_failure": 0.0} for step in range(3)]
+    titles = {"eval_parse_failure": "parse_failure"}
+    figure = drawn_figure(monkeypatch, tmp_path, {"rlvr": log}, titles=titles)
+    assert [axes.get_title() for axes in figure.get_axes()] == [_title("reward")]
+    some = [*log, {"step": 3, "eval_parse_failure": 0.5}]
+    figure = drawn_figure(monkeypatch, tmp_path, {"rlvr": some}, titles=titles)
+    assert [axes.get_title() for axes in figure.get_axes()] == ["parse_failure", _title("reward")]
+
+
 def test_a_noisy_curve_is_the_mean_of_points_nearby():
     assert np.allclose(_smoothed([0.0, 3.0, 0.0, 3.0, 6.0], 3), [1.5, 1, 2, 3, 4.5])
     rising = np.arange(64) / 64

@@ -68,7 +68,7 @@ def test_a_world_model_of_another_law_is_not_trained_on(tmp_path: Path) -> None:
     recipe = small_recipe(tmp_path, **RELATIVE)
     check_law(recipe, "relative", settings=relative, place="mine")
     check_law(recipe, None, settings={"action_law": "absolute"}, place="mine")
-    # The bundled base names no law, as there was no other when it was trained.
+    # The first base that was bundled names no law, as there was no other when it was trained.
     with pytest.raises(
         ValueError, match="mine speaks the absolute law of actions, and the episodes have relative ones"
     ):
@@ -78,9 +78,9 @@ def test_a_world_model_of_another_law_is_not_trained_on(tmp_path: Path) -> None:
 
 def test_training_from_the_bundled_base_needs_its_law(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RLVR_WORLD_CACHE", str(tmp_path / "cache"))
-    changes = {**SMALL, "output_dir": str(tmp_path), "collect.action_law": "relative", "collect.exploration": None}
+    changes = {**SMALL, "output_dir": str(tmp_path), "collect.action_law": "absolute"}
     recipe = load_recipe("pusht/quickstart", overrides=changes)
-    with pytest.raises(ValueError, match="--collect.action_law absolute"):
+    with pytest.raises(ValueError, match="--collect.action_law relative"):
         run_stages(recipe, ["collect", "tokenizer", "pretrain"])
     assert not [*tmp_path.rglob("*.arrow")], "refused before anything is recorded"
 

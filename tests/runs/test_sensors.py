@@ -18,7 +18,7 @@ def small(recipe: str, folder: Path, **changes: object) -> Recipe:
 
 
 @pytest.mark.slow  # the sensors of the joint world below go through the same stages
-@pytest.mark.parametrize(("name", "sensors", "actions"), [("pusht/sensor_debug", 6, 2), ("pendulum/debug", 3, 1)])
+@pytest.mark.parametrize(("name", "sensors", "actions"), [("pusht/sensor_debug", 6, 10), ("pendulum/debug", 3, 1)])
 def test_a_world_of_sensors_goes_through_all_stages(
     cache: Path, tmp_path: Path, name: str, sensors: int, actions: int
 ) -> None:
@@ -31,7 +31,7 @@ def test_a_world_of_sensors_goes_through_all_stages(
     assert results["rewarded"] == ["sensor_mse"] and "mae" not in results["rows"]["rlvr"]
     assert (recipe.output_dir / "sensors.png").is_file() and not (recipe.output_dir / "strip.png").exists()
     card = (recipe.output_dir / "README.md").read_text()
-    assert "(sensors.png)" in card and f"world model of {'PushT' if actions == 2 else 'Pendulum'}:" in card
+    assert "(sensors.png)" in card and f"world model of {'PushT' if actions == 10 else 'Pendulum'}:" in card
     given = processor.layout.observed_steps
     pipeline = WorldModelPipeline.from_pretrained(recipe.output_dir / "rlvr")
     assert pipeline(torch.zeros(given, sensors), torch.zeros(given + 2, actions)).shape == (1, 2, sensors)
@@ -46,7 +46,7 @@ def test_video_and_sensors_go_through_all_stages(cache: Path, tmp_path: Path) ->
     assert all((recipe.output_dir / name).is_file() for name in ("strip.png", "strip.gif", "sensors.png"))
     pipeline = WorldModelPipeline.from_pretrained(recipe.output_dir / "rlvr")
     assert isinstance(pipeline.processor, VideoWorldModelProcessor)
-    predicted = pipeline(torch.zeros(3, 16, 16), torch.full((3, 2), 256.0), states=torch.zeros(6))
+    predicted = pipeline(torch.zeros(3, 16, 16), torch.zeros(3, 10), states=torch.zeros(6))
     assert predicted["predicted"].shape == (1, 2, 3, 16, 16) and predicted["predicted_states"].shape == (1, 2, 6)
 
 

@@ -4,15 +4,23 @@ import pytest
 from rlvr_world_hf.data import Episode, window_rows
 from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.kinds.step_blocks import lively_rows
+from rlvr_world_hf.runs.stage import run_stages
 
 
-def test_the_processor_knows_the_ranges_of_the_training_actions(whole_run):
+def test_the_processor_knows_the_ranges_of_actions(whole_run):
     processor = kind_of(whole_run).build_processor()
-    actions = np.concatenate([episode.actions for episode in kind_of(whole_run).stored("train")])
-    np.testing.assert_allclose(processor.action_low, actions.min(axis=0))
-    np.testing.assert_allclose(processor.action_high, actions.max(axis=0))
+    assert [*processor.action_low, *processor.action_high] == [-1.0] * 10 + [1.0] * 10
     assert processor.layout.action_bins == 8
     assert processor.fps == 2.0
+
+
+def test_of_absolute_actions_it_knows_those_of_training(cache, small_recipe, tmp_path):
+    recipe = small_recipe(tmp_path, **{"collect.action_law": "absolute"})
+    run_stages(recipe, ["collect", "tokenizer"])
+    processor = kind_of(recipe).build_processor()
+    actions = np.concatenate([episode.actions for episode in kind_of(recipe).stored("train")])
+    np.testing.assert_allclose(processor.action_low, actions.min(axis=0))
+    np.testing.assert_allclose(processor.action_high, actions.max(axis=0))
 
 
 def lively_by_reading_all(rows, count):

@@ -30,9 +30,9 @@ def trained(whole_run, small_recipe, tmp_path_factory):
 def test_it_leaves_a_model_with_card_and_errors(trained):
     folder = trained.output_dir / "inverse"
     model = load_inverse_model(trained.output_dir)
-    assert (model.config.image_size, model.config.action_dims, model.config.action_law) == (16, 2, "absolute")
+    assert (model.config.image_size, model.config.action_dims, model.config.action_law) == (16, 10, "relative")
     measured = json.loads((folder / "results.json").read_text())
-    assert measured["pairs"] > 0 and measured["error"] > 0 and len(measured["errors"]) == 2
+    assert measured["pairs"] > 0 and measured["error"] > 0 and len(measured["errors"]) == 10
     assert f"{measured['error']:.3g}" in (folder / "README.md").read_text()
     assert "gym-pusht" in (folder / "README.md").read_text()
 
