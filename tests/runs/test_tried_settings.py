@@ -237,7 +237,7 @@ def test_rewards_of_groups_go_with_likeliest_predictions_as_evaluations(tmp_path
 def test_settings_of_shipped_recipes_can_be_used(name: str) -> None:
     recipe = load_recipe(name)
     # Bases are for their pretraining: a schedule that ends leaves no place for control, and `run` says so.
-    stages = ["pretrain"] if name in ("pusht/base", "pusht/base_relative", "pusht/large") else [*recipe.sections]
+    stages = ["pretrain"] if name in ("pusht/base", "pusht/large") else [*recipe.sections]
     for stage in map(find_stage, needed_stages(stages)):
         if stage.tries is not None:  # not `try_settings`: the data of most worlds are not here
             stage.tries(recipe, stage.read(recipe))
