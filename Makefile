@@ -88,7 +88,7 @@ codec: $(INSTALLED) ## train the PushT codec that ships by its recipes (about fi
 		--collect.train 2000 --collect.exploration 0.5
 	$(BIN)/rlvr-world tokenizer pusht/codec_patches
 
-base: $(INSTALLED) ## train the PushT base that ships by its recipe (an hour and a half)
+base: $(INSTALLED) ## train the PushT base that ships by its recipe (two hours of a core)
 	$(BIN)/rlvr-world pretrain pusht/base
 
 reproduce: $(INSTALLED) ## the quickstart with three training seeds
