@@ -205,7 +205,7 @@ def test_card_of_the_base_that_ships_has_its_table(repository):
     assert markdown_table(read_results(folder / "results.json")).strip() in (folder / "README.md").read_text()
 
 
-def untrained_pipeline(state, actions):
+def untrained_pipeline(state, actions, states):
     """A model of random weights that takes inputs of these shapes."""
     if actions is None or isinstance(actions, str):
         template = "{state}\n> {action}\n" if actions else None
@@ -218,6 +218,9 @@ def untrained_pipeline(state, actions):
         processor = SensorWorldModelProcessor.from_ranges(low, high, **ranges, sensor_bins=16, observed_steps=given)
     else:
         codec = CompressiveTokenizer(block_out_channels=(16, 16), norm_num_groups=4, image_size=tuple(size[:2]))
+        if states is not None:
+            dims = states.shape[1]
+            ranges |= {"state_low": [0.0] * dims, "state_high": [512.0] * dims, "sensor_bins": 16}
         processor = VideoWorldModelProcessor.from_codec(codec, **ranges, observed_steps=given - 1)
     return WorldModelPipeline(tiny_model(processor), processor)
 
@@ -225,7 +228,7 @@ def untrained_pipeline(state, actions):
 @pytest.mark.parametrize("path", sorted(MODEL_CARDS.glob("*/README.md")), ids=lambda path: path.parent.name)
 def test_code_of_a_committed_card_runs(path, monkeypatch):
     def predict(state, actions=None, **options):
-        return untrained_pipeline(state, actions)(state, actions, **options)
+        return untrained_pipeline(state, actions, options.get("states"))(state, actions, **options)
 
     monkeypatch.chdir(MODEL_CARDS.parent)
     monkeypatch.setattr(WorldModelPipeline, "from_pretrained", lambda *args, **kwargs: predict)
