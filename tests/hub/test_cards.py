@@ -236,8 +236,10 @@ def test_code_of_a_committed_card_runs(path, monkeypatch):
     names: dict = {}
     exec(code, names)
     if "predicted" in names:
-        shape = re.search(r"# (\([\d, ]+\))", code.splitlines()[-1])
-        assert str(tuple(names["predicted"].shape)) == shape[1]
+        shape = re.search(r"# (?:predicted )?(\([\d, ]+\))", code.splitlines()[-1])
+        predicted = names["predicted"]
+        frames = predicted["predicted"] if isinstance(predicted, dict) else predicted
+        assert str(tuple(frames.shape)) == shape[1]
     elif "answers" in names:
         assert len(names["answers"]) == 4
     else:

@@ -22,7 +22,7 @@ Puts the checkpoints base/ and rlvr/ of a run's output folder, rounded to bfloat
 the playground plays them; `from_pretrained` loads them as NAME-base and NAME-rlvr. A codec equal to that of
 model_cards/NAME-codec is left out, and the settings name this one; so is a base equal to model_cards/NAME-base, which
 the playground plays in its place. With a NAME that ends in -base it is base/ alone, put into model_cards/NAME itself,
-and recipes of that world may start from it. For those who maintain the library: the repository grows by them each time.
+and recipes of that world may start from it. For those who maintain the library: the repository grows each time.
 """
 
 CHECKPOINTS = ("base", "rlvr")
