@@ -341,8 +341,8 @@ def _use(processor: Any, repo_id: str, horizon: int) -> str:
         states += ["states"]
         shapes["predicted_states" if shapes else "predicted"] = f"(4, {horizon}, {layout.sensor_dims})"
     inputs += [
-        f"actions = np.tile({_middle(processor.action_low, processor.action_high)}, "
-        f"({layout.prompt_actions + horizon}, 1))  # your actions, from the {since} on"
+        f"actions = {_repeated(_middle(processor.action_low, processor.action_high), layout.prompt_actions + horizon)}"
+        f"  # your actions, from the {since} on"
     ]
     beside = ", states=states" if len(states) > 1 else ""
     shown = "; ".join(f"{name} {shape}" if beside else shape for name, shape in shapes.items())
@@ -352,6 +352,13 @@ from rlvr_world_hf import WorldModelPipeline
 pipeline = WorldModelPipeline.from_pretrained("{repo_id}")
 {chr(10).join(inputs)}
 predicted = pipeline({states[0]}, actions{beside}, num_samples=4)  # {shown}"""
+
+
+def _repeated(values: list[float], count: int) -> str:
+    """Code of an array of so many lines of values; short where many are alike."""
+    if len(values) > 2 and len({*values}) == 1:
+        return f"np.full(({count}, {len(values)}), {values[0]})"
+    return f"np.tile({values}, ({count}, 1))"
 
 
 def _middle(low: Sequence[float], high: Sequence[float]) -> list[float]:
