@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rlvr_world_hf import (
 )
 from rlvr_world_hf.evaluation.results import make_results, read_results
 from rlvr_world_hf.evaluation.table import group_table, markdown_table
+from rlvr_world_hf.findings.ladder import ladder_table
 from rlvr_world_hf.hub.cards import CITATION, NOT_EVALUATED, CardResults, CardSubject, card_text, eval_results_text
 from rlvr_world_hf.hub.checkpoint import save_world_model
 from tests.tiny import (
@@ -200,9 +202,11 @@ def test_committed_cards_tell_their_committed_results(repository):
         assert headings == {"How to use", "How it was trained", "Results", "Limits", "Data", "Citation"}, folder.name
 
 
-def test_card_of_the_base_that_ships_has_its_table(repository):
+def test_card_of_the_base_that_ships_has_its_tables(repository):
     folder = repository / "model_cards" / "pusht-base"
-    assert markdown_table(read_results(folder / "results.json")).strip() in (folder / "README.md").read_text()
+    card, ladder = (folder / "README.md").read_text(), json.loads((folder / "ladder.json").read_text())
+    assert markdown_table(read_results(folder / "results.json")).strip() in card
+    assert ladder_table(ladder).strip() in card and not ladder["commit"].endswith("-dirty")
 
 
 def untrained_pipeline(state, actions, states):
