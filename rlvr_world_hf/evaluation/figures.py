@@ -237,9 +237,11 @@ def learning_curves(
     logged = {metric for found in points.values() for metric, (places, _) in found.items() if len(places) > 1}
     rewards = sorted(name for name in logged if name.startswith("rewards/") and name.endswith("/mean"))
     metrics = dict.fromkeys([*(titles or {}), *CURVES, *(rewards if len(rewards) > 1 else [])])
-    panels = [metric for metric in metrics if metric in logged]
-    # Such as answers that cannot be read, where there were none.
-    panels = [name for name in panels if any(any(found.get(name, ((), ()))[1]) for found in points.values())] or panels
+    # Others are 0 throughout, as the share of answers that cannot be read often is.
+    telling = {metric for found in points.values() for metric, (_, values) in found.items() if any(values)}
+    panels = [metric for metric in metrics if metric in logged & telling] or [
+        metric for metric in metrics if metric in logged
+    ]
     if not panels:
         raise ValueError(f"Nothing to plot: of {list(metrics)}, no stage of {list(histories)} logged one twice.")
     columns = min(3, len(panels))
