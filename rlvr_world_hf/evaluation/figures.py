@@ -237,11 +237,10 @@ def learning_curves(
     logged = {metric for found in points.values() for metric, (places, _) in found.items() if len(places) > 1}
     rewards = sorted(name for name in logged if name.startswith("rewards/") and name.endswith("/mean"))
     metrics = dict.fromkeys([*(titles or {}), *CURVES, *(rewards if len(rewards) > 1 else [])])
-    # Others are 0 throughout, as the share of answers that cannot be read often is.
+    known = [metric for metric in metrics if metric in logged]
+    # Some are 0 throughout, as the share of answers that cannot be read often is.
     telling = {metric for found in points.values() for metric, (_, values) in found.items() if any(values)}
-    panels = [metric for metric in metrics if metric in logged & telling] or [
-        metric for metric in metrics if metric in logged
-    ]
+    panels = [metric for metric in known if metric in telling] or known
     if not panels:
         raise ValueError(f"Nothing to plot: of {list(metrics)}, no stage of {list(histories)} logged one twice.")
     columns = min(3, len(panels))
