@@ -43,15 +43,16 @@ def test_seeds_are_merged_and_a_checkout_gets_the_card(copied_runs, small_recipe
 
 def test_the_front_page_leaves_out_what_measures_the_same_as_base(repository):
     results = read_results(repository / "model_cards" / "pusht" / "results.json")
-    table = readme_table(results)
-    shown = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines() if line.startswith("| ")]
-    assert shown == ["row", "copy_last", "tokenizer_floor", "base", "rlvr"]
-    control = results["rows"]["control"]
-    assert control == results["rows"]["base"], "the front page says so"
-    rows = results["rows"] | {
-        "control": control | {"mae": summarize([value / 2 for value in control["mae"]["values"]])}
-    }
-    assert "| control |" in readme_table(results | {"rows": rows})
+    base = results["rows"]["base"]
+    better = base | {"mae": summarize([value / 2 for value in base["mae"]["values"]])}
+
+    def shown(control):
+        rows = {name: results["rows"][name] for name in ("copy_last", "base", "rlvr")} | {"control": control}
+        lines = readme_table(results | {"rows": rows}).splitlines()
+        return [line.split(" | ")[0].removeprefix("| ") for line in lines if line.startswith("| ")]
+
+    assert shown(base) == ["row", "copy_last", "base", "rlvr"]
+    assert shown(better) == ["row", "copy_last", "base", "rlvr", "control"]
 
 
 def test_the_front_page_has_the_committed_results(repository):
