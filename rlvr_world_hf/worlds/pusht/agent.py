@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import torch
 from einops import rearrange
-from torch.nn.functional import avg_pool2d
 
 from .colours import colour_share
 
@@ -97,7 +96,7 @@ def locate_agent(frames: torch.Tensor) -> torch.Tensor:
     is_found = coverage.amax(dim=(-2, -1)) > FOUND_COVERAGE
     weights = coverage.sub_(NOISE_COVERAGE).clamp_(min=0)
     # The best neighbourhood and not the best pixel, so that a stray pixel does not decide.
-    spot = avg_pool2d(weights.unsqueeze(1), 3, stride=1, padding=1).flatten(1).argmax(dim=1)  # (N,)
+    spot = densest_pixel(weights, reach=1)  # (N,)
     rows = torch.arange(height, device=frames.device, dtype=weights.dtype)
     columns = torch.arange(width, device=frames.device, dtype=weights.dtype)
     near_rows = (rows - (spot // width).unsqueeze(1)).abs() <= round(1.6 * AGENT_RADIUS * height) + 1  # (N, H)
@@ -108,3 +107,35 @@ def locate_agent(frames: torch.Tensor) -> torch.Tensor:
     y = torch.einsum("nhw,h->n", weights, (rows + 0.5) / height)
     position = torch.stack([x, y], dim=-1) / weights.sum(dim=(-2, -1)).unsqueeze(-1)
     return position.masked_fill(~is_found.unsqueeze(-1), torch.nan).reshape(*batch, 2)
+
+
+def densest_pixel(weights: torch.Tensor, *, reach: int) -> torch.Tensor:
+    """
+    The pixel whose square neighbourhood has most weight.
+
+    Args:
+        weights (`torch.Tensor` of shape `(N, H, W)`):
+            At least 0.
+        reach (`int`):
+            Pixels from the middle of a square to its sides.
+
+    Returns:
+        `torch.Tensor` of shape `(N,)`: index of the pixel, row by row.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> weights = torch.zeros(1, 5, 5)
+    >>> weights[0, 0, 0], weights[0, 3, 2:4] = 1.5, 1.0
+    >>> divmod(densest_pixel(weights, reach=1).item(), 5)  # of several that are as good, the first
+    (2, 2)
+
+    ```
+    """
+    # Products with bands of ones: many times as fast on a CPU as pooling.
+    over_rows, over_columns = (
+        ((line := torch.arange(size, device=weights.device)) - line[:, None]).abs().le(reach).to(weights)
+        for size in weights.shape[-2:]
+    )
+    return (over_rows @ weights @ over_columns).flatten(1).argmax(dim=1)

@@ -18,9 +18,9 @@ from functools import cache
 
 import torch
 from einops import rearrange
-from torch.nn.functional import avg_pool2d, grid_sample
+from torch.nn.functional import grid_sample
 
-from .agent import AGENT_RADIUS, locate_agent
+from .agent import AGENT_RADIUS, densest_pixel, locate_agent
 from .block import BLOCK_RGB, BORDER, NOISE_COVERAGE, SURROUNDING_RGB, locate_block
 from .colours import colour_share
 from .policies import WORLD_SIZE
@@ -228,8 +228,9 @@ class _Sheet:
         """At the points about `centre` `(N, 2)`: where there is neither agent nor wall, 1 or 0, and the coverage."""
         points = centre[:, None] + _grid().to(centre)  # (N, P, 2)
         border = BORDER * WORLD_SIZE
-        is_clear = ~((points - self.agent[:, None]).norm(dim=2) < self.hidden)
-        is_inside = ((points > border) & (points < WORLD_SIZE - border)).all(dim=2)
+        x, y = points.unbind(2)  # each on its own: reductions over two numbers are slow
+        is_clear = ~(torch.hypot(x - self.agent[:, :1], y - self.agent[:, 1:]) < self.hidden)
+        is_inside = (x > border) & (x < WORLD_SIZE - border) & (y > border) & (y < WORLD_SIZE - border)
         # `grid_sample` counts from -1 to 1, from edge to edge of the frame.
         places = rearrange(points / WORLD_SIZE * 2 - 1, "n p two -> n p 1 two")
         shown = grid_sample(self.coverage[:, None], places, padding_mode="border", align_corners=False)[:, 0, :, 0]
@@ -250,8 +251,7 @@ def _spot(coverage: torch.Tensor) -> torch.Tensor:
     line = (torch.arange(size).to(coverage) + 0.5) * (WORLD_SIZE / size)
     is_inside = (line - WORLD_SIZE / 2).abs() < WORLD_SIZE / 2 - BORDER * WORLD_SIZE
     weights = (coverage - NOISE_COVERAGE).clamp(min=0) * torch.outer(is_inside, is_inside)
-    half = round(SPOT / WORLD_SIZE * size / 2)
-    most = avg_pool2d(weights[:, None], 2 * half + 1, stride=1, padding=half).flatten(1).argmax(dim=1)  # (N,)
+    most = densest_pixel(weights, reach=round(SPOT / WORLD_SIZE * size / 2))  # (N,)
     near_rows, near_columns = ((line - line[at, None]).abs() < REACH for at in (most // size, most % size))  # (N, H)
     weights = weights * near_rows.unsqueeze(2) * near_columns.unsqueeze(1)
     x, y = torch.einsum("nhw,w->n", weights, line), torch.einsum("nhw,h->n", weights, line)
