@@ -19,7 +19,7 @@ from ..runs.stage import find_stage
 WHOLE_RUNS = ("run", "reproduce")
 """Commands that run all stages of a recipe."""
 
-TOOLS = ("bundle", "check", "clean", "demo", "ladder", "push", "push-space", "status")
+TOOLS = ("bundle", "check", "clean", "demo", "ladder", "measure", "push", "push-space", "status")
 """Commands that take no recipe, but words of their own: functions of files in `tools/` of their name, `_` for `-`."""
 
 USAGE = """usage: rlvr-world STAGE RECIPE [--key value ...]
