@@ -18,6 +18,7 @@ from ..data.folder import UnusableEpisodesError
 from ..findings.applications import application_names
 from ..hub.manifest import DamagedFileError
 from ..runs.echo import echo
+from ..runs.freed_memory import keep_freed_memory
 from ..runs.keys import SettingTypeError, Words, convert
 from ..runs.locations import cache_root, is_finding, recipe_names
 from ..runs.lock import RunFolderError
@@ -156,6 +157,7 @@ def _finding_job(name: str, words: dict[str, Words]) -> tuple[Callable[[], Any],
 def _finish(job: Callable[[], Any], folders: Mapping[Path, str]) -> int:
     """Run a job whose arguments are valid; returns the exit code."""
     _show_progress()
+    keep_freed_memory()
     try:
         with one_line_a_minute():
             job()
