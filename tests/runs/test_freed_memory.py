@@ -12,8 +12,8 @@ import torch
 from rlvr_world_hf.runs.freed_memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-for _ in range(4):
-    torch.ones(2**24)  # 64 MiB
+for _ in range(32):
+    torch.ones(2**24)  # 64 MiB; where it settles depends on small blocks between
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(4):
     torch.ones(2**24)
