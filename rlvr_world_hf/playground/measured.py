@@ -42,6 +42,8 @@ METRICS = {
     "sensor_accuracy": "Sensors within tolerance",
     "agent_position_mae": "Error of the agent's position",
     "agent_not_found": "Frames without an agent",
+    "block_pose_error": "Error of the block's pose",
+    "block_not_found": "Frames without a block",
     "repetition_rate": "Frames that repeat the one before",
     "parse_failure": "Unreadable predictions",
     "exact_match": "Exact match",
