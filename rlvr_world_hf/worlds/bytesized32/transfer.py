@@ -8,7 +8,11 @@ from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 from .prompts import Answer, ObjectStep, write_answer
-from .state import ObjectState, differing, parse_object_state, state_entries
+from .state import ObjectState, differing, is_number, parse_object_state, state_entries
+
+
+DIGITS = 9
+"""Digits after the point to which a changed number is kept: recorded ones have fewer, and a sum of floats more."""
 
 
 def state_parts(state: str) -> Iterable[Hashable]:
@@ -42,9 +46,9 @@ def transfer_change(
     """
     The answer that a state changes as it did in a recorded transition.
 
-    Changed properties and parts of the score get the values that they got there, an object that was added or removed
-    is so here, and what came into an object or left it does so here. What cannot be, as an object is not in this
-    state, is left out.
+    Numbers among properties and parts of the score change by the amount that they changed by there, all else gets the
+    value that it got there. An object that was added or removed is so here, and what came into an object or left it
+    does so here. What cannot be, as an object is not in this state, is left out.
 
     Args:
         transition (`Mapping[str, Any]`):
@@ -114,10 +118,13 @@ def _changed(item: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, 
 
 
 def _values_changed(values: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Values changed as others were from `old` to `new`."""
     changed = dict(values)
     for key in differing(old, new):
-        if key in new:
-            changed[key] = new[key]
-        else:
+        if key not in new:
             changed.pop(key, None)
+        elif all(is_number(of.get(key)) for of in (values, old, new)):
+            changed[key] = round(values[key] + new[key] - old[key], DIGITS)
+        else:
+            changed[key] = new[key]
     return changed

@@ -47,7 +47,24 @@ def test_what_the_change_does_not_touch_stays_and_what_cannot_be_is_left_out(for
     assert following.objects[1]["properties"] == {"isOpen": False, "isRed": True}
     assert following.objects[1]["contains"] == ["thing (ID: 7)"]
     assert following.objects[3]["contains"] == [], "the cup is not there"
-    assert following.score["score"] == 2
+    assert following.score["score"] == 3, "two more than before"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "now", "expected"),
+    [
+        (20, 25, 30, 35),
+        (0.1, 0.3, 0.7, 0.9),
+        (1, 0, 1, 0),
+        (False, True, 3, True),
+        (3, "hot", 5, "hot"),
+        (3, 4, True, 4),
+    ],
+)
+def test_numbers_change_by_an_amount_and_all_else_to_a_value(old, new, now, expected):
+    before, after, here = (state(thing(1, heat=heat)) for heat in (old, new, now))
+    heat = outcome(before, after, here, compact=True).objects[1]["properties"]["heat"]
+    assert (type(heat), heat) == (type(expected), expected)
 
 
 @pytest.mark.parametrize("form", FORMS)
