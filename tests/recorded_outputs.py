@@ -55,7 +55,7 @@ def outputs_of(recipe: Recipe) -> dict[str, dict[str, float]]:
         "tokenizer": tokenizer,
         "pretrain": {"loss": _last(recipe, "pretrain", "eval_loss")},
         "grpo": {"reward": _last(recipe, "grpo", "reward"), "gradient": _last(recipe, "grpo", "grad_norm")},
-        "control": {"loss": _last(recipe, "control", "eval_loss")},
+        **{name: {"loss": _last(recipe, name, "eval_loss")} for name in ("control", "control_equal_prompts")},
         "evaluate": measured,
         "predict": drawn,
     }

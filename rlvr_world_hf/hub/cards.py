@@ -49,7 +49,17 @@ STEP_ROWS = (
     "what a model over these tokens can reach; `base` was trained by likelihood, `control` by likelihood for as "
     "much longer as RL took; `_best_sampling` has temperature and top-k chosen on validation episodes."
 )
-LAW_ROW = " `law` is drawn from the law of the world itself, which no model is told."
+FURTHER_ROWS = {
+    "nearest": "`nearest` is no model: the change that the nearest state in the training data went through under the "
+    "same action.",
+    "few_shot": "`few_shot` is the language model as it was installed, with examples in its prompt.",
+    "_reasons_given": "`_reasons_given`, `_reasons_swapped` and `_reasons_removed` answer after a reason that they "
+    "have not written: the true one, that of another transition, or none.",
+    "law": "`law` is drawn from the law of the world itself, which no model is told.",
+    "control_equal_prompts": "`control_equal_prompts` was trained on by likelihood for as many examples, prompts with "
+    "their answers, as RL drew prompts.",
+}
+"""What further rows of a table are, where it has them; of those that end so, if it begins with an underscore."""
 TEXT_ROWS = (
     "`nothing_changes` answers that nothing changes, whatever the action; `oracle` gives the recorded answer; `base` "
     "was trained on recorded answers, `control` for as much longer as RL took; `_best_sampling` has its temperature "
@@ -226,7 +236,7 @@ def card_text(
         recipe_title=recipe_title,
         machine=measured.results["machine"] if measured else None,
         measured_with=measured.versions if measured else None,
-        rows=kind.rows + (LAW_ROW if measured is not None and "law" in measured.results["rows"] else ""),
+        rows=" ".join([kind.rows, *_further_rows(measured)]),
         table=measured.table.strip() if measured else None,
         not_evaluated=NOT_EVALUATED,
         picture=picture,
@@ -303,6 +313,15 @@ def eval_results_text(
         for metric in wanted
     ]
     return _yaml(eval_result_entries_to_yaml(entries)) + "\n"
+
+
+def _further_rows(measured: CardResults | None) -> list[str]:
+    rows = [] if measured is None else [*measured.results["rows"]]
+    return [
+        told
+        for name, told in FURTHER_ROWS.items()
+        if name in rows or (name.startswith("_") and any(row.endswith(name) for row in rows))
+    ]
 
 
 def _summary(processor: Any, world: str) -> str:

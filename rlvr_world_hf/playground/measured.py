@@ -20,9 +20,12 @@ ROWS = {
     "oracle": "True answer",
     "no_change": "Nothing changes",
     "nothing_changes": "Nothing changes",
+    "nearest": "Nearest known change",
+    "few_shot": "Untrained, with examples",
     "base": "Base",
     "base_best_sampling": "Base, best sampling",
     "control": "Likelihood only",
+    "control_equal_prompts": "Likelihood only, equal prompts",
     "rlvr": "RLVR",
 }
 """What the rows of a record are called on a page."""

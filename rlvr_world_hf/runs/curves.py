@@ -15,7 +15,10 @@ from .recipe import Recipe
 from .stage import stage_folder
 
 
-ROWS = {"pretrain": "base", "control": "control", "grpo": "rlvr"}
+CONTROLS = ("control", "control_equal_prompts")
+"""The trainings that go on with base's."""
+
+ROWS = {"pretrain": "base", **{name: name for name in CONTROLS}, "grpo": "rlvr"}
 """The row of the table that each training makes."""
 
 Log = list[dict[str, Any]]
@@ -26,7 +29,7 @@ def log_histories(recipe: Recipe) -> dict[str, Log]:
     """
     What each training of a run logged, by the row of the table that it makes.
 
-    RL and control begin where base ended: so do their minutes. Control, which goes on with base's optimizer and
+    RL and controls begin where base ended: so do their minutes. A control, which goes on with base's optimizer and
     counts its updates, begins with what was logged last of base.
 
     Args:
@@ -45,7 +48,7 @@ def log_histories(recipe: Recipe) -> dict[str, Log]:
     before = max(seconds.get("pretrain", {}).values(), default=0.0)
     timed: dict[str, Log] = {}
     for stage, log in logs.items():
-        first = last if stage == "control" else 0
+        first = last if stage in CONTROLS else 0
         entries = [entry for entry in log if entry["step"] >= first]
         if entries and not seconds[stage]:
             return {ROWS[name]: log for name, log in logs.items()}

@@ -81,6 +81,9 @@ class Stage:
     after: tuple[str, ...]
     """Names of the stages whose results it uses."""
 
+    also_after: tuple[str, ...]
+    """Names of stages whose results it uses, too, where the recipe has a part for them."""
+
     makes: tuple[str, ...]
     """Names of the checkpoints that it may make, as folders of the run's output."""
 
@@ -116,6 +119,12 @@ class Stage:
 
     shares_processes: bool
     """Whether all processes of `accelerate launch` work on it; if not, the first does and the others wait."""
+
+    def needs(self, recipe: Recipe | None) -> tuple[str, ...]:
+        """Names of the stages whose results it uses with a recipe; without one, with any."""
+        if recipe is None:
+            return self.after
+        return (*self.after, *(name for name in self.also_after if name in recipe.sections))
 
     def __call__(self, recipe: Recipe) -> Path:
         """Run the stage and return its folder."""
@@ -189,7 +198,7 @@ class Stage:
             sources |= module_sources(recipe.world)
         if sources:
             content["sources"] = sources
-        content["after"] = {earlier: find_stage(earlier).fingerprint(recipe) for earlier in self.after}
+        content["after"] = {earlier: find_stage(earlier).fingerprint(recipe) for earlier in self.needs(recipe)}
         return content
 
     def _settings_by_content(self, settings: Any, *, is_made_from: bool) -> dict[str, Any]:
@@ -234,6 +243,7 @@ def stage(
     settings: type,
     revision: int = 1,
     after: tuple[str, ...] = (),
+    also_after: tuple[str, ...] = (),
     makes: tuple[str, ...] = (),
     forwards_to: Callable[[Recipe], Callable[..., Any]] | None = None,
     reserved: tuple[str, ...] = (),
@@ -253,6 +263,7 @@ def stage(
             settings=settings,
             revision=revision,
             after=after,
+            also_after=also_after,
             makes=makes,
             work=work,
             forwards_to=forwards_to,
@@ -269,13 +280,15 @@ def stage(
     return decorate
 
 
-def needed_stages(names: Iterable[str]) -> list[str]:
+def needed_stages(names: Iterable[str], recipe: Recipe | None = None) -> list[str]:
     """
     Stages in the order to run them: each after those it needs, and none twice.
 
     Args:
         names (`Iterable[str]`):
             Names of stages.
+        recipe (`Recipe`, *optional*):
+            The recipe, which may ask for stages that others use only then.
 
     Returns:
         `list[str]`: These stages and those that they need.
@@ -290,7 +303,7 @@ def needed_stages(names: Iterable[str]) -> list[str]:
     """
     needed: dict[str, None] = {}
     for name in names:
-        needed |= dict.fromkeys([*needed_stages(find_stage(name).after), name])
+        needed |= dict.fromkeys([*needed_stages(find_stage(name).needs(recipe), recipe), name])
     return list(needed)
 
 
@@ -312,7 +325,7 @@ def settle(recipe: Recipe, names: Iterable[str]) -> Recipe:
         SettingTypeError: If a value has another type than its key.
     """
     sections = dict(recipe.sections)
-    for name in needed_stages(names):
+    for name in needed_stages(names, recipe):
         settings = find_stage(name).read(recipe)
         # `run` runs the stages that have a part in the recipe: none is added here.
         if name in sections:
@@ -343,7 +356,7 @@ def try_stages(recipe: Recipe, names: Iterable[str]) -> None:
 
     ```
     """
-    stages = [find_stage(name) for name in needed_stages(names)]
+    stages = [find_stage(name) for name in needed_stages(names, recipe)]
     for stage in stages:
         stage.read(recipe)  # the cheap check of all comes first
     processes = Processes()
@@ -370,7 +383,7 @@ def run_stages(recipe: Recipe, names: Iterable[str]) -> None:
         RunFolderError: If a user's own file lies where a checkpoint of the run would be shown.
         KeyboardInterrupt: With a note on what is kept.
     """
-    names = needed_stages(names)
+    names = needed_stages(names, recipe)
     try_stages(recipe, names)
     stages = [find_stage(name) for name in names]
     first = Processes().is_first
@@ -445,7 +458,7 @@ def checkpoint_folder(recipe: Recipe, checkpoint: str) -> Path:
         recipe (`Recipe`):
             The recipe.
         checkpoint (`str`):
-            `codec`, `text_tokenizer`, `base`, `control` or `rlvr`.
+            `codec`, `text_tokenizer`, `base`, `control`, `control_equal_prompts` or `rlvr`.
 
     Returns:
         `Path`: the folder; it exists when the stage that makes it is finished.

@@ -23,6 +23,9 @@ from .recipe import STAGES
 ASKED = "asked.json"
 """In the folder of all stages: the recipe of the last run, and its stages in order."""
 
+COMPARED = ("base", "control", "control_equal_prompts", "rlvr")
+"""Rows whose figures are told."""
+
 WAITING, RUNNING, DONE_STATE, STOPPED_STATE, FAILED = "waiting", "running", "done", "stopped", "failed"
 """States of a stage: not begun with these settings; at work; finished; ended from outside; ended by an error."""
 
@@ -122,9 +125,10 @@ def describe_run(output_dir: Path, statuses: Iterable[StageStatus]) -> str:
     """
     at_work, recipe = holder(output_dir), _record(output_dir / "stages" / ASKED).get("recipe")
     told = f"process {at_work['process']} on {at_work['host']} works in it" if at_work else "nobody works in it"
-    lines = [f"{output_dir}: {recipe or 'a run'}; {told}"]
+    lines, statuses = [f"{output_dir}: {recipe or 'a run'}; {told}"], [*statuses]
+    width = max([10, *(len(status.stage) for status in statuses)])
     for status in statuses:
-        lines += _lines_of(status)
+        lines += _lines_of(status, width)
     return "\n".join(lines)
 
 
@@ -178,25 +182,25 @@ def _last_picture(folder: Path) -> Path | None:
 
 def _figures(file: Path) -> dict[str, dict[str, float]]:
     results = _record(file)
-    rows = {row: results["rows"][row] for row in ("base", "control", "rlvr") if row in results.get("rows", {})}
+    rows = {row: results["rows"][row] for row in COMPARED if row in results.get("rows", {})}
     return {
         metric: {row: float(values[metric]["mean"]) for row, values in rows.items() if metric in values}
         for metric in results.get("rewarded", [])
     }
 
 
-def _lines_of(status: StageStatus) -> Iterator[str]:
-    line = f"  {status.stage:<10} {status.state:<8}"
+def _lines_of(status: StageStatus, width: int) -> Iterator[str]:
+    line = f"  {status.stage:<{width}} {status.state:<8}"
     if status.seconds is not None:
         line += f" {clock_time(status.seconds):>8}"
     yield f"{line}  {_told(status)}".rstrip()
     if status.reason:
-        yield f"{'':13}{status.reason}"
+        yield f"{'':{width + 3}}{status.reason}"
     if status.figures:
         for metric, rows in status.figures.items():
-            yield f"{'':13}{metric}: " + ", ".join(f"{row} {value:.4g}" for row, value in rows.items())
+            yield f"{'':{width + 3}}{metric}: " + ", ".join(f"{row} {value:.4g}" for row, value in rows.items())
     if status.picture:
-        yield f"{'':13}{status.picture}"
+        yield f"{'':{width + 3}}{status.picture}"
 
 
 def _told(status: StageStatus) -> str:

@@ -95,6 +95,18 @@ class Clock(TrainerCallback):
         self.leave_out()
 
 
+class OwnSteps(TrainerCallback):
+    """
+    Has a training that goes on from another's checkpoint evaluate, save and log as its own arguments say.
+
+    transformers takes these numbers over from the checkpoint.
+    """
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Puts them right."""
+        state.compute_steps(args, state.max_steps)
+
+
 class OrderOfEpoch(TrainerCallback):
     """
     Tells the sampler which epoch begins, also where one of several processes goes on in the midst of an epoch.

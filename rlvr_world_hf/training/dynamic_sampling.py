@@ -75,12 +75,12 @@ def replace_groups(trainer: Any, batch: dict[str, Any], place: tuple[int, ...]) 
     A batch of rollouts with other groups in place of those without a spread, and with its advantages made anew.
 
     `batch` is this process's part, as a [`WorldModelGRPOTrainer`] has just answered it at a `place` in the run.
-    Rewards in the log stay those of the prompts whose turn it was; it also tells how many rounds were made, groups
-    replaced, and groups left without a spread.
+    Rewards in the log stay those of the prompts whose turn it was; it also tells how many rounds were made,
+    prompts drawn in them, groups replaced, and groups left without a spread.
     """
     args, group_size, rows = trainer.args, trainer.num_generations, len(batch["prompt_ids"])
     first = trainer.accelerator.process_index * rows
-    scores, weights, rounds, replaced = trainer._scores, trainer.reward_weights, 0, 0
+    scores, weights, rounds, replaced, prompts = trainer._scores, trainer.reward_weights, 0, 0, 0
     lacking = without_spread(scores, weights, group_size)
     while lacking.any() and rounds < args.max_resampling_rounds:
         rounds += 1
@@ -88,6 +88,7 @@ def replace_groups(trainer: Any, batch: dict[str, Any], place: tuple[int, ...]) 
         # Each size of a batch would be compiled anew; a whole batch is compiled already.
         count = len(lacking) if args.compile_sampling else len(wanted)
         drawn, drawn_scores = _answer_others(trainer, count, (*place, rounds))
+        prompts += count
         found = (~without_spread(drawn_scores, weights, group_size))[:count].nonzero()[:, 0][: len(wanted)]
         wanted = wanted[: len(found)]
         if len(found):
@@ -101,7 +102,8 @@ def replace_groups(trainer: Any, batch: dict[str, Any], place: tuple[int, ...]) 
         assert ours is not None, "a normalization that is TRL's is refused with `max_resampling_rounds`"
         batch["advantages"] = own_part(ours, first, rows, trainer.modality)
         batch["num_items_in_batch"] = trainer.accelerator.gather(_loss_mask(batch).sum()).sum()
-    counts = {"rounds": rounds, "replaced_groups": replaced, "groups_without_spread": int(lacking.sum())}
+    counts = {"rounds": rounds, "drawn_prompts": prompts, "replaced_groups": replaced}
+    counts["groups_without_spread"] = int(lacking.sum())
     for name, value in counts.items():
         trainer._metrics["train"][f"resampling/{name}"].append(float(value))
     return batch

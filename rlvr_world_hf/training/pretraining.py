@@ -34,7 +34,7 @@ from ..hub.training_checkpoints import (
 from ..processors.base import WorldModelProcessor
 from ..processors.layout import IGNORED_LABEL, TokenLayout
 from ..rollouts.head import RangeHead, accept_range_head
-from .callbacks import ENDLESS, Clock, OrderOfEpoch
+from .callbacks import ENDLESS, Clock, OrderOfEpoch, OwnSteps
 from .measuring import LOSS
 from .progress_line import ProgressLine
 from .schedule import Schedule, ScheduledClock
@@ -478,7 +478,7 @@ def train_by_likelihood(
         clock = scheduled = ScheduledClock(args.schedule, **how)
         max_steps, minimum_seconds = scheduled.last_step, 0.0
     # The clock last: it describes the files of a checkpoint, to which others may add.
-    trainer = make_trainer([OrderOfEpoch(), *callbacks, clock], **settings)
+    trainer = make_trainer([OwnSteps(), OrderOfEpoch(), *callbacks, clock], **settings)
     if isinstance(clock, ScheduledClock):
         clock.attach(trainer)
     if watch is not None:

@@ -16,7 +16,7 @@ from rlvr_world_hf.runs.stage import stage_folder
 
 def test_control_and_rl_begin_where_base_ended(whole_run: Recipe) -> None:
     logs = log_histories(whole_run)
-    assert list(logs) == ["base", "control", "rlvr"]
+    assert list(logs) == ["base", "control", "control_equal_prompts", "rlvr"]
     measured = {
         row: [(entry["step"], entry["minutes"], entry["eval_mae"]) for entry in log if "eval_mae" in entry]
         for row, log in logs.items()

@@ -14,7 +14,7 @@ from rlvr_world_hf.runs.stages import evaluate as evaluate_module
 from tests.recorded_outputs import hold_against_records
 
 
-CHECKPOINTS = ("base", "control", "rlvr")
+CHECKPOINTS = ("base", "control", "control_equal_prompts", "rlvr")
 OF_OTHER_WORLDS = ("sensors.png", "examples.md")
 
 

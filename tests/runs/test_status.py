@@ -117,7 +117,7 @@ def test_a_finished_run_tells_what_was_measured(whole_run):
     assert by_name["tokenizer"].standing.metric == "mae" and by_name["tokenizer"].standing.steps == 4
     results = json.loads((whole_run.output_dir / "results.json").read_text())
     assert by_name["evaluate"].figures["mae"] == {
-        row: results["rows"][row]["mae"]["mean"] for row in ("base", "control", "rlvr")
+        row: results["rows"][row]["mae"]["mean"] for row in ("base", "control", "control_equal_prompts", "rlvr")
     }
     assert by_name["grpo"].picture.parent.name == "step_000004"
     assert by_name["predict"].picture.name == "strip.gif"

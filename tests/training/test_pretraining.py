@@ -189,6 +189,22 @@ def test_goes_on_from_another_run_for_so_many_seconds(processor, tokens, tmp_pat
     assert torch.equal(parameters(straight), parameters(further)), "optimizer and order of the data go on"
 
 
+def test_a_training_that_goes_on_from_another_is_looked_at_as_often_as_it_says(
+    processor, tokens, tmp_path: Path
+) -> None:
+    first = train(small_policy(processor), tokens, tmp_path / "base", max_steps=4)
+    onward = train(
+        small_policy(processor),
+        tokens,
+        tmp_path / "on",
+        max_steps=6,
+        eval_steps=1,
+        continue_from=first.last_checkpoint,
+    )
+    steps = [entry["step"] for entry in onward.history if "eval_loss" in entry]
+    assert steps == [4, 5, 6], "not every 4 updates, as the one before"
+
+
 def test_seconds_need_a_constant_learning_rate(processor, tokens, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cosine"):
         train(small_policy(processor), tokens, tmp_path, minimum_seconds=1.0, lr_scheduler_type="cosine")

@@ -98,6 +98,17 @@ class WorldKind(ABC):
             f"{count}; leave it out."
         )
 
+    def try_reasons(self) -> None:
+        """Refuse reasons where no program writes them."""
+        raise ValueError(
+            "pretrain.reasons: expected 0 in a world whose module has no `write_reason`, or whose prompts are "
+            "conversations; leave it out, and `reasons_everywhere`."
+        )
+
+    def try_nearest(self) -> None:
+        """Refuse a row of the nearest training state where states are no texts."""
+        raise ValueError("evaluate.nearest: expected false in a world of frames or sensors, got true; leave it out.")
+
     @abstractmethod
     def training_settings(self) -> Mapping[str, Any]:
         """Fields of `likelihood_arguments` that the kind's likelihood training sets, unless a recipe does."""

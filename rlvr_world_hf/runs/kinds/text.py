@@ -3,8 +3,11 @@ Worlds of text: transitions whose prompts and answers a language model reads and
 
 The module of such a world has `PROMPT_TEMPLATE`, with `{state}` and `{action}`, if its prompts follow one, and
 `nothing_changes(state, **keys)`, which takes keys of its collect stage and returns the answer that nothing changes. It
-may have `lexicon(**keys)`: texts with the words that the world can have, whether or not training texts have them. A
-source of recorded transitions may say by `has_conversations` that prompts are conversations, and not texts.
+may have `lexicon(**keys)`: texts with the words that the world can have, whether or not training texts have them;
+`write_reason(state, action)`: why the action changes the state or does not, in lines before the answer;
+`state_parts(state)`: what states are compared by, by default their lines; and `transfer_change(transition, state,
+**keys)`: the answer that a state changes as it did in a recorded row, by default that row's own answer. A source of
+recorded transitions may say by `has_conversations` that prompts are conversations, and not texts.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from ...data.transition import save_transitions
 from ...evaluation.answers import evaluate_answers, measure_answers, measure_language_checkpoint, predict_answers
 from ...evaluation.distinct import distinct_metrics
 from ...evaluation.few_shot import NO_CONVERSATIONS, answer_few_shot, write_examples
+from ...evaluation.nearest import nearest_transitions
 from ...evaluation.predictions import Sampling
 from ...evaluation.results import Results
 from ...evaluation.sharing import ALONE, Share
@@ -40,6 +44,7 @@ from ...hub.training_checkpoints import load_weights
 from ...hub.transformer import load_transformer
 from ...hub.vocabulary import count_fallback, trim_model, trim_tokenizer
 from ...processors.text import LanguageWorldModelProcessor
+from ...states.answer import with_reason
 from ...states.differences import mark_differences
 from ..codec import BUNDLED, SCRATCH
 from ..language_models import check_start, check_tokenizer, find_language_model, language_model_identity
@@ -65,6 +70,9 @@ TRIMMING = 1
 
 FEW_SHOT = "few_shot"
 """Row of the language model as it was installed, which has seen some examples in the prompt and nothing else."""
+
+NEAREST = "nearest"
+"""Row of the change that the nearest state of the training split went through under the same action."""
 
 EXAMPLES_FROM = 200
 """Test transitions from which examples are chosen."""
@@ -130,6 +138,16 @@ class TextKind(WorldKind):
         if self.folder("train").is_dir():
             write_examples(self.stored("train"), count=count)
 
+    def try_reasons(self) -> None:
+        """See [`WorldKind.try_reasons`]."""
+        if not hasattr(world_module(self.recipe), "write_reason") or getattr(
+            self.recorded(), "has_conversations", False
+        ):
+            super().try_reasons()
+
+    def try_nearest(self) -> None:
+        """States and actions of text can be compared."""
+
     def training_settings(self) -> Mapping[str, Any]:
         """See [`~rlvr_world_hf.training.language.finetune`]."""
         from ...training.language import OF_TEXT
@@ -150,8 +168,25 @@ class TextKind(WorldKind):
         return datasets.load_from_disk(str(folder))
 
     def cut(self, stored: datasets.Dataset, split: str) -> datasets.Dataset:
-        """The stored rows: a transition is a row already."""
-        return stored
+        """The stored rows: a transition is a row already; with reasons before the answers if some are learned."""
+        settings = self.settings("pretrain")
+        if not (settings.reasons or settings.reasons_everywhere):
+            return stored
+        pairs = zip(self.reasons(stored), stored["completion"], strict=True)
+        completions = [with_reason(reason, answer) for reason, answer in pairs]
+        return stored.remove_columns("completion").add_column("completion", completions)
+
+    def reasons(self, rows: datasets.Dataset) -> list[str]:
+        """The reason of each row, as the world's program writes it."""
+        write = world_module(self.recipe).write_reason
+        return [write(state, action) for state, action in zip(rows["data_state"], rows["data_action"], strict=True)]
+
+    def learned(self, split: str, settings: Any) -> datasets.Dataset:
+        """The rows of a split that likelihood training with these settings of pretrain learns, or is validated on."""
+        if not (settings.reasons or settings.reasons_everywhere):
+            return self.stored(split)  # also in a recipe whose pretrain learns reasons, and control answers alone
+        is_part = split == "train" and not settings.reasons_everywhere
+        return self.rows(split, count=settings.reasons if is_part else 0)
 
     def write_recorded(self, recorded: Any, folder: Path) -> None:
         """Take as many transitions as the recipe asks for, or such a share, from each of the source's own splits."""
@@ -240,7 +275,7 @@ class TextKind(WorldKind):
         from ...training.language import finetune, tokenize_transitions
 
         tokens = {
-            split: tokenize_transitions(self.rows(split), processor, max_length=settings.max_length)
+            split: tokenize_transitions(self.learned(split, settings), processor, max_length=settings.max_length)
             for split in ("train", "validation")
         }
         adapter = settings.adapter()
@@ -315,13 +350,13 @@ class TextKind(WorldKind):
         """Changes with the prompts and answers of any split: what was collected, and how a version writes it."""
         digest = hashlib.sha256()
         for split in SPLITS:
-            for row in self.stored(split).select_columns(["prompt", "completion"]):
+            for row in self.rows(split).select_columns(["prompt", "completion"]):
                 digest.update(json.dumps([split, row["prompt"], row["completion"]]).encode())
         return digest.hexdigest()[:16]
 
     def texts(self, split: str, processor: LanguageWorldModelProcessor) -> Iterator[str]:
         """Prompts, as the model sees them, and answers of a split."""
-        rows = self.stored(split)
+        rows = self.rows(split)
         return chain(map(processor.render, rows["prompt"]), rows["completion"])
 
     def lexicon(self) -> list[str]:
@@ -343,6 +378,18 @@ class TextKind(WorldKind):
         answer = world_module(self.recipe).nothing_changes
         asked = self._known_keys(answer)
         return [answer(state, **asked) for state in states]
+
+    def nearest(self, rows: datasets.Dataset) -> list[str]:
+        """For each row the answer that it changes as the nearest training state did; else that nothing changes."""
+        transitions, module = self.stored("train"), world_module(self.recipe)
+        found = nearest_transitions(rows, transitions, parts=getattr(module, "state_parts", str.splitlines))
+        transfer = getattr(module, "transfer_change", lambda transition, state: transition["completion"])
+        asked, states = self._known_keys(transfer), list(rows["data_state"])
+        unknown = self.nothing_changes(states)
+        return [
+            unknown[place] if index is None else transfer(transitions[index], states[place], **asked)
+            for place, index in enumerate(found)
+        ]
 
     def evaluate(
         self,
@@ -367,22 +414,48 @@ class TextKind(WorldKind):
             # Without `reject_repetition`, which is for frames only: the record must not claim it.
             draws=dataclasses.replace(settings.draws(), sampling=Sampling(temperature=settings.temperature)),
             best_sampling=settings.best(self),
-            given=self._given(settings, rows, next(iter(checkpoints.values()))[0].device, **limits),
+            given={
+                **self._given(settings, rows, next(iter(checkpoints.values()))[0].device, **limits),
+                **self._with_other_reasons(
+                    {name: checkpoints[name] for name in settings.replaced_reasons if name in checkpoints},
+                    rows,
+                    **limits,
+                ),
+            },
             **limits,
         )
 
     def _given(self, settings: Any, rows: datasets.Dataset, device: Any, **limits: Any) -> dict[str, list[str]]:
         """
-        Answers of the language model as it was installed, on a device, with examples in the prompt, if they are asked
-        for.
+        Answers of the rows that are asked for: `nearest`, and `few_shot`, of the language model as it was installed,
+        on a device, with examples in the prompt.
         """
+        given = {NEAREST: self.nearest(rows)} if settings.nearest else {}
         if not settings.few_shot:
-            return {}
+            return given
         processor = self.build_processor()
         start = find_language_model(self.settings("pretrain").start_from)
         model = choose_attention(load_transformer(start, dtype=torch.float32).to(device)).eval()
         answers = answer_few_shot(model, processor, rows, self.stored("train"), count=settings.few_shot, **limits)
-        return {FEW_SHOT: answers}
+        return given | {FEW_SHOT: answers}
+
+    def _with_other_reasons(
+        self, checkpoints: Mapping[str, tuple[Any, Any]], rows: datasets.Dataset, **limits: Any
+    ) -> dict[str, list[str]]:
+        """
+        The likeliest answers of checkpoints after reasons that they have not written: the true ones, each that of
+        the next row that has another, and none.
+        """
+        true = self.reasons(rows) if checkpoints else []
+        found: dict[str, list[str]] = {}
+        for name, (model, processor) in checkpoints.items():
+            for how, reasons in {"given": true, "swapped": _swapped(true), "removed": [""] * len(true)}.items():
+                begun = [with_reason(reason, "") for reason in reasons]
+                prompts = {"prompt": [prompt + begin for prompt, begin in zip(rows["prompt"], begun, strict=True)]}
+                row = f"{name}_reasons_{how}"
+                answers = predict_answers(model, processor, prompts, label=row, **limits)
+                found[row] = [begin + of_row[0] for begin, of_row in zip(begun, answers, strict=True)]
+        return found
 
     def measure(
         self, model: Any, processor: Any, rewards: list[Any], metrics: list[Any], *, count: int
@@ -405,7 +478,7 @@ class TextKind(WorldKind):
         file = folder / "answers.md"
         sections = [
             f"### {place}\n\n```\n{_flat(row['prompt'])}\n```\n\n"
-            + mark_differences(processor.find_answer(of_row[0]), row["completion"]).replace("\n", "  \n")
+            + mark_differences(*map(processor.find_answer, (of_row[0], row["completion"]))).replace("\n", "  \n")
             for place, (row, of_row) in enumerate(zip(rows, answers, strict=True))
         ]
         file.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
@@ -482,6 +555,15 @@ def told_vocabulary(counts: Mapping[str, Any]) -> str:
         f"vocabulary cut from {counts['tokens_before']} to {counts['tokens']} tokens; texts in smaller pieces: "
         f"{', '.join(pieces)}"
     )
+
+
+def _swapped(reasons: list[str]) -> list[str]:
+    """For each reason the next one that is another; the same where all are alike."""
+    count = len(reasons)
+    following = ([reasons[(place + step) % count] for step in range(1, count)] for place in range(count))
+    return [
+        next((other for other in others if other != own), own) for own, others in zip(reasons, following, strict=True)
+    ]
 
 
 def _spread(items: list[Any], count: int) -> list[Any]:

@@ -14,7 +14,7 @@ from ..named_parts import named_setting, refuse_below
 from ..progress import DONE, HISTORY, read_json
 from ..recipe import Recipe
 from ..stage import StageRun, checkpoint_folder, stage, stage_folder
-from .pretrain import likelihood_training, pretrain, try_training
+from .pretrain import PretrainSettings, likelihood_training, pretrain, try_training
 
 
 REVISION = 1
@@ -35,6 +35,12 @@ class ControlSettings:
         "max_steps 0 their number is measured on the first ones. null: that of pretrain goes on.",
     )
     warmup_steps: int = key(0, "With lr_scheduler_type: updates over which the learning rate rises from 0.")
+    answers_alone: bool = key(
+        False,
+        "For text, where pretrain learns reasons: whether controls go on with all training transitions, without "
+        "reasons, and not with those that carry some.",
+        counts_at_default=False,
+    )
     save_total_limit: int | None = key(
         2, "Checkpoints kept for resuming, the best and the last among them; null: all.", affects_result=False
     )
@@ -48,13 +54,14 @@ def _try(recipe: Recipe, settings: ControlSettings) -> None:
             f"control.warmup_steps: expected 0 where pretrain's schedule goes on, got {settings.warmup_steps}; give "
             "control.lr_scheduler_type, too, such as linear."
         )
-    if settings.save_total_limit == 1:
-        raise ValueError(
-            "control.save_total_limit: expected at least 2, the best checkpoint and the last, or null for all, got 1; "
-            "raise it."
-        )
+    refuse_single_checkpoint(settings.save_total_limit, where="control")
     seconds = 0.0 if settings.max_steps else 1.0  # how long RL takes is not known yet
     earlier = pretrain.read(recipe)
+    if settings.answers_alone and not (earlier.reasons or earlier.reasons_everywhere):
+        raise ValueError(
+            "control.answers_alone: expected false where pretrain learns no reasons, got true; leave it out, or give "
+            "pretrain.reasons."
+        )
     schedule = str(earlier.arguments.get("lr_scheduler_type", "constant"))
     if seconds and settings.lr_scheduler_type is None and not schedule.startswith("constant"):
         raise ValueError(
@@ -63,18 +70,41 @@ def _try(recipe: Recipe, settings: ControlSettings) -> None:
             "control.lr_scheduler_type."
         )
     with named_setting("control.lr_scheduler_type", "it cannot be used", "Give one such as linear, or null."):
-        course = _course(settings, first_step=0)
+        course = learning_rate_course(settings, first_step=0)
     limits = {"max_steps": max(1, settings.max_steps), "minimum_seconds": seconds, "schedule": course}
     try_training(recipe, earlier, "control", **limits)
 
 
-def _course(settings: ControlSettings, *, first_step: int) -> Any:
-    """The `training.schedule.Schedule` of the learning rate; `None` where that of pretrain goes on."""
+def refuse_single_checkpoint(save_total_limit: int | None, *, where: str) -> None:
+    """Raises a ValueError where the best checkpoint and the last could not both be kept; `where` is the stage."""
+    if save_total_limit == 1:
+        raise ValueError(
+            f"{where}.save_total_limit: expected at least 2, the best checkpoint and the last, or null for all, got "
+            "1; raise it."
+        )
+
+
+def learning_rate_course(settings: ControlSettings, *, first_step: int, updates: int | None = None) -> Any:
+    """
+    The course of the learning rate after pretrain.
+
+    Args:
+        settings (`ControlSettings`):
+            Its kind and its warm-up.
+        first_step (`int`):
+            Updates of pretrain.
+        updates (`int`, *optional*):
+            Updates of a training that may be short: at most a tenth of them are warm-up.
+
+    Returns:
+        `training.schedule.Schedule`: the course; `None` where that of pretrain goes on.
+    """
     if settings.lr_scheduler_type is None:
         return None
     from ...training.schedule import Schedule
 
-    return Schedule(kind=settings.lr_scheduler_type, warmup_steps=settings.warmup_steps, first_step=first_step)
+    warmup = settings.warmup_steps if updates is None else min(settings.warmup_steps, updates // 10)
+    return Schedule(kind=settings.lr_scheduler_type, warmup_steps=warmup, first_step=first_step)
 
 
 @stage(
@@ -94,6 +124,40 @@ def control(run: StageRun) -> list[Path]:
     did, or a multiple of it: evaluations, pictures and checkpoints count in neither.
     """
     settings, steps = pretrain.read(run.recipe), run.settings.max_steps
+    return continue_likelihood(
+        run,
+        settings,
+        checkpoint="control",
+        # With 0, this is the least number, and the time decides.
+        updates=max(1, steps),
+        minimum_seconds=0.0 if steps else run.settings.times_rl * _seconds_of_rl(run),
+        schedule=learning_rate_course(run.settings, first_step=settings.max_steps),
+    )
+
+
+def continue_likelihood(
+    run: StageRun, settings: PretrainSettings, *, checkpoint: str, updates: int, **limits: Any
+) -> list[Path]:
+    """
+    Go on with the training that made `base`, its optimizer included: what the controls share.
+
+    Args:
+        run (`StageRun`):
+            The stage; its settings say how many checkpoints are kept.
+        settings (`PretrainSettings`):
+            Those of pretrain, or with other evaluations.
+        checkpoint (`str`):
+            Folder of the stage to save the best checkpoint in.
+        updates (`int`):
+            Updates, at least 1.
+        limits (`dict[str, Any]`):
+            `minimum_seconds` and `schedule` of `training.LikelihoodConfig`.
+
+    Returns:
+        `list[Path]`: What was written.
+    """
+    if control.read(run.recipe).answers_alone:
+        settings = dataclasses.replace(settings, reasons=0, reasons_everywhere=False)
     kept = {"save_total_limit": run.settings.save_total_limit}
     model, processor = load_world_model(checkpoint_folder(run.recipe, "base"), device=run.processes.device)
     return likelihood_training(
@@ -101,12 +165,10 @@ def control(run: StageRun) -> list[Path]:
         kind_of(run.recipe).restart(model, processor),
         processor,
         dataclasses.replace(settings, arguments=settings.arguments | kept),
-        checkpoint="control",
-        # Pretrain's updates count, too. With 0, this is the least number, and the time decides.
-        max_steps=settings.max_steps + max(1, steps),
-        minimum_seconds=0.0 if steps else run.settings.times_rl * _seconds_of_rl(run),
+        checkpoint=checkpoint,
+        max_steps=settings.max_steps + updates,  # pretrain's count, too
         continue_from=_last_of_pretrain(run),
-        schedule=_course(run.settings, first_step=settings.max_steps),
+        **limits,
     )
 
 

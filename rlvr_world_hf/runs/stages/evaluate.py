@@ -29,9 +29,12 @@ REVISION = 1
 """Raised when other numbers come of the same checkpoints, see [`~rlvr_world_hf.runs.stage.Stage`]."""
 
 CHECKPOINTS = ("base", "control", "rlvr")
-"""The checkpoints of a run, as folders of its output and as rows of its table."""
+"""The checkpoints of every run, as folders of its output and as rows of its table."""
 
-YARDSTICKS = ("copy_last", "few_shot", "law", "nothing_changes", "oracle", "tokenizer_floor")
+EQUAL_PROMPTS = "control_equal_prompts"
+"""One more, of runs whose recipe has a part for the stage of this name."""
+
+YARDSTICKS = ("copy_last", "few_shot", "law", "nearest", "nothing_changes", "oracle", "tokenizer_floor")
 """Rows of no checkpoint of a run."""
 
 
@@ -67,6 +70,18 @@ class EvaluateSettings:
         "was installed; 0: no such row.",
         counts_at_default=False,
     )
+    nearest: bool = key(
+        False,
+        "In a world of text: whether there is a row nearest, the change that the nearest state of the training split "
+        "went through under the same action; nothing changes where none had it.",
+        counts_at_default=False,
+    )
+    replaced_reasons: tuple[str, ...] = key(
+        (),
+        "In a world of text, where pretrain learns reasons: checkpoints whose answers are also measured after the "
+        "true reason, that of another transition, and none: rows _reasons_given, _reasons_swapped, _reasons_removed.",
+        counts_at_default=False,
+    )
     further_rows: dict[str, str] = key(
         {},
         "Rows of checkpoints from elsewhere, such as of another run: a row's name, and a folder, bundled name or Hub "
@@ -79,7 +94,7 @@ class EvaluateSettings:
         self.draws()  # raises before anything is trained, if the settings cannot be used
         least = {"windows": 0, "validation_windows": 1, "max_new_tokens": 1, "batch_size": 1, "few_shot": 0}
         refuse_below(least, self, where="evaluate")
-        taken = sorted({*self.further_rows} & {*CHECKPOINTS, *YARDSTICKS})
+        taken = sorted({*self.further_rows} & {*CHECKPOINTS, EQUAL_PROMPTS, *YARDSTICKS})
         if taken:
             raise ValueError(
                 f"evaluate.further_rows: expected other names than those of a run's own rows, got {taken}."
@@ -102,6 +117,30 @@ class EvaluateSettings:
         )
 
 
+def checkpoints_of(recipe: Recipe) -> tuple[str, ...]:
+    """
+    The checkpoints that a run of a recipe has, in the order of its table.
+
+    Args:
+        recipe (`Recipe`):
+            The recipe.
+
+    Returns:
+        `tuple[str, ...]`: their names.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf.runs.recipe import load_recipe
+    >>> checkpoints_of(load_recipe("pusht/debug"))
+    ('base', 'control', 'control_equal_prompts', 'rlvr')
+
+    ```
+    """
+    further = (EQUAL_PROMPTS,) if EQUAL_PROMPTS in recipe.sections else ()
+    return (*CHECKPOINTS[:-1], *further, CHECKPOINTS[-1])
+
+
 def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
     """The metrics, and what names one of them or a checkpoint."""
     kind = kind_of(recipe)
@@ -110,11 +149,20 @@ def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
     try_parts(metrics, kinds=kind.states(), where="evaluate.metrics")
     measured = kind.measured(rewards, metrics)
     settings.draws().refuse_for(measured, where="evaluate.num_samples")
-    refuse_unknown(settings.best_sampling, CHECKPOINTS, where="evaluate.best_sampling")
+    refuse_unknown(settings.best_sampling, checkpoints_of(recipe), where="evaluate.best_sampling")
     for row, place in settings.further_rows.items():
         check_world_model(place, where=f"evaluate.further_rows.{row}")
     if settings.few_shot:
         kind.try_few_shot(settings.few_shot)
+    refuse_unknown(settings.replaced_reasons, checkpoints_of(recipe), where="evaluate.replaced_reasons")
+    learned = kind.settings("pretrain")
+    if settings.replaced_reasons and not (learned.reasons or learned.reasons_everywhere):
+        raise ValueError(
+            "evaluate.replaced_reasons: expected none where pretrain learns no reasons, got "
+            f"{', '.join(settings.replaced_reasons)}; leave it out, or give pretrain.reasons."
+        )
+    if settings.nearest:
+        kind.try_nearest()
     if settings.choose_by:
         refuse_unknown([settings.choose_by], [metric.name for metric in measured], where="evaluate.choose_by")
 
@@ -131,6 +179,7 @@ def _made_from(recipe: Recipe) -> Any:
     settings=EvaluateSettings,
     revision=REVISION,
     after=("control",),
+    also_after=(EQUAL_PROMPTS,),
     made_from=_made_from,
     by_content=("further_rows",),
     tries=_try,
@@ -151,7 +200,8 @@ def evaluate(run: StageRun) -> list[Path]:
     Returns:
         `list[Path]`: `results.json`.
     """
-    places = {**run.settings.further_rows, **{name: checkpoint_folder(run.recipe, name) for name in CHECKPOINTS}}
+    own = {name: checkpoint_folder(run.recipe, name) for name in checkpoints_of(run.recipe)}
+    places = {**run.settings.further_rows, **own}
     checkpoints = {name: load_world_model(place, device=run.processes.device) for name, place in places.items()}
     results = measure_checkpoints(run.recipe, checkpoints, share=run.processes.share)
     file = run.folder / "results.json"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,8 +198,45 @@ def grpo(run: StageRun) -> list[Path]:
         save_world_model(checkpoint, policy, processor, inverse_model=inverse_model_of(rewards))
         # Where a run was finished before, nothing was counted now.
         seconds = max(clock.seconds, trained_seconds(run.folder))
-        write_json(history, {"log_history": trainer.state.log_history, "trained_seconds": seconds})
+        log = trainer.state.log_history
+        counts = {"trained_seconds": seconds, "drawn_prompts": drawn_prompts(config, log)}
+        write_json(history, {"log_history": log, **counts})
     return [checkpoint, history]
+
+
+def drawn_prompts(config: Any, log: Iterable[Mapping[str, Any]]) -> int:
+    """
+    How many prompts RL drew: one for each group of its batches of rollouts, and those that dynamic sampling drew
+    beside them, as far as they were logged.
+
+    Args:
+        config (`WorldModelGRPOConfig`):
+            Settings of the training.
+        log (`Iterable[Mapping]`):
+            What it logged; the last entry has the update that it ended with.
+
+    Returns:
+        `int`: prompts, each as often as it was drawn.
+
+    Example:
+
+    ```python
+    >>> from rlvr_world_hf import WorldModelGRPOConfig
+    >>> sizes = {"per_device_train_batch_size": 8, "num_generations": 4, "updates_per_generation": 2}
+    >>> config = WorldModelGRPOConfig(output_dir="grpo", **sizes)  # 4 prompts for 2 updates
+    >>> drawn_prompts(config, [{"step": 4, "resampling/drawn_prompts": 1.5}, {"step": 6}])
+    15
+
+    ```
+    """
+    found, before, last = 0.0, 0, 0
+    for entry in log:
+        # Entries hold the mean of the batches since the one before.
+        last = batches = math.ceil(entry["step"] / config.checkpoint_interval)
+        if "resampling/drawn_prompts" in entry:
+            found += entry["resampling/drawn_prompts"] * (batches - before)
+            before = batches
+    return round(found) + last * config.generation_batch_size // config.num_generations
 
 
 def _policy(run: StageRun) -> tuple[Any, Any, Any]:

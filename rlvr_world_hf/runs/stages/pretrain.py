@@ -81,6 +81,17 @@ class PretrainSettings:
         "the world's own words need.",
         counts_at_default=False,
     )
+    reasons: int = key(
+        0,
+        "For text: training transitions, evenly chosen, that carry reasons, written by the world's own program before "
+        "the answer; base learns from these alone. 0: no reasons, all are learned from.",
+        counts_at_default=False,
+    )
+    reasons_everywhere: bool = key(
+        False,
+        "For text: whether all training transitions carry reasons, whatever `reasons` says.",
+        counts_at_default=False,
+    )
     lora_rank: int = key(0, "For text: rank of a LoRA adapter on all linear layers; 0 trains the whole policy.")
     lora_alpha: int = key(16, "For text: scale of the LoRA adapter.")
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -96,6 +107,7 @@ class PretrainSettings:
             "sensor_bins",
             "lora_rank",
             "measured_windows",
+            "reasons",
             "shown_windows",
         )
         least = dict.fromkeys(names, 0)
@@ -155,6 +167,8 @@ def _try(recipe: Recipe, settings: PretrainSettings) -> None:
             "pretrain.trim_vocabulary: expected false without a language model that start_from names, got true; leave "
             "it out."
         )
+    if settings.reasons or settings.reasons_everywhere:
+        kind_of(recipe).try_reasons()
     kind_of(recipe).try_start(settings)
     settings.adapter()
     refuse_unknown_choice(recipe, settings.choose_by, count=settings.measured_windows, usual=LOSS, where="pretrain")

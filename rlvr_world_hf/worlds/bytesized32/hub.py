@@ -18,8 +18,10 @@ import datasets
 
 from ...data.folder import described
 from ...data.transition import Transition
-from .records import nothing_changes as nothing_changes  # a recipe's world is asked for it
+from .records import nothing_changes as nothing_changes  # a recipe's world is asked for these three
 from .records import read_hub_rows
+from .transfer import state_parts as state_parts
+from .transfer import transfer_change as transfer_change
 
 
 REPOSITORY = "thuml/bytesized32-world-model-cot"

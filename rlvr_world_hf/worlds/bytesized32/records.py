@@ -22,6 +22,8 @@ from ...data.folder import described
 from ...data.transition import Transition
 from .prompts import ANNOUNCED, Answer, ObjectStep, Task, read_object_step, write_answer, write_prompt
 from .state import ObjectState, differing, object_state_text, parse_object_state, state_difference, state_entries
+from .transfer import state_parts as state_parts  # a recipe's world is asked for these two
+from .transfer import transfer_change as transfer_change
 
 
 FILES = {"train": ("train",), "test": ("test_dev", "test")}

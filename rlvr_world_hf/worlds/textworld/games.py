@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
 from itertools import chain
@@ -26,7 +26,9 @@ import numpy as np
 
 from ...data.recording import record_episodes
 from ...data.transition import Transition
-from .facts import NO_CHANGE, FactState, canonical_fact
+from .facts import NO_CHANGE, FactChange, FactState, canonical_fact
+from .reasons import LOOKING
+from .reasons import write_reason as write_reason  # a recipe's world is asked for it
 
 
 if TYPE_CHECKING:
@@ -44,9 +46,6 @@ PROMPT_TEMPLATE = "{state}\n> {action}\n"
 
 SILENCED = dict.fromkeys(("UnsupportedGameWarning", "TruncatedInputActionWarning"), type("NoWarning", (Warning,), {}))
 """Warnings of jericho that TextWorld silences when it is imported; none of ours is among them."""
-
-LOOKING = ("look", "inventory", "examine")
-"""Verbs that never change anything."""
 
 NAMED_KINDS = ("c", "d", "f", "k", "o", "r", "s")
 """Containers, doors, food, keys, other things, rooms and supporters, as TextWorld calls them."""
@@ -402,6 +401,33 @@ def _draw(rng: np.random.Generator, commands: list[str]) -> str:
 def nothing_changes(state: str) -> str:
     """The answer that nothing changes; the same in each state."""
     return NO_CHANGE
+
+
+def transfer_change(transition: Mapping[str, Any], state: str) -> str:
+    r"""
+    The answer that a state changes as it did in a recorded transition: facts end that hold, and others begin.
+
+    Args:
+        transition (`Mapping[str, Any]`):
+            A recorded row, with the change as `ground_truth`.
+        state (`str`):
+            The state.
+
+    Returns:
+        `str`: The answer.
+
+    Example:
+
+    ```python
+    >>> transfer_change({"ground_truth": "- closed(box)\n+ open(box)"}, "open(door)\nclosed(box)")
+    '- closed(box)\n+ open(box)'
+    >>> transfer_change({"ground_truth": "- closed(box)\n+ open(box)"}, "open(box)")
+    'nothing changes'
+
+    ```
+    """
+    here = FactState.parse(state)
+    return str(here.difference(here.apply(FactChange.parse(transition["ground_truth"]))))
 
 
 def lexicon() -> Iterator[str]:

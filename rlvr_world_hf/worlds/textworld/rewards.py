@@ -20,8 +20,9 @@ Both compare what is said, not what it would lead to, so that every line is a cl
 from __future__ import annotations
 
 from ...rewards.text import TextReward
-from ...states.answer import UnreadableAnswerError, find_answer
-from .facts import FactChange
+from ...states.answer import UnreadableAnswerError, find_answer, find_reason
+from .facts import FactChange, FactState
+from .reasons import Reason, explain
 
 
 class FactMatchReward(TextReward):
@@ -103,6 +104,55 @@ class FactF1Reward(TextReward):
         if not predicted and not recorded:
             return 1.0
         return 2 * len(predicted & recorded) / (len(predicted) + len(recorded))
+
+
+class ReasonMatchReward(TextReward):
+    r"""
+    Whether the reason before an answer names exactly the facts that the command needs, and rightly whether they hold:
+    1 or 0; 1 is perfect. Called `reason_match`; the answer itself does not count.
+
+    It is measured beside a reward on answers, to see whether a policy rewarded for these alone reasons rightly.
+
+    Example:
+
+    ```python
+    >>> state = "at(player, attic)\nat(box, attic)\nopen(box)"
+    >>> begin = "<think>\nyes at(player, attic)\nyes at(box, attic)\n"
+    >>> ReasonMatchReward()(
+    ...     completions=[f"{begin}{last} closed(box)\n</think>\nnothing changes" for last in ("no", "yes")],
+    ...     data_state=[state] * 2, data_action=["open box"] * 2,
+    ... )
+    [1.0, 0.0]
+
+    ```
+    """
+
+    name, higher_is_better, best, floor = "reason_match", True, 1.0, 0.0
+    columns = ("data_state", "data_action")
+
+    def measure(self, completion: str, *, data_state: str, data_action: str) -> float:
+        """
+        The metric of one completion.
+
+        Args:
+            completion (`str`):
+                What the model wrote.
+            data_state (`str`):
+                The state, one fact a line.
+            data_action (`str`):
+                The command.
+
+        Returns:
+            `float`: 1 or 0.
+
+        Raises:
+            UnreadableAnswerError: if there is no reason, or it cannot be read.
+        """
+        said = find_reason(completion)
+        if said is None:
+            raise UnreadableAnswerError(f"Expected a reason, which ends with '</think>', got {completion!r:.80}.")
+        true = explain(FactState.parse(data_state), data_action)
+        return float({*Reason.parse(said).needs} == {*true.needs})
 
 
 def _recorded_change(ground_truth: str) -> FactChange:

@@ -19,18 +19,27 @@ from rlvr_world_hf.commands.tools.bundle import bundle_checkpoints
 from rlvr_world_hf.data.folder import UnusableEpisodesError
 from rlvr_world_hf.data.transition import Transition
 from rlvr_world_hf.evaluation.results import read_results
+from rlvr_world_hf.hub import load_world_model
+from rlvr_world_hf.hub.cards import FURTHER_ROWS
 from rlvr_world_hf.hub.terms import GEMMA
 from rlvr_world_hf.runs.kinds import kind_of
 from rlvr_world_hf.runs.kinds import text as text_kind
 from rlvr_world_hf.runs.kinds.kind import SPLITS
 from rlvr_world_hf.runs.kinds.text import told_vocabulary
+from rlvr_world_hf.runs.processes import Processes
 from rlvr_world_hf.runs.recipe import Recipe, load_recipe
 from rlvr_world_hf.runs.run import run, summary
 from rlvr_world_hf.runs.stage import find_stage, stage_folder, try_stages
+from rlvr_world_hf.runs.stages import control as control_module
+from rlvr_world_hf.runs.stages.evaluate import measure_checkpoints
+from rlvr_world_hf.worlds.textworld.reasons import write_reason
 from tests.local_hub import Repository
 from tests.recorded_outputs import hold_against_records
 from tests.small_runs import SMALL_TEXT, small_text_recipe
 from tests.tiny import text_tokenizer, tiny_language_model
+
+
+REASON_MATCH = "rlvr_world_hf.worlds.textworld.rewards.ReasonMatchReward"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +52,8 @@ def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 def test_results_card_and_examples(finished: Recipe) -> None:
     folder = finished.output_dir
     results = read_results(folder / "results.json")
-    assert list(results["rows"]) == ["nothing_changes", "oracle", "base", "base_best_sampling", "control", "rlvr"]
+    checkpoints = ["base", "base_best_sampling", "control", "control_equal_prompts", "rlvr"]
+    assert list(results["rows"]) == ["nothing_changes", "oracle", *checkpoints]
     assert results["rewarded"] == ["fact_f1"]
     assert {"fact_f1", "exact_match", "fact_f1_changed", "parse_failure"} <= set(results["rows"]["rlvr"])
     assert results["rows"]["oracle"]["exact_match"]["mean"] == 1.0
@@ -61,6 +71,85 @@ def test_games_of_a_split_are_in_no_other(finished: Recipe) -> None:
     splits = [set(kind_of(finished).stored(split)["transition_id"]) for split in ("train", "validation", "test")]
     assert all(splits) and len(set.union(*splits)) == sum(map(len, splits))
     assert len(kind_of(finished).rows("train", count=2)) == 2
+
+
+def reasoning(finished: Recipe, **further: Any) -> Recipe:
+    """The finished run's recipe, asked for reasons: its data are the same."""
+    keys = {"pretrain.reasons": 6, "evaluate.metrics": [{"path": REASON_MATCH}], "evaluate.windows": 4}
+    return small_text_recipe(finished.output_dir, **keys, **further)
+
+
+def test_likelihood_learns_reasons_of_so_many_transitions(finished: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = reasoning(finished)
+    kind, settings = kind_of(recipe), find_stage("pretrain").read(recipe)
+    every, stored = kind.rows("train"), kind.stored("train")
+    assert find_stage("collect").fingerprint(recipe) == find_stage("collect").fingerprint(finished)
+    for row, plain in zip(every, stored, strict=True):
+        assert (
+            row["completion"]
+            == f"<think>\n{write_reason(row['data_state'], row['data_action'])}\n</think>\n" + (plain["completion"])
+        )
+    counts = {
+        name: [len(kind.learned(split, dataclasses.replace(settings, **change))) for split in ("train", "validation")]
+        for name, change in {"part": {}, "all": {"reasons_everywhere": True}, "none": {"reasons": 0}}.items()
+    }
+    whole = [len(stored), len(kind.stored("validation"))]
+    assert counts == {"part": [6, whole[1]], "all": whole, "none": whole} and whole[0] > 6
+    assert kind.learned("train", dataclasses.replace(settings, reasons=0))["completion"] == stored["completion"]
+    assert all(text.startswith("<think>") for text in kind.learned("validation", settings)["completion"])
+    processor, model = kind.build_start()
+    longer = dataclasses.replace(settings, max_length=2048)
+    parts = kind.likelihood_parts(None, model, processor, longer)  # type: ignore[arg-type]
+    assert "<think>\nyes at(player" in processor.tokenizer.decode(parts.tokens["train"][0]["input_ids"])
+
+
+def test_controls_may_learn_the_answers_alone(finished: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(control_module, "likelihood_training", lambda *given, **_: asked.append(given[3].reasons))
+    monkeypatch.setattr(control_module, "_last_of_pretrain", lambda run: None)
+    monkeypatch.setattr(control_module, "checkpoint_folder", lambda *_: finished.output_dir / "base")
+    fingerprints = []
+    for answers_alone in (False, True):
+        recipe = reasoning(finished, **{"control.answers_alone": answers_alone})
+        control = find_stage("control")
+        control.work(control._prepare(recipe, control.progress(recipe), Processes()))
+        fingerprints.append([find_stage(name).fingerprint(recipe) for name in ("control", "control_equal_prompts")])
+    assert asked == [6, 0]
+    assert all(one != other for one, other in zip(*fingerprints, strict=True))
+
+
+def test_answers_after_other_reasons_and_those_of_the_nearest_state_are_rows(finished: Recipe) -> None:
+    recipe = reasoning(finished, **{"evaluate.replaced_reasons": ["rlvr"], "evaluate.nearest": True})
+    checkpoint = load_world_model(finished.output_dir / "rlvr")
+    rows = measure_checkpoints(recipe, {"rlvr": checkpoint})["rows"]
+    others = [f"rlvr_reasons_{how}" for how in ("given", "swapped", "removed")]
+    assert list(rows) == ["nothing_changes", "oracle", "nearest", *others, "rlvr"]
+    measured = {row: of_row["reason_match"]["mean"] for row, of_row in rows.items()}
+    assert measured["oracle"] == measured["rlvr_reasons_given"] == 1.0
+    assert measured["rlvr_reasons_swapped"] == measured["rlvr_reasons_removed"] == measured["nearest"] == 0.0
+
+
+@pytest.mark.slow
+def test_reasons_go_through_all_stages(cache: Path, tmp_path: Path) -> None:
+    keys = {"pretrain.reasons": 8, "control.answers_alone": True, "evaluate.replaced_reasons": ["base", "rlvr"]}
+    keys |= {"evaluate.metrics": [{"path": REASON_MATCH}], "evaluate.nearest": True, "evaluate.windows": 4}
+    keys["pretrain.max_length"] = 2048
+    recipe = small_text_recipe(tmp_path, **keys)
+    run(recipe)
+    results = read_results(tmp_path / "results.json")
+    assert {"nearest", "control", "control_equal_prompts", "rlvr_reasons_swapped"} <= results["rows"].keys()
+    assert results["rows"]["oracle"]["reason_match"]["mean"] == 1.0
+    card = (tmp_path / "README.md").read_text()
+    assert FURTHER_ROWS["_reasons_given"] in card and FURTHER_ROWS["nearest"] in card
+    assert FURTHER_ROWS["law"] not in card
+
+
+def test_the_nearest_state_answers_what_it_went_through(finished: Recipe) -> None:
+    kind = kind_of(small_text_recipe(finished.output_dir))
+    known = kind.stored("train").select(range(8))
+    assert kind.nearest(known) == known["completion"], "each is the nearest to itself"
+    unknown = datasets.Dataset.from_dict({"data_state": ["at(player, attic)"], "data_action": ["sing"]})
+    assert kind.nearest(unknown) == ["nothing changes"]
 
 
 def test_a_state_and_an_action_are_answered(finished: Recipe) -> None:
@@ -203,6 +292,7 @@ def test_losses_are_logged_in_nats_an_answer(gemma: Recipe) -> None:
         ({"grpo.lora_rank": 2}, "grpo.continue_adapter: expected an adapter that pretrain trains"),
         ({"evaluate.few_shot": -1}, "evaluate.few_shot: expected 0 or more, got -1"),
         ({"evaluate.further_rows": {"rlvr": "textworld-base"}}, r"other names than those of a run's own rows, got"),
+        ({"evaluate.further_rows": {"nearest": "textworld-base"}}, r"other names than those of a run's own rows, got"),
         ({"evaluate.further_rows": {"scratch": "no-such-model"}}, r"evaluate.further_rows.scratch: expected a world"),
     ],
 )
@@ -217,6 +307,10 @@ def test_settings_that_do_not_fit_a_language_model_are_refused(change: dict[str,
         ({"pretrain.trim_vocabulary": True}, "pretrain.trim_vocabulary: expected false without a language model"),
         ({"evaluate.few_shot": 2}, "evaluate.few_shot: expected 0 without a language model"),
         ({"grpo.continue_adapter": True}, "grpo.continue_adapter: expected an adapter"),
+        ({"pretrain.reasons": -1}, "pretrain.reasons: expected 0 or more, got -1"),
+        ({"control.answers_alone": True}, "control.answers_alone: expected false where pretrain learns no reasons"),
+        ({"evaluate.replaced_reasons": ["rlvr"]}, "evaluate.replaced_reasons: expected none where pretrain learns no"),
+        ({"evaluate.replaced_reasons": ["best"], "pretrain.reasons": 4}, "evaluate.replaced_reasons: .*'best'"),
     ],
 )
 def test_a_policy_from_scratch_takes_none_of_it(change: dict[str, Any], told: str) -> None:

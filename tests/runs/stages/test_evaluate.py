@@ -17,6 +17,7 @@ def test_the_table_has_all_rows_and_the_origin_of_its_numbers(whole_run):
         "base",
         "base_best_sampling",
         "control",
+        "control_equal_prompts",
         "rlvr",
     ]
     assert results["recipe"] == "pusht/debug"
