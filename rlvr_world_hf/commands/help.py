@@ -28,8 +28,8 @@ World models trained with verifiable rewards: predict the next frames of a world
 
 stages, in the order of a run; each first runs what it needs and is not finished:
 {stages}
-  run         all stages of a recipe
-  reproduce   a recipe with three training seeds, merged into one table with its spread; or a finding
+  run              all stages of a recipe
+  reproduce        a recipe with three training seeds, merged into one table with its spread; or a finding
 
 without a recipe:
 {tools}
@@ -152,7 +152,7 @@ def _purpose(work: Any) -> str:
 
 def _summaries(package: str, names: Sequence[str]) -> str:
     texts = {name: (import_module(f"{package}.{name.replace('-', '_')}").__doc__ or "").strip() for name in names}
-    return "\n".join(f"  {name:<11} {text.splitlines()[0]}" for name, text in texts.items())
+    return "\n".join(f"  {name:<16} {text.splitlines()[0]}" for name, text in texts.items())
 
 
 def describe(keys: dict[str, Key]) -> list[str]:

@@ -47,7 +47,7 @@ from .pieces import Piece, Pieces
 from .record import finding_record, reason_for_few
 
 
-MEASURED = ("base", "control", "rlvr")
+MEASURED = ("base", "control", "rlvr", "straight_through")
 """Checkpoints that a row may measure."""
 
 YARDSTICKS = ("copy_last", "tokenizer_floor", "law", "nothing_changes", "oracle")
@@ -58,7 +58,7 @@ YARDSTICKS = ("copy_last", "tokenizer_floor", "law", "nothing_changes", "oracle"
 class FindingRow:
     """One row of a finding."""
 
-    checkpoint: str = key("rlvr", "Checkpoint that is measured: base, control or rlvr.")
+    checkpoint: str = key("rlvr", "Checkpoint that is measured: base, control, rlvr or straight_through.")
     at: int = key(0, "Update at which it is measured; 0: the finished one.")
     set: dict[str, Any] = key({}, "Keys of the recipe, by their dotted names, that this row changes.")
     x: float | None = key(None, "Its place on the plot's axis.")

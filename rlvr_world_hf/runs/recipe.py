@@ -18,7 +18,9 @@ from .locations import recipe_path
 from .yaml_text import read_yaml
 
 
-STAGES = ("collect", "tokenizer", "inverse", "pretrain", "grpo", "control", "evaluate", "predict")
+STAGES = (
+    "collect", "tokenizer", "inverse", "pretrain", "grpo", "control", "straight_through", "evaluate", "predict"
+)  # fmt: skip
 """The stages in the order of a run. Each is a function in the file of the same name in `stages/`."""
 
 

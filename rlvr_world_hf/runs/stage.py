@@ -445,7 +445,7 @@ def checkpoint_folder(recipe: Recipe, checkpoint: str) -> Path:
         recipe (`Recipe`):
             The recipe.
         checkpoint (`str`):
-            `codec`, `text_tokenizer`, `base`, `control` or `rlvr`.
+            `codec`, `text_tokenizer`, `base`, `control`, `rlvr` or `straight_through`.
 
     Returns:
         `Path`: the folder; it exists when the stage that makes it is finished.

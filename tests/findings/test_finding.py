@@ -154,7 +154,7 @@ def test_a_whole_finding_renews_the_evidence_of_a_checkout(small_finding, tmp_pa
     ("changed", "message"),
     [
         ({"rows": {}}, "expected `rows`"),
-        ({"rows": {"a": {"checkpoint": "best"}}}, "expected checkpoints among base, control, rlvr, got best"),
+        ({"rows": {"a": {"checkpoint": "best"}}}, "checkpoints among base, control, rlvr, straight_through, got best"),
         ({"rows": {"a": {"sett": {}}}}, "sett"),
         ({"reason": ""}, "expected 3 seeds, or a `reason`"),
         ({"questoin": "?"}, "questoin"),

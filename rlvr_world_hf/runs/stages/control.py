@@ -104,13 +104,13 @@ def control(run: StageRun) -> list[Path]:
         checkpoint="control",
         # Pretrain's updates count, too. With 0, this is the least number, and the time decides.
         max_steps=settings.max_steps + max(1, steps),
-        minimum_seconds=0.0 if steps else run.settings.times_rl * _seconds_of_rl(run),
+        minimum_seconds=0.0 if steps else run.settings.times_rl * seconds_of_rl(run),
         continue_from=_last_of_pretrain(run),
         schedule=_course(run.settings, first_step=settings.max_steps),
     )
 
 
-def _seconds_of_rl(run: StageRun) -> float:
+def seconds_of_rl(run: StageRun) -> float:
     """Seconds that RL trained, or, where an earlier version or no checkpoint has kept these, that its stage took."""
     from ...hub.training_checkpoints import trained_seconds
 
