@@ -83,5 +83,5 @@ def test_without_an_inverse_model_it_says_how_to_train_one(small_recipe, tmp_pat
 def test_worlds_without_frames_are_refused(name, states, tmp_path):
     mae = [{"path": "rlvr_world_hf.rewards.MAEReward"}]
     recipe = load_recipe(name, overrides={"output_dir": str(tmp_path), "straight_through.rewards": mae})
-    with pytest.raises(ValueError, match=f"expected a world of frames, .*got one of {states}"):
+    with pytest.raises(ValueError, match=f"Expected a world of frames, .*got one of {states}"):
         try_stages(recipe, ["straight_through"])
