@@ -19,6 +19,7 @@ from .predictions import (
     Sampling,
     predict_checkpoint,
     predict_copy_last,
+    predict_recorded,
     predict_tokenizer_floor,
     row_batches,
 )
@@ -55,6 +56,7 @@ def evaluate(
     metrics: Sequence[VerifiableReward] | None = None,
     batch_size: int = 128,
     share: Share = ALONE,
+    with_recorded: bool = False,
 ) -> Results:
     """
     Measure `copy_last`, `tokenizer_floor` and each checkpoint, in one `results.json` record; where one of the metrics
@@ -87,6 +89,9 @@ def evaluate(
         share ([`~rlvr_world_hf.evaluation.sharing.Share`], *optional*):
             The batches of this process, where several measure together; each returns the whole record. All batches by
             default.
+        with_recorded (`bool`, *optional*, defaults to `False`):
+            Whether there is a row `recorded`: the truth, taken for a prediction, by which a measure that reads
+            something from frames is itself measured.
 
     Returns:
         `dict`: a record for `write_results` and `merge_results`.
@@ -131,6 +136,8 @@ def evaluate(
     )
     model, processor = next(iter(checkpoints.values()))
     table = _yardsticks(processor, rows, measure_rows, device=model.device)
+    if with_recorded:
+        table["recorded"] = measure_rows(predict_recorded, rows, label="recorded", device=model.device)
     if (of_law := next((metric for metric in metrics if metric.knows_law), None)) is not None:
         law = partial(predict_law, metric=of_law, count=len(draws.seeds) * draws.num_samples)
         table["law"] = measure_rows(law, rows, label="law", device=model.device)

@@ -182,6 +182,22 @@ def predict_copy_last(batch: RowBatch) -> Predictions:
     return Predictions(predicted=predicted, readable=readable, predicted_states=states)
 
 
+def predict_recorded(batch: RowBatch) -> Predictions:
+    """
+    What was recorded itself: what measures that read something from frames see in the truth.
+
+    Args:
+        batch (`RowBatch`):
+            Rows; their reference is read.
+
+    Returns:
+        `Predictions`: one a row.
+    """
+    states = None if batch.reference_states is None else batch.reference_states[:, None]
+    readable = batch.reference.new_ones((len(batch.reference), 1), dtype=torch.bool)
+    return Predictions(predicted=batch.reference[:, None], readable=readable, predicted_states=states)
+
+
 def predict_tokenizer_floor(batch: RowBatch, *, processor: Any) -> Predictions:
     """
     The reference written as its true tokens and read back: no model over these tokens can be better than about this.

@@ -3,7 +3,8 @@ Settings of a recipe varied, over training seeds, as one table and one plot: `rl
 
 A finding is a file of `trainers/findings/`, or one of your own: a recipe, and rows. A row names a checkpoint and the
 keys of the recipe that it changes. A row of one training seed is a piece. Stages that a row does not change, such as
-the training of base, are taken from the recipe's own run and not trained again.
+the training of base, are taken from the recipe's own run and not trained again. With `rows_of` it measures the
+checkpoints of another finding, where that one's runs lie, in another way.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ from .pieces import Piece, Pieces
 from .record import finding_record, reason_for_few
 
 
-MEASURED = ("base", "control", "rlvr")
+MEASURED = ("base", "control", "rlvr", "straight_through")
 """Checkpoints that a row may measure."""
 
-YARDSTICKS = ("copy_last", "tokenizer_floor", "law", "nothing_changes", "oracle")
+YARDSTICKS = ("copy_last", "recorded", "tokenizer_floor", "law", "nothing_changes", "oracle")
 """Rows of every measurement that use no checkpoint."""
 
 
@@ -58,7 +59,7 @@ YARDSTICKS = ("copy_last", "tokenizer_floor", "law", "nothing_changes", "oracle"
 class FindingRow:
     """One row of a finding."""
 
-    checkpoint: str = key("rlvr", "Checkpoint that is measured: base, control or rlvr.")
+    checkpoint: str = key("rlvr", "Checkpoint that is measured: base, control, rlvr or straight_through.")
     at: int = key(0, "Update at which it is measured; 0: the finished one.")
     set: dict[str, Any] = key({}, "Keys of the recipe, by their dotted names, that this row changes.")
     x: float | None = key(None, "Its place on the plot's axis.")
@@ -88,6 +89,9 @@ class Finding:
 
     recipe: str = key(help="Recipe that is varied.")
     """Recipe that is varied."""
+
+    rows_of: str = key("", "Finding whose checkpoints are measured, with its recipe, keys, rows and seeds.")
+    """Finding whose checkpoints are measured; empty for rows of its own."""
 
     seeds: tuple[int, ...] = key(SEEDS, "Training seeds.")
     """Training seeds."""
@@ -133,9 +137,12 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
     """
     path = finding_path(str(name))
     content = read_yaml(path) or {}
+    rows: dict[str, FindingRow] = {}
+    if content.get("rows_of"):
+        content, rows = _of_another(content, where=path.stem)
     own = {name: value for name, value in (overrides or {}).items() if name in ("seeds", "recipe")}
     changed = {name: value for name, value in (overrides or {}).items() if name not in own}
-    rows = {
+    rows |= {
         str(row): fill(FindingRow, {"set": {}, **(settings or {})}, where=f"{path.stem}: {row}")
         for row, settings in (content.pop("rows", None) or {}).items()
     }
@@ -164,6 +171,19 @@ def load_finding(name: str | Path, *, overrides: Mapping[str, Any] | None = None
             )
         finding = dataclasses.replace(finding, reason=reason_for_few(finding.seeds))
     return finding
+
+
+def _of_another(content: Mapping[str, Any], *, where: str) -> tuple[dict[str, Any], dict[str, FindingRow]]:
+    """What a file of `rows_of` has, with recipe, keys, seeds and rows of that finding."""
+    twice = sorted({"recipe", "rows"} & content.keys())
+    if twice:
+        raise ValueError(
+            f"{where}: expected `rows_of` without {' and '.join(twice)}, which come of it; leave one out."
+        )
+    other = load_finding(content["rows_of"])
+    changed = {**other.set, **(content.get("set") or {})}
+    merged = {"seeds": list(other.seeds), "reason": other.reason, **content, "recipe": other.recipe, "set": changed}
+    return merged, dict(other.rows)
 
 
 def try_finding(finding: Finding) -> None:
@@ -196,7 +216,8 @@ def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: b
         finding (`Finding`):
             The finding.
         folder (`Path`, *optional*):
-            Where runs, pieces and results go; `outputs/findings/<name>` by default.
+            Where runs, pieces and results go; `outputs/findings/<name>` by default. With `rows_of`, the runs are those
+            in the folder of that finding's name beside it.
         is_whole (`bool`, *optional*, defaults to `True`):
             Whether no key of its file was overridden; then, in a checkout, the result goes to `docs/evidence/` too.
 
@@ -207,12 +228,13 @@ def measure_finding(finding: Finding, *, folder: Path | None = None, is_whole: b
     """
     try_finding(finding)
     folder = folder or Path("outputs/findings") / finding.name
-    homes = {seed: _home(finding, seed, folder) for seed in finding.seeds}
+    runs = folder.parent / Path(finding.rows_of).stem if finding.rows_of else folder
+    homes = {seed: _home(finding, seed, runs) for seed in finding.seeds}
     store = Pieces(folder=folder / "pieces", revision=evaluate.revision)
     pieces: dict[str, list[Piece]] = {row: [] for row in finding.rows}
     for home in homes.values():
         for row, of_seeds in pieces.items():
-            of_seeds.append(_measure(finding, row, _recipe_of(finding, row, home, folder), home, store))
+            of_seeds.append(_measure(finding, row, _recipe_of(finding, row, home, runs), home, store))
     record = _merge(finding, pieces)
     file = write_json(record, folder / f"{finding.name}.json")
     draw_finding(record, file.with_suffix(".png"), **finding.plot)

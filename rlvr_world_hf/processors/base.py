@@ -60,7 +60,11 @@ class Codec(Protocol):
         """Codes `(B, T, N)` of later frames `(B, T, 3, H, W)`."""
 
     def decode(self, codes: torch.Tensor, *, context_frames: torch.Tensor) -> torch.Tensor:
-        """Frames `(B, T, 3, H, W)` of codes `(B, T, N)`; item `b` continues context `b // (B // B0)` of `B0`."""
+        """
+        Frames `(B, T, 3, H, W)` of codes `(B, T, N)`; item `b` continues context `b // (B // B0)` of `B0`.
+
+        A codec that lets gradients through also takes weights over its codebook, `(B, T, N, dynamics_codebook_size)`.
+        """
 
     def eval(self) -> "Codec":
         """Sets evaluation mode."""

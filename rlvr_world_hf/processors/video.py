@@ -269,6 +269,31 @@ class VideoWorldModelProcessor(StepBlockProcessor):
             return frames
         return {"predicted": frames, "predicted_states": self._read_states(completion_ids)}
 
+    def decode_weights(self, weights: torch.Tensor, context: Array) -> torch.Tensor:
+        """
+        Frames of weights over the codec's codes, with gradients: where a weight is 1, those of `decode_state`.
+
+        Args:
+            weights (`torch.Tensor` of shape `(B, S, N, dynamics_codebook_size)`, float):
+                Weights of each dynamics code.
+            context (`torch.Tensor` or `np.ndarray` of shape `(B0, K + M, 3, H, W)`):
+                Contexts; `B` is a multiple of `B0`.
+
+        Returns:
+            `torch.Tensor` of shape `(B, S, 3, H, W)`, float32 in `[0, 1]`.
+
+        Raises:
+            TypeError: if the codec lets no gradient through.
+        """
+        context_frames, _ = self._split_context(context)
+        frames = self.codec.decode(weights, context_frames=context_frames).float()
+        if torch.is_grad_enabled() and weights.requires_grad and not frames.requires_grad:
+            raise TypeError(
+                f"Expected a codec whose `decode` takes weights over its codes and lets gradients through, got "
+                f"{type(self.codec).__name__}; see `CompressiveTokenizer.decode`."
+            )
+        return frames
+
     def _prompt_states(self, states: Array | None, batch: int) -> torch.Tensor | None:
         """Bins `(B, max(M, 1), P)` of the prompt's states; `None` without sensors."""
         given = self.layout.context_frames + self.layout.observed_steps

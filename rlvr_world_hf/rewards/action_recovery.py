@@ -83,6 +83,7 @@ class ActionRecoveryReward(VerifiableReward):
 
     name, higher_is_better, best = "action_recovery_error", False, 0.0
     needs_actions = True
+    differentiable = True
     alone = (
         "frames that the inverse model reads well earn the most, whatever they show; add a reward that compares "
         "frames, such as `MAEReward`"

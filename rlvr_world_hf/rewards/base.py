@@ -92,6 +92,9 @@ class VerifiableReward(ABC):
         is_credit (`bool`):
             Whether its values, less their group's mean, are an unbiased credit, which other settings of the training
             would bend; the trainer refuses these. `False` by default.
+        differentiable (`bool`):
+            Whether its value changes smoothly with the prediction, so that a gradient can be followed through it;
+            `False` by default.
         alone (`str`):
             What goes wrong where it is the only reward, with the remedy; the trainer warns of it. Empty by default.
         changes_no_value (`tuple[str, ...]`):
@@ -133,6 +136,7 @@ class VerifiableReward(ABC):
     needs_place: bool = False
     joins_steps: bool = False
     is_credit: bool = False
+    differentiable: bool = False
     alone: str = ""
     changes_no_value: tuple[str, ...] = ("batch_size",)
 
@@ -372,6 +376,7 @@ class VerifiableReward(ABC):
         context: Frames | None = None,
         actions: Frames | None = None,
         places: Sequence[Place] | None = None,
+        gradient: bool = False,
     ) -> torch.Tensor:
         """
         The unsigned metric of each sample alone, aggregated over the steps at which there is something to measure:
@@ -390,6 +395,8 @@ class VerifiableReward(ABC):
                 What was done, in the unit of the data; for rewards that need it, see [`actions_between`].
             places (`Sequence[tuple[str, int]]` of length `B`, *optional*):
                 Name of the episode, and index in it of the first given frame; for rewards that need it.
+            gradient (`bool`, *optional*, defaults to `False`):
+                Whether gradients flow back to the predictions, of a reward that is `differentiable`.
 
         Returns:
             `torch.Tensor` of shape `(B,)`: nan where no step could be measured.
@@ -401,7 +408,7 @@ class VerifiableReward(ABC):
         states, recorded, given = self._as_compared(predicted, reference, context)
         states, recorded = (self._joined(side, reference_mask) for side in (states, recorded))
         further = self._further(actions, places, reference_mask, states.device)
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradient):
             measured = self.measure(states, recorded, context=given, **further)
         self._refuse_infinite(measured, states)
         return self._shares(_without_padding(measured, reference_mask)).nanmean(dim=1)
@@ -415,6 +422,7 @@ class VerifiableReward(ABC):
         context: Frames | None = None,
         actions: Frames | None = None,
         places: Sequence[Place] | None = None,
+        gradient: bool = False,
     ) -> torch.Tensor:
         """
         The reward of each sample: [`~VerifiableReward.metric`], negated where lower is better.
@@ -425,7 +433,8 @@ class VerifiableReward(ABC):
             `torch.Tensor` of shape `(B,)`: higher is better; nan where no step could be measured.
         """
         given: dict[str, Any] = {"reference_mask": reference_mask, "context": context}
-        return self._signed(self.metric(predicted, reference, **given, actions=actions, places=places))
+        given |= {"actions": actions, "places": places, "gradient": gradient}
+        return self._signed(self.metric(predicted, reference, **given))
 
     def metric_of_groups(
         self,

@@ -74,6 +74,7 @@ class FeatureDistanceReward(VerifiableReward):
     """
 
     name, higher_is_better, best, floor = "feature_distance", False, 0.0, 4.0  # of opposite vectors of unit length
+    differentiable = True
 
     def __init__(
         self,

@@ -218,6 +218,8 @@ class PixelReward(VerifiableReward):
         ValueError: if `pixels`, `aggregation` or `discount` is none of the above.
     """
 
+    differentiable = True
+
     def __init__(self, *, pixels: str = "all", aggregation: str = "mean", discount: float = DISCOUNT) -> None:
         if pixels not in ("all", "moving"):
             raise ValueError(f'Expected `pixels` to be "all" or "moving", got {pixels!r}.')
@@ -375,10 +377,12 @@ class SSIMReward(PixelReward):
 
 
 def _mean(errors: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean of `(..., C, H, W)` over channels and the pixels of the mask `(..., H, W)`: 0 / 0 = nan if it is empty."""
+    """Mean of `(..., C, H, W)` over channels and the pixels of the mask `(..., H, W)`: nan if it is empty."""
     if mask is None:
         return errors.mean(dim=(-3, -2, -1))
-    return (errors.mean(dim=-3) * mask).sum(dim=(-2, -1)) / mask.sum(dim=(-2, -1))
+    count = mask.sum(dim=(-2, -1))
+    mean = (errors.mean(dim=-3) * mask).sum(dim=(-2, -1)) / count.clamp(min=1)
+    return mean.masked_fill(count == 0, torch.nan)  # not 0 / 0, whose gradient is nan, too
 
 
 @cache

@@ -43,6 +43,7 @@ class TemporalConsistencyReward(VerifiableReward):
 
     name, higher_is_better, best, floor = "temporal_error", False, 0.0, 2.0
     reads = "states"
+    differentiable = True
     alone = (
         "what is wrong from the first step on costs nothing later; add a reward that compares states, such as "
         "`MAEReward`"

@@ -134,13 +134,17 @@ def build_metrics(entries: Sequence[Mapping[str, Any]], *, where: str) -> list[A
     return [build_part(entry, where=where, example=EXAMPLE) for entry in entries]
 
 
-def build_rewards(entries: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[float]]:
+def build_rewards(
+    entries: Sequence[Mapping[str, Any]], *, where: str = "grpo.rewards"
+) -> tuple[list[Any], list[float]]:
     """
     The rewards of a recipe.
 
     Args:
         entries (`Sequence[Mapping[str, Any]]`):
             For each reward, its import `path`, its `weight` (1 by default), and what else its constructor takes.
+        where (`str`, *optional*):
+            Name of that part of the recipe, for errors.
 
     Returns:
         `tuple[list, list[float]]`: The rewards and their weights.
@@ -158,12 +162,12 @@ def build_rewards(entries: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list
 
     ```
     """
-    weights = reward_weights(entries)
+    weights = reward_weights(entries, where=where)
     parts = [{name: value for name, value in entry.items() if name != "weight"} for entry in entries]
-    return [build_part(part, where="grpo.rewards", example=EXAMPLE) for part in parts], weights
+    return [build_part(part, where=where, example=EXAMPLE) for part in parts], weights
 
 
-def reward_weights(entries: Sequence[Mapping[str, Any]]) -> list[float]:
+def reward_weights(entries: Sequence[Mapping[str, Any]], *, where: str = "grpo.rewards") -> list[float]:
     """
     The weights of a recipe's rewards; arguments and errors as in [`build_rewards`][].
 
@@ -179,13 +183,13 @@ def reward_weights(entries: Sequence[Mapping[str, Any]]) -> list[float]:
     ```
     """
     if not entries:
-        raise ValueError(f"grpo.rewards: expected at least one reward, got none; add `- path: {EXAMPLE}`.")
-    weights = [convert(entry.get("weight", 1.0), float, where="grpo.rewards.weight") for entry in entries]
+        raise ValueError(f"{where}: expected at least one reward, got none; add `- path: {EXAMPLE}`.")
+    weights = [convert(entry.get("weight", 1.0), float, where=f"{where}.weight") for entry in entries]
     if not all(map(math.isfinite, weights)):
-        raise ValueError(f"grpo.rewards.weight: expected finite weights, got {weights}; give finite ones.")
+        raise ValueError(f"{where}.weight: expected finite weights, got {weights}; give finite ones.")
     if not any(weights):
         raise ValueError(
-            f"grpo.rewards.weight: expected a weight other than 0, got {weights}: nothing would be learned; give one."
+            f"{where}.weight: expected a weight other than 0, got {weights}: nothing would be learned; give one."
         )
     return weights
 

@@ -26,6 +26,7 @@ STAGES = (
     "grpo",
     "control",
     "control_equal_prompts",
+    "straight_through",
     "evaluate",
     "predict",
 )

@@ -458,7 +458,7 @@ def checkpoint_folder(recipe: Recipe, checkpoint: str) -> Path:
         recipe (`Recipe`):
             The recipe.
         checkpoint (`str`):
-            `codec`, `text_tokenizer`, `base`, `control`, `control_equal_prompts` or `rlvr`.
+            `codec`, `text_tokenizer`, `base`, `control`, `control_equal_prompts`, `rlvr` or `straight_through`.
 
     Returns:
         `Path`: the folder; it exists when the stage that makes it is finished.

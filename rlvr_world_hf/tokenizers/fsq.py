@@ -104,6 +104,22 @@ class FiniteScalarQuantizer(nn.Module):
         half = levels // 2
         return (digits - half).float() / half
 
+    def codes_to_values(self, codes: torch.Tensor) -> torch.Tensor:
+        """
+        Grid points of codes, or of weights over the codebook, whose gradients it lets through.
+
+        Args:
+            codes (`torch.Tensor`):
+                Indices of shape `(...)`, int; or weights of shape `(..., codebook_size)`, float: a code is the weight
+                1 at its index.
+
+        Returns:
+            `torch.Tensor` of shape `(..., d)`, float32; of weights, the weighted sum of all grid points.
+        """
+        if not codes.is_floating_point():
+            return self.indices_to_values(codes)
+        return codes.float() @ self.indices_to_values(torch.arange(self.codebook_size, device=codes.device))
+
     def _basis(self, like: torch.Tensor) -> torch.Tensor:
         basis = [math.prod(self.levels[:position]) for position in range(len(self.levels))]
         return torch.tensor(basis, device=like.device, dtype=torch.int64)

@@ -446,8 +446,9 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
 
         Args:
             codes (`torch.Tensor` of shape `(B, T, N)`):
-                Dynamics codes, int64. Of two tensors, the first are context codes `(B, K, N)`: the clip begins with
-                the frames decoded from them.
+                Dynamics codes, int64; or weights over the codebook, float `(B, T, N, dynamics_codebook_size)`, to
+                which gradients flow back. Of two tensors, the first are context codes `(B, K, N)`: the clip begins
+                with the frames decoded from them.
             context_frames (`torch.Tensor` of shape `(B0, K, 3, H, W)`, *optional*):
                 Floats in [0, 1], RGB. `B` may be a multiple of `B0`: consecutive items then share a context, whose
                 features are computed once.
@@ -501,7 +502,7 @@ class CompressiveTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
             self._check_frames(context_frames, "context_frames", self.config.context_frames)
             _, _, resolutions = self.context_encoder(self._fold(context_frames))
             features, base = self._decoder_view(resolutions), context_frames[:, -1]
-        values = self.dynamics_quantizer.indices_to_values(dynamics_codes).to(self.dtype)
+        values = self.dynamics_quantizer.codes_to_values(dynamics_codes).to(self.dtype)
         # A group that is too large for one piece is alone here, see above.
         size = self._items_a_piece(values.shape[1]) if len(given) == 1 else len(values)
         frames = torch.cat(

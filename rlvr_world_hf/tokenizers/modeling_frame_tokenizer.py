@@ -182,7 +182,8 @@ class FrameTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
 
         Args:
             codes (`torch.Tensor` of shape `(B, T, N)` or `(B, T, h, w)`):
-                Codes, int64.
+                Codes, int64; or weights over the codebook, float `(B, T, N, dynamics_codebook_size)`, to which
+                gradients flow back.
             context_frames (`torch.Tensor`, *optional*):
                 Not read.
             clamp (`bool`, *optional*, defaults to `True`):
@@ -191,9 +192,10 @@ class FrameTokenizer(FrameCodingMixin, ModelMixin, ConfigMixin):
         Returns:
             `torch.Tensor` of shape `(B, T, 3, H, W)`, floats in [0, 1], RGB.
         """
-        codes = codes.flatten(2)  # `encode` gives grids or rows, depending on who asks; both are taken
+        if not codes.is_floating_point():
+            codes = codes.flatten(2)  # `encode` gives grids or rows, depending on who asks; both are taken
         values = (
-            self.quantizer.indices_to_values(part).to(self.dtype)
+            self.quantizer.codes_to_values(part).to(self.dtype)
             for part in codes.split(self._items_a_piece(codes.shape[1]))
         )
         frames = torch.cat([self._decode(of_part) for of_part in values])

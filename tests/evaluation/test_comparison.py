@@ -215,3 +215,10 @@ def test_copy_last_and_floor_are_of_the_recorded_states():
     assert torch.equal(copied.predicted_states[:, 0, 2], batch.context_states[:, -1])
     floor = predict_tokenizer_floor(batch, processor=processor)
     assert (floor.predicted_states[:, 0] - batch.reference_states).abs().max() <= 1 / 16 * (1 + 1e-5)
+
+
+def test_the_truth_is_a_row_where_it_is_asked_for():
+    rows = evaluate_tiny(with_recorded=True, best_sampling=None)["rows"]
+    assert list(rows) == ["copy_last", "tokenizer_floor", "recorded", "base", "rlvr"]
+    assert rows["recorded"]["mae"]["mean"] == 0 and rows["recorded"]["psnr"]["mean"] == pytest.approx(80)
+    assert "recorded" not in evaluate_tiny(best_sampling=None)["rows"]

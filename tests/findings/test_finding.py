@@ -111,6 +111,34 @@ def test_rows_share_what_they_do_not_change_and_an_interrupted_one_goes_on(
     assert len(differing) == 3 and 0 < rows["RL 2"]["train_seconds"]["mean"] < rows["RL 4"]["train_seconds"]["mean"]
 
 
+def test_the_checkpoints_of_another_finding_are_measured_in_another_way_where_they_lie(
+    cache, whole_run, small_finding, tmp_path, stages_run
+):
+    varied = {"base": {"checkpoint": "base"}, "RL": {"set": {"grpo.learning_rate": 0.5}}}
+    first = small_finding(rows=varied)
+    measure_finding(load_finding(first), folder=tmp_path / "out" / "small", is_whole=False)
+    assert ("grpo", "varied") in stages_run
+    stages_run.clear()
+    other = tmp_path / "elsewhere.yaml"
+    conditions = {"still": {"policies": {"still": 1}}}
+    content = {
+        "question": "And there?",
+        "rows_of": str(first),
+        "set": {"evaluate.conditions": conditions},
+        "plot": {"metrics": ["mae", "mae_still"]},
+    }
+    other.write_text(yaml.safe_dump(content))
+    finding = load_finding(other)
+    assert list(finding.rows) == ["base", "RL"] and finding.recipe == "pusht/debug" and finding.seeds == (0,)
+    record = json.loads(measure_finding(finding, folder=tmp_path / "out" / "elsewhere", is_whole=False).read_text())
+    assert stages_run == [], "nothing is trained again"
+    assert list(record["rows"]) == ["copy_last", "recorded", "tokenizer_floor", "base", "RL"]
+    assert record["rows"]["RL"]["mae_still"]["mean"] > 0 and record["settings"]["RL"]["set"]["evaluate.conditions"]
+    other.write_text(yaml.safe_dump({**content, "rows": varied}))
+    with pytest.raises(ValueError, match="expected `rows_of` without rows, which come of it"):
+        load_finding(other)
+
+
 def test_another_name_or_reward_is_measured_anew_and_not_trained(cache, small_finding, tmp_path, stages_run):
     small = {**SMALL, "evaluate.best_sampling": []}
     rewarded = {"grpo.rewards": [{"path": "rlvr_world_hf.rewards.MAEReward", "pixels": "moving"}]}
@@ -154,7 +182,7 @@ def test_a_whole_finding_renews_the_evidence_of_a_checkout(small_finding, tmp_pa
     ("changed", "message"),
     [
         ({"rows": {}}, "expected `rows`"),
-        ({"rows": {"a": {"checkpoint": "best"}}}, "expected checkpoints among base, control, rlvr, got best"),
+        ({"rows": {"a": {"checkpoint": "best"}}}, "checkpoints among base, control, rlvr, straight_through, got best"),
         ({"rows": {"a": {"sett": {}}}}, "sett"),
         ({"reason": ""}, "expected 3 seeds, or a `reason`"),
         ({"questoin": "?"}, "questoin"),

@@ -55,6 +55,9 @@ every_group_reward = pytest.mark.parametrize(
     [reward for reward in GROUP_REWARDS if not reward.needs_actions],
     ids=lambda reward: reward.name,
 )
+every_differentiable_reward = pytest.mark.parametrize(
+    "reward", [reward for reward in REWARDS if reward.differentiable], ids=lambda reward: reward.name
+)
 every_comparison = pytest.mark.parametrize(
     "reward", [reward for reward in REWARDS if reward not in JUDGES], ids=lambda reward: reward.name
 )
@@ -97,6 +100,9 @@ def test_the_room_is_found() -> None:
     }  # fmt: skip
     assert {"repetition_rate", "mae_moving", "lpips_squeeze_random_moving", "mae_last", "mae_discounted"} <= names
     assert len(names) == len(REWARDS)
+    differentiable = {reward.name for reward in REWARDS if reward.differentiable}
+    assert {"mae", "ssim", "temporal_error", "feature_distance_tiny", "action_recovery_error"} <= differentiable
+    assert not {"repetition_rate", "rigidity_error", "block_pose_error", "agent_position_mae"} & differentiable
 
 
 @every_reward_of_states
@@ -119,6 +125,28 @@ def test_the_further_the_worse_and_order_is_kept(reward: VerifiableReward, batch
         for state, reference, context in zip(predicted, batch["reference"], batch["context"], strict=True)
     ]
     assert alone == pytest.approx([twice, perfect, once], abs=1e-5)
+
+
+@every_differentiable_reward
+def test_a_gradient_leads_to_more_reward_where_a_reward_says_so(
+    reward: VerifiableReward, batch: dict[str, Any]
+) -> None:
+    columns = {name: torch.stack(column).float() for name, column in batch.items()}
+    # Not the reference itself, where a distance has no slope; nothing moves in the last sample.
+    columns["context"][-1] = columns["reference"][-1, :1]
+    columns["reference"][-1] = columns["reference"][-1, :1]
+    shift = 0.1 * torch.rand(columns["reference"].shape, generator=torch.Generator().manual_seed(1))
+    predicted = (0.8 * columns["reference"] + shift).requires_grad_()
+    scores = reward.score(predicted, **columns, gradient=True)
+    torch.testing.assert_close(scores.detach(), reward.score(predicted, **columns), equal_nan=True)
+    assert not reward.score(predicted, **columns).requires_grad
+    scores.nan_to_num().sum().backward()
+    assert predicted.grad is not None and predicted.grad.isfinite().all()
+    slopes = predicted.grad[:2].flatten(1)
+    assert slopes.abs().amax(dim=1).all()
+    small = 5e-3 * predicted.grad / predicted.grad.abs().max()
+    after = reward.score((predicted + small).detach().clamp(0, 1), **columns)
+    assert (after.nan_to_num().sum() > scores.nan_to_num().sum()).item()
 
 
 @pytest.mark.parametrize("reward", JUDGES, ids=lambda reward: reward.name)

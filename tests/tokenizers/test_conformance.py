@@ -179,6 +179,17 @@ def test_any_codes_can_be_decoded(codec: ModelMixin) -> None:
     assert decoded.min() >= 0 and decoded.max() <= 1
 
 
+@every_class
+def test_weights_over_the_codebook_are_decoded_as_the_codes_and_let_gradients_through(codec: ModelMixin) -> None:
+    codec.requires_grad_(False)
+    (_, context), codes = draw_clips(codec, clips=1), draw_codes(codec, clips=1)
+    weights = torch.nn.functional.one_hot(codes, codec.dynamics_codebook_size).float().requires_grad_()
+    frames = codec.decode(weights, **context)
+    torch.testing.assert_close(frames, codec.decode(codes, **context), atol=1e-5, rtol=0)
+    frames.square().sum().backward()
+    assert weights.grad is not None and weights.grad.abs().amax(dim=-1).all(), "of every code"
+
+
 @every_tokenizer
 @torch.no_grad()
 def test_different_codes_make_different_frames(codec: ModelMixin) -> None:

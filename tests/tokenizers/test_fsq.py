@@ -61,3 +61,17 @@ def test_quantizing_by_name_is_the_call(levels: list[int]) -> None:
     values, indices = quantizer.quantize(latents)
     assert indices.shape == (2, 5) and torch.equal(values, quantizer(latents)[0])
     assert torch.equal(quantizer.indices_to_values(indices), values)
+
+
+@every_codebook
+def test_weights_over_the_codebook_are_codes_with_gradients(levels: list[int]) -> None:
+    quantizer = FiniteScalarQuantizer(levels)
+    indices = torch.tensor([0, quantizer.codebook_size - 1])
+    weights = torch.nn.functional.one_hot(indices, quantizer.codebook_size).double().requires_grad_()
+    values = quantizer.codes_to_values(weights)
+    torch.testing.assert_close(values, quantizer.codes_to_values(indices))
+    values[0].sum().backward()
+    assert weights.grad is not None
+    every = quantizer.indices_to_values(torch.arange(quantizer.codebook_size)).sum(dim=1)
+    torch.testing.assert_close(weights.grad[0].float(), every)
+    assert not weights.grad[1].any()

@@ -109,6 +109,12 @@ class WorldKind(ABC):
         """Refuse a row of the nearest training state where states are no texts."""
         raise ValueError("evaluate.nearest: expected false in a world of frames or sensors, got true; leave it out.")
 
+    def try_conditions(self, conditions: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuse conditions that cannot be recorded, each a name and keys of collect."""
+        raise ValueError(
+            f"evaluate.conditions: expected none in a world of text, got {', '.join(conditions)}; leave them out."
+        )
+
     @abstractmethod
     def training_settings(self) -> Mapping[str, Any]:
         """Fields of `likelihood_arguments` that the kind's likelihood training sets, unless a recipe does."""
@@ -148,10 +154,7 @@ class WorldKind(ABC):
         Returns:
             `datasets.Dataset`: the rows.
         """
-        rows = self.cut(self.stored(split), split)
-        if count == 0 or count >= len(rows):
-            return rows
-        return rows.select([index * len(rows) // count for index in range(count)])
+        return evenly(self.cut(self.stored(split), split), count)
 
     @abstractmethod
     def needs(self) -> dict[str, Any]:
@@ -249,3 +252,21 @@ class WorldKind(ABC):
     @abstractmethod
     def draw(self, run: StageRun, pipelines: Mapping[str, Any]) -> list[Path]:
         """Show what pipelines, checkpoint -> pipeline, predict on the test split; returns what was written."""
+
+
+def evenly(rows: datasets.Dataset, count: int) -> datasets.Dataset:
+    """
+    Some rows, spread evenly over all.
+
+    Args:
+        rows (`datasets.Dataset`):
+            The rows.
+        count (`int`):
+            Number of rows to take; 0 for all.
+
+    Returns:
+        `datasets.Dataset`: these rows; all if there are fewer.
+    """
+    if count == 0 or count >= len(rows):
+        return rows
+    return rows.select([index * len(rows) // count for index in range(count)])

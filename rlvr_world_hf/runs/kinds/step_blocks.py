@@ -23,6 +23,7 @@ from ...data.rows import EpisodeWriter, split_names
 from ...evaluation import evaluate_tokenizer
 from ...evaluation.comparison import evaluate as compare
 from ...evaluation.comparison import measure_checkpoint
+from ...evaluation.conditions import beside
 from ...evaluation.distinct import distinct_metrics
 from ...evaluation.figures import sensor_lines, strip
 from ...evaluation.metrics import metrics_of_processor
@@ -44,9 +45,10 @@ from ..places import check_codec, check_world_model
 from ..precision import use_bfloat16
 from ..processes import Processes
 from ..progress import cached, fingerprint, read_json
+from ..recipe import Recipe
 from ..stage import StageRun, find_stage, stage_folder
-from ..world import check_law, processor_settings, world_source
-from .kind import SPLITS, LikelihoodParts, WorldKind
+from ..world import check_law, is_recorded, processor_settings, world_source
+from .kind import SPLITS, LikelihoodParts, WorldKind, evenly
 
 
 TOKENS_REVISION = 1
@@ -372,18 +374,53 @@ class StepBlockKind(WorldKind):
     ) -> Results:
         """See [`~rlvr_world_hf.evaluation.evaluate`]."""
         _, processor = next(iter(checkpoints.values()))
-        return compare(
+        measure = partial(
+            compare,
             checkpoints,
-            self.rows("test", count=settings.windows),
             recipe=self.recipe.name,
             rewarded=rewards,
             training_seed=self.recipe.seed,
             draws=settings.draws(),
-            best_sampling=settings.best(self),
             metrics=self._metrics(processor, rewards, metrics),
             batch_size=settings.batch_size,
             share=share,
+            with_recorded=bool(settings.conditions),
         )
+        usual = measure(self.rows("test", count=settings.windows), best_sampling=settings.best(self))
+        return beside(
+            usual,
+            {
+                name: measure(self._under(name, changed).other_test_rows(count=settings.windows))
+                for name, changed in settings.conditions.items()
+            },
+        )
+
+    def try_conditions(self, conditions: Mapping[str, Mapping[str, Any]]) -> None:
+        """Read the keys of each as those of collect."""
+        if is_recorded(world_source(self.recipe)):
+            raise ValueError(
+                f"evaluate.conditions: expected none for recorded data, got {', '.join(conditions)}; leave them out, "
+                "or put other checkpoints' data into a recipe of its own."
+            )
+        for name, changed in conditions.items():
+            what = "collect refuses the keys"
+            with named_setting(f"evaluate.conditions.{name}", what, "Change the key that is meant."):
+                self._under(name, changed).settings("collect")
+
+    def other_test_rows(self, *, count: int) -> datasets.Dataset:
+        """Rows of test episodes alone, recorded for this recipe and cached by the settings of its stage collect."""
+        settings, collected = self.settings("collect"), find_stage("collect")
+        first = settings.first_seed + SPLITS["test"]
+        seeds = {"test": range(first, first + int(settings.test))}
+        folder = cached("conditions", collected.fingerprint(self.recipe), partial(self.record, seeds))
+        rows = self.cut(self.load(folder / "test"), "test")
+        return evenly(rows, count)
+
+    def _under(self, name: str, changed: Mapping[str, Any]) -> StepBlockKind:
+        """This kind, of a recipe with other keys of collect."""
+        sections = {**self.recipe.sections, "collect": {**self.recipe.sections.get("collect", {}), **changed}}
+        recipe: Recipe = dataclasses.replace(self.recipe, name=f"{self.recipe.name}, {name}", sections=sections)
+        return type(self)(recipe)
 
     def _metrics(self, processor: Any, rewards: Sequence[Any], metrics: Sequence[Any]) -> list[Any]:
         """Those of what a processor predicts, and the recipe's own."""

@@ -130,7 +130,7 @@ def control(run: StageRun) -> list[Path]:
         checkpoint="control",
         # With 0, this is the least number, and the time decides.
         updates=max(1, steps),
-        minimum_seconds=0.0 if steps else run.settings.times_rl * _seconds_of_rl(run),
+        minimum_seconds=0.0 if steps else run.settings.times_rl * seconds_of_rl(run),
         schedule=learning_rate_course(run.settings, first_step=settings.max_steps),
     )
 
@@ -172,7 +172,7 @@ def continue_likelihood(
     )
 
 
-def _seconds_of_rl(run: StageRun) -> float:
+def seconds_of_rl(run: StageRun) -> float:
     """Seconds that RL trained, or, where an earlier version or no checkpoint has kept these, that its stage took."""
     from ...hub.training_checkpoints import trained_seconds
 

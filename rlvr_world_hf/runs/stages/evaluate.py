@@ -34,7 +34,7 @@ CHECKPOINTS = ("base", "control", "rlvr")
 EQUAL_PROMPTS = "control_equal_prompts"
 """One more, of runs whose recipe has a part for the stage of this name."""
 
-YARDSTICKS = ("copy_last", "few_shot", "law", "nearest", "nothing_changes", "oracle", "tokenizer_floor")
+YARDSTICKS = ("copy_last", "few_shot", "law", "nearest", "nothing_changes", "oracle", "recorded", "tokenizer_floor")
 """Rows of no checkpoint of a run."""
 
 
@@ -88,12 +88,21 @@ class EvaluateSettings:
         "id.",
         counts_at_default=False,
     )
+    conditions: dict[str, dict[str, Any]] = key(
+        {},
+        "Other conditions to measure under: a name, and the keys of collect by which test episodes are recorded then. "
+        "Their metrics are columns `<metric>_<name>`, and a row `recorded` has those of the truth.",
+        counts_at_default=False,
+    )
     batch_size: int = key(128, "Predictions in memory at a time.", affects_result=False)
 
     def __post_init__(self) -> None:
         self.draws()  # raises before anything is trained, if the settings cannot be used
         least = {"windows": 0, "validation_windows": 1, "max_new_tokens": 1, "batch_size": 1, "few_shot": 0}
         refuse_below(least, self, where="evaluate")
+        unnamed = sorted(name for name in self.conditions if not name.isidentifier())
+        if unnamed:
+            raise ValueError(f"evaluate.conditions: expected names of letters, digits and `_`, got {unnamed}.")
         taken = sorted({*self.further_rows} & {*CHECKPOINTS, EQUAL_PROMPTS, *YARDSTICKS})
         if taken:
             raise ValueError(
@@ -152,6 +161,8 @@ def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
     refuse_unknown(settings.best_sampling, checkpoints_of(recipe), where="evaluate.best_sampling")
     for row, place in settings.further_rows.items():
         check_world_model(place, where=f"evaluate.further_rows.{row}")
+    if settings.conditions:
+        kind.try_conditions(settings.conditions)
     if settings.few_shot:
         kind.try_few_shot(settings.few_shot)
     refuse_unknown(settings.replaced_reasons, checkpoints_of(recipe), where="evaluate.replaced_reasons")
@@ -245,7 +256,8 @@ def measured_names(recipe: Recipe) -> list[str]:
     }
     for metric in metrics:
         named |= dict.fromkeys(getattr(metric, "diagnoses", ()))
-    return [*named, *(rate for rate in RATES if rate not in named)]
+    usual = [*named, *(rate for rate in RATES if rate not in named)]
+    return usual + [f"{name}_{condition}" for condition in settings.conditions for name in usual]
 
 
 def measure_checkpoints(

@@ -2,6 +2,7 @@
 Policies that episodes of the relative law are recorded with; an episode has one of them, and its name says which.
 
 World models are asked about the moves of policies, of planners and of people, so they have to see more than pushes.
+Two of them record no training data unless a recipe says so: they are for what models do where they never were.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ SEQUENCE_STEPS = 5
 
 SMOOTHNESS = (0.0, 0.5, 0.8, 0.95)
 """Correlations of a control step with the one before that a smooth sequence may have."""
+
+TURNS = (0.3, 1.0)
+"""Range of the angle by which a circling agent walks round the block, in radians a frame; drawn for each episode."""
+
+DISTANCES = (80.0, 150.0)
+"""Range of its distance from the block, in world units."""
 
 LARGEST_PULL = 0.6
 """Largest mean of a smooth sequence, where it has one: towards the block."""
@@ -158,6 +165,55 @@ def smooth(rng: np.random.Generator) -> Behaviour:
     return act
 
 
+def circling(rng: np.random.Generator) -> Behaviour:
+    """
+    Walks round the block, at a distance of its own.
+
+    Args:
+        rng (`numpy.random.Generator`):
+            Source of all randomness.
+
+    Returns:
+        `Callable`: gives the next action.
+    """
+    turn, distance = rng.choice([-1, 1]) * rng.uniform(*TURNS), rng.uniform(*DISTANCES)
+
+    def act(world: Recording) -> np.ndarray:
+        way = world.agent - world.block
+        angle = np.arctan2(way[1], way[0]) + turn
+        target = world.block + distance * np.array([np.cos(angle), np.sin(angle)])
+        return world.aim(np.clip(target, MARGIN, WORLD_SIZE - MARGIN))
+
+    return act
+
+
+def borrowed(rng: np.random.Generator) -> Behaviour:
+    """
+    Does what the policy of the episode of the next seed does there, kept on the table: actions that belong to other
+    states, or shuffled ones.
+
+    Args:
+        rng (`numpy.random.Generator`):
+            Nothing is drawn from it.
+
+    Returns:
+        `Callable`: gives the next action.
+    """
+    lender: Recording | None = None
+    policy: Behaviour = still(rng)
+
+    def act(world: Recording) -> np.ndarray:
+        nonlocal lender, policy
+        if lender is None:
+            lender = world.elsewhere(world.seed + 1)
+            policy = BEHAVIOURS[draw_policy(lender.seed, SHARES)](np.random.default_rng([lender.seed, 1]))
+        action = policy(lender)
+        lender.act(action)
+        return _kept(world, action, MARGIN, WORLD_SIZE - MARGIN)
+
+    return act
+
+
 BEHAVIOURS: Mapping[str, Callable[..., Behaviour]] = {
     "scripted": scripted,
     "exploring": exploring,
@@ -165,6 +221,8 @@ BEHAVIOURS: Mapping[str, Callable[..., Behaviour]] = {
     "random": random,
     "near_block": near_block,
     "smooth": smooth,
+    "circling": circling,
+    "borrowed": borrowed,
 }
 """Policies by name, each made from a generator; those of `AIMING` also from a reach."""
 

@@ -56,6 +56,15 @@ CARD = {
 States = Literal["agent", "agent_and_block"]
 """What a state holds: the agent's position (x, y); or that and the block's pose (x, y, cosine, sine of its angle)."""
 
+Start = Literal["anywhere", "corner"]
+"""Where an episode begins: as gym-pusht draws it; or the block in a corner of the table, the agent in its middle."""
+
+Colours = Literal["usual", "exchanged", "dim"]
+"""Of frames: gym-pusht's; with red and blue exchanged; or three quarters as bright."""
+
+CORNER, MIDDLE = (85.0, 115.0), (206.0, 306.0)
+"""Distance of the block's origin from the two walls of a corner, and coordinates of the agent, in world units."""
+
 
 def render_frame(world: PushTEnv, image_size: int) -> np.ndarray:
     """
@@ -81,6 +90,33 @@ def render_frame(world: PushTEnv, image_size: int) -> np.ndarray:
     # SDL decides which byte of a pixel holds which colour.
     colors = [shift // 8 for shift in screen.get_shifts()[:3]]
     return np.ascontiguousarray(frame[..., colors].transpose(2, 0, 1))
+
+
+def recolour(frame: np.ndarray, colours: Colours) -> np.ndarray:
+    """
+    A frame in other colours.
+
+    Args:
+        frame (`numpy.ndarray` of shape `(3, H, W)`):
+            uint8 RGB.
+        colours (`str`):
+            See `Colours`.
+
+    Returns:
+        `numpy.ndarray` of the same shape, uint8 RGB.
+
+    Example:
+
+    ```python
+    >>> pixel = np.array([65, 105, 225], np.uint8).reshape(3, 1, 1)
+    >>> recolour(pixel, "exchanged").ravel().tolist(), recolour(pixel, "dim").ravel().tolist()
+    ([225, 105, 65], [49, 79, 169])
+
+    ```
+    """
+    if colours == "exchanged":
+        return np.ascontiguousarray(frame[::-1])
+    return np.round(0.75 * frame).astype(np.uint8) if colours == "dim" else frame
 
 
 def make_world() -> PushTEnv:
@@ -163,10 +199,14 @@ class Recording:
             What an action means, see `law.py`.
         action_noise (`float`, *optional*, defaults to 0.0):
             Standard deviation of the noise on the executed target of a control step, in world units.
+        start (`str`, *optional*, defaults to `"anywhere"`):
+            `"anywhere"` or `"corner"`; see `Start`.
+        colours (`str`, *optional*, defaults to `"usual"`):
+            `"usual"`, `"exchanged"` or `"dim"`; see `Colours`.
 
     Raises:
         ValueError: If the interval is no multiple of the control step, the size does not divide the drawing, there
-            are no such states, or no such law, or the noise is below 0 or not finite.
+            are no such states, start, colours, or no such law, or the noise is below 0 or not finite.
 
     Example:
 
@@ -191,9 +231,13 @@ class Recording:
         frames: bool = True,
         action_law: ActionLaw = "relative",
         action_noise: float = 0.0,
+        start: Start = "anywhere",
+        colours: Colours = "usual",
     ) -> None:
-        if states not in get_args(States):
-            raise ValueError(f"Expected `states` to be one of {', '.join(get_args(States))}, got {states!r}.")
+        chosen = {"states": (states, States), "start": (start, Start), "colours": (colours, Colours)}
+        for name, (value, choices) in chosen.items():
+            if value not in get_args(choices):
+                raise ValueError(f"Expected `{name}` to be one of {', '.join(get_args(choices))}, got {value!r}.")
         check_law(action_law)
         self.control_steps = count_control_steps(frame_interval)
         if image_size < 1 or WORLD_SIZE % image_size:
@@ -212,7 +256,12 @@ class Recording:
         # See `record_policy` for the second numbers that tell the streams of one seed apart.
         self._noise = np.random.default_rng([seed, 7])
         self.world = make_world()
+        self.start = start
+        self.colours = colours
         self._observation, _ = self.world.reset(seed=seed)
+        if start == "corner":
+            set_state(self.world, _draw_corner(np.random.default_rng([seed, 9])))
+            self._observation = self.world.get_obs()
         self._frames: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
         self._states: list[np.ndarray] = []
@@ -282,7 +331,7 @@ class Recording:
 
     def frame(self) -> np.ndarray:
         """The present state as a frame `(3, image_size, image_size)`, uint8 RGB, which is not recorded."""
-        return render_frame(self.world, self.image_size)
+        return recolour(render_frame(self.world, self.image_size), self.colours)
 
     def aim(self, target: np.ndarray) -> np.ndarray:
         """
@@ -339,19 +388,33 @@ class Recording:
 
     def replay(self) -> Recording:
         """Another world in the present state, by doing the same from the seed on; it records no frames."""
-        again = Recording(
-            self.seed,
+        again = self.elsewhere(self.seed)
+        again.policy = self.policy
+        for action in self.actions:
+            again.act(action)
+        return again
+
+    def elsewhere(self, seed: int) -> Recording:
+        """
+        A world of the same settings at the start of another episode; it records no frames.
+
+        Args:
+            seed (`int`): of that episode.
+
+        Returns:
+            `Recording`: without actions so far.
+        """
+        return Recording(
+            seed,
             image_size=self.image_size,
             frame_interval=self.frame_interval,
             states=self.recorded_states,
             frames=False,
             action_law=self.action_law,
             action_noise=self.action_noise,
+            start=self.start,
+            colours=self.colours,
         )
-        again.policy = self.policy
-        for action in self.actions:
-            again.act(action)
-        return again
 
     def redraw_noise(self, number: int) -> None:
         """
@@ -383,6 +446,8 @@ def record_policy(
     frames: bool = True,
     action_law: ActionLaw = "relative",
     action_noise: float = 0.0,
+    start: Start = "anywhere",
+    colours: Colours = "usual",
     policy: str = "scripted",
     reach: float | None = None,
     exploration: float | None = None,
@@ -407,6 +472,10 @@ def record_policy(
             What an action means, see `law.py`.
         action_noise (`float`, *optional*, defaults to 0.0):
             See [`Recording`].
+        start (`str`, *optional*, defaults to `"anywhere"`):
+            See [`Recording`].
+        colours (`str`, *optional*, defaults to `"usual"`):
+            See [`Recording`].
         policy (`str`, *optional*, defaults to `"scripted"`):
             One of [`~rlvr_world_hf.worlds.pusht.behaviours.BEHAVIOURS`]; with absolute actions there is the scripted
             one alone.
@@ -430,9 +499,11 @@ def record_policy(
         frames=frames,
         action_law=action_law,
         action_noise=action_noise,
+        start=start,
+        colours=colours,
     )
     # A second number tells the streams of one seed apart; judging has 2, planning 3 and 4, the choice of a policy 6,
-    # noise on actions 7 and 8.
+    # noise on actions 7 and 8, another start 9.
     rng = np.random.default_rng([seed, 1])
     if action_law == "absolute":
         if policy != "scripted":
@@ -471,6 +542,8 @@ def collect_episode(
     frames: bool = True,
     action_law: ActionLaw = "relative",
     action_noise: float = 0.0,
+    start: Start = "anywhere",
+    colours: Colours = "usual",
     policies: Mapping[str, float] | None = None,
     reach: float | None = None,
     exploration: float | None = None,
@@ -494,6 +567,10 @@ def collect_episode(
         action_law (`str`, *optional*, defaults to `"relative"`):
             What an action means, see `law.py`.
         action_noise (`float`, *optional*, defaults to 0.0):
+            See [`Recording`].
+        start (`str`, *optional*, defaults to `"anywhere"`):
+            See [`Recording`].
+        colours (`str`, *optional*, defaults to `"usual"`):
             See [`Recording`].
         policies (`Mapping[str, float]`, *optional*):
             With relative actions only: policy -> its share of the episodes, see
@@ -535,6 +612,8 @@ def collect_episode(
         frames=frames,
         action_law=action_law,
         action_noise=action_noise,
+        start=start,
+        colours=colours,
         policy="scripted" if action_law == "absolute" else draw_policy(seed, shares),
         reach=reach,
         exploration=exploration,
@@ -575,6 +654,8 @@ def collect_episodes(
     frames: bool = True,
     action_law: ActionLaw = "relative",
     action_noise: float = 0.0,
+    start: Start = "anywhere",
+    colours: Colours = "usual",
     policies: dict[str, float] | None = None,
     reach: float | None = None,
     exploration: float | None = None,
@@ -602,9 +683,15 @@ def collect_episodes(
         action_noise (`float`, *optional*, defaults to 0.0):
             Standard deviation, in world units, of noise on the target of each control step, which no action holds and
             no frame shows beforehand. With 20, what follows an action is uncertain by about 20 world units.
+        start (`str`, *optional*, defaults to `"anywhere"`):
+            Where episodes begin: `"anywhere"`, as gym-pusht draws it; or `"corner"`, with the block in a corner of the
+            table and the agent in its middle, for what models do where they never were.
+        colours (`str`, *optional*, defaults to `"usual"`):
+            Of frames: `"usual"`; `"exchanged"`, with red and blue exchanged; or `"dim"`, three quarters as bright.
         policies (`dict[str, float]`, *optional*):
             Shares of the policies that record episodes, each an episode of its own: scripted, exploring, still,
-            random, near_block, smooth. For relative actions; they need not add up to 1.
+            random, near_block, smooth, and, not by default, circling and borrowed. For relative actions; they need not
+            add up to 1.
         reach (`float`, *optional*):
             Largest distance of a frame's target from the agent before noise is added, in world units. With a smaller
             one the agent moves more slowly. Relative actions: each episode draws its own between 40 and 160 by
@@ -639,6 +726,8 @@ def collect_episodes(
         frames=frames,
         action_law=action_law,
         action_noise=action_noise,
+        start=start,
+        colours=colours,
         policies=policies,
         reach=reach,
         exploration=exploration,
@@ -678,3 +767,10 @@ def processor_settings(
     written = way_matrix(count_control_steps(frame_interval))
     ranges = {"action_low": [-1.0] * dims, "action_high": [1.0] * dims}
     return {"action_law": action_law, **ranges, "action_matrix": written}
+
+
+def _draw_corner(rng: np.random.Generator) -> np.ndarray:
+    """A state `(7,)` of [`set_state`] at rest: the block in a corner, the agent in the middle of the table."""
+    block = rng.uniform(*CORNER, 2)
+    block = np.where(rng.random(2) < 0.5, block, WORLD_SIZE - block)
+    return np.concatenate([rng.uniform(*MIDDLE, 2), block, [rng.uniform(-np.pi, np.pi), 0.0, 0.0]])

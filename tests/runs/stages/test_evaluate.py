@@ -6,7 +6,8 @@ import pytest
 from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.evaluation.sharing import Share
 from rlvr_world_hf.hub import load_world_model
-from rlvr_world_hf.runs.stages.evaluate import evaluate, measure_checkpoints
+from rlvr_world_hf.runs.recipe import load_recipe
+from rlvr_world_hf.runs.stages.evaluate import evaluate, measure_checkpoints, measured_names
 
 
 def test_the_table_has_all_rows_and_the_origin_of_its_numbers(whole_run):
@@ -70,6 +71,45 @@ def test_processes_that_share_the_batches_measure_what_one_does(whole_run, small
     alone = measure_checkpoints(recipe, {"base": bases[2]})
     assert first == second == alone
     assert {len(own) for own in exchanged} == {1}  # of two batches
+
+
+def test_checkpoints_are_measured_under_other_conditions_too(whole_run, small_recipe):
+    changed = {"still": {"policies": {"still": 1}}, "dim": {"colours": "dim"}}
+    recipe = small_recipe(whole_run.output_dir, **{"evaluate.conditions": changed, "evaluate.best_sampling": []})
+    assert evaluate.fingerprint(recipe) != evaluate.fingerprint(whole_run)
+    evaluate.try_settings(recipe)
+    results = measure_checkpoints(recipe, {"base": load_world_model(whole_run.output_dir / "base")})
+    rows, usual = results["rows"], read_results(whole_run.output_dir / "results.json")["rows"]
+    assert list(rows) == ["copy_last", "tokenizer_floor", "recorded", "base"]
+    assert rows["copy_last"]["mae_still"]["mean"] < 1e-3 < rows["copy_last"]["mae_dim"]["mean"]
+    assert rows["copy_last"]["mae_dim"]["mean"] == pytest.approx(0.75 * usual["copy_last"]["mae"]["mean"], rel=0.05)
+    assert all(rows["recorded"][name]["mean"] == 0 for name in ("mae", "mae_still", "mae_dim"))
+    assert rows["base"]["mae"] == usual["base"]["mae"] and rows["base"]["mae_dim"] != rows["base"]["mae"]
+    assert {name for name in measured_names(recipe) if name.startswith("mae_")} >= {"mae_still", "mae_moving_dim"}
+    assert results["higher_is_better"]["psnr_still"] is True
+
+
+def test_without_conditions_a_table_is_the_one_of_before(whole_run, small_recipe):
+    asked = small_recipe(whole_run.output_dir, **{"evaluate.conditions": {}})
+    assert evaluate.fingerprint(asked) == evaluate.fingerprint(whole_run)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "told"),
+    [
+        ({"fast": {"reahc": 3}}, "evaluate.conditions.fast: collect refuses the keys: .*reahc"),
+        ({"very fast": {"reach": 3}}, r"evaluate.conditions: expected names of letters.* got \['very fast'\]"),
+    ],
+)
+def test_conditions_that_cannot_be_recorded_are_refused(conditions, told, small_recipe, tmp_path):
+    with pytest.raises(ValueError, match=told):
+        evaluate.try_settings(small_recipe(tmp_path, **{"evaluate.conditions": conditions}))
+
+
+def test_worlds_of_text_have_no_conditions(tmp_path):
+    keys = {"output_dir": str(tmp_path), "evaluate.conditions": {"long": {"length": 9}}}
+    with pytest.raises(ValueError, match="evaluate.conditions: expected none in a world of text, got long"):
+        evaluate.try_settings(load_recipe("textworld/debug", overrides=keys))
 
 
 def test_all_processes_of_a_launch_evaluate():

@@ -76,3 +76,25 @@ def test_the_others_stay_on_the_table(episodes: dict[str, list[Episode]]) -> Non
     for policy in ("scripted", "exploring", "random", "near_block"):
         places = np.concatenate([episode.states[:, :2] for episode in episodes[policy]])
         assert places.min() > 0 and places.max() < WORLD_SIZE
+
+
+def test_some_are_for_what_was_never_recorded(episodes: dict[str, list[Episode]]) -> None:
+    assert set(BEHAVIOURS) - set(SHARES) == {"circling", "borrowed"}
+    turned = []
+    for episode in episodes["circling"]:
+        way = episode.states[:, :2] - episode.states[:, 2:4]
+        assert np.median(np.linalg.norm(way, axis=1)) < 200
+        angles = np.unwrap(np.arctan2(way[:, 1], way[:, 0]))
+        turned.append(abs(angles[-1] - angles[0]))
+    assert np.median(turned) > np.pi, "round the block"
+
+
+def test_borrowed_actions_are_those_of_the_next_episode_where_they_stay_on_the_table() -> None:
+    settings = {"image_size": 64, "frame_interval": 0.5, "frames": False}
+    same, places = [], []
+    for seed in range(6):
+        borrower, lender = record("borrowed", seed), collect_episode(seed + 1, length=20, **settings)
+        same.append(np.isclose(borrower.actions, lender.actions, atol=1e-6).mean())
+        places.append(borrower.states[:, :2])
+    assert np.mean(same) > 0.6
+    assert np.concatenate(places).min() > 0 and np.concatenate(places).max() < WORLD_SIZE

@@ -293,7 +293,10 @@ def test_what_is_no_relative_action_is_refused(action: np.ndarray, words: str) -
         ),
         ({"exploration": 0.5}, "no `exploration` with relative actions, got 0.5; choose `policies`"),
         ({"action_law": "absolute", "policies": {"still": 1.0}}, "no `policies` with absolute actions"),
-        ({"policies": {"mad": 1.0}}, "among scripted, exploring, still, random, near_block, smooth, got 'mad'"),
+        (
+            {"policies": {"mad": 1.0}},
+            "among scripted, exploring, still, random, near_block, smooth, circling, borrowed, got 'mad'",
+        ),
         ({"policies": {"still": 0.0}}, "not all 0, got {'still': 0.0}"),
         ({"policies": {"still": -1.0, "smooth": 2.0}}, "shares of `policies` of at least 0"),
     ],
@@ -326,3 +329,40 @@ def test_a_processor_is_told_law_and_range() -> None:
         "action_matrix": way_matrix(5),
     }
     assert processor_settings(action_law="absolute", exploration=0.5) == {"action_law": "absolute"}
+
+
+def test_an_episode_may_begin_in_a_corner_and_repeats_by_its_seed() -> None:
+    settings: dict[str, Any] = {"image_size": 32, "frame_interval": 0.5, "states": "agent_and_block"}
+    for seed in range(4):
+        state = Recording(seed, start="corner", **settings).state
+        away = np.minimum(state[2:4], WORLD_SIZE - state[2:4])
+        assert (away > 60).all() and (away < 140).all() and (np.abs(state[:2] - 256) < 60).all()
+        recording = Recording(seed, start="corner", **settings)
+        recording.act(np.full(10, 0.3))
+        assert np.array_equal(recording.replay().state, recording.state)
+    assert not np.array_equal(Recording(0, start="corner", **settings).state, Recording(0, **settings).state)
+
+
+def test_frames_may_have_other_colours_and_the_world_stays_the_same() -> None:
+    settings: dict[str, Any] = {"length": 2, "image_size": 32, "frame_interval": 0.5}
+    usual, exchanged, dim = (
+        collect_episode(3, colours=colours, **settings) for colours in ("usual", "exchanged", "dim")
+    )
+    assert usual.frames is not None and exchanged.frames is not None and dim.frames is not None
+    assert np.array_equal(exchanged.frames, usual.frames[:, ::-1]) and not np.array_equal(
+        exchanged.frames, usual.frames
+    )
+    assert np.abs(dim.frames - 0.75 * usual.frames).max() <= 0.5
+    assert np.array_equal(exchanged.actions, usual.actions) and np.array_equal(dim.states, usual.states)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"start": "wall"}, "`start` to be one of anywhere, corner, got 'wall'"),
+        ({"colours": "red"}, "`colours` to be"),
+    ],
+)
+def test_starts_and_colours_that_there_are_not_are_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Recording(0, image_size=32, frame_interval=0.5, **settings)
