@@ -1,8 +1,8 @@
 """
 Memory that was freed stays with the process, for the next step of a training on a CPU.
 
-A step frees its large tensors, and the next one asks for as many. By its defaults glibc gives blocks of 32 MiB and more
-back to the system at once, and gets them again page by page, each filled with zeros first.
+A step frees its large tensors, and the next one asks for as many. By its defaults glibc gives blocks of 32 MiB and
+more back to the system at once, and gets them again page by page, each filled with zeros first.
 """
 
 from __future__ import annotations
@@ -35,4 +35,5 @@ def keep_freed_memory() -> bool:
     if not hasattr(library, "gnu_get_libc_version"):  # musl has no `mallopt` that does anything
         return False
     wanted = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 2**26}
-    return all([library.mallopt(number, value) == 1 for number, value in wanted.items()])
+    accepted = [library.mallopt(number, value) == 1 for number, value in wanted.items()]
+    return all(accepted)
