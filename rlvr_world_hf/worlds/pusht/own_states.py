@@ -177,7 +177,7 @@ def collect_episodes(
                 depths = np.random.default_rng([seed, 9]).permutation(parts[seed - first]).tolist()
                 grown, unreadable = _first_readable(rollout, depths, given=given, length=length, truth=truth)
                 left_out, replaced = left_out + unreadable, replaced + (grown is None)
-                yield grown or _recorded_window(rollout, depths[0], length=length)
+                yield _recorded_window(rollout, depths[0], length=length) if grown is None else grown
     told = "own states: %d predicted frames could not be read and were left out; %d of %d windows are recorded instead"
     logger.info(told, left_out, replaced, len(seeds))
 

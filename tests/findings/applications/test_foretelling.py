@@ -46,7 +46,6 @@ def test_runs_are_drawn_whole() -> None:
     use, metric = of_values([0.1, 0.2, 0.8, 0.9]), of_values([0.2, 0.1, 0.9, 0.8])
     found = foretells(metric, use, runs=2)
     assert found["mean"] == pytest.approx(0.6) and found["low"] == pytest.approx(-1.0)
-    assert foretells(metric, use, runs=4)["low"] != found["low"]
 
 
 def test_windows_without_a_value_are_left_out_of_a_mean() -> None:
@@ -99,7 +98,7 @@ def test_all_checkpoints_are_measured_and_used_alike(
     assert record["rows"]["planning_success"]["planning"] == {}
     for of_metric in record["rows"].values():
         for column in of_metric.values():
-            assert not column or -1 <= column["low"] <= column["mean"] + 1e-9 and column["mean"] <= 1
+            assert not column or -1 - 1e-9 <= column["low"] <= column["high"] <= 1 + 1e-9
     application = find_application("foretelling")
     assert "| mae | " in finding_table(record, metrics=application.metrics)
     draw_intervals(record, tmp_path / "plot.png", metrics=application.metrics)

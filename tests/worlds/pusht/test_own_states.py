@@ -131,7 +131,7 @@ def test_windows_are_one_a_seed_whatever_others_there_are(model: Path, monkeypat
     settings: dict[str, Any] = {"model": model, "length": 5, "shallowest": 2, "deepest": 7, "share": 3}
     some = [*collect_episodes([6, 7, 8, 1_000_001], **settings)]
     depths = [int(window.episode_id.rpartition("-")[2]) for window in some]
-    assert [depth in part for depth, part in zip(depths, [(2, 3), (4, 5), (6, 7), (4, 5)], strict=True)] == [True] * 4
+    assert [depth in part for depth, part in zip(depths, [(2, 3), (4, 5), (6, 7), (6, 7)], strict=True)] == [True] * 4
     names = [window.episode_id.split("-")[2:4] for window in some]
     assert names == [["6", "own"]] * 3 + [["999999", "own"]], "three windows of one rollout"
     monkeypatch.setattr(own_states, "ROLLOUTS_AT_ONCE", 1)
@@ -169,7 +169,7 @@ def test_a_model_is_rolled_out_from_its_own_frames(model: Path) -> None:
     assert both[0].frames.shape == (5, 3, 64, 64) and np.array_equal(both[1].frames[:2], episodes[1].frames[:2])
     assert not np.array_equal(both[0].frames[2:], episodes[0].frames[2:5])
     (alone,) = roll_out(pipeline, episodes[1:], steps=3, window=2, seeds=[1])
-    assert np.array_equal(alone.frames, both[1].frames)
+    assert np.abs(alone.frames.astype(int) - both[1].frames).max() <= 1, "whatever is predicted beside it"
 
 
 def test_wrong_settings_are_named(model: Path, tmp_path: Path) -> None:
