@@ -29,6 +29,7 @@ UPPER_HALF = {
     "goal_policies",
     "judging",
     "moves",
+    "own_states",
     "playground",
     "quests",
     "simulated_cost",

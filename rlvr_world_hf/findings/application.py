@@ -50,6 +50,9 @@ class Application:
     metrics: tuple[str, ...]
     """Columns of its table, and panels of its plot where `draw` has none of its own."""
 
+    seeds: tuple[int, ...] = SEEDS
+    """Training seeds of the runs, where the command names none."""
+
     draw: Callable[[Mapping[str, Any], Path], None] | None = None
     """Draws the JSON into a PNG; [`draw_intervals`] by default."""
 
@@ -106,7 +109,7 @@ def measure_application(name: str, *, folder: Path | None = None, **options: Any
     recipe = load_recipe(options.get("recipe", application.recipe))
     recipes = [
         dataclasses.replace(recipe, seed=seed, output_dir=recipe.reproduction_dir / f"seed-{seed}")
-        for seed in convert(options.get("seeds", SEEDS), tuple[int, ...], where=f"{name}.seeds")
+        for seed in convert(options.get("seeds", application.seeds), tuple[int, ...], where=f"{name}.seeds")
     ]
     for recipe_of_seed in recipes:
         # In the folders of `rlvr-world reproduce RECIPE`, so what that has finished is not trained again.
@@ -153,7 +156,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     application = find_application(name)
     check_known(options, ["recipe", "seeds", *application.options], where=name)
     try_stages(load_recipe(options.get("recipe", application.recipe)), ["evaluate"])
-    check_seeds(convert(options.get("seeds", SEEDS), tuple[int, ...], where=f"{name}.seeds"), where=name)
+    check_seeds(convert(options.get("seeds", application.seeds), tuple[int, ...], where=f"{name}.seeds"), where=name)
     hints = get_type_hints(application.measure)
     given = {
         option: convert(value, hints.get(option), where=f"{name}.{option}")

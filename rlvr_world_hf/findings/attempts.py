@@ -1,8 +1,8 @@
 """
 Agents that try the same starts: without a model, with base and rlvr of each run, and with the true world.
 
-Each attempt is a piece. A row is the mean over its starts, with a bootstrap interval. So is the difference of rlvr and
-base, which is taken start by start.
+Each attempt is a piece. A row is the mean over its starts, with a bootstrap interval over starts and training seeds.
+So is the difference of rlvr and base, and of rlvr and control, which is taken start by start and seed by seed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..evaluation.json_files import write_json
-from .intervals import bootstrap_interval
+from .intervals import crossed_interval
 from .pieces import Piece, Pieces, digest_weights
 from .record import finding_record, reason_for_few, recipe_and_seeds
 
@@ -27,7 +27,10 @@ FIRST_START = 5_000_000
 """Seed of the first start; no split of a recipe reaches so far."""
 
 MODELS = ("base", "rlvr")
-"""Checkpoints of a run that agents plan with."""
+"""Checkpoints of a run that agents plan with, unless a comparison has others."""
+
+DIFFERENCES = (("rlvr", "base"), ("rlvr", "control"))
+"""Rows that are compared start by start, where both are there."""
 
 Agent = Callable[[Any, int], Any]
 """Called with a world at its start and a seed; returns what decides in that world."""
@@ -64,6 +67,9 @@ class Comparison:
     revision: int = 1
     """Raised when attempts of the same settings go another way."""
 
+    models: tuple[str, ...] = MODELS
+    """Checkpoints of each run that are planned with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
@@ -95,7 +101,7 @@ def measure_agents(
         comparison ([`Comparison`]):
             Agents and worlds.
         runs (`Sequence[Path]`):
-            Output folders of runs, one a training seed, each with the checkpoints `base` and `rlvr`.
+            Output folders of runs, one a training seed, each with the comparison's checkpoints.
         folder (`Path`):
             Where to write the JSON and the pieces.
         starts (`int`):
@@ -106,17 +112,19 @@ def measure_agents(
             Seed of what agents draw.
 
     Returns:
-        `tuple[Path, dict]`: the JSON file, with what [`finding_record`] gives, `rows` (row -> metric -> `mean`, `low`,
-        `high`, `n`, `values`, one value a start) and `differences` (the same of rlvr minus base); and the attempts,
+        `tuple[Path, dict]`: the JSON file, with what [`finding_record`] gives, `weights` (checkpoint -> sixteen digits
+        of each run's, equal where runs share it), `rows` and `differences`, see [`summarize_rows`]; and the attempts,
         see [`make_attempts`].
 
     Raises:
         FileNotFoundError: If a checkpoint is not there.
         ValueError: If there is no run or start.
     """
-    rows = _rows(comparison, find_checkpoints(runs, starts), seed)
+    checkpoints = find_checkpoints(runs, starts, models=comparison.models)
+    rows = _rows(comparison, checkpoints, seed)
     attempts = make_attempts(rows, range(first_start, first_start + starts), _pieces(comparison, folder))
-    means = {name: mean_by_start(of_seeds, comparison.metrics_of) for name, of_seeds in attempts.items()}
+    values = {name: values_by_start(of_seeds, comparison.metrics_of) for name, of_seeds in attempts.items()}
+    weights = {name: [digest_weights(each)[:16] for each in of_runs] for name, of_runs in checkpoints.items()}
     recipe, training_seeds = recipe_and_seeds(runs)
     reason = reason_for_few(training_seeds)
     record = finding_record(
@@ -129,7 +137,8 @@ def measure_agents(
         reason=f"{reason}; the intervals are over starts, not over training." if reason else "",
         protocol=comparison.protocol,
     )
-    path = write_json({**record, **summarize_rows(means)}, Path(folder, f"{comparison.finding}.json"))
+    content = {**record, "weights": weights, **summarize_rows(values)}
+    path = write_json(content, Path(folder, f"{comparison.finding}.json"))
     return path, attempts
 
 
@@ -174,11 +183,13 @@ def mean_seconds(piece: Piece) -> float:
     return float(np.mean(piece["seconds"] or [0.0]))
 
 
-def find_checkpoints(runs: Sequence[Path | str], starts: int) -> dict[str, list[Path]]:
+def find_checkpoints(
+    runs: Sequence[Path | str], starts: int, *, models: Sequence[str] = MODELS
+) -> dict[str, list[Path]]:
     """Model -> its checkpoint in each run, which must be there."""
     if not runs or starts < 1:
         raise ValueError(f"Expected at least one run and one start, got {len(runs)} and {starts}.")
-    checkpoints = {name: [Path(run, name) for run in runs] for name in MODELS}
+    checkpoints = {name: [Path(run, name) for run in runs] for name in models}
     for checkpoint in (checkpoint for of_runs in checkpoints.values() for checkpoint in of_runs):
         if not checkpoint.is_dir():
             raise FileNotFoundError(
@@ -210,38 +221,65 @@ def make_attempts(rows: Sequence[Row], starts: Sequence[int], pieces: Pieces) ->
     return attempts
 
 
-def mean_by_start(
+def values_by_start(
     of_seeds: Sequence[Sequence[Piece]], metrics_of: Callable[[Piece], dict[str, float]]
-) -> dict[str, dict[int, float]]:
-    """Metric -> start -> mean over the training seeds."""
+) -> dict[str, dict[int, list[float]]]:
+    """Metric -> start -> its value with each training seed. A start has a metric with all of them, or with none."""
     values: dict[str, dict[int, list[float]]] = {}
     for piece in (piece for pieces in of_seeds for piece in pieces):
         for metric, value in metrics_of(piece).items():
             values.setdefault(metric, {}).setdefault(piece["start"], []).append(value)
-    return {
-        metric: {start: float(np.mean(of_start)) for start, of_start in of_metric.items()}
-        for metric, of_metric in values.items()
+    return values
+
+
+def summarize_rows(values: Mapping[str, Mapping[str, Mapping[int, list[float]]]]) -> dict[str, Any]:
+    """
+    The `rows` and `differences` of the JSON.
+
+    Args:
+        values (`Mapping`):
+            Row -> what [`values_by_start`] gives of it.
+
+    Returns:
+        `dict`: `rows`, row -> metric -> what [`summarize_starts`] gives; and `differences`, the same of `DIFFERENCES`,
+        such as `rlvr - base`, where both rows are there.
+    """
+    differences = {
+        f"{row} - {other}": {
+            metric: summarize_starts(_by_seed(values[row][metric]) - _by_seed(values[other][metric]))
+            for metric in values[row]
+        }
+        for row, other in DIFFERENCES
+        if row in values and other in values
     }
-
-
-def summarize_rows(means: Mapping[str, Mapping[str, Mapping[int, float]]]) -> dict[str, Any]:
-    """The `rows` and `differences` of the JSON, from the means of each row: metric -> start -> mean."""
-    base, rlvr = (means[name] for name in MODELS)
-    differences = {metric: [rlvr[metric][start] - base[metric][start] for start in base[metric]] for metric in base}
-    return {
-        "rows": {
-            name: {metric: summarize_starts([*of_metric.values()]) for metric, of_metric in of_row.items()}
-            for name, of_row in means.items()
-        },
-        "differences": {
-            f"{MODELS[1]} - {MODELS[0]}": {m: summarize_starts(values) for m, values in differences.items()}
-        },
+    rows = {
+        name: {metric: summarize_starts(_by_seed(of_metric)) for metric, of_metric in of_row.items()}
+        for name, of_row in values.items()
     }
+    return {"rows": rows, "differences": differences}
 
 
-def summarize_starts(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, 95 % bootstrap interval over the starts, their number and the values; empty where there is none."""
-    if not values:
+def summarize_starts(values: np.ndarray) -> dict[str, Any]:
+    """
+    Mean, interval and values of one metric.
+
+    Args:
+        values (`numpy.ndarray` of shape `(K, n)`):
+            Of each training seed one value a start.
+
+    Returns:
+        `dict`: `mean`; `low` and `high`, the 95 % bootstrap interval over starts and training seeds; `n`, the number
+        of starts; `values`, the mean over training seeds of each; and `by_seed`, all values, if there are several
+        training seeds. Empty where there is no start.
+    """
+    if not values.size:
         return {}
-    low, high = bootstrap_interval(values)
-    return {"mean": float(np.mean(values)), "low": low, "high": high, "n": len(values), "values": list(values)}
+    low, high = crossed_interval(values.tolist())
+    means = values.mean(axis=0).tolist()
+    by_seed = {"by_seed": values.tolist()} if len(values) > 1 else {}
+    return {"mean": float(np.mean(means)), "low": low, "high": high, "n": len(means), "values": means, **by_seed}
+
+
+def _by_seed(by_start: Mapping[int, list[float]]) -> np.ndarray:
+    """Values `(K, n)` of each training seed and start."""
+    return np.array([*by_start.values()], dtype=np.float64).T

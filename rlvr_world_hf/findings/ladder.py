@@ -135,7 +135,7 @@ def measure_ladder(
     }
     yardstick = {}
     if yardstick_episodes:
-        model, seconds = _trained_yardstick(form, episodes=yardstick_episodes, updates=yardstick_updates)
+        model, seconds = trained_yardstick(form, episodes=yardstick_episodes, updates=yardstick_updates)
         readers["yardstick"] = partial(_read_states, model=model, past=form.prompt_actions - 1)
         yardstick = {"episodes": yardstick_episodes, "updates": yardstick_updates, "seconds": seconds}
     rows: dict[str, dict[str, Any]] = {row: {} for row in readers}
@@ -207,6 +207,41 @@ def ladder_table(record: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", told, ""])
 
 
+def trained_yardstick(form: PushTForm, *, episodes: int, updates: int) -> tuple[StateModel, float]:
+    """
+    The yardstick of a form, recorded for and trained once.
+
+    Args:
+        form ([`PushTForm`]):
+            Of the models that it is a yardstick for; law of actions and time between frames count.
+        episodes (`int`):
+            Training episodes.
+        updates (`int`):
+            Updates.
+
+    Returns:
+        `tuple[StateModel, float]`: the network, and the seconds that its training took.
+    """
+    form_of_states = {"frame_interval": form.frame_interval, "action_law": form.action_law}
+    made_from = {"revision": REVISION, "episodes": episodes, **form_of_states}
+
+    def record(folder: Path) -> None:
+        recorded = training_episodes(form, count=episodes)
+        save_episodes(tqdm(recorded, total=episodes, desc="record yardstick", disable=None), folder / "episodes")
+
+    def train(folder: Path) -> None:
+        recorded = load_episodes(cached("ladder", fingerprint(made_from), record) / "episodes")
+        began = time.perf_counter()
+        model = train_state_model(recorded, action_law=form.action_law, updates=updates)
+        save_model(model, str(folder / "model.safetensors"))
+        write_json(folder / "trained.json", {"seconds": round(time.perf_counter() - began, 1)})
+
+    folder = cached("yardstick", fingerprint({**made_from, "updates": updates}), train)
+    model = StateModel(action_dims=form.action_dims, action_law=form.action_law)
+    load_model(model, folder / "model.safetensors")
+    return model.eval(), read_json(folder / "trained.json")["seconds"]
+
+
 def _held_out(form: PushTForm, policy: str, layout: Any, *, windows: int, steps: int) -> Any:
     """Dataset rows of a policy, so many, whose episodes are recorded once."""
     stride = max(STRIDE, form.given_frames + steps)
@@ -233,28 +268,6 @@ def _held_out(form: PushTForm, policy: str, layout: Any, *, windows: int, steps:
         stride=stride,
     )
     return rows.select(range(windows))
-
-
-def _trained_yardstick(form: PushTForm, *, episodes: int, updates: int) -> tuple[StateModel, float]:
-    """The yardstick of a form, recorded for and trained once, and the seconds that its training took."""
-    form_of_states = {"frame_interval": form.frame_interval, "action_law": form.action_law}
-    made_from = {"revision": REVISION, "episodes": episodes, **form_of_states}
-
-    def record(folder: Path) -> None:
-        recorded = training_episodes(form, count=episodes)
-        save_episodes(tqdm(recorded, total=episodes, desc="record yardstick", disable=None), folder / "episodes")
-
-    def train(folder: Path) -> None:
-        recorded = load_episodes(cached("ladder", fingerprint(made_from), record) / "episodes")
-        began = time.perf_counter()
-        model = train_state_model(recorded, action_law=form.action_law, updates=updates)
-        save_model(model, str(folder / "model.safetensors"))
-        write_json(folder / "trained.json", {"seconds": round(time.perf_counter() - began, 1)})
-
-    folder = cached("yardstick", fingerprint({**made_from, "updates": updates}), train)
-    model = StateModel(action_dims=form.action_dims, action_law=form.action_law)
-    load_model(model, folder / "model.safetensors")
-    return model.eval(), read_json(folder / "trained.json")["seconds"]
 
 
 def _read_frames(batch: RowBatch, *, predict: Predictor, sensor_dims: int) -> tuple[torch.Tensor, torch.Tensor | None]:

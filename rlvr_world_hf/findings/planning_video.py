@@ -9,7 +9,7 @@ import numpy as np
 from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 
-from ..worlds.pusht.task import POSITION_TOLERANCE, PushTTask
+from ..worlds.pusht.task import ANGLE_TOLERANCE, POSITION_TOLERANCE, PushTTask
 from .attempts import MODELS
 from .pieces import Piece
 
@@ -34,7 +34,11 @@ def draw_videos(attempts: Mapping[str, list[list[Piece]]], task: Callable[[int],
             Where to write the videos.
     """
     judged = attempts[MODELS[-1]][0]
-    to_move = [number for number, piece in enumerate(judged) if piece["block_path"] > POSITION_TOLERANCE]
+    to_move = [
+        number
+        for number, piece in enumerate(judged)
+        if piece["block_path"] > POSITION_TOLERANCE or piece["block_turn"] > ANGLE_TOLERANCE
+    ]
     order = sorted(
         to_move or range(len(judged)),
         key=lambda number: (

@@ -4,6 +4,7 @@ is.
 
     Pearson     correlation of the rates
     Spearman    correlation of their ranks, those of equal rates averaged
+    gap         (1/N) sum_i |R_i - M_i|
     MMRV        (1/N) sum_i max_j  |R_i - R_j| 1[(M_i < M_j) != (R_i < R_j)]        R real, M in the model
 """
 
@@ -18,6 +19,35 @@ from scipy import stats
 
 
 Rates = np.ndarray | list[float]
+
+
+def gap(real: Rates, in_model: Rates) -> float:
+    """
+    How far rates in the model are from those in reality, which no order of policies tells: the mean absolute
+    difference.
+
+    Args:
+        real (`np.ndarray` or `list[float]` of length `N`):
+            Success rate of each policy in reality.
+        in_model (`np.ndarray` or `list[float]` of length `N`):
+            That in the model.
+
+    Returns:
+        `float`: in [0, 1] for rates in [0, 1]; 0 is perfect.
+
+    Raises:
+        ValueError: as [`pearson`].
+
+    Example:
+
+    ```python
+    >>> round(gap([0.0, 0.5, 1.0], [0.1, 0.2, 0.9]), 4)
+    0.1667
+
+    ```
+    """
+    first, second = _read(real, in_model)
+    return float(np.abs(first - second).mean())
 
 
 def pearson(real: Rates, in_model: Rates) -> float:
@@ -118,27 +148,38 @@ def mean_maximum_rank_violation(real: Rates, in_model: Rates) -> float:
 
 
 STATISTICS: dict[str, Callable[[Rates, Rates], float]] = {
+    "gap": gap,
     "pearson": pearson,
     "spearman": spearman,
     "mmrv": mean_maximum_rank_violation,
 }
-"""The three by name."""
+"""The four by name."""
 
 
 def bootstrap_interval(
-    measure: Callable[[np.ndarray], float], episodes: int, *, resamples: int = 2000, level: float = 0.95, seed: int = 0
+    measure: Callable[[np.ndarray], float | np.ndarray],
+    episodes: int,
+    *,
+    runs: int = 1,
+    resamples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """
-    A statistic of episodes with its percentile bootstrap interval: episodes are drawn with replacement.
+    A statistic of episodes with its percentile bootstrap interval: episodes are drawn with replacement, and so are
+    training seeds, where there are several.
 
-    Episodes, not policies, are resampled: the interval says how sure the statistic of these policies is, and nothing
-    of others. With the same seed, number of episodes and resamples, the draws are the same.
+    Policies are not resampled: the interval says how sure the statistic of these policies is, and nothing of others.
+    With the same seed and numbers of episodes, runs and resamples, the draws are the same.
 
     Args:
         measure (`Callable`):
-            From indices of episodes `(E,)`, int64, to the statistic; nan where it is not defined.
+            From indices of episodes `(E,)`, int64, to the statistic, nan where it is not defined; of several runs to
+            the statistic of each `(R,)`, of which the mean is taken.
         episodes (`int`):
             Number of episodes, `E`.
+        runs (`int`, *optional*, defaults to 1):
+            Number of training seeds, `R`.
         resamples (`int`, *optional*, defaults to 2000):
             Number of draws.
         level (`float`, *optional*, defaults to 0.95):
@@ -162,16 +203,22 @@ def bootstrap_interval(
 
     ```
     """
-    if episodes < 1 or resamples < 1 or not 0 < level < 1:
+    if min(episodes, runs, resamples) < 1 or not 0 < level < 1:
         raise ValueError(
-            f"Expected at least 1 episode and resample and a level in (0, 1), got {episodes}, {resamples} and {level}."
+            "Expected at least 1 episode, run and resample and a level in (0, 1), got "
+            f"{episodes}, {runs}, {resamples} and {level}."
         )
-    draws = np.random.default_rng(seed).integers(episodes, size=(resamples, episodes))
-    values = np.array([measure(drawn) for drawn in draws], dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(episodes, size=(resamples, episodes))
+    of_runs = rng.integers(runs, size=(resamples, runs))
+    values = np.array(
+        [np.atleast_1d(measure(drawn))[chosen].mean() for drawn, chosen in zip(draws, of_runs, strict=True)],
+        dtype=np.float64,
+    )
     # A draw in which all rates are equal has no correlation; the share of those is `undefined`.
     defined = values[~np.isnan(values)]
     ends = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2]) if len(defined) else [math.nan] * 2
-    found = {"value": measure(np.arange(episodes)), "low": ends[0], "high": ends[1]}
+    found = {"value": float(np.mean(measure(np.arange(episodes)))), "low": ends[0], "high": ends[1]}
     numbers = {name: None if math.isnan(value) else float(value) for name, value in found.items()}
     return {**numbers, "undefined": 1 - len(defined) / resamples}
 

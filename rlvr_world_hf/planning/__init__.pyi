@@ -3,6 +3,7 @@ from .cross_entropy import CrossEntropyPlanner as CrossEntropyPlanner
 from .enumeration import EnumerationPlanner as EnumerationPlanner
 from .goal_cost import GoalCost as GoalCost
 from .imagination import ImaginedCost as ImaginedCost
+from .improved_cross_entropy import ImprovedCrossEntropyPlanner as ImprovedCrossEntropyPlanner
 from .path_integral import PathIntegralPlanner as PathIntegralPlanner
 from .planner import ActionBox as ActionBox
 from .planner import Plan as Plan

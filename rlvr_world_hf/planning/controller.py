@@ -1,7 +1,8 @@
 r"""
-Receding-horizon control (model predictive control): plan, take the first action, look again, plan again.
+Receding-horizon control (model predictive control): plan, take the first R actions, look again, plan again.
 
-    a_t = a^*_1,   a^* = \arg\min_a J_t(a),   guess for t + 1: (a^*_2, ..., a^*_H, centre of the box)
+    a_t, ..., a_{t+R-1} = a^*_1, ..., a^*_R,   a^* = \arg\min_a J_t(a)
+    guess for t + R: (a^*_{R+1}, ..., a^*_H, centre of the box R times)
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .planner import ActionBox, Objective, Plan, Planner
 
 class RecedingHorizonController:
     """
-    Decides one action at a time with a planner, and begins each search with what is left of the last plan.
+    Decides with a planner, one action at a time by default, and begins each search with what is left of the last plan.
 
     It serves robots and agents of text alike: the objective gives the cost of what is imagined after a sequence of
     actions, and the space says which actions are allowed.
@@ -25,6 +26,12 @@ class RecedingHorizonController:
             Finds plans.
         reuses_plans (`bool`, *optional*, defaults to `True`):
             Whether the rest of a plan is the guess of the next search, where actions are numbers.
+        steps (`int`, *optional*, defaults to 1):
+            Actions of a plan that are taken before the next search, `R`: with all of them, plans are carried out as
+            they are (open loop), and nothing is left to guess from.
+
+    Raises:
+        ValueError: If a plan has not so many actions.
 
     Example:
 
@@ -41,9 +48,15 @@ class RecedingHorizonController:
     ```
     """
 
-    def __init__(self, planner: Planner, *, reuses_plans: bool = True) -> None:
+    def __init__(self, planner: Planner, *, reuses_plans: bool = True, steps: int = 1) -> None:
+        if not 1 <= steps <= planner.horizon:
+            raise ValueError(
+                f"Expected to take from 1 to {planner.horizon} actions of a plan, as many as it has, got {steps}; "
+                "take fewer, or plan further."
+            )
         self.planner = planner
         self.reuses_plans = reuses_plans
+        self.steps = steps
         self._guess: torch.Tensor | None = None
 
     def reset(self) -> None:
@@ -52,7 +65,7 @@ class RecedingHorizonController:
 
     def decide(self, objective: Objective, space: Any, *, seed: int) -> Plan:
         """
-        Plan from what is seen now; the first of its actions is the one to take.
+        Plan from what is seen now; the first of its actions are those to take.
 
         Args:
             objective (`Callable`):
@@ -67,5 +80,5 @@ class RecedingHorizonController:
         """
         plan = self.planner.plan(objective, space, seed=seed, guess=self._guess)
         if self.reuses_plans and isinstance(space, ActionBox):
-            self._guess = torch.cat([plan.actions[1:], space.centre[None]])  # (H, A)
+            self._guess = torch.cat([plan.actions[self.steps :], space.centre.expand(self.steps, -1)])  # (H, A)
         return plan

@@ -9,17 +9,24 @@ https://huggingface.co/papers/2411.04983, appendix):
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 
 from .planner import ActionBox, Objective, Plan, check_sizes, draw_candidates, evaluate, start
+
+
+Returned = Literal["best", "mean"]
+"""What a plan is: the best candidate of all iterations, or the last mean."""
 
 
 class CrossEntropyPlanner:
     """
     Plans by fitting a normal distribution to the best of what it drew, again and again.
 
-    The mean is a candidate of each iteration, as in DINO-WM. The plan is the best candidate of all iterations, where
-    DINO-WM takes the last mean, whose cost is not known. Draws beyond the box are projected onto it. A candidate of
+    The mean is a candidate of each iteration, as in DINO-WM. The plan is the best candidate of all iterations, or, as
+    in DINO-WM and stable-worldmodel, the last mean, which averages out what single candidates owe to luck or to the
+    model's errors; its cost is then evaluated, too. Draws beyond the box are projected onto it. A candidate of
     infinite cost is never an elite; if a whole iteration has infinite costs, the distribution stays as it is.
 
     Args:
@@ -33,9 +40,12 @@ class CrossEntropyPlanner:
             Best candidates that it is fitted to, `K`; fewer if fewer have a finite cost. At most `candidates`.
         spread (`float`, *optional*, defaults to 0.5):
             First standard deviation, as a fraction of the width of the box.
+        returns (`str`, *optional*, defaults to `"best"`):
+            The plan: `"best"`, the best candidate, or `"mean"`, the last mean.
 
     Raises:
-        ValueError: If a size is below 1, there are more elites than candidates, or the spread is not positive.
+        ValueError: If a size is below 1, there are more elites than candidates, the spread is not positive, or
+            something else is to be returned.
 
     Example:
 
@@ -50,7 +60,14 @@ class CrossEntropyPlanner:
     """
 
     def __init__(
-        self, *, horizon: int, candidates: int = 32, iterations: int = 2, elites: int = 6, spread: float = 0.5
+        self,
+        *,
+        horizon: int,
+        candidates: int = 32,
+        iterations: int = 2,
+        elites: int = 6,
+        spread: float = 0.5,
+        returns: Returned = "best",
     ) -> None:
         check_sizes(horizon=horizon, candidates=candidates, iterations=iterations, elites=elites)
         if elites > candidates or not spread > 0:
@@ -58,11 +75,14 @@ class CrossEntropyPlanner:
                 f"Expected at most {candidates} elites, as many as there are candidates, and a positive spread, got "
                 f"{elites} and {spread}."
             )
+        if returns not in get_args(Returned):
+            raise ValueError(f"Expected `returns` to be one of {', '.join(get_args(Returned))}, got {returns!r}.")
         self.horizon = horizon
         self.candidates = candidates
         self.iterations = iterations
         self.elites = elites
         self.spread = spread
+        self.returns = returns
 
     def plan(self, objective: Objective, space: ActionBox, *, seed: int, guess: torch.Tensor | None = None) -> Plan:
         """See [`Planner.plan`]; raises what [`evaluate`], [`start`] and [`Plan`] raise."""
@@ -82,4 +102,8 @@ class CrossEntropyPlanner:
                 best, lowest = drawn[order[0]], float(costs[order[0]])
             history.append(lowest)
         evaluations = self.candidates * self.iterations
+        if self.returns == "mean":
+            cost = float(evaluate(objective, mean[None])[0])
+            history.append(min(lowest, cost))
+            return Plan(actions=mean, cost=cost, evaluations=evaluations + 1, history=tuple(history))
         return Plan(actions=best, cost=lowest, evaluations=evaluations, history=tuple(history))

@@ -60,7 +60,8 @@ def world_module(recipe: Recipe) -> ModuleType:
 
     Returns:
         `ModuleType`: it may have `CARD`, in a world of text `PROMPT_TEMPLATE` and `nothing_changes`, and where
-        actions may mean several things `processor_settings` and `UNNAMED_LAW`.
+        actions may mean several things `processor_settings` and `UNNAMED_LAW`, and where a world model has a part in
+        what is recorded `CHECKPOINTS`.
     """
     return import_module(world_source(recipe).__module__)
 

@@ -64,10 +64,11 @@ def finished(whole_run, monkeypatch):
 
 
 def test_planning_is_measured_on_the_reproduced_runs_and_drawn(finished, tmp_path):
-    file = measure_application("planning", folder=tmp_path, seeds=[0], starts=2, decisions=1, ceiling=False)
+    few = {"starts": 2, "decisions": 1, "candidates": 4, "iterations": 1, "rows": ["random", "base", "rlvr"]}
+    file = measure_application("planning", folder=tmp_path, seeds=[0], **few)
     record = json.loads(file.read_text())
     assert [(place.name, names) for place, names in finished] == [("seed-0", ["evaluate"])]
-    assert record["n"] == 2 and set(record["rows"]) == {"random", "scripted", "base", "rlvr"}
+    assert record["n"] == 2 and set(record["rows"]) == {"random", "base", "rlvr"}
     assert {path.name for path in tmp_path.glob("planning*")} == {
         "planning.json", "planning.png", "planning_best.gif", "planning_worst.gif",
     }  # fmt: skip
@@ -140,6 +141,8 @@ def test_an_unknown_option_is_refused_before_anything_runs(capsys, words, messag
         ({"starts": 0}, r"planning\.starts: expected at least 1, got 0"),
         ({"ceiling": 3}, r"planning\.ceiling: expected bool.*3"),
         ({"start": 3}, r"planning: unknown key 'start'; the nearest known key is 'starts'"),
+        ({"rows": ["bass"]}, r"planning\.rows: .*bass"),
+        ({"cost": "mae"}, r"planning\.cost: .*mae"),
         ({"seeds": "0,1"}, r"planning\.seeds: expected tuple.*'0,1'"),
         ({"seeds": 0}, r"planning\.seeds: expected tuple.*0"),
         ({"seeds": []}, r"planning: expected training seeds, each once, got \[\]"),

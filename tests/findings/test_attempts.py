@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rlvr_world_hf.findings.attempts import (
@@ -11,11 +12,11 @@ from rlvr_world_hf.findings.attempts import (
     Row,
     find_checkpoints,
     make_attempts,
-    mean_by_start,
     measure_agents,
     seed_of_start,
     summarize_rows,
     summarize_starts,
+    values_by_start,
 )
 from rlvr_world_hf.findings.pieces import Pieces
 
@@ -76,14 +77,26 @@ def test_an_attempt_of_an_earlier_version_is_found_and_not_made_again(tmp_path: 
 
 def test_a_start_counts_once_whatever_the_number_of_training_seeds(tmp_path: Path) -> None:
     attempts = make_attempts(rows(Game(), Game(1.0), Game(2.0)), [7, 8], Pieces(folder=tmp_path))
-    means = {
-        name: mean_by_start(of_seeds, lambda piece: {"score": piece["score"]}) for name, of_seeds in attempts.items()
-    }
-    assert means["base"] == {"score": {7: 7.5, 8: 8.5}}
-    summed = summarize_rows(means)
-    assert summed["rows"]["base"]["score"]["values"] == [7.5, 8.5]
-    assert summed["differences"]["rlvr - base"]["score"]["mean"] == 1.5
-    assert summed["differences"]["rlvr - base"]["score"]["low"] == 1.5
+    values = {name: values_by_start(of_seeds, lambda piece: {"score": piece["score"]})
+              for name, of_seeds in attempts.items()}  # fmt: skip
+    assert values["base"] == {"score": {7: [7.0, 8.0], 8: [8.0, 9.0]}}
+    summed = summarize_rows({"base": values["base"]})
+    assert summed["rows"]["base"]["score"]["values"] == [7.5, 8.5] and not summed["differences"]
+    assert summed["rows"]["base"]["score"]["by_seed"] == [[7.0, 8.0], [8.0, 9.0]]
+
+
+def test_differences_are_paired_by_start_and_seed() -> None:
+    """What all rows have in common, good starts and good seeds, leaves no doubt in a difference."""
+    base = {start: [float(start + seed) for seed in range(2)] for start in range(3)}
+    rlvr, control = ({start: [value + gain for value in of_start] for start, of_start in base.items()}
+                     for gain in (1.5, 1.0))  # fmt: skip
+    rows = {"base": {"score": base}, "control": {"score": control}, "rlvr": {"score": rlvr}}
+    summed = summarize_rows(rows)
+    assert list(summed["differences"]) == ["rlvr - base", "rlvr - control"]
+    for name, gain in (("rlvr - base", 1.5), ("rlvr - control", 0.5)):
+        found = summed["differences"][name]["score"]
+        assert (found["mean"], found["low"], found["high"], found["n"]) == (gain, gain, gain, 3)
+    assert summed["rows"]["base"]["score"]["low"] < 1.5 < summed["rows"]["base"]["score"]["high"]
 
 
 def test_all_agents_try_the_same_starts_with_the_same_seeds(tmp_path: Path) -> None:
@@ -123,12 +136,13 @@ def test_all_agents_try_the_same_starts_with_the_same_seeds(tmp_path: Path) -> N
     assert len(asked) == 6 * 2 and len({(world, seed) for _, world, seed in asked}) == 2
     measure_agents(comparison, runs, folder=tmp_path / "out", starts=2, first_start=10)
     assert len(asked) == 6 * 2, "all pieces are there"
+    assert [len(set(of_runs)) for of_runs in record["weights"].values()] == [2, 2]
 
 
 def test_a_summary_has_an_interval() -> None:
-    summary = summarize_starts([0.0, 1.0, 1.0, 0.0])
+    summary = summarize_starts(np.array([[0.0, 1.0, 1.0, 0.0]]))
     assert summary["mean"] == 0.5 and summary["n"] == 4 and summary["low"] < 0.5 < summary["high"]
-    assert summarize_starts([]) == {}
+    assert summarize_starts(np.zeros((1, 0))) == {}
 
 
 def test_seeds_differ_between_starts() -> None:

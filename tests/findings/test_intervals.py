@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlvr_world_hf.findings.intervals import bootstrap_interval
+from rlvr_world_hf.findings.intervals import bootstrap_interval, crossed_interval
 
 
 EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
@@ -42,7 +42,7 @@ def test_committed_intervals_come_out_again(name: str) -> None:
     found = list(summaries(json.loads((EVIDENCE / f"{name}.json").read_text(encoding="utf-8"))))
     assert len(found) >= 20
     for summary in found:
-        again = bootstrap_interval(summary["values"])
+        again = crossed_interval(summary.get("by_seed", [summary["values"]]))
         assert again == pytest.approx((summary["low"], summary["high"]), rel=1e-12, abs=1e-15)
 
 
@@ -52,3 +52,23 @@ def test_values_are_finite_numbers(values: list[float]) -> None:
         bootstrap_interval(values)
     with pytest.raises(ValueError, match=r"a level in \(0, 1\)"):
         bootstrap_interval([1.0], level=1.0)
+
+
+def test_seeds_and_starts_add_their_variances() -> None:
+    """Of independent effects the squared errors of the two means add up; the bootstrap of K seeds has (K - 1) / K."""
+    rng = np.random.default_rng(0)
+    seeds, starts = rng.normal(0, 1.0, 30), rng.normal(0, 3.0, 100)
+    values = seeds[:, None] + starts
+    low, high = crossed_interval(values.tolist())
+    error = np.sqrt(seeds.var() / 30 + starts.var() / 100)
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.05)
+    assert (low + high) / 2 == pytest.approx(values.mean(), abs=0.1 * error)
+    assert crossed_interval(values.tolist(), seed=1) != (low, high) == crossed_interval(values.tolist())
+    assert crossed_interval(values[:1].tolist()) == bootstrap_interval(values[0].tolist())
+
+
+def test_all_seeds_tried_the_same_starts() -> None:
+    with pytest.raises(ValueError, match=r"the same starts of each training seed, got \[2, 1\]"):
+        crossed_interval([[0.0, 1.0], [0.0]])
+    with pytest.raises(ValueError, match="at least one finite number"):
+        crossed_interval([[0.0], [float("nan")]])

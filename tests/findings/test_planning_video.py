@@ -16,8 +16,8 @@ def test_best_and_worst_show_goal_and_ways_to_decide(tmp_path: Path, with_ceilin
 
     def piece(start: int, *, steps: int, is_success: bool) -> dict[str, object]:
         actions = tasks[start].solution[:steps].tolist()
-        attempt = {"is_success": is_success, "position_distance": 9.0, "block_path": path, "actions": actions}
-        return {"start": start, **attempt}
+        attempt = {"is_success": is_success, "position_distance": 9.0, "block_path": path, "block_turn": 0.0}
+        return {"start": start, **attempt, "actions": actions}
 
     names = ["base", "rlvr", *["simulator"] * with_ceiling]
     attempts = {name: [[piece(1, steps=1, is_success=False), piece(2, steps=2, is_success=True)]] for name in names}
@@ -33,15 +33,15 @@ def test_best_and_worst_show_goal_and_ways_to_decide(tmp_path: Path, with_ceilin
         assert near.mean() < 12, "the goal is the first panel"
 
 
-def test_a_start_whose_block_is_there_already_is_not_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moved", [(50.0, 0.0), (5.0, 0.4)])
+def test_a_start_whose_block_is_there_already_is_not_shown(tmp_path: Path, moved: tuple[float, float]) -> None:
     task = PushTTask(1, image_size=32, lead=2, goal_steps=2)
 
-    def piece(path: float, *, steps: int) -> dict[str, object]:
-        actions = task.solution[:steps].tolist()
-        return {"start": 1, "is_success": True, "position_distance": 9.0, "block_path": path, "actions": actions}
+    def piece(path: float, turn: float, *, steps: int) -> dict[str, object]:
+        far = {"position_distance": 9.0, "block_path": path, "block_turn": turn}
+        return {"start": 1, "is_success": True, **far, "actions": task.solution[:steps].tolist()}
 
-    draw_videos(
-        {name: [[piece(5.0, steps=1), piece(50.0, steps=2)]] for name in ("base", "rlvr")}, lambda _: task, tmp_path
-    )
+    pieces = [piece(5.0, 0.3, steps=1), piece(*moved, steps=2)]
+    draw_videos({name: [pieces] for name in ("base", "rlvr")}, lambda _: task, tmp_path)
     with Image.open(tmp_path / "planning_best.gif") as film:
         assert film.n_frames == 1 + 2

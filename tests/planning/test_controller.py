@@ -1,5 +1,6 @@
 from typing import Any
 
+import pytest
 import torch
 
 from rlvr_world_hf.planning.controller import RecedingHorizonController
@@ -34,6 +35,16 @@ def test_the_rest_of_a_plan_is_the_next_guess() -> None:
     for step in range(2):
         fresh.decide(lambda candidates: candidates.sum(dim=(1, 2)), box, seed=step)
     assert planner.guesses[3:] == [None, None]
+
+
+def test_what_was_taken_of_a_plan_is_no_guess() -> None:
+    planner, box = Remembering(), ActionBox(low=(-1.0,), high=(3.0,))
+    controller = RecedingHorizonController(planner, steps=2)
+    for step in range(2):
+        controller.decide(lambda candidates: candidates.sum(dim=(1, 2)), box, seed=step)
+    assert planner.guesses[1] is not None and planner.guesses[1].tolist() == [[1.0], [1.0]]
+    with pytest.raises(ValueError, match="take from 1 to 2 actions of a plan, .*got 3"):
+        RecedingHorizonController(planner, steps=3)
 
 
 def test_it_reaches_what_no_single_plan_does(box: ActionBox) -> None:

@@ -90,12 +90,28 @@ def test_a_good_guess_is_kept(quadratic: Cost, box: ActionBox, target: torch.Ten
     assert plan.cost == 0 and torch.equal(plan.actions, target)
 
 
+def test_the_last_mean_may_be_the_plan(quadratic: Cost, box: ActionBox) -> None:
+    seen: list[torch.Tensor] = []
+
+    def cost(candidates: torch.Tensor) -> torch.Tensor:
+        seen.append(candidates)
+        return quadratic(candidates)
+
+    plan = CrossEntropyPlanner(horizon=3, candidates=8, elites=2, returns="mean").plan(cost, box, seed=0)
+    _, drawn, last = seen
+    best = drawn[quadratic(drawn).argsort()[:2]]
+    assert torch.equal(plan.actions, best.mean(dim=0)) and torch.equal(last[0], plan.actions)
+    assert plan.cost == pytest.approx(float(quadratic(plan.actions[None]))) and plan.evaluations == 17
+    assert list(plan.history) == sorted(plan.history, reverse=True) and len(plan.history) == 3
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"horizon": 0}, "`horizon` to be at least 1"),
         ({"elites": 33}, "at most 32 elites"),
         ({"spread": 0.0}, "positive spread"),
+        ({"returns": "median"}, "`returns` to be one of best, mean, got 'median'"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:

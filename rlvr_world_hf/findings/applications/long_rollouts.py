@@ -94,7 +94,7 @@ def long_rollouts(
             f"{len(recipes)}, {windows}, {frames} and {temperature}."
         )
     # Recipes that differ in their training seed alone share the test episodes.
-    rows = _rows(recipes[0], windows=windows, frames=frames)
+    rows = long_rows(recipes[0], windows=windows, frames=frames)
     protocol = {"frames": frames, "horizon": recipes[0].windows.horizon, "temperature": temperature}
     pieces = Pieces(folder=Path(folder, "pieces"), revision=REVISION)
     measure = partial(_measure, rows=rows, protocol=protocol, pieces=pieces, device=device)
@@ -119,8 +119,8 @@ def long_rollouts(
     return write_json(record, Path(folder, "long_rollouts.json"))
 
 
-def _rows(recipe: Recipe, *, windows: int, frames: int) -> Any:
-    """Dataset rows of the test episodes with that many recorded frames to predict."""
+def long_rows(recipe: Recipe, *, windows: int, frames: int) -> Any:
+    """Dataset rows of the test episodes with that many recorded frames to predict, evenly chosen."""
     episodes = [] if is_text(recipe) else kind_of(recipe).stored("test")
     if not len(episodes) or episodes[0].frames is None:
         raise ValueError(

@@ -1,9 +1,10 @@
 """
 Policies of PushT judged within world models, against the real simulator.
 
-    success     in the last frame the block's centroid is at most `tolerance` from the goal's centre; judged in the
-                same way on simulated and on predicted frames, where a block that has vanished is a failure
-    agreement   of the policies' success rates: Pearson, Spearman, MMRV (`findings/rank_agreement.py`)
+    success     by the pose of the block in the last frame: its centroid is at most `tolerance` from the goal's centre,
+                and its angle at most `turn` from the goal's; judged in the same way on simulated and on predicted
+                frames, where a block that has vanished is a failure
+    agreement   of the policies' success rates: gap, Pearson, Spearman, MMRV (`findings/rank_agreement.py`)
 
 As in RLVR-World's policy evaluation ([paper](https://huggingface.co/papers/2505.13934)), the models' windows slide
 over their own frames. The authors let a human label the last frames; here they are measured.
@@ -11,7 +12,6 @@ over their own frames. The authors let a human label the last frames; here they 
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +27,15 @@ from ...pipeline import WorldModelPipeline
 from ...runs.reproduce import SEEDS
 from ...worlds.pusht.form import common_form
 from ...worlds.pusht.goal_policies import POLICIES
-from ...worlds.pusht.judging import PolicyMaker, PredictedWorld, SimulatedWorld, World, find_scenes, play
+from ...worlds.pusht.judging import (
+    PolicyMaker,
+    PredictedWorld,
+    SimulatedWorld,
+    World,
+    find_scenes,
+    play,
+    poses_to_goal,
+)
 from ..application import Application
 from ..attempts import MODELS
 from ..figures import draw_agreement
@@ -36,7 +44,7 @@ from ..rank_agreement import STATISTICS, bootstrap_interval
 from ..record import finding_record, reason_for_few, recipe_and_seeds
 
 
-REVISION = 1
+REVISION = 2
 """Raised when the same settings are measured otherwise, see [`Pieces`][]."""
 
 SIMULATOR = "simulator"
@@ -49,7 +57,7 @@ Folder = str | os.PathLike[str]
 class PolicyProtocol:
     """How policies are compared: the same starts and noise for all worlds."""
 
-    episodes: int = 50
+    episodes: int = 100
     """Starts, the same for every policy."""
 
     steps: int = 16
@@ -60,6 +68,12 @@ class PolicyProtocol:
 
     tolerance: float = 32.0
     """Largest distance of the block's centroid from the goal's centre that is a success, in world units of 512."""
+
+    turn: float = 180.0
+    """
+    Largest difference of the block's angle from the goal's that is a success, in degrees; 180 for any, as the policies
+    do not mean to turn it.
+    """
 
     nearest: float = 64.0
     """Least distance at the start."""
@@ -78,7 +92,7 @@ def policy_evaluation(
     runs: Sequence[Folder],
     *,
     folder: Path,
-    episodes: int = 50,
+    episodes: int = 100,
     horizon: int = 4,
     device: str | torch.device | None = None,
 ) -> Path:
@@ -90,7 +104,7 @@ def policy_evaluation(
             Output folders of runs, one a training seed.
         folder (`Path`):
             Where to write `policy_evaluation.json` and the pieces.
-        episodes (`int`, *optional*, defaults to 50):
+        episodes (`int`, *optional*, defaults to 100):
             Number of starts, the same for every policy.
         horizon (`int`, *optional*, defaults to 4):
             Steps of a window: as many as the models were trained on.
@@ -150,10 +164,10 @@ def evaluate_policies(
         protocol ([`PolicyProtocol`], *optional*):
             Episodes, steps, and what a success is.
         policies (`Mapping`, *optional*):
-            Name -> what makes a policy of a generator. Defaults to the 8 of `POLICIES`. A policy whose code has
+            Name -> what makes a policy of a generator. Defaults to the 12 of `POLICIES`. A policy whose code has
             changed needs another name or another folder of pieces, because a piece is found by its name.
         resamples (`int`, *optional*, defaults to 2000):
-            Number of draws of the bootstrap, which resamples episodes.
+            Number of draws of the bootstrap, which resamples episodes and training seeds.
         pieces (`str` or `PathLike`, *optional*):
             Folder of the pieces. Defaults to one beside `path`, of its name without the ending.
         device (`str` or `torch.device`, *optional*):
@@ -180,41 +194,15 @@ def evaluate_policies(
     """
     _refuse_impossible(checkpoints, training_seeds, reason, policies)
     protocol = protocol or PolicyProtocol()
-    folder = Path(path).with_suffix("") if pieces is None else Path(pieces)
-    store = Pieces(folder=folder, revision=REVISION)
-    measured: list[Piece] = []
-
-    @cache
-    def load(checkpoint: str) -> WorldModelPipeline:
-        return WorldModelPipeline.from_pretrained(checkpoint, device=device)
-
-    form = common_form({str(each): load(str(each)).processor for folders in checkpoints.values() for each in folders})
-    near = {"nearest": protocol.nearest, "farthest": protocol.farthest}
-    scenes = find_scenes(protocol.episodes, seed=protocol.seed, form=form, **near)
-    settings = {**asdict(protocol), **asdict(form), "scenes": scenes}
-
-    def distances_in(name: str, enter: Callable[[], World], **also: Any) -> np.ndarray:
-        """Distances `(P, E)` from the goal at the end."""
-        of_policies = []
-        for policy, make in policies.items():
-            play_it = partial(_distances, enter, make, scenes, protocol.steps)
-            piece = store.get(f"{name}-{policy}", {**settings, **also}, play_it)
-            measured.append(piece)
-            of_policies.append([math.nan if far is None else far for far in piece["distances"]])
-        return np.array(of_policies)
-
-    # The simulator has no seeds: it is one run, on the axis that models have for theirs.
-    distances = {SIMULATOR: distances_in(SIMULATOR, partial(SimulatedWorld, scenes, form))[None]}
-    model_settings = {"horizon": protocol.horizon, "temperature": protocol.temperature, "max_steps": protocol.steps}
-    for row, folders in checkpoints.items():
-        of_seeds = []
-        for training_seed, checkpoint in zip(training_seeds, folders, strict=True):
-            weights = digest_weights(checkpoint)
-            for noise in sampling_seeds:
-                enter = partial(PredictedWorld, load(str(checkpoint)), scenes, noise=noise, **model_settings)
-                of_seeds.append(distances_in(f"{row}-{training_seed}-{noise}", enter, weights=weights))
-        distances[row] = np.stack(of_seeds)
-    successes = {row: (far <= protocol.tolerance).astype(float) for row, far in distances.items()}  # nan is a failure
+    successes, measured = judge_policies(
+        checkpoints,
+        training_seeds=training_seeds,
+        sampling_seeds=sampling_seeds,
+        protocol=protocol,
+        policies=policies,
+        pieces=Path(path).with_suffix("") if pieces is None else Path(pieces),
+        device=device,
+    )
     record = finding_record(
         "policy_evaluation",
         recipe=recipe,
@@ -228,6 +216,76 @@ def evaluate_policies(
     record["rows"] = agreement_rows(successes, list(policies), training_seeds=len(training_seeds), resamples=resamples)
     write_json(record, path)
     return record
+
+
+def judge_policies(
+    checkpoints: Mapping[str, Sequence[Folder]],
+    *,
+    training_seeds: Sequence[int],
+    pieces: Path,
+    protocol: PolicyProtocol,
+    sampling_seeds: Sequence[int] = (0,),
+    policies: Mapping[str, PolicyMaker] = POLICIES,
+    device: str | torch.device | None = None,
+) -> tuple[dict[str, np.ndarray], list[Piece]]:
+    """
+    Let policies act in the simulator and in world models.
+
+    Args:
+        checkpoints (`Mapping[str, Sequence]`):
+            As of [`evaluate_policies`].
+        training_seeds (`Sequence[int]`):
+            As of it.
+        pieces (`Path`):
+            Folder of the pieces.
+        protocol ([`PolicyProtocol`]):
+            Episodes, steps, and what a success is.
+        sampling_seeds (`Sequence[int]`, *optional*, defaults to `(0,)`):
+            As of it.
+        policies (`Mapping`, *optional*):
+            As of it.
+        device (`str` or `torch.device`, *optional*):
+            Where the models compute.
+
+    Returns:
+        `tuple[dict[str, np.ndarray], list[dict]]`: row -> successes `(R, P, E)`, as [`agreement_rows`] takes them, the
+        simulator's first; and all pieces.
+    """
+    store = Pieces(folder=pieces, revision=REVISION)
+    measured: list[Piece] = []
+
+    @cache
+    def load(checkpoint: str) -> WorldModelPipeline:
+        return WorldModelPipeline.from_pretrained(checkpoint, device=device)
+
+    form = common_form({str(each): load(str(each)).processor for folders in checkpoints.values() for each in folders})
+    near = {"nearest": protocol.nearest, "farthest": protocol.farthest}
+    scenes = find_scenes(protocol.episodes, seed=protocol.seed, form=form, **near)
+    settings = {**asdict(protocol), **asdict(form), "scenes": scenes}
+
+    def successes_in(name: str, enter: Callable[[], World], **also: Any) -> np.ndarray:
+        """Of policies and episodes `(P, E)`: 1 where the block ends at the goal, 0 elsewhere."""
+        of_policies = []
+        for policy, make in policies.items():
+            play_it = partial(_ends, enter, make, scenes, protocol.steps)
+            piece = store.get(f"{name}-{policy}", {**settings, **also}, play_it)
+            measured.append(piece)
+            ends = zip(piece["distances"], piece["turns"], strict=True)
+            of_policies.append([_is_success(far, turned, protocol) for far, turned in ends])
+        return np.array(of_policies, dtype=float)
+
+    # The simulator has no seeds: it is one run, on the axis that models have for theirs.
+    successes = {SIMULATOR: successes_in(SIMULATOR, partial(SimulatedWorld, scenes, form))[None]}
+    model_settings = {"horizon": protocol.horizon, "temperature": protocol.temperature, "max_steps": protocol.steps}
+    for row, folders in checkpoints.items():
+        of_seeds = []
+        for training_seed, checkpoint in zip(training_seeds, folders, strict=True):
+            weights = digest_weights(checkpoint)
+            for noise in sampling_seeds:
+                enter = partial(PredictedWorld, load(str(checkpoint)), scenes, noise=noise, **model_settings)
+                of_seeds.append(successes_in(f"{row}-{training_seed}-{noise}", enter, weights=weights))
+        successes[row] = np.stack(of_seeds)
+    return successes, measured
 
 
 def agreement_rows(
@@ -248,10 +306,10 @@ def agreement_rows(
             Number of draws of the bootstrap.
 
     Returns:
-        `list[dict]`: rows with `world`, `policy` (`None` where it is about all), `measure` (`success`, `pearson`,
-        `spearman`, `mmrv`), `value`, the mean over seeds, its 95 % interval `low` to `high` over episodes, `undefined`
-        (see [`bootstrap_interval`]) and `values`, one a training seed; `None` where nothing is defined. The world
-        `rlvr - base` is the difference of two, over the same draws.
+        `list[dict]`: rows with `world`, `policy` (`None` where it is about all), `measure` (`success`, `gap`,
+        `pearson`, `spearman`, `mmrv`), `value`, the mean over seeds, its 95 % interval `low` to `high` over episodes
+        and training seeds, `undefined` (see [`bootstrap_interval`]) and `values`, one a training seed; `None` where
+        nothing is defined. The world `rlvr - base` is the difference of two, over the same draws.
 
     Example:
 
@@ -268,10 +326,14 @@ def agreement_rows(
     rows = []
 
     def add(world: str, policy: str | None, measure: str, of_runs: Callable[[np.ndarray], np.ndarray]) -> None:
-        everything = of_runs(np.arange(real.shape[1]))
-        # Runs are in the order of training seeds: a seed's value is the mean over its sampling seeds.
-        values = everything.reshape(1 if world == SIMULATOR else training_seeds, -1).mean(axis=1)
-        interval = bootstrap_interval(lambda drawn: float(of_runs(drawn).mean()), real.shape[1], resamples=resamples)
+        seeds = 1 if world == SIMULATOR else training_seeds
+
+        def of_seeds(drawn: np.ndarray) -> np.ndarray:
+            # Runs are in the order of training seeds: a seed's value is the mean over its sampling seeds.
+            return of_runs(drawn).reshape(seeds, -1).mean(axis=1)
+
+        interval = bootstrap_interval(of_seeds, real.shape[1], runs=seeds, resamples=resamples)
+        values = of_seeds(np.arange(real.shape[1]))
         listed = [None if np.isnan(value) else float(value) for value in values]
         rows.append({"world": world, "policy": policy, "measure": measure, **interval, "values": listed})
 
@@ -298,13 +360,21 @@ def agreement_rows(
     return rows
 
 
-def _distances(
+def _ends(
     enter: Callable[[], World], make: PolicyMaker, scenes: list[int], steps: int
 ) -> dict[str, list[float | None]]:
-    """What a piece holds: the distance of each episode; `None`, where the block has vanished, as JSON has no nan."""
+    """What a piece holds of each episode: how far the block ends from the goal; `None` where it has vanished."""
     # The world is made here, so that none is made for a piece that is read.
-    distances = play(enter(), make, scenes, steps=steps)
-    return {"distances": [None if np.isnan(distance) else float(distance) for distance in distances]}
+    distances, turns = poses_to_goal(play(enter(), make, scenes, steps=steps))
+    # JSON has no nan.
+    return {
+        name: [None if np.isnan(value) else float(value) for value in values]
+        for name, values in (("distances", distances), ("turns", turns))
+    }
+
+
+def _is_success(distance: float | None, turned: float | None, protocol: PolicyProtocol) -> bool:
+    return None not in (distance, turned) and distance <= protocol.tolerance and turned <= protocol.turn
 
 
 def _refuse_impossible(
@@ -333,6 +403,6 @@ APPLICATION = Application(
     measure=policy_evaluation,
     window="horizon",
     options=("episodes",),
-    metrics=("pearson", "spearman", "mmrv"),
+    metrics=("gap", "pearson", "spearman", "mmrv"),
     draw=draw_agreement,
 )

@@ -4,24 +4,28 @@ Collect: records episodes of the world or reads recorded ones, split by episode,
 A world is a file or package of `rlvr_world_hf/worlds/`, or a module of your own; `folder` and `lerobot` read episodes
 of any world. A world that can be recorded has a function `collect_episodes(seeds, *, ...)`; one that was recorded has
 a dataclass `RecordedEpisodes`, see `data/folder.py`. The keys of that function or dataclass are keys of this stage. In
-a world of text, they are called `collect_transitions` and `RecordedTransitions`.
+a world of text, they are called `collect_transitions` and `RecordedTransitions`. Where a world model has a part in
+what is recorded, `CHECKPOINTS` of the module says which keys name one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..content import checkpoint_identity
 from ..keys import key
 from ..kinds import kind_of
 from ..kinds.kind import SPLITS
+from ..places import check_world_model
 from ..progress import cached
 from ..recipe import Recipe
 from ..stage import StageRun, stage
-from ..world import is_recorded, world_source
+from ..world import is_recorded, world_module, world_source
 
 
 REVISION = 1
@@ -45,8 +49,21 @@ class CollectSettings:
 
 
 def _contents(recipe: Recipe) -> Any:
-    """What recorded data consist of; `None` for a world that the run records."""
+    """
+    What recorded data consist of; of a world that the run records, the weights of the world models that its settings
+    name, and `None` if they name none.
+    """
+    named = _checkpoints(recipe, collect.read(recipe))
+    if named:
+        return {name: checkpoint_identity(place) for name, place in named.items()}
     return kind_of(recipe).contents()
+
+
+def _checkpoints(recipe: Recipe, settings: CollectSettings) -> dict[str, Path]:
+    """Key -> the world model that it names, given in the recipe or by default."""
+    names = getattr(world_module(recipe), "CHECKPOINTS", ())
+    known = inspect.signature(world_source(recipe)).parameters
+    return {name: settings.arguments.get(name, known[name].default) for name in names}
 
 
 def _check_length(recipe: Recipe, settings: CollectSettings) -> None:
@@ -61,9 +78,11 @@ def _check_length(recipe: Recipe, settings: CollectSettings) -> None:
 
 
 def _try(recipe: Recipe, settings: CollectSettings) -> None:
-    """Of a world that the run records, the number of episodes of each split must be given."""
+    """Of a world that the run records, the number of episodes of each split must be given, and its models be there."""
     if not is_recorded(world_source(recipe)):
         _seeds(settings)
+    for name, place in _checkpoints(recipe, settings).items():
+        check_world_model(place, where=f"collect.{name}")
 
 
 @stage(

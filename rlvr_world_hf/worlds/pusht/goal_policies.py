@@ -117,10 +117,17 @@ POLICIES: Mapping[str, Callable[[np.random.Generator], Policy]] = {
     "still": StillPolicy,
     "random": RandomPolicy,
     "aimless": PushingPolicy,
+    "sluggish": partial(GoalPushingPolicy, reach=REACH / 6),
     "slow": partial(GoalPushingPolicy, reach=REACH / 3),
+    "wild": partial(GoalPushingPolicy, noise=100.0),
     "clumsy": partial(GoalPushingPolicy, noise=60.0),
     "unsteady": partial(GoalPushingPolicy, noise=35.0),
+    "shaky": partial(GoalPushingPolicy, noise=25.0),
+    "patient": partial(GoalPushingPolicy, reach=REACH / 2),
     "steady": partial(GoalPushingPolicy, noise=15.0),
     "careful": GoalPushingPolicy,
 }
-"""Policies by name, each made from a generator; `aimless` is the one that the training data is recorded with."""
+"""
+Policies by name, each made from a generator, from poor to good; `aimless` is the one that the training data is
+recorded with. They were chosen before any model was asked about them, and stay.
+"""

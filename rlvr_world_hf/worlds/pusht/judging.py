@@ -4,6 +4,7 @@ A policy of PushT acts in the simulator or in a world model; it is shown frames 
     scene     an episode's seed; the data's scripted policy plays the steps that the model's first window needs
     play      at each step agent and block are found in the frame, and the policy chooses the next target; it is turned
               into an action from where the agent is seen, by the model's law of actions
+    success   the pose of the block in the last frame, read in the same way of both worlds
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .form import PushTForm
 from .goal_policies import GOAL, Policy
 from .law import aim_at, follow_actions
 from .policies import WORLD_SIZE
+from .pose import read_pose
 from .simulator import Recording
 
 
@@ -30,6 +32,9 @@ PolicyMaker = Callable[[np.random.Generator], Policy]
 
 FIRST_SEED = 5_000_000
 """Scenes have seeds from this one on: beyond those that training, validation and test count from."""
+
+GOAL_ANGLE = np.pi / 4
+"""Angle of the block at gym-pusht's goal, in radians."""
 
 SEEDS_APART = 100_000
 """Seeds of the simulator that are set aside for each seed of an evaluation."""
@@ -158,7 +163,7 @@ def find_scenes(count: int, *, seed: int, nearest: float, farthest: float, form:
     )
 
 
-def play(world: World, make: PolicyMaker, scenes: Sequence[int], *, steps: int) -> np.ndarray:
+def play(world: World, make: PolicyMaker, scenes: Sequence[int], *, steps: int) -> torch.Tensor:
     """
     Let a policy act in every scene.
 
@@ -173,8 +178,7 @@ def play(world: World, make: PolicyMaker, scenes: Sequence[int], *, steps: int) 
             Decisions.
 
     Returns:
-        `np.ndarray` of shape `(E,)`: how far the block is from the goal's centre in the last frame, in world units;
-        nan where there is no block in it.
+        `torch.Tensor` of shape `(E, 3, H, W)`: the last frames, float32 in `[0, 1]`.
     """
     policies = [make(np.random.default_rng([scene, 2])) for scene in scenes]
     seen = np.full((2, len(policies), 2), WORLD_SIZE / 2)  # of agent and block, where they were seen last
@@ -189,7 +193,7 @@ def play(world: World, make: PolicyMaker, scenes: Sequence[int], *, steps: int) 
             # A frame shows no velocity, but it follows from what was done, wherever the agent is.
             _, velocities = follow_actions(seen[0], velocities, actions)
         world.act(actions)
-    return distances_to_goal(world.frames())
+    return world.frames()
 
 
 def distances_to_goal(frames: torch.Tensor) -> np.ndarray:
@@ -204,6 +208,24 @@ def distances_to_goal(frames: torch.Tensor) -> np.ndarray:
         `np.ndarray` of shape `(E,)`: in world units; nan where there is no block.
     """
     return np.linalg.norm(locate_block(frames).numpy() * WORLD_SIZE - GOAL, axis=-1)
+
+
+def poses_to_goal(frames: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """
+    How far the block is from the goal by its pose, see [`~rlvr_world_hf.worlds.pusht.pose.read_pose`]: also where the
+    agent hides a part of it.
+
+    Args:
+        frames (`torch.Tensor` of shape `(E, 3, H, W)`):
+            Square frames of PushT, float in `[0, 1]`, RGB.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: distance of its centroid from the goal's centre `(E,)`, in world units, and
+        of its angle from the goal's `(E,)`, in degrees up to 180; nan where there is no block.
+    """
+    pose = read_pose(frames).numpy().astype(np.float64)
+    turned = np.degrees(pose[:, 2] - GOAL_ANGLE)
+    return np.linalg.norm(pose[:, :2] * WORLD_SIZE - GOAL, axis=-1), np.abs((turned + 180) % 360 - 180)
 
 
 def _start(recording: Recording, form: PushTForm) -> dict[str, np.ndarray]:

@@ -145,6 +145,31 @@ def pose_of_states(states: torch.Tensor) -> torch.Tensor:
     return torch.cat([centre / WORLD_SIZE, torch.atan2(sine, cosine).unsqueeze(-1)], dim=-1)
 
 
+def block_of_pose(pose: torch.Tensor) -> torch.Tensor:
+    """
+    Where the simulator has a block of some pose: the other way round than [`pose_of_states`].
+
+    Args:
+        pose (`torch.Tensor` of shape `(..., 3)`):
+            As [`read_pose`] gives it.
+
+    Returns:
+        `torch.Tensor` of shape `(..., 3)`: position of the body's origin in world units, and the angle in radians.
+
+    Example:
+
+    ```python
+    >>> pose = pose_of_states(torch.tensor([0.0, 0.0, 256.0, 256.0, 1.0, 0.0]))
+    >>> block_of_pose(pose).round()
+    tensor([256., 256.,   0.])
+
+    ```
+    """
+    angle = pose[..., 2]
+    origin = pose[..., :2] * WORLD_SIZE - CENTROID * torch.stack([-angle.sin(), angle.cos()], dim=-1)
+    return torch.cat([origin, angle.unsqueeze(-1)], dim=-1)
+
+
 def distance_to_block(points: torch.Tensor, pose: torch.Tensor) -> torch.Tensor:
     """
     How far points are from the block.

@@ -5,6 +5,7 @@ The true physics in the place of a world model: the best that planning with a gi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ class SimulatedCost:
             also given `actions` `(N, S, A)`.
         to_actions (`Callable`):
             Turns candidates `(N, H, D)` into actions `(N, H, A)` by the law of the recording.
+        shows (`str`, *optional*, defaults to `"frames"`):
+            What the cost is of: `"frames"`, or `"states"`, `(N, S, P)` as the recording has them, which no error of
+            reading a frame enters.
 
     Example:
 
@@ -46,10 +50,13 @@ class SimulatedCost:
         recording: Recording,
         cost: Callable[..., torch.Tensor],
         to_actions: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        shows: Literal["frames", "states"] = "frames",
     ) -> None:
         self.recording = recording
         self.cost = cost
         self.to_actions = to_actions
+        self.shows = shows
 
     def __call__(self, candidates: torch.Tensor) -> torch.Tensor:
         """Costs `(N,)` of candidates `(N, H, D)`."""
@@ -68,20 +75,21 @@ class SimulatedCost:
                 Sequences of what a planner draws.
 
         Returns:
-            `torch.Tensor` of shape `(N, H, 3, H, W)`: float32 in `[0, 1]`, RGB.
+            `torch.Tensor` of shape `(N, H, 3, H, W)`: float32 in `[0, 1]`, RGB; of states `(N, H, P)`, float32.
         """
         return self._predict(self.to_actions(candidates))
 
     def _predict(self, actions: torch.Tensor) -> torch.Tensor:
         """What happens after actions `(N, H, A)`."""
         # Double as in `attempt`, so that the physics agree to the last bit.
-        frames = np.stack([np.stack(list(self._follow(sequence))) for sequence in actions.double().numpy()])
-        return torch.from_numpy(frames).float() / 255
+        followed = np.stack([np.stack(list(self._follow(sequence))) for sequence in actions.double().numpy()])
+        shown = torch.from_numpy(followed).float()
+        return shown / 255 if self.shows == "frames" else shown
 
     def _follow(self, actions: np.ndarray) -> Iterator[np.ndarray]:
-        """The frame after each of the actions `(H, A)`."""
+        """The frame or state after each of the actions `(H, A)`."""
         again = self.recording.replay()  # as gym-pusht restores no velocities
         again.redraw_noise(0)  # nobody knows the noise to come
         for action in actions:
             again.act(action)
-            yield again.frame()
+            yield again.frame() if self.shows == "frames" else again.state

@@ -148,12 +148,17 @@ def set_state(world: PushTEnv, state: np.ndarray) -> None:
             Position of the agent, position and angle of the block, velocity of the agent; in world units, radians, and
             world units a second.
     """
+    _place(world, state)
+    world.space.step(PHYSICS_SECONDS)
+
+
+def _place(world: PushTEnv, state: np.ndarray) -> None:
+    """Sets agent and block, in the order of [`set_state`]."""
     world.agent.velocity = (float(state[5]), float(state[6]))
     world.agent.position = (float(state[0]), float(state[1]))
     # Before the position, as it turns the block about its centre of mass, which is not the body's origin.
     world.block.angle = float(state[4])
     world.block.position = (float(state[2]), float(state[3]))
-    world.space.step(PHYSICS_SECONDS)
 
 
 def pull_agent(world: PushTEnv, target: tuple[float, float]) -> None:
@@ -182,7 +187,7 @@ class Recording:
     An episode in the making: a world, and what was recorded of it since its start.
 
     gym-pusht cannot return to an earlier state exactly, as it does not restore velocities. To branch off from a state,
-    record its actions again from the seed.
+    record its actions again from the seed; to begin in a state that is known, [`put`] agent and block there.
 
     Args:
         seed (`int`):
@@ -260,8 +265,9 @@ class Recording:
         self.colours = colours
         self._observation, _ = self.world.reset(seed=seed)
         if start == "corner":
-            set_state(self.world, _draw_corner(np.random.default_rng([seed, 9])))
+            set_state(self.world, _draw_corner(np.random.default_rng([seed, 10])))
             self._observation = self.world.get_obs()
+        self._begin: np.ndarray | None = None
         self._frames: list[np.ndarray] = []
         self._actions: list[np.ndarray] = []
         self._states: list[np.ndarray] = []
@@ -347,6 +353,31 @@ class Recording:
             return target
         return aim_at(self.agent, self.velocity, target, control_steps=self.control_steps)
 
+    def put(self, state: np.ndarray) -> None:
+        """
+        Begin elsewhere than the seed says, with the block at rest; no time passes.
+
+        Args:
+            state (`numpy.ndarray` of shape `(7,)`): position of the agent, position and angle of the block, velocity
+                of the agent; in world units, radians, and world units a second.
+
+        Raises:
+            ValueError: for another shape, a number that is not finite, or after an action.
+        """
+        state = np.asarray(state, np.float64)
+        if state.shape != (7,) or not np.isfinite(state).all() or self._actions:
+            raise ValueError(
+                f"Expected a finite state of 7 numbers before the first action, got shape {state.shape}, "
+                f"{np.isfinite(state).sum()} of them finite, after {len(self._actions)} actions; make a new recording."
+            )
+        self._begin = state
+        _place(self.world, state)
+        self.world.block.velocity, self.world.block.angular_velocity = (0.0, 0.0), 0.0
+        # Else contacts and drawing would know the bodies where they were.
+        for body in (self.world.agent, self.world.block):
+            self.world.space.reindex_shapes_for_body(body)
+        self._observation = self.world.get_obs()
+
     def hold(self, target: np.ndarray) -> None:
         """Record the present frame and walk towards `target` `(2,)`, in world units, for one interval."""
         self.act(self.aim(target))
@@ -362,6 +393,23 @@ class Recording:
         Raises:
             ValueError: for another shape, or relative targets beyond `[-1, 1]`.
         """
+        for _ in self.walk(action):
+            pass
+
+    def walk(self, action: np.ndarray) -> Iterator[int]:
+        """
+        The same as [`act`], a control step at a time: the state may be looked at after each.
+
+        Args:
+            action (`numpy.ndarray` of shape `(A,)`): as of [`act`].
+
+        Yields:
+            `int`: control steps of the action that are done, from 1 on. Where one stops before the last, the rest of
+            the action is not done, and what was recorded of it can no longer be replayed.
+
+        Raises:
+            ValueError: as [`act`].
+        """
         action = np.asarray(action)
         if action.shape != (self.action_dims,):
             raise ValueError(
@@ -376,7 +424,8 @@ class Recording:
             self._frames.append(self.frame())
         self._actions.append(action)
         self._states.append(self.state)
-        for x, y in np.resize(action.astype(np.float64), (self.control_steps, 2)).tolist():
+        targets = np.resize(action.astype(np.float64), (self.control_steps, 2)).tolist()
+        for done, (x, y) in enumerate(targets, start=1):
             if self.action_law == "relative":
                 at = self.world.agent.position
                 x, y = at[0] + x * ACTION_SCALE, at[1] + y * ACTION_SCALE
@@ -384,12 +433,15 @@ class Recording:
                 off_x, off_y = self._noise.normal(0, self.action_noise, 2).tolist()
                 x, y = x + off_x, y + off_y
             pull_agent(self.world, (x, y))
-        self._observation = self.world.get_obs()
+            self._observation = self.world.get_obs()
+            yield done
 
     def replay(self) -> Recording:
         """Another world in the present state, by doing the same from the seed on; it records no frames."""
         again = self.elsewhere(self.seed)
         again.policy = self.policy
+        if self._begin is not None:
+            again.put(self._begin)
         for action in self.actions:
             again.act(action)
         return again
@@ -503,7 +555,7 @@ def record_policy(
         colours=colours,
     )
     # A second number tells the streams of one seed apart; judging has 2, planning 3 and 4, the choice of a policy 6,
-    # noise on actions 7 and 8, another start 9.
+    # noise on actions 7 and 8, own states 9, another start 10.
     rng = np.random.default_rng([seed, 1])
     if action_law == "absolute":
         if policy != "scripted":

@@ -1,11 +1,12 @@
 """
-PushT as a task of planning, by DINO-WM's protocol (https://huggingface.co/papers/2411.04983).
+PushT as a task of planning, by the protocol of DINO-WM (https://huggingface.co/papers/2411.04983) and of
+stable-worldmodel.
 
 The world starts somewhere in an episode of the scripted policy, and the goal is the frame that this policy reached 25
 control steps later; so it can be reached. A decision is an action of 5 control steps, and it takes at most 10.
-The goal is reached where, as in DINO-WM's code, the positions of agent and block together are less than 20 world units
-from those of the goal and the block's angle less than 20 degrees. The planner sees frames; success is read
-from the state of the true world.
+The goal is reached where, after any control step, the positions of agent and block together are less than 20 world
+units from those of the goal and the block's angle less than 20 degrees, as in the code of both. The planner sees
+frames; success is read from the state of the true world.
 """
 
 from __future__ import annotations
@@ -124,7 +125,10 @@ class Attempt:
     """Seed of the task."""
 
     is_success: bool
-    """Whether the goal was reached, after any decision."""
+    """Whether the goal was reached, after any control step."""
+
+    control_steps: int
+    """Control steps until then, or until the last decision was over."""
 
     position_distance: float
     """Of agent and block from the goal at the end, in world units, over all four coordinates."""
@@ -134,6 +138,9 @@ class Attempt:
 
     block_path: float
     """How far the block is from its place in the goal at the start, in world units: 0 where it need not be moved."""
+
+    block_turn: float
+    """How far it is turned from its angle in the goal at the start, in radians, in [0, pi]."""
 
     actions: tuple[tuple[float, ...], ...]
     """The decisions, by the law of the world."""
@@ -182,7 +189,7 @@ def attempt(task: PushTTask, decide: Decide, *, decisions: int = DECISIONS) -> A
             Most decisions.
 
     Returns:
-        [`Attempt`]: it ends with the decision after which the goal is reached.
+        [`Attempt`]: it ends with the control step after which the goal is reached.
 
     Example:
 
@@ -199,21 +206,26 @@ def attempt(task: PushTTask, decide: Decide, *, decisions: int = DECISIONS) -> A
     actions: list[tuple[float, ...]] = []
     seconds: list[float] = []
     position, angle = distances(world.state, task.goal_state)
-    is_success = False
+    block_turn, control_steps, is_success = angle, 0, False
     while len(actions) < decisions and not is_success:
         begin = time.perf_counter()
         action = np.asarray(decide(world), dtype=np.float64)
         seconds.append(time.perf_counter() - begin)
-        world.act(action)
         actions.append(tuple(action.tolist()))
-        position, angle = distances(world.state, task.goal_state)
-        is_success = position < POSITION_TOLERANCE and angle < ANGLE_TOLERANCE
+        for _ in world.walk(action):
+            control_steps += 1
+            position, angle = distances(world.state, task.goal_state)
+            is_success = position < POSITION_TOLERANCE and angle < ANGLE_TOLERANCE
+            if is_success:
+                break
     return Attempt(
         seed=task.seed,
         is_success=is_success,
+        control_steps=control_steps,
         position_distance=position,
         angle_distance=angle,
         block_path=block_path,
+        block_turn=block_turn,
         actions=tuple(actions),
         seconds=tuple(seconds),
     )

@@ -7,7 +7,7 @@ import pytest
 from rlvr_world_hf import WorldModelPipeline
 from rlvr_world_hf.findings.applications import policy_evaluation as policy_evaluation_module
 from rlvr_world_hf.findings.applications.policy_evaluation import PolicyProtocol, agreement_rows, evaluate_policies
-from rlvr_world_hf.findings.rank_agreement import mean_maximum_rank_violation, pearson, spearman
+from rlvr_world_hf.findings.rank_agreement import gap, mean_maximum_rank_violation, pearson, spearman
 from rlvr_world_hf.worlds.pusht.goal_policies import POLICIES
 from tests.tiny import tiny_model, tiny_processor
 
@@ -43,7 +43,9 @@ def test_the_record_says_what_was_measured(checkpoints, tmp_path) -> None:
     found = [(row["world"], row["policy"], row["measure"]) for row in record["rows"]]
     success = [(world, policy, "success") for world in ("simulator", "base", "rlvr") for policy in FEW]
     of_all = [
-        (world, None, name) for world in ("base", "rlvr", "rlvr - base") for name in ("pearson", "spearman", "mmrv")
+        (world, None, name)
+        for world in ("base", "rlvr", "rlvr - base")
+        for name in ("gap", "pearson", "spearman", "mmrv")
     ]
     assert found == success + of_all
     for row in record["rows"]:
@@ -108,14 +110,32 @@ def test_rows_by_hand() -> None:
     assert [by["simulator", name]["value"] for name in ("poor", "fair", "good")] == [0, 0.5, 1]
     assert by["base", "fair"]["value"] == 0.625 and by["base", "fair"]["values"] == [1.0, 0.25]
     rates = [[0, 1, 0.25], [0, 0.25, 0.75]]
-    for name, statistic in (("pearson", pearson), ("spearman", spearman), ("mmrv", mean_maximum_rank_violation)):
+    statistics = {"gap": gap, "pearson": pearson, "spearman": spearman, "mmrv": mean_maximum_rank_violation}
+    for name, statistic in statistics.items():
         expected = [statistic([0, 0.5, 1], of_run) for of_run in rates]
         assert by["base", name]["values"] == pytest.approx(expected)
         assert by["base", name]["value"] == pytest.approx(np.mean(expected))
-        best = 0.0 if name == "mmrv" else 1.0
+        best = 0.0 if name in ("mmrv", "gap") else 1.0
         assert by["rlvr", name]["value"] == best
         assert by["rlvr - base", name]["value"] == pytest.approx(best - np.mean(expected))
     assert by["rlvr", "mmrv"]["low"] == by["rlvr", "mmrv"]["high"] == 0
+
+
+def test_intervals_are_over_training_seeds_too() -> None:
+    """Each seed alone leaves no doubt, as all episodes are alike; the two differ."""
+    real = np.array([[[0.0] * 4, [1.0] * 4]])
+    seeds = np.array([[[0.0] * 4, [1.0] * 4], [[0.0] * 4, [0.5] * 4]])
+    rows = agreement_rows({"simulator": real, "base": seeds}, ["a", "b"], training_seeds=2, resamples=200)
+    found = next(row for row in rows if row["measure"] == "gap")
+    assert (found["value"], found["low"], found["high"]) == (0.125, 0.0, 0.25) and found["values"] == [0.0, 0.25]
+
+
+def test_a_block_that_is_turned_away_or_gone_is_no_success() -> None:
+    strict = PolicyProtocol(tolerance=32.0, turn=20.0)
+    ends = [(30.0, 10.0), (40.0, 10.0), (30.0, 30.0), (None, None)]
+    found = [policy_evaluation_module._is_success(*end, strict) for end in ends]
+    assert found == [True, False, False, False]
+    assert policy_evaluation_module._is_success(30.0, 179.0, PolicyProtocol())
 
 
 def test_no_agreement_where_nothing_differs() -> None:

@@ -8,13 +8,17 @@ from rlvr_world_hf.worlds.pusht.form import PushTForm
 from rlvr_world_hf.worlds.pusht.goal_policies import GOAL, GoalPushingPolicy, Policy, StillPolicy
 from rlvr_world_hf.worlds.pusht.judging import (
     FIRST_SEED,
+    GOAL_ANGLE,
     PredictedWorld,
     SimulatedWorld,
     distances_to_goal,
     find_scenes,
     play,
+    poses_to_goal,
 )
 from rlvr_world_hf.worlds.pusht.policies import REACH, WORLD_SIZE
+from rlvr_world_hf.worlds.pusht.pose import CENTROID
+from rlvr_world_hf.worlds.pusht.simulator import Recording
 from tests.environments.worlds import make_pipeline
 from tests.tiny import tiny_processor
 
@@ -95,10 +99,24 @@ def test_distance_is_that_of_the_centroid() -> None:
     assert found[0] == pytest.approx(np.linalg.norm([304, 288] - GOAL), abs=0.5) and np.isnan(found[1])
 
 
+def test_the_pose_is_that_of_the_simulator_and_the_goal_has_none_to_go() -> None:
+    frames, expected = [], []
+    for x, y, angle in ((256.0, 256.0, GOAL_ANGLE), (300.0, 200.0, GOAL_ANGLE + np.pi - 0.1), (200.0, 300.0, -2.5)):
+        recording = Recording(0, image_size=64, frame_interval=0.5)
+        recording.put(np.array([60.0, 60.0, x, y, angle, 0.0, 0.0]))
+        frames.append(torch.from_numpy(recording.frame()).float() / 255)
+        turn = abs((np.degrees(angle - GOAL_ANGLE) + 180) % 360 - 180)
+        centroid = np.array([x, y]) + CENTROID * np.array([-np.sin(angle), np.cos(angle)])
+        expected.append((np.linalg.norm(centroid - GOAL), turn))
+    found = np.stack(poses_to_goal(torch.stack([*frames, torch.ones(3, 64, 64)])), axis=1)
+    np.testing.assert_allclose(found[:3], expected, atol=3)
+    assert found[0] == pytest.approx([0, 0], abs=3) and np.isnan(found[3]).all()
+
+
 def test_who_stays_moves_nothing_in_the_simulator() -> None:
     world = SimulatedWorld(SCENES, FORM)
     before = locate_block(world.frames()) * WORLD_SIZE
-    far = play(world, StillPolicy, SCENES, steps=2)
+    far, _ = poses_to_goal(play(world, StillPolicy, SCENES, steps=2))
     assert far == pytest.approx(np.linalg.norm(before.numpy() - GOAL, axis=-1), abs=15)
 
 
@@ -110,7 +128,7 @@ def test_the_policy_acts_on_what_the_frames_show() -> None:
     def make(rng):
         return lambda agent, block: asked.append((agent, block)) or block
 
-    far = play(world, make, [0], steps=3)
+    far = distances_to_goal(play(world, make, [0], steps=3))
     blocks = np.stack([block for _, block in asked])
     assert blocks == pytest.approx(np.array([[400.0, 400.0], [400.0, 400.0], [240.0, 288.0]]), abs=0.5)
     assert np.allclose([agent for agent, _ in asked], 256.0), (
@@ -131,8 +149,10 @@ def test_noise_of_a_policy_is_that_of_its_scene() -> None:
 
 def test_the_good_policy_brings_the_block_to_the_goal() -> None:
     scenes = find_scenes(10, seed=0, nearest=64, farthest=170, form=FORM)
-    good = play(SimulatedWorld(scenes, FORM), GoalPushingPolicy, scenes, steps=16)
-    poor = play(SimulatedWorld(scenes, FORM), StillPolicy, scenes, steps=16)
+    good, poor = (
+        poses_to_goal(play(SimulatedWorld(scenes, FORM), make, scenes, steps=16))[0]
+        for make in (GoalPushingPolicy, StillPolicy)
+    )
     assert (good <= 32).mean() >= 0.5 > (poor <= 32).mean() == 0
 
 

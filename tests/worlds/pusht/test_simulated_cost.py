@@ -58,3 +58,15 @@ def test_a_cost_that_asks_what_was_done_is_given_the_actions() -> None:
     turned: list[torch.Tensor] = []
     objective = SimulatedCost(world, Obedience(), lambda moves: turned.append(moves) or moves + 1)
     assert objective(moves).tolist() == [402.0, 402.0] and len(turned) == 1
+
+
+def test_states_are_those_of_its_frames() -> None:
+    world = recorded(1, "relative")
+    actions = torch.zeros(2, 3, 10)
+    actions[1] = 0.3
+    shown = {
+        shows: SimulatedCost(world, lambda seen: seen.sum(), lambda actions: actions, shows=shows).predict(actions)
+        for shows in ("frames", "states")
+    }
+    assert shown["states"].shape == (2, 3, 6)
+    torch.testing.assert_close(locate_agent(shown["frames"]) * 512, shown["states"][..., :2], atol=1.5, rtol=0)

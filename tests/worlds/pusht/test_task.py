@@ -52,6 +52,20 @@ def test_an_attempt_that_stays_away_ends_after_its_decisions(task: PushTTask) ->
         assert done.actions == ((MARGIN, MARGIN),) * 3
     start = task.start().state
     assert done.block_path == np.linalg.norm(start[2:4] - task.goal_state[2:4])
+    assert done.block_turn == distances(start, task.goal_state)[1] and done.control_steps == 15
+
+
+def test_the_goal_may_be_reached_in_the_middle_of_a_decision() -> None:
+    """The agent passes its goal on the way to somewhere else; the block is not touched."""
+    task = PushTTask(11, image_size=32, lead=4)
+    world = task.start()
+    onward = world.aim(np.array([256.0, 256.0]) + 2 * (256.0 - world.agent))
+    states = [world.state.copy() for _ in world.walk(onward)]
+    passed = next(step for step, state in enumerate(states) if np.linalg.norm(state[:2] - states[-1][:2]) > 25)
+    task.goal_state = states[passed]
+    done = attempt(task, lambda world: onward, decisions=2)
+    assert done.is_success and len(done.actions) == 1 and done.control_steps <= passed + 1 < 5
+    assert distances(states[-1], task.goal_state)[0] > 20
 
 
 def test_distances_are_of_places_and_of_the_angle() -> None:
