@@ -23,7 +23,7 @@ SEEDS = (0, 1, 2)
 PICTURES = ("strip.png", "strip.gif", "sensors.png", "learning_curves.png")
 """Pictures of the first seed's run that go with the merged table, as far as its world has them."""
 
-README_METRICS = ("mae", "mae_moving", "ssim", "agent_position_mae", "repetition_rate")
+README_METRICS = ("mae", "mae_moving", "block_pose_error", "ssim", "agent_position_mae", "repetition_rate")
 """Columns of the table on the front page, which has room for a few; the card has all."""
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -79,7 +79,7 @@ def readme_table(results: Mapping[str, Any]) -> str:
     ```python
     >>> from rlvr_world_hf.evaluation.results import read_results
     >>> print(readme_table(read_results(CHECKOUT / "model_cards/pusht/results.json")).splitlines()[0])
-    | row | mae ↓ | mae_moving ↓ | ssim ↑ | agent_position_mae ↓ | repetition_rate ↓ |
+    | row | mae ↓ | mae_moving ↓ | block_pose_error ↓ | ssim ↑ | agent_position_mae ↓ | repetition_rate ↓ |
 
     ```
     """
