@@ -293,7 +293,9 @@ def _sum_over_layers(maps: list[torch.Tensor], mask: torch.Tensor | None) -> tor
         return torch.stack([layer.mean(dim=(1, 2, 3)) for layer in maps]).sum(dim=0)
     enlarge = partial(interpolate, size=mask.shape[-2:], mode="bilinear", align_corners=False)
     total = torch.stack([enlarge(layer)[:, 0] for layer in maps]).sum(dim=0)  # (N, H, W)
-    return (total * mask).sum(dim=(1, 2)) / mask.sum(dim=(1, 2))
+    count = mask.sum(dim=(1, 2))
+    mean = (total * mask).sum(dim=(1, 2)) / count.clamp(min=1)
+    return mean.masked_fill(count == 0, torch.nan)  # not 0 / 0, whose gradient is nan, too
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ from rlvr_world_hf.data import Episode, window_rows
 from rlvr_world_hf.rewards import ActionRecoveryReward, EnergyScoreReward, MAEReward, SensorMAEReward
 from rlvr_world_hf.rewards.inverse_dynamics import InverseDynamicsConfig, InverseDynamicsModel
 from rlvr_world_hf.rollouts import rollout
+from rlvr_world_hf.rollouts.relaxed import Relaxation
 from rlvr_world_hf.training import LikelihoodConfig
 from rlvr_world_hf.training.schedule import Schedule
 from rlvr_world_hf.training.straight_through import refuse_without_gradient, train_straight_through
@@ -49,12 +50,13 @@ def rows():
     return window_rows([Episode(episode_id="0", frames=frames, actions=actions, fps=2.0)], horizon=2, padded=True)
 
 
-def train(rows, rewards, folder, *, steps, **further):
+def train(rows, rewards, folder, *, steps, relaxation=None, **further):
     processor = striking_processor()
     model = tiny_model(processor)
     schedule = {"schedule": Schedule(kind="linear")}
     args = LikelihoodConfig(max_steps=steps, eval_steps=5, batch_size=16, learning_rate=1e-2, **schedule, **further)
-    result = train_straight_through(model, processor, rewards, rows, rows, output_dir=folder, args=args)
+    how = {"output_dir": folder, "args": args, "relaxation": relaxation}
+    result = train_straight_through(model, processor, rewards, rows, rows, **how)
     return model, processor, result
 
 
@@ -62,7 +64,9 @@ def test_it_lowers_the_error_of_recovered_actions_and_changes_the_policy_alone(r
     reward = ActionRecoveryReward(inverse)
     before = {name: value.clone() for name, value in inverse.state_dict().items()}
     codec = {name: value.clone() for name, value in striking_processor().codec.state_dict().items()}
-    model, processor, result = train(rows.select([0] * 32), [reward], tmp_path, steps=15)
+    model, processor, result = train(
+        rows.select([0] * 32), [reward], tmp_path, steps=30, relaxation=Relaxation(kind="softmax")
+    )
     losses = [entry["eval_loss"] for entry in result.history if "eval_loss" in entry]
 
     def sampled_error(policy):
