@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -26,7 +26,7 @@ from .record import finding_record, reason_for_few, recipe_and_seeds
 FIRST_START = 5_000_000
 """Seed of the first start; no split of a recipe reaches so far."""
 
-MODELS = ("base", "rlvr")
+MODELS: Final = ("base", "rlvr")
 """Checkpoints of a run that agents plan with, unless a comparison has others."""
 
 DIFFERENCES = (("rlvr", "base"), ("rlvr", "control"))

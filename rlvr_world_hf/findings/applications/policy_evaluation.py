@@ -374,7 +374,9 @@ def _ends(
 
 
 def _is_success(distance: float | None, turned: float | None, protocol: PolicyProtocol) -> bool:
-    return None not in (distance, turned) and distance <= protocol.tolerance and turned <= protocol.turn
+    if distance is None or turned is None:
+        return False
+    return distance <= protocol.tolerance and turned <= protocol.turn
 
 
 def _refuse_impossible(
