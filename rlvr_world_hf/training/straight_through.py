@@ -212,7 +212,7 @@ def train_straight_through(
     """
     refuse_without_gradient(rewards, predicts=processor.predicts)
     weights = [1.0] * len(rewards) if weights is None else list(weights)
-    processor.codec.requires_grad_(False)  # type: ignore[attr-defined] # a torch module
+    processor.codec.requires_grad_(False)
     names = dict.fromkeys((*processor.prompt_columns, "context", "actions", "reference", "reference_mask"))
 
     def make_trainer(callbacks: Sequence[TrainerCallback], **settings: Any) -> Trainer:

@@ -114,8 +114,8 @@ def _try(recipe: Recipe, settings: StraightThroughSettings) -> None:
     try_parts(rewards, kinds=states, where=f"{CHECKPOINT}.rewards")
     with named_setting(CHECKPOINT, "codes cannot be relaxed so", "Change the key that is meant."):
         settings.made_relaxation()
-    how = {"count": settings.measured_windows, "usual": LOSS, "where": CHECKPOINT}
-    refuse_unknown_choice(recipe, settings.choose_by, **how)
+    count = settings.measured_windows
+    refuse_unknown_choice(recipe, settings.choose_by, count=count, usual=LOSS, where=CHECKPOINT)
     with named_setting(CHECKPOINT, "TrainingArguments refuses the settings", "Change the keys that it names."):
         limits = {"max_steps": max(1, settings.max_steps), "minimum_seconds": 0.0 if settings.max_steps else 1.0}
         args = settings.training(Processes().device, seed=recipe.seed, report_to=recipe.report_to, **limits)
