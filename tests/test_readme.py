@@ -18,7 +18,7 @@ from rlvr_world_hf.training.pretraining import build_policy
 from tests.tiny import tiny_processor
 
 
-COLUMNS = ["mae", "mae_moving", "ssim", "agent_position_mae", "repetition_rate"]
+COLUMNS = ["mae", "mae_moving", "block_pose_error", "ssim", "agent_position_mae", "repetition_rate"]
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 
 

@@ -27,7 +27,7 @@ def beside(results: Results, others: Mapping[str, Results]) -> Results:
     >>> usual, fast = (make_results({"base": {"mae": [m]}}, higher_is_better={"mae": False}, **shared) for m in (1, 2))
     >>> row = beside(usual, {"fast": fast})["rows"]["base"]
     >>> row["mae"]["mean"], row["mae_fast"]["mean"]
-    (1, 2)
+    (1.0, 2.0)
 
     ```
     """

@@ -89,8 +89,8 @@ def crossed_interval(
 
     ```python
     >>> alike, apart = [[0.0, 1.0] * 25] * 2, [[0.0] * 50, [1.0] * 50]
-    >>> [round(end, 2) for end in crossed_interval(alike)], crossed_interval(apart)
-    ([0.36, 0.64], (0.0, 1.0))
+    >>> [round(end, 2) for end in crossed_interval(alike)], [round(end, 2) for end in crossed_interval(apart)]
+    ([0.36, 0.64], [0.0, 1.0])
 
     ```
     """

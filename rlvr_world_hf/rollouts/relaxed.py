@@ -255,12 +255,13 @@ def relaxed_rollout(
     ```
     """
     accept_range_head(model)
-    given: dict[str, Any] = {**columns, "temperature": relaxation.temperature, "autocast_dtype": autocast_dtype}
-    sampled = rollout(model, processor, seeds=seeds, horizon=horizon, decode=False, **given)
+    given: dict[str, Any] = {"autocast_dtype": autocast_dtype, **columns}
+    temperature = relaxation.temperature
+    sampled = rollout(model, processor, seeds=seeds, horizon=horizon, temperature=temperature, decode=False, **given)
     ids, head = sampled.completion_ids, CodeHead(processor, horizon)
     with torch.autocast(ids.device.type, dtype=autocast_dtype, enabled=autocast_dtype is not None):
-        prompts_and_ids = torch.cat([sampled.prompt_ids, ids], dim=1)
-        logits = (forward or model)(input_ids=prompts_and_ids, range_head=head, completion_ids=ids)
+        asked = {"range_head": head, "completion_ids": ids}
+        logits = (forward or model)(input_ids=torch.cat([sampled.prompt_ids, ids], dim=1), **asked)
     codes = rearrange(processor.layout.read_dynamics(ids), "B S N -> B (S N)")
     noise = None if relaxation.kind != "gumbel" else _exponentials(seeds, logits.shape[1:]).to(logits.device)
     with torch.autocast(logits.device.type, enabled=False):

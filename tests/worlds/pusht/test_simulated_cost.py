@@ -63,7 +63,7 @@ def test_a_cost_that_asks_what_was_done_is_given_the_actions() -> None:
 def test_states_are_those_of_its_frames() -> None:
     world = recorded(1, "relative")
     actions = torch.zeros(2, 3, 10)
-    actions[1] = 0.3
+    actions[1] = -0.3  # from a corner towards the middle
     shown = {
         shows: SimulatedCost(world, lambda seen: seen.sum(), lambda actions: actions, shows=shows).predict(actions)
         for shows in ("frames", "states")
