@@ -31,7 +31,9 @@ TOLD_AGENT = {
 }
 
 
-@pytest.mark.parametrize("further", [{}, TOLD_AGENT], ids=["frames", "told agent"])
+@pytest.mark.parametrize(
+    "further", [pytest.param({}, id="frames", marks=pytest.mark.slow), pytest.param(TOLD_AGENT, id="told agent")]
+)
 def test_relative_actions_go_through_all_stages_and_are_played(
     further: dict[str, Any], cache: Path, tmp_path: Path
 ) -> None:

@@ -77,6 +77,7 @@ def recipes(cache: Path, tmp_path: Path) -> list[Recipe]:
     return made
 
 
+@pytest.mark.slow
 def test_all_checkpoints_are_measured_and_used_alike(
     recipes: list[Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
