@@ -11,7 +11,7 @@ import pytest
 
 from rlvr_world_hf.data import array_files
 from rlvr_world_hf.data.opencv import load_opencv
-from rlvr_world_hf.worlds.pusht import simulator
+from rlvr_world_hf.worlds.pusht import physics
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_it_is_what_import_gives() -> None:
 def test_its_users_name_the_remedy(broken: None, tmp_path: Path) -> None:
     uses = [
         load_opencv,
-        simulator.make_world,
+        physics.make_world,
         lambda: array_files.read_video(tmp_path / "video.mp4"),
         lambda: array_files.video_fps(tmp_path / "video.mp4"),
         lambda: array_files.resize_frames(np.zeros((1, 3, 8, 8), np.uint8), 4),

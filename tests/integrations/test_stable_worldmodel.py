@@ -24,7 +24,8 @@ from rlvr_world_hf.planning.planner import ActionBox, Objective, Plan
 from rlvr_world_hf.rewards import MAEReward, SensorMAEReward
 from rlvr_world_hf.worlds.pusht.law import way_matrix
 from rlvr_world_hf.worlds.pusht.moves import imagined_moves
-from rlvr_world_hf.worlds.pusht.simulator import Recording, set_state
+from rlvr_world_hf.worlds.pusht.physics import set_state
+from rlvr_world_hf.worlds.pusht.simulator import Recording
 from tests.tiny import tiny_model, tiny_processor, tiny_sensor_processor
 
 

@@ -14,23 +14,17 @@ An episode holds the action that was given. Its noise follows from its seed and 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ...data.episode import Episode
-from ...data.opencv import load_opencv
 from ...data.recording import record_episodes
 from .behaviours import AIMING, BEHAVIOURS, SHARES, check_shares, draw_policy
 from .law import (
     ACTION_SCALE,
-    DAMPING,
-    PHYSICS_SECONDS,
-    PHYSICS_STEPS,
-    STIFFNESS,
     ActionLaw,
     aim_at,
     check_law,
@@ -39,11 +33,18 @@ from .law import (
     way_matrix,
 )
 from .law import UNNAMED_LAW as UNNAMED_LAW
+from .physics import (
+    Colours,
+    draw_corner,
+    make_world,
+    place,
+    pull_agent,
+    recolour,
+    render_frame,
+    set_state,
+)
 from .policies import REACH, WORLD_SIZE, ExploringPolicy, PushingPolicy
 
-
-if TYPE_CHECKING:
-    from gym_pusht.envs.pusht import PushTEnv
 
 CARD = {
     "world": "PushT",
@@ -58,128 +59,6 @@ States = Literal["agent", "agent_and_block"]
 
 Start = Literal["anywhere", "corner"]
 """Where an episode begins: as gym-pusht draws it; or the block in a corner of the table, the agent in its middle."""
-
-Colours = Literal["usual", "exchanged", "dim"]
-"""Of frames: gym-pusht's; with red and blue exchanged; or three quarters as bright."""
-
-CORNER, MIDDLE = (85.0, 115.0), (206.0, 306.0)
-"""Distance of the block's origin from the two walls of a corner, and coordinates of the agent, in world units."""
-
-
-def render_frame(world: PushTEnv, image_size: int) -> np.ndarray:
-    """
-    Draw the present state of a `gym_pusht` world.
-
-    gym-pusht's own small observations are sampled without filtering, which loses thin parts; here the full drawing is
-    averaged over the area of each pixel.
-
-    Args:
-        world (`gym_pusht.envs.pusht.PushTEnv`):
-            The world, see [`make_world`].
-        image_size (`int`):
-            Height and width of the frame in pixels; divides 512.
-
-    Returns:
-        `numpy.ndarray` of shape `(3, image_size, image_size)`, uint8 RGB.
-    """
-    screen = world._draw()  # what gym-pusht's observations are made of, before they are sampled
-    words = np.asarray(screen.get_view("2")).T  # (height, width), a pixel's bytes in each
-    drawing = words.view(np.uint8).reshape(*words.shape, words.itemsize)
-    cv2 = load_opencv()
-    frame = cv2.resize(drawing, (image_size, image_size), interpolation=cv2.INTER_AREA)
-    # SDL decides which byte of a pixel holds which colour.
-    colors = [shift // 8 for shift in screen.get_shifts()[:3]]
-    return np.ascontiguousarray(frame[..., colors].transpose(2, 0, 1))
-
-
-def recolour(frame: np.ndarray, colours: Colours) -> np.ndarray:
-    """
-    A frame in other colours.
-
-    Args:
-        frame (`numpy.ndarray` of shape `(3, H, W)`):
-            uint8 RGB.
-        colours (`str`):
-            See `Colours`.
-
-    Returns:
-        `numpy.ndarray` of the same shape, uint8 RGB.
-
-    Example:
-
-    ```python
-    >>> pixel = np.array([65, 105, 225], np.uint8).reshape(3, 1, 1)
-    >>> recolour(pixel, "exchanged").ravel().tolist(), recolour(pixel, "dim").ravel().tolist()
-    ([225, 105, 65], [49, 79, 169])
-
-    ```
-    """
-    if colours == "exchanged":
-        return np.ascontiguousarray(frame[::-1])
-    return np.round(0.75 * frame).astype(np.uint8) if colours == "dim" else frame
-
-
-def make_world() -> PushTEnv:
-    """A headless `gym_pusht` world, whose drawing and physics are used; its own `step` would score the task, too."""
-    # Before gym-pusht imports pygame, which greets when it is imported.
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    load_opencv()  # gym-pusht imports it, too; where that fails, this names the remedy
-    from gym_pusht.envs.pusht import PushTEnv
-
-    class UncountedPushT(PushTEnv):
-        def _handle_collision(self, *args: Any) -> None:
-            """Contacts are not counted, which saves time."""
-
-    return UncountedPushT(obs_type="state")
-
-
-def set_state(world: PushTEnv, state: np.ndarray) -> None:
-    """
-    Put agent and block somewhere, in the order of stable-worldmodel's PushT, with one step of physics after it.
-
-    Its `reset` does this twice, first with the state of the goal. A block that the agent touches there is still pushed
-    when it is put elsewhere, as its velocity is not set.
-
-    Args:
-        world (`gym_pusht.envs.pusht.PushTEnv`):
-            A world after its reset.
-        state (`numpy.ndarray` of shape `(7,)`):
-            Position of the agent, position and angle of the block, velocity of the agent; in world units, radians, and
-            world units a second.
-    """
-    _place(world, state)
-    world.space.step(PHYSICS_SECONDS)
-
-
-def _place(world: PushTEnv, state: np.ndarray) -> None:
-    """Sets agent and block, in the order of [`set_state`]."""
-    world.agent.velocity = (float(state[5]), float(state[6]))
-    world.agent.position = (float(state[0]), float(state[1]))
-    # Before the position, as it turns the block about its centre of mass, which is not the body's origin.
-    world.block.angle = float(state[4])
-    world.block.position = (float(state[2]), float(state[3]))
-
-
-def pull_agent(world: PushTEnv, target: tuple[float, float]) -> None:
-    """
-    One control step towards a target.
-
-    Args:
-        world (`gym_pusht.envs.pusht.PushTEnv`):
-            The world.
-        target (`tuple[float, float]`):
-            In world units.
-    """
-    # As gym-pusht's `step`, to the last bit, but with plain numbers, which takes half the time.
-    agent, space = world.agent, world.space
-    for _ in range(PHYSICS_STEPS):
-        (x, y), (along_x, along_y) = agent.position, agent.velocity
-        agent.velocity = (
-            along_x + (STIFFNESS * (target[0] - x) + DAMPING * (0 - along_x)) * PHYSICS_SECONDS,
-            along_y + (STIFFNESS * (target[1] - y) + DAMPING * (0 - along_y)) * PHYSICS_SECONDS,
-        )
-        space.step(PHYSICS_SECONDS)
 
 
 class Recording:
@@ -265,7 +144,7 @@ class Recording:
         self.colours = colours
         self._observation, _ = self.world.reset(seed=seed)
         if start == "corner":
-            set_state(self.world, _draw_corner(np.random.default_rng([seed, 10])))
+            set_state(self.world, draw_corner(np.random.default_rng([seed, 10])))
             self._observation = self.world.get_obs()
         self._begin: np.ndarray | None = None
         self._frames: list[np.ndarray] = []
@@ -371,7 +250,7 @@ class Recording:
                 f"{np.isfinite(state).sum()} of them finite, after {len(self._actions)} actions; make a new recording."
             )
         self._begin = state
-        _place(self.world, state)
+        place(self.world, state)
         self.world.block.velocity, self.world.block.angular_velocity = (0.0, 0.0), 0.0
         # Else contacts and drawing would know the bodies where they were.
         for body in (self.world.agent, self.world.block):
@@ -819,10 +698,3 @@ def processor_settings(
     written = way_matrix(count_control_steps(frame_interval))
     ranges = {"action_low": [-1.0] * dims, "action_high": [1.0] * dims}
     return {"action_law": action_law, **ranges, "action_matrix": written}
-
-
-def _draw_corner(rng: np.random.Generator) -> np.ndarray:
-    """A state `(7,)` of [`set_state`] at rest: the block in a corner, the agent in the middle of the table."""
-    block = rng.uniform(*CORNER, 2)
-    block = np.where(rng.random(2) < 0.5, block, WORLD_SIZE - block)
-    return np.concatenate([rng.uniform(*MIDDLE, 2), block, [rng.uniform(-np.pi, np.pi), 0.0, 0.0]])

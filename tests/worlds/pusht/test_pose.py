@@ -6,8 +6,9 @@ import torch
 
 from rlvr_world_hf.worlds.pusht.block import BLOCK_RGB, SURROUNDING_RGB, locate_block
 from rlvr_world_hf.worlds.pusht.colours import colour_share
+from rlvr_world_hf.worlds.pusht.physics import make_world
 from rlvr_world_hf.worlds.pusht.pose import CENTROID, distance_to_block, draw_block, pose_of_states, read_pose
-from rlvr_world_hf.worlds.pusht.simulator import collect_episode, make_world
+from rlvr_world_hf.worlds.pusht.simulator import collect_episode
 
 
 WORLD_SIZE = 512

@@ -12,7 +12,8 @@ import pytest
 
 from rlvr_world_hf.data.opencv import load_opencv
 from rlvr_world_hf.worlds.pusht.behaviours import BEHAVIOURS
-from rlvr_world_hf.worlds.pusht.simulator import Recording, render_frame, set_state
+from rlvr_world_hf.worlds.pusht.physics import render_frame, set_state
+from rlvr_world_hf.worlds.pusht.simulator import Recording
 
 
 RECORDED = Path(__file__).with_name("stable_worldmodel.npz")
