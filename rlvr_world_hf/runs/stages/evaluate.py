@@ -163,6 +163,12 @@ def _try(recipe: Recipe, settings: EvaluateSettings) -> None:
         check_world_model(place, where=f"evaluate.further_rows.{row}")
     if settings.conditions:
         kind.try_conditions(settings.conditions)
+        names = measured_names(recipe)
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"evaluate.conditions: expected names by which no two columns are called alike, got {twice} twice; "
+                "rename the condition."
+            )
     if settings.few_shot:
         kind.try_few_shot(settings.few_shot)
     refuse_unknown(settings.replaced_reasons, checkpoints_of(recipe), where="evaluate.replaced_reasons")

@@ -98,6 +98,7 @@ def test_without_conditions_a_table_is_the_one_of_before(whole_run, small_recipe
     ("conditions", "told"),
     [
         ({"fast": {"reahc": 3}}, "evaluate.conditions.fast: collect refuses the keys: .*reahc"),
+        ({"moving": {"reach": 100}}, r"evaluate.conditions: .* got \['mae_moving'.* twice; rename"),
         ({"very fast": {"reach": 3}}, r"evaluate.conditions: expected names of letters.* got \['very fast'\]"),
     ],
 )
