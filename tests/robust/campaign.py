@@ -36,8 +36,8 @@ PATIENCE = 40.0
 """Seconds of computing that a run of the debug recipe may take; it takes eight."""
 
 RECIPE = "pusht/debug"
-STAGES = ("collect", "tokenizer", "pretrain", "grpo", "control", "evaluate", "predict")
-CHECKPOINTS = ("codec", "base", "control", "rlvr")
+STAGES = ("collect", "tokenizer", "pretrain", "grpo", "control", "control_equal_prompts", "evaluate", "predict")
+CHECKPOINTS = ("codec", "base", "control", "control_equal_prompts", "rlvr")
 MINE = "A user's own file.\n"
 
 
